@@ -1,0 +1,46 @@
+"""The errors a user can meet: each says what was wrong with what, and how to fix it."""
+
+
+class MuqrtError(Exception):
+    """Base of every error that is the user's to fix; printed without a traceback.
+
+    ``exit_code`` is what the command line returns for it.
+    """
+
+    exit_code = 3
+
+
+class AudioError(MuqrtError):
+    """The audio cannot be used: missing, not audio, truncated, too short, not finite."""
+
+
+class CheckpointError(MuqrtError):
+    """The checkpoint cannot be loaded: missing keys, wrong shapes, an unsupported configuration."""
+
+
+class BundleError(MuqrtError):
+    """The bundle cannot be trusted: a changed byte, a path outside it, an unknown version."""
+
+
+class SessionError(MuqrtError):
+    """An engine refused its input or could not be started."""
+
+
+class ServerError(MuqrtError):
+    """The inference server could not be started or reached, or refused a request."""
+
+
+class MissingDependencyError(MuqrtError):
+    """A feature needs an optional extra that is not installed."""
+
+
+class UsageError(MuqrtError):
+    """The command was asked for something that makes no sense."""
+
+    exit_code = 2
+
+
+class ParityError(MuqrtError):
+    """An artefact's numbers are not the reference's."""
+
+    exit_code = 1
