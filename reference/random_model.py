@@ -1,0 +1,48 @@
+"""MuQs with seeded random weights: for tests, benchmarks, and a demo before any download."""
+
+import torch
+from torch import nn
+
+from .config import ConformerConfig, MuQConfig
+from .muq import MuQ
+
+LARGE = MuQConfig()  # the released architecture, 310M weights
+SMALL = MuQConfig(
+    conv_dim=64,
+    encoder_dim=256,
+    encoder_depth=12,
+    w2v2_config=vars(ConformerConfig(num_attention_heads=4, intermediate_size=1024)),
+)
+TINY = MuQConfig(
+    conv_dim=8,
+    encoder_dim=32,
+    encoder_depth=12,
+    w2v2_config=vars(
+        ConformerConfig(
+            num_attention_heads=2,
+            intermediate_size=64,
+            num_conv_pos_embeddings=8,
+            num_conv_pos_embedding_groups=4,
+        )
+    ),
+)
+CONFIGS = {"large": LARGE, "small": SMALL, "tiny": TINY}
+
+
+def random_model(config: MuQConfig, seed: int = 0) -> MuQ:
+    """A MuQ in eval mode with seeded weights.
+
+    The norms get running statistics, scales and shifts that are not the identity, so that
+    folding them wrongly cannot go unnoticed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = MuQ(config).eval()
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.05, 0.3)
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm):
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias, 0, 0.1)
+    return model
