@@ -1,0 +1,207 @@
+"""The bundle: the folder that ``muqrt export`` writes and everything else reads.
+
+``bundle.json`` names the source checkpoint, the architecture, every artefact with its hashes,
+inputs and outputs, and each artefact's parity certificate.
+"""
+
+import hashlib
+import json
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from ..errors import BundleError
+from ..files import atomic_file, sha256
+from .certificate import Certificate, Precision
+
+MANIFEST = "bundle.json"
+FORMAT_VERSION = 1
+# Far above any real manifest; keeps a hostile one from filling the memory.
+_MANIFEST_LIMIT_BYTES = 16 << 20
+
+
+def _inside_the_bundle(name: str) -> str:
+    path = PurePosixPath(name)
+    if not name or "\\" in name or ":" in name or path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{name!r} points outside the bundle's folder")
+    return name
+
+
+RelativeFile = Annotated[str, AfterValidator(_inside_the_bundle)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class TensorSpec(_Record):
+    """Name, dtype (numpy's name) and shape of a tensor; a string is a symbolic dimension."""
+
+    name: str
+    dtype: str
+    shape: list[int | str]
+
+
+class Source(_Record):
+    """Where the weights came from."""
+
+    checkpoint: str
+    sha256: Sha256
+    parameters: PositiveInt
+
+
+class Framing(_Record):
+    """How audio is cut for the model; all lengths in samples at ``sample_rate_hz``."""
+
+    sample_rate_hz: PositiveInt
+    hop_samples: PositiveInt
+    step_samples: PositiveInt
+    minimum_samples: PositiveInt
+    window_samples: PositiveInt
+
+    @property
+    def steps_per_second(self) -> float:
+        """Rate of the features, in Hz."""
+        return self.sample_rate_hz / self.step_samples
+
+
+class Artefact(_Record):
+    """One runnable file (and its external data), for one engine at one precision."""
+
+    name: str
+    engine: Literal["onnxruntime"]
+    precision: Precision
+    target: str
+    file: RelativeFile
+    files: dict[RelativeFile, Sha256]
+    level: Annotated[int, Field(ge=0)]
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    certificate: Certificate | None = None
+
+    @model_validator(mode="after")
+    def _the_file_is_hashed(self) -> "Artefact":
+        if self.file not in self.files:
+            raise ValueError(f"{self.file} has no SHA-256 in files")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """One hash over all the artefact's files, to which its certificate is bound."""
+        lines = "".join(f"{name} {digest}\n" for name, digest in sorted(self.files.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    @property
+    def certified(self) -> bool:
+        """Whether a passing certificate for exactly these files is present."""
+        return (
+            self.certificate is not None
+            and self.certificate.passed
+            and self.certificate.precision == self.precision
+            and self.certificate.artefact_sha256 == self.digest
+        )
+
+
+class Bundle(_Record):
+    """The validated manifest. ``folder`` is where it was read from and is not part of it."""
+
+    format_version: Literal[1] = 1
+    created_by: str
+    source: Source
+    architecture: dict[str, Any]
+    framing: Framing
+    artefacts: list[Artefact]
+    folder: Path = Field(default=Path(), exclude=True)
+
+    def artefact(self, name: str | None = None, *, allow_uncertified: bool = False) -> Artefact:
+        """The artefact called ``name``, or the only/first certified one.
+
+        Raises:
+            BundleError: no such artefact, or it lacks a passing certificate.
+        """
+        known = ", ".join(each.name for each in self.artefacts) or "none"
+        if name is not None:
+            chosen = [each for each in self.artefacts if each.name == name]
+            if not chosen:
+                raise BundleError(f"{self.folder}: no artefact {name!r}; it has: {known}.")
+        else:
+            usable = [each for each in self.artefacts if each.certified or allow_uncertified]
+            chosen = usable or self.artefacts
+            if not chosen:
+                raise BundleError(f"{self.folder}: the bundle has no artefact; export it again.")
+        if not chosen[0].certified and not allow_uncertified:
+            raise BundleError(
+                f"{self.folder}: artefact {chosen[0].name!r} has no passing parity certificate. "
+                f"Run: muqrt parity {self.folder} --checkpoint CHECKPOINT"
+            )
+        return chosen[0]
+
+    def path(self, name: str) -> Path:
+        """Absolute path of one of the bundle's files, refused when a link leads outside."""
+        root = self.folder.resolve()
+        path = (root / _inside_the_bundle(name)).resolve()
+        if not path.is_relative_to(root):
+            raise BundleError(f"{self.folder}: {name} leads outside the bundle's folder.")
+        if not path.is_file():
+            raise BundleError(f"{self.folder}: {name} is missing; export the bundle again.")
+        return path
+
+    def verify(self, artefact: Artefact) -> None:
+        """Hash the artefact's files and compare.
+
+        Raises:
+            BundleError: a file is missing or its bytes are not those that were certified.
+        """
+        for name, expected in artefact.files.items():
+            if sha256(self.path(name)) != expected:
+                raise BundleError(
+                    f"{self.folder}: {name} has changed since it was exported (its SHA-256 is "
+                    "not the manifest's). Export the bundle again, or copy it again."
+                )
+
+    def save(self, folder: Path) -> None:
+        """Write ``bundle.json`` into ``folder``, whole or not at all."""
+        with atomic_file(folder / MANIFEST) as temporary:
+            temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def load_bundle(folder: str | Path) -> Bundle:
+    """Read and validate a bundle's manifest; the artefacts' bytes are checked by ``verify``.
+
+    Raises:
+        BundleError: not a bundle, not valid, of an unknown version, or pointing outside itself.
+    """
+    folder = Path(folder)
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        raise BundleError(f"{folder}: no {MANIFEST} there. Make a bundle with: muqrt export")
+    if manifest.stat().st_size > _MANIFEST_LIMIT_BYTES:
+        raise BundleError(f"{manifest}: larger than any manifest; this is not a bundle.")
+    try:
+        document = json.loads(manifest.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BundleError(f"{manifest}: not JSON ({error}). Export the bundle again.") from None
+    version = document.get("format_version") if isinstance(document, dict) else None
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{manifest}: format version {version!r}; this muqrt reads version {FORMAT_VERSION}. "
+            "Use the muqrt that wrote it, or export again."
+        )
+    document.pop("folder", None)
+    try:
+        return Bundle(**document, folder=folder)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise BundleError(f"{manifest}: {where}: {message}. Export the bundle again.") from None

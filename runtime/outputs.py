@@ -1,0 +1,115 @@
+"""Embeddings and features on disk: whole files only, and none computed twice."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from ..errors import AudioError, MissingDependencyError, UsageError
+from ..files import atomic_file
+
+if TYPE_CHECKING:
+    from .model import Model
+
+_SHOWN_VALUES = 4
+
+
+@dataclass
+class Job:
+    """One audio file on its way to one .npy file (or to the screen, when ``output`` is None)."""
+
+    audio: Path
+    output: Path | None
+    shape: tuple[int, ...] = ()
+    values: np.ndarray | None = None
+    error: str | None = None
+
+    def document(self, with_values: bool) -> dict[str, Any]:
+        """The outcome for machines."""
+        if self.error is not None:
+            return {"audio": str(self.audio), "error": self.error}
+        facts: dict[str, Any] = {"audio": str(self.audio), "shape": list(self.shape)}
+        if self.output is not None:
+            facts["output"] = str(self.output)
+        if with_values and self.values is not None:
+            facts["embedding"] = self.values.tolist()
+        return facts
+
+    def line(self) -> str:
+        """The outcome for people."""
+        if self.error is not None:
+            return f"FAILED {self.error}"
+        shape = " x ".join(map(str, self.shape))
+        if self.output is not None:
+            return f"{self.audio}: {shape} -> {self.output}"
+        first = [] if self.values is None else self.values[:_SHOWN_VALUES].tolist()
+        return f"{self.audio}: {shape}  [{' '.join(f'{value:+.4f}' for value in first)} ...]"
+
+
+def jobs_for(files: list[tuple[Path, Path]], output: Path | None) -> tuple[list[Job], int]:
+    """What is still to be done, and how many results are there already.
+
+    Args:
+        files: audio files with the relative paths their results take in a folder.
+        output: an .npy file for a single audio file, a folder otherwise.
+
+    Raises:
+        UsageError: an .npy file for several audio files, or two results of the same name.
+    """
+    if output is None:
+        return [Job(audio, None) for audio, _ in files], 0
+    if output.suffix == ".npy":
+        if len(files) != 1:
+            raise UsageError(f"{output}: one file for {len(files)} audio files; give a folder.")
+        return [Job(files[0][0], output)], 0
+    targets = {output / f"{relative}.npy": audio for audio, relative in files}
+    if len(targets) != len(files):
+        raise UsageError("two audio files have the same name; embed their folders one by one.")
+    todo = [Job(audio, target) for target, audio in targets.items() if not target.exists()]
+    return todo, len(files) - len(todo)
+
+
+def run_jobs(model: "Model", jobs: list[Job], features: bool) -> Iterator[Job]:
+    """Do the jobs, in order; a file that cannot be used carries its error and stops no other."""
+    if features:
+        for job in jobs:
+            assert job.output is not None
+            try:
+                job.shape = _write_features(model, job.audio, job.output)
+            except (AudioError, MissingDependencyError) as error:
+                job.error = str(error)
+            yield job
+        return
+    results = model.embed_files([job.audio for job in jobs])
+    for job, (_, result) in zip(jobs, results, strict=True):
+        if isinstance(result, AudioError):
+            job.error = str(result)
+        else:
+            job.shape, job.values = result.shape, result
+            if job.output is not None:
+                with atomic_file(job.output) as temporary:
+                    np.save(temporary, result)
+        yield job
+
+
+def _write_features(model: "Model", audio: Path, output: Path) -> tuple[int, int]:
+    """Write features as they come, so that a three-hour file needs no more memory than a song."""
+    steps = width = 0
+    with atomic_file(output) as temporary, temporary.open("wb") as file:
+        for _, block in model.stream_features(audio):
+            if not steps:
+                width = block.shape[1]
+                _write_header(file, (0, width))
+            file.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
+            steps += len(block)
+        # numpy leaves room in its headers for the first dimension to grow.
+        file.seek(0)
+        _write_header(file, (steps, width))
+    return steps, width
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, int]) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)

@@ -1,0 +1,94 @@
+"""One interface for every engine: named numpy arrays in, named numpy arrays out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import SessionError
+from .bundle import Framing, TensorSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Arrays = dict[str, np.ndarray]
+
+
+class Session(ABC):
+    """A loaded artefact, ready to run. A context manager; ``close`` frees the engine.
+
+    Attributes:
+        inputs: what ``run`` takes.
+        outputs: what ``run`` can return.
+        framing: how audio is cut for this model.
+    """
+
+    def __init__(
+        self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], framing: Framing
+    ) -> None:
+        self.inputs = {spec.name: spec for spec in inputs}
+        self.outputs = {spec.name: spec for spec in outputs}
+        self.framing = framing
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> Arrays:
+        """Run the engine on checked inputs.
+
+        Args:
+            inputs: one array per input, with the dtypes and shapes of ``self.inputs``.
+            outputs: which outputs to compute; all of them when left out.
+
+        Raises:
+            SessionError: a name, dtype or shape is wrong; the message names it.
+        """
+        wanted = list(self.outputs) if outputs is None else list(outputs)
+        self._check(inputs, wanted)
+        return self._run(inputs, wanted)
+
+    @abstractmethod
+    def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
+        """Run the engine; the arguments are already checked."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the engine. Calling it twice is harmless."""
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> None:
+        unknown = [name for name in outputs if name not in self.outputs]
+        if unknown or not outputs:
+            raise SessionError(f"no output {unknown}; this model has: {', '.join(self.outputs)}.")
+        if set(inputs) != set(self.inputs):
+            raise SessionError(f"inputs are {sorted(inputs)}; expected {sorted(self.inputs)}.")
+        sizes: dict[str, int] = {}
+        for name, spec in self.inputs.items():
+            _check_tensor(inputs[name], spec, sizes)
+        samples = sizes.get("samples", self.framing.minimum_samples)
+        if samples < self.framing.minimum_samples:
+            raise SessionError(
+                f"waveform has {samples} samples; the STFT needs at least "
+                f"{self.framing.minimum_samples} at {self.framing.sample_rate_hz} Hz."
+            )
+
+
+def _check_tensor(array: np.ndarray, spec: TensorSpec, sizes: dict[str, int]) -> None:
+    if array.dtype != np.dtype(spec.dtype):
+        raise SessionError(f"{spec.name} is {array.dtype}; expected {spec.dtype}.")
+    if array.ndim != len(spec.shape):
+        raise SessionError(f"{spec.name} has shape {array.shape}; expected {spec.shape}.")
+    for size, expected in zip(array.shape, spec.shape, strict=True):
+        if isinstance(expected, str):
+            expected = sizes.setdefault(expected, size)
+        if size != expected or size == 0:
+            raise SessionError(f"{spec.name} has shape {array.shape}; expected {spec.shape}.")

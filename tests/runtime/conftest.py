@@ -1,0 +1,36 @@
+"""What several tests of audio files need."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def without_av(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+
+
+@pytest.fixture
+def write_with_ffmpeg() -> Callable[..., Path]:
+    """Write (samples, channels) float32 in any of FFmpeg's formats; skips without PyAV."""
+    av = pytest.importorskip("av")
+
+    def write(
+        path: Path, samples: np.ndarray, rate_hz: int, codec: str = "aac", **options: str
+    ) -> Path:
+        layout = {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
+        with av.open(str(path), "w", options=options) as container:
+            track = container.add_stream(codec, rate=rate_hz)
+            track.layout = layout
+            frame = av.AudioFrame.from_ndarray(samples.T.copy(), format="fltp", layout=layout)
+            frame.sample_rate = rate_hz
+            resampler = av.AudioResampler("fltp", layout, rate_hz, frame_size=1024)
+            for piece in resampler.resample(frame) + resampler.resample(None):
+                container.mux(track.encode(piece))
+            container.mux(track.encode(None))
+        return path
+
+    return write

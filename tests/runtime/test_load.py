@@ -1,0 +1,79 @@
+"""``muqrt.load`` on a real, tiny bundle."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from muqrt.errors import BundleError
+from muqrt.files import sha256
+from muqrt.runtime.bundle import Artefact, Bundle, Framing, Source, TensorSpec
+from muqrt.runtime.model import load
+
+FRAMING = Framing(
+    sample_rate_hz=24_000,
+    hop_samples=240,
+    step_samples=960,
+    minimum_samples=1025,
+    window_samples=96_000,
+)
+
+
+def onnx_bundle(folder: Path) -> Path:
+    """A bundle whose only artefact, uncertified, averages the samples of each step."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    node, helper = onnx.helper.make_node, onnx.helper
+    nodes = [
+        node("Unsqueeze", ["waveform", "one"], ["x"]),
+        node("AveragePool", ["x"], ["frames"], kernel_shape=[240], strides=[240]),
+        node("AveragePool", ["frames"], ["steps"], kernel_shape=[4], strides=[4], ceil_mode=1),
+        node("Transpose", ["steps"], ["features"], perm=[0, 2, 1]),
+    ]
+    specs: dict[str, list[int | str]] = {
+        "waveform": ["batch", "samples"],
+        "features": ["batch", "steps", 1],
+    }
+    values = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in specs.items()
+    ]
+    one = helper.make_tensor("one", onnx.TensorProto.INT64, [1], [1])
+    graph = helper.make_graph(nodes, "steps", values[:1], values[1:], [one])
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), folder / "steps.onnx")
+    tensors = [TensorSpec(name=name, dtype="float32", shape=each) for name, each in specs.items()]
+    artefact = Artefact(
+        name="steps",
+        engine="onnxruntime",
+        precision="fp32",
+        target="cpu",
+        file="steps.onnx",
+        files={"steps.onnx": sha256(folder / "steps.onnx")},
+        level=0,
+        inputs=tensors[:1],
+        outputs=tensors[1:],
+    )
+    Bundle(
+        created_by="a test",
+        source=Source(checkpoint="none", sha256="0" * 64, parameters=1),
+        architecture={},
+        framing=FRAMING,
+        artefacts=[artefact],
+    ).save(folder)
+    return folder
+
+
+def test_loading_a_bundle(tmp_path: Path) -> None:
+    folder = onnx_bundle(tmp_path)
+    with pytest.raises(BundleError, match="certificate"):
+        load(folder)
+    track = np.random.default_rng(0).uniform(-1, 1, 210 * 960).astype(np.float32)
+    options = {"overlap_seconds": 1.0, "batch_size": 2}
+    with load(folder, "steps", threads=1, allow_uncertified=True, **options) as model:
+        features = model.features(track, 24_000)
+    np.testing.assert_allclose(features[:, 0], track.reshape(210, 960).mean(axis=1), atol=1e-6)
+
+
+def test_loading_what_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="muqrt export"):
+        load(tmp_path)
