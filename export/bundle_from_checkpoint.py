@@ -1,0 +1,144 @@
+"""Checkpoint to bundle: export, prove, and only then put the folder in place."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..environment import installed
+from ..errors import BundleError, ParityError
+from ..files import atomic_folder, sha256
+from ..kernels import log_mel
+from ..reference.checkpoint import Checkpoint
+from ..runtime.bundle import MANIFEST, Artefact, Bundle, Framing, Source
+from .onnx_from_checkpoint import (
+    INPUT,
+    checked_level,
+    onnx_from_checkpoint,
+    output_specs,
+    save_onnx,
+)
+from .parity import Excerpt, OnExcerpt, parity
+
+MODEL_FILE = "muq.onnx"
+# MuQ was trained on crops of this length.
+WINDOW_SECONDS = 30.0
+_BYTES_PER_WEIGHT = 4
+_FREE_SPACE_MARGIN = 1.1
+
+
+def bundle_from_checkpoint(
+    checkpoint: Checkpoint,
+    folder: Path,
+    music: Sequence[Excerpt],
+    outputs: Sequence[str] = ("features", "embedding"),
+    level: int | None = None,
+    window_seconds: float = WINDOW_SECONDS,
+    on_excerpt: OnExcerpt | None = None,
+) -> Bundle:
+    """Export a checkpoint and prove it; ``folder`` is written whole or not at all.
+
+    Args:
+        checkpoint: the loaded model.
+        folder: where the bundle goes; an older bundle there is replaced.
+        music: what parity is measured on; empty leaves the bundle uncertified, and then
+            nothing loads it without being told to.
+        outputs, level: as for ``onnx_from_checkpoint``.
+        window_seconds: how long audio is cut for the model.
+        on_excerpt: called after each excerpt of the parity measurement.
+
+    Raises:
+        UsageError: an unknown output or level. ParityError: the numbers differ from the
+            reference's. BundleError: ``folder`` holds something else, or the disk is too small.
+    """
+    level = checked_level(checkpoint.model, level)
+    specs = output_specs(checkpoint.model, outputs, level)
+    _check_target(folder, checkpoint.parameters * _BYTES_PER_WEIGHT)
+    with atomic_folder(folder) as temporary:
+        onnx_model = onnx_from_checkpoint(checkpoint.model, outputs, level)
+        files = save_onnx(onnx_model, temporary / MODEL_FILE)
+        del onnx_model  # as large as the checkpoint; parity loads the file instead
+        artefact = Artefact(
+            name="onnx-fp32",
+            engine="onnxruntime",
+            precision="fp32",
+            target="any",
+            file=MODEL_FILE,
+            files={path.name: sha256(path) for path in files},
+            level=level,
+            inputs=[INPUT],
+            outputs=specs,
+        )
+        bundle = Bundle(
+            created_by=f"muqrt {installed('muqrt') or 'from source'}",
+            source=Source(
+                checkpoint=checkpoint.name,
+                sha256=checkpoint.sha256,
+                parameters=checkpoint.parameters,
+            ),
+            architecture=_architecture(checkpoint),
+            framing=_framing(checkpoint, window_seconds),
+            artefacts=[artefact],
+            folder=temporary,
+        )
+        if music:
+            parity(bundle, checkpoint, music, on_excerpt)
+            refuse_uncertified(bundle)
+        bundle.save(temporary)
+    bundle.folder = folder
+    return bundle
+
+
+def refuse_uncertified(bundle: Bundle) -> None:
+    """Raise ParityError, with the worst figures, unless every artefact is certified."""
+    for artefact in bundle.artefacts:
+        if not artefact.certified:
+            measured = artefact.certificate.measurements if artefact.certificate else []
+            cosine = min((each.worst_frame_cosine for each in measured), default=float("nan"))
+            relative = max((each.relative_l2 for each in measured), default=float("nan"))
+            raise ParityError(
+                f"{artefact.name} ({artefact.precision}) does not match the reference: worst "
+                f"frame cosine {cosine:.7f}, relative L2 {relative:.2e}. No bundle was written."
+            )
+
+
+def _check_target(folder: Path, size_bytes: int) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise BundleError(f"{folder}: a file is in the way; choose another folder.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise BundleError(f"{folder}: not empty and not a bundle; choose another folder.")
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.is_dir())
+    if not os.access(existing, os.W_OK):
+        raise BundleError(f"{existing}: not writable; choose another folder.")
+    free = shutil.disk_usage(existing).free
+    if free < size_bytes * _FREE_SPACE_MARGIN:
+        raise BundleError(
+            f"{existing}: {free / 1e6:.0f} MB free, the bundle needs about "
+            f"{size_bytes * _FREE_SPACE_MARGIN / 1e6:.0f} MB. Free some or choose another disk."
+        )
+
+
+def _architecture(checkpoint: Checkpoint) -> dict[str, int | float]:
+    config = checkpoint.model.config
+    return {
+        "conv_dim": config.conv_dim,
+        "encoder_dim": config.encoder_dim,
+        "encoder_depth": config.encoder_depth,
+        "num_attention_heads": config.conformer.num_attention_heads,
+        "intermediate_size": config.conformer.intermediate_size,
+        "label_rate": config.label_rate,
+        "melspec_2048_mean": config.stat["melspec_2048_mean"],
+        "melspec_2048_std": config.stat["melspec_2048_std"],
+    }
+
+
+def _framing(checkpoint: Checkpoint, window_seconds: float) -> Framing:
+    step = checkpoint.model.config.step_samples
+    window_steps = round(window_seconds * log_mel.SAMPLE_RATE_HZ / step)
+    return Framing(
+        sample_rate_hz=log_mel.SAMPLE_RATE_HZ,
+        hop_samples=log_mel.HOP_SAMPLES,
+        step_samples=step,
+        minimum_samples=log_mel.MINIMUM_SAMPLES,
+        window_samples=max(window_steps * step, 2 * step),
+    )

@@ -1,0 +1,157 @@
+"""``muqrt export``, ``muqrt parity`` and ``muqrt random-checkpoint``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..console import Json, progress, show, table
+from ..errors import MissingDependencyError, ParityError, UsageError
+
+if TYPE_CHECKING:
+    from ..runtime.bundle import Bundle
+
+commands = typer.Typer()
+
+_Music = Annotated[
+    list[Path] | None,
+    typer.Option("--music", help="Music to compare on; clips that come with muqrt by default."),
+]
+
+
+@commands.command()
+def export(
+    checkpoint: Annotated[
+        str, typer.Argument(help="Folder, .pt file or hub id, as OpenMuQ/MuQ-large-msd-iter.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
+    outputs: Annotated[
+        str, typer.Option(help="Comma-separated: features, embedding, hidden_states.")
+    ] = "features,embedding",
+    level: Annotated[
+        int | None, typer.Option(help="Layer to take; deeper ones are left out of the file.")
+    ] = None,
+    window_seconds: Annotated[
+        float, typer.Option(min=0.1, max=600, help="How long audio is cut for the model.")
+    ] = 30.0,
+    parity: Annotated[
+        bool, typer.Option(help="Prove the numbers; without it: no certificate.")
+    ] = True,
+    music: _Music = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a checkpoint into a bundle whose numbers are proven."""
+    _require_torch()
+    from ..reference.checkpoint import load_checkpoint
+    from .bundle_from_checkpoint import bundle_from_checkpoint
+    from .parity import excerpts
+
+    loaded = load_checkpoint(checkpoint)
+    chosen = excerpts(music or []) if parity else []
+    with progress("Exporting", len(chosen) or None) as bar:
+        bundle = bundle_from_checkpoint(
+            loaded,
+            output,
+            chosen,
+            [name.strip() for name in outputs.split(",") if name.strip()],
+            level,
+            window_seconds,
+            on_excerpt=lambda excerpt: bar.advance(f"parity: {excerpt.name}"),
+        )
+    size = sum(bundle.path(name).stat().st_size for name in bundle.artefacts[0].files)
+    show(
+        as_json,
+        bundle.model_dump(),
+        *_report(bundle),
+        f"Wrote {output}: {loaded.parameters / 1e6:.1f}M parameters, {size / 1e6:.1f} MB.",
+        "" if parity else "No certificate yet: muqrt parity proves it.",
+    )
+
+
+@commands.command()
+def parity(
+    bundle: Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")],
+    checkpoint: Annotated[str, typer.Option(help="The checkpoint the bundle was made from.")],
+    music: _Music = None,
+    as_json: Json = False,
+) -> None:
+    """Compare every artefact with the PyTorch reference and write its certificate."""
+    _require_torch()
+    from ..reference.checkpoint import load_checkpoint
+    from ..runtime.bundle import load_bundle
+    from .parity import excerpts
+    from .parity import parity as measure
+
+    loaded = load_bundle(bundle)
+    chosen = excerpts(music or [])
+    with progress("Parity", len(chosen)) as bar:
+        measure(
+            loaded,
+            load_checkpoint(checkpoint),
+            chosen,
+            on_excerpt=lambda excerpt: bar.advance(excerpt.name),
+        )
+    loaded.save(bundle)
+    show(as_json, loaded.model_dump(), *_report(loaded))
+    failed = [artefact.name for artefact in loaded.artefacts if not artefact.certified]
+    if failed:
+        raise ParityError(f"{bundle}: not the reference's numbers: {', '.join(failed)}.")
+
+
+@commands.command("random-checkpoint")
+def random_checkpoint(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint folder to write.")],
+    size: Annotated[
+        str, typer.Option(help="large (the released architecture), small, tiny.")
+    ] = "small",
+    seed: Annotated[int, typer.Option(help="Of the weights.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write a checkpoint in the official format with random weights: for tests and benchmarks."""
+    _require_torch()
+    from ..reference.checkpoint import save_checkpoint
+    from ..reference.random_model import CONFIGS, random_model
+
+    if size not in CONFIGS:
+        raise UsageError(f"size {size!r}: choose among {', '.join(CONFIGS)}.")
+    model = random_model(CONFIGS[size], seed)
+    save_checkpoint(model, output)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    show(
+        as_json,
+        {"checkpoint": str(output), "size": size, "seed": seed, "parameters": parameters},
+        f"Wrote {output}: {parameters / 1e6:.1f}M RANDOM weights; its answers mean nothing.",
+    )
+
+
+def _report(bundle: "Bundle") -> list[object]:
+    tables: list[object] = []
+    for artefact in bundle.artefacts:
+        if artefact.certificate is None:
+            continue
+        rows = [
+            [
+                each.audio,
+                f"{each.seconds:.3f}",
+                each.output,
+                f"{each.worst_frame_cosine:.8f}",
+                f"{each.relative_l2:.1e}",
+                f"{each.largest_difference:.1e}",
+            ]
+            for each in artefact.certificate.measurements
+        ]
+        verdict = "passed" if artefact.certified else "FAILED"
+        title = f"{artefact.name}, {artefact.precision}: {verdict}"
+        columns = ["audio", "seconds", "output", "worst cosine", "relative L2", "largest"]
+        tables.append(table(title, columns, rows))
+    return tables
+
+
+def _require_torch() -> None:
+    try:
+        import onnx  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{error.name} is needed for this. Run: pip install 'muqrt[export]'"
+        ) from None

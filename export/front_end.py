@@ -1,0 +1,44 @@
+"""The convolutional front end as ONNX operators, batch norms folded.
+
+A block's two convolutions of the same input stay apart: ONNX Runtime fuses the ReLU and the
+residual addition into separate convolutions, and merged ones measured 1 to 3 % slower.
+"""
+
+from typing import cast
+
+import numpy as np
+
+from ..reference.front_end import Conv2dSubsampling, Res2dModule
+from .folding import fold_batch_norm, linear
+from .graph import Graph
+
+
+def front_end(graph: Graph, module: Conv2dSubsampling, log_mel: str) -> str:
+    """(batch, mels, frames) -> (batch, steps, width)."""
+    with graph.scope("front_end"):
+        x = graph.op("Unsqueeze", log_mel, graph.constant([1]))
+        for index, block in enumerate(cast(list[Res2dModule], module.conv)):
+            with graph.scope(f"block_{index}"):
+                x = _residual_block(graph, block, x)
+        # (batch, channels, bands, steps) -> (batch, steps, channels * bands)
+        x = graph.op("Transpose", x, perm=[0, 3, 1, 2])
+        x = graph.op("Reshape", x, graph.constant([0, 0, -1]))
+        return graph.linear("linear", *linear(module.linear), x)
+
+
+def _residual_block(graph: Graph, block: Res2dModule, x: str) -> str:
+    strides = list(block.conv1.stride)
+    first = fold_batch_norm(block.conv1, block.bn1)
+    second = fold_batch_norm(block.conv2, block.bn2)
+    shortcut = fold_batch_norm(block.conv3, block.bn3)
+    inner = graph.op("Relu", _convolution(graph, "conv1", *first, x, strides))
+    inner = _convolution(graph, "conv2", *second, inner, [1, 1])
+    outer = _convolution(graph, "conv3", *shortcut, x, strides)
+    return graph.op("Relu", graph.op("Add", inner, outer))
+
+
+def _convolution(
+    graph: Graph, name: str, kernel: np.ndarray, bias: np.ndarray, x: str, strides: list[int]
+) -> str:
+    weights = graph.weight(f"{name}.weight", kernel), graph.weight(f"{name}.bias", bias)
+    return graph.op("Conv", x, *weights, strides=strides, pads=[1, 1, 1, 1])

@@ -1,0 +1,114 @@
+"""A thin writer of ONNX graphs: scoped names, constants stored once, nodes in order."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+# The newest operator set that the Triton containers of the last two years all execute.
+OPSET = 18
+# Paired with that operator set by ONNX's release table.
+IR_VERSION = 8
+
+
+class Graph:
+    """Collects nodes and initializers; every value is known by its name."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self._scopes: list[str] = []
+        self._names: set[str] = set()
+        self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Prefix the names made inside the block, so that a viewer shows the modules."""
+        self._scopes.append(name)
+        yield
+        self._scopes.pop()
+
+    def op(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Append a node with one output; returns the output's name."""
+        return self.ops(operator, inputs, 1, domain=domain, **attributes)[0]
+
+    def ops(
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        outputs: int,
+        domain: str = "",
+        **attributes: Any,
+    ) -> list[str]:
+        """Append a node with several outputs; returns their names."""
+        name = self._unique(operator)
+        results = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
+        node = helper.make_node(
+            operator, list(inputs), results, name=name, domain=domain, **attributes
+        )
+        self.nodes.append(node)
+        return results
+
+    def weight(self, name: str, value: np.ndarray) -> str:
+        """Store a weight as float32; returns its name."""
+        name = self._unique(name)
+        stored = np.ascontiguousarray(value, dtype=np.float32)
+        self.initializers.append(numpy_helper.from_array(stored, name))
+        return name
+
+    def constant(self, value: object, dtype: type = np.int64) -> str:
+        """Store a small constant once, however often it is used; returns its name."""
+        array: np.ndarray = np.asarray(value, dtype=dtype)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._shared:
+            name = f"constant.{len(self._shared)}"
+            self.initializers.append(numpy_helper.from_array(array, name))
+            self._shared[key] = name
+        return self._shared[key]
+
+    def linear(self, name: str, matrix: np.ndarray, bias: np.ndarray, x: str) -> str:
+        """x @ matrix + bias, for a matrix (in, out)."""
+        product = self.op("MatMul", x, self.weight(f"{name}.weight", matrix))
+        return self.op("Add", product, self.weight(f"{name}.bias", bias))
+
+    def rename(self, value: str, name: str) -> None:
+        """Give a value the name by which users will ask for it."""
+        self.nodes.append(helper.make_node("Identity", [value], [name], name=name))
+
+    def model(
+        self,
+        inputs: dict[str, list[int | str]],
+        outputs: dict[str, list[int | str]],
+        functions: Sequence[onnx.FunctionProto] = (),
+    ) -> onnx.ModelProto:
+        """The finished float32 model; inputs and outputs map names to symbolic shapes."""
+        graph = helper.make_graph(
+            self.nodes,
+            "muqrt",
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()],
+            self.initializers,
+        )
+        domains = dict.fromkeys(function.domain for function in functions)
+        return helper.make_model(
+            graph,
+            producer_name="muqrt",
+            ir_version=IR_VERSION,
+            functions=list(functions),
+            opset_imports=[
+                helper.make_opsetid("", OPSET),
+                *(helper.make_opsetid(domain, 1) for domain in domains),
+            ],
+        )
+
+    def _unique(self, name: str) -> str:
+        base = "/".join([*self._scopes, name])
+        candidate, count = base, 1
+        while candidate in self._names:
+            count += 1
+            candidate = f"{base}.{count}"
+        self._names.add(candidate)
+        return candidate

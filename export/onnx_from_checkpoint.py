@@ -1,0 +1,109 @@
+"""Checkpoint to ONNX: one graph from raw waveform to features."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+
+from ..errors import UsageError
+from ..kernels.log_mel_onnx import DOMAIN, NAME, log_mel_function
+from ..reference.muq import MuQ
+from ..runtime.bundle import TensorSpec
+from .conformer import conformer
+from .front_end import front_end
+from .graph import OPSET, Graph
+
+OUTPUTS = ("features", "embedding", "hidden_states")
+INPUT = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])
+# Protobuf cannot hold 2 GiB, and external data is mapped when it is loaded, not parsed.
+_EXTERNAL_DATA_FROM_BYTES = 64 << 20
+# Tensors below this stay in the graph, where shape inference can read them.
+_SMALL_TENSOR_BYTES = 1024
+
+
+def onnx_from_checkpoint(
+    model: MuQ, outputs: Sequence[str] = ("features", "embedding"), level: int | None = None
+) -> onnx.ModelProto:
+    """Build the graph: float32, dynamic batch and time, the mel as a local function.
+
+    Args:
+        model: the reference model.
+        outputs: among those of ``output_specs``.
+        level: 0 for the front end's output, up to the number of layers; the deepest when None.
+            Deeper layers are left out of the file.
+
+    Raises:
+        UsageError: an unknown output or level.
+    """
+    level = checked_level(model, level)
+    specs = output_specs(model, outputs, level)
+    graph = Graph()
+    mel = model.model.preprocessor_melspec_2048
+    log_mel = graph.op(NAME, INPUT.name, domain=DOMAIN, mean_db=mel.mean_db, std_db=mel.std_db)
+    step_zero = front_end(graph, model.model.conv, log_mel)
+    states = conformer(graph, model.model.conformer, step_zero, level)
+    for spec in specs:
+        graph.rename(_output(graph, spec.name, states), spec.name)
+    shapes = {spec.name: spec.shape for spec in specs}
+    return graph.model({INPUT.name: INPUT.shape}, shapes, [log_mel_function(OPSET)])
+
+
+def checked_level(model: MuQ, level: int | None) -> int:
+    """The level asked for, or the deepest one.
+
+    Raises:
+        UsageError: the model has no such level.
+    """
+    depth = model.config.encoder_depth
+    if level is not None and not 0 <= level <= depth:
+        raise UsageError(f"level {level}: this model has levels 0 to {depth}.")
+    return depth if level is None else level
+
+
+def output_specs(model: MuQ, outputs: Sequence[str], level: int) -> list[TensorSpec]:
+    """Names and shapes of the outputs asked for.
+
+    ``features`` (batch, steps, width) at ``level``; ``embedding`` (batch, width), their mean
+    over time; ``hidden_states`` (batch, level + 1, steps, width).
+
+    Raises:
+        UsageError: an output no graph has.
+    """
+    width = model.config.encoder_dim
+    shapes: dict[str, list[int | str]] = {
+        "features": ["batch", "steps", width],
+        "embedding": ["batch", width],
+        "hidden_states": ["batch", level + 1, "steps", width],
+    }
+    unknown = [name for name in outputs if name not in shapes]
+    if unknown or not outputs:
+        raise UsageError(f"outputs {unknown}: choose among {', '.join(shapes)}.")
+    return [
+        TensorSpec(name=name, dtype="float32", shape=shapes[name])
+        for name in dict.fromkeys(outputs)
+    ]
+
+
+def save_onnx(model: onnx.ModelProto, path: Path) -> list[Path]:
+    """Write the model, large weights beside it; returns every file written."""
+    if model.ByteSize() < _EXTERNAL_DATA_FROM_BYTES:
+        onnx.save(model, path)
+        return [path]
+    data = path.with_name(path.name + ".data")
+    onnx.save(
+        model,
+        path,
+        save_as_external_data=True,
+        location=data.name,
+        size_threshold=_SMALL_TENSOR_BYTES,
+    )
+    return [path, data]
+
+
+def _output(graph: Graph, name: str, states: list[str]) -> str:
+    if name == "features":
+        return states[-1]
+    if name == "embedding":
+        return graph.op("ReduceMean", states[-1], graph.constant([1]), keepdims=0)
+    stacked = [graph.op("Unsqueeze", state, graph.constant([1])) for state in states]
+    return graph.op("Concat", *stacked, axis=1)

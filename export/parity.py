@@ -1,0 +1,166 @@
+"""The parity gate: every artefact against the fp32 PyTorch reference, on real music."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..environment import environment
+from ..errors import ParityError
+from ..reference.checkpoint import Checkpoint
+from ..runtime import audio
+from ..runtime.bundle import Artefact, Bundle
+from ..runtime.certificate import Certificate, Measurement, certifies
+from ..runtime.onnx_session import OnnxSession
+from ..runtime.session import Session
+
+EXAMPLES = Path(__file__).parent.parent / "examples" / "audio"
+# Those that need no optional decoder.
+EXAMPLE_FILES = ("ode_to_joy_band.ogg", "greensleeves_duo.flac", "bach_prelude_c.mp3")
+# In samples: 1, 5, 10 and 30 s, and lengths that are multiples of nothing.
+EXCERPT_SAMPLES = (24_000, 120_000, 240_000, 720_000, 1_025, 33_333, 123_457)
+BIT_16 = 2.0**15
+SILENCE = 1e-3  # of full scale: nothing but dither and noise lies below
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A piece of music to compare on; ``waveform`` is (batch, samples) float32 at 24 kHz."""
+
+    name: str
+    waveform: np.ndarray
+
+    @property
+    def seconds(self) -> float:
+        """Its duration."""
+        return self.waveform.shape[-1] / audio.SAMPLE_RATE_HZ
+
+
+OnExcerpt = Callable[[Excerpt], None]
+
+
+def excerpts(files: Sequence[Path] = ()) -> list[Excerpt]:
+    """Excerpts of every length in ``EXCERPT_SAMPLES``, taking turns through the files.
+
+    They are dithered to 16 bits, as mastered music is. Encoders and synthesisers leave bands
+    that are emptier than that, over 100 dB below the loudest one, where any two fp32 transforms,
+    the reference's included, hold nothing but their own rounding noise: 1e-4 to 4e-4 of the
+    features' norm, measured against a float64 transform.
+
+    Args:
+        files: music; the clips that come with the package when empty. One that is shorter than
+            an excerpt is played in a loop.
+
+    Raises:
+        AudioError: a file cannot be decoded. ParityError: nothing but silence.
+    """
+    files = list(files) or [EXAMPLES / name for name in EXAMPLE_FILES]
+    music = [(path.name, dithered(audio.load(path))) for path in files]
+    silent = [name for name, waveform in music if np.abs(waveform).max() < SILENCE]
+    if silent or not music:
+        raise ParityError(f"parity needs music; these are silent or missing: {silent or EXAMPLES}.")
+    found = []
+    for turn, samples in enumerate(EXCERPT_SAMPLES):
+        name, waveform = music[turn % len(music)]
+        found.append(Excerpt(name, np.resize(waveform, (1, samples))))
+    # A batch of different music: an engine that mixes up its rows must not pass.
+    rows = [np.resize(waveform, EXCERPT_SAMPLES[1]) for _, waveform in music]
+    found.append(Excerpt("all, as a batch", np.stack(rows)))
+    return found
+
+
+def dithered(waveform: np.ndarray) -> np.ndarray:
+    """Round to 16 bits with triangular dither of one bit, seeded."""
+    noise = np.random.default_rng(0).random((2, *waveform.shape))
+    return (np.rint(waveform * BIT_16 + noise[0] - noise[1]) / BIT_16).astype(np.float32)
+
+
+def measure(excerpt: Excerpt, output: str, ours: np.ndarray, reference: np.ndarray) -> Measurement:
+    """Compare one output with the reference's, both (..., width)."""
+    ours, reference = (x.astype(np.float64).reshape(-1, x.shape[-1]) for x in (ours, reference))
+    norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(reference, axis=1)
+    with np.errstate(all="ignore"):
+        cosines = (ours * reference).sum(1) / norms
+        relative = np.linalg.norm(ours - reference) / np.linalg.norm(reference)
+    return Measurement(
+        audio=excerpt.name,
+        seconds=excerpt.seconds,
+        output=output,
+        finite=bool(np.isfinite(ours).all() and np.isfinite(reference).all()),
+        worst_frame_cosine=_number(cosines.min(), worst=-1.0),
+        relative_l2=_number(relative, worst=1e30),
+        largest_difference=_number(np.abs(ours - reference).max(), worst=1e30),
+    )
+
+
+def parity(
+    bundle: Bundle,
+    checkpoint: Checkpoint,
+    music: Sequence[Excerpt],
+    on_excerpt: OnExcerpt | None = None,
+) -> None:
+    """Compare every artefact with the reference and put its certificate into ``bundle``.
+
+    The manifest is not saved here. ``on_excerpt`` is called after each excerpt.
+
+    Raises:
+        ParityError: the checkpoint is not the one the bundle was made from.
+    """
+    if checkpoint.sha256 != bundle.source.sha256:
+        raise ParityError(
+            f"{checkpoint.name}: not the checkpoint of {bundle.folder}, which was made from "
+            f"{bundle.source.checkpoint} (SHA-256 {bundle.source.sha256[:12]}...)."
+        )
+    sessions = [OnnxSession(bundle, artefact) for artefact in bundle.artefacts]
+    measurements: list[list[Measurement]] = [[] for _ in sessions]
+    for excerpt in music:
+        with torch.inference_mode():
+            states = checkpoint.model(torch.from_numpy(excerpt.waveform)).hidden_states
+        references = [state.numpy() for state in states]
+        for session, artefact, found in zip(sessions, bundle.artefacts, measurements, strict=True):
+            found.extend(_measurements(session, artefact, excerpt, references))
+        if on_excerpt is not None:
+            on_excerpt(excerpt)
+    for session, artefact, found in zip(sessions, bundle.artefacts, measurements, strict=True):
+        session.close()
+        artefact.certificate = _certificate(checkpoint, artefact, found)
+
+
+def _measurements(
+    session: Session, artefact: Artefact, excerpt: Excerpt, states: list[np.ndarray]
+) -> Iterator[Measurement]:
+    expected = {
+        "features": lambda: states[artefact.level],
+        "embedding": lambda: states[artefact.level].mean(axis=1),
+        "hidden_states": lambda: _stacked(states, artefact.level),
+    }
+    outputs = session.run({"waveform": excerpt.waveform})
+    for name, ours in outputs.items():
+        yield measure(excerpt, name, ours, expected[name]())
+
+
+def _stacked(states: list[np.ndarray], level: int) -> np.ndarray:
+    return np.stack(states[: level + 1], axis=1)
+
+
+def _certificate(
+    checkpoint: Checkpoint, artefact: Artefact, measurements: list[Measurement]
+) -> Certificate:
+    return Certificate(
+        precision=artefact.precision,
+        artefact_sha256=artefact.digest,
+        reference=f"PyTorch {version('torch')} fp32 eager, checkpoint {checkpoint.name}",
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        environment=environment(),
+        measurements=measurements,
+        passed=certifies(artefact.precision, measurements),
+    )
+
+
+def _number(value: np.floating, worst: float) -> float:
+    """JSON has no NaN; a figure that is not a number counts as the worst there is."""
+    return float(value) if np.isfinite(value) else worst
