@@ -1,0 +1,192 @@
+"""A tiny bundle with MuQ's interface, and one real server for the whole session."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from muqrt.errors import MissingDependencyError
+from muqrt.files import sha256
+from muqrt.runtime.bundle import Artefact, Bundle, Framing, Source, TensorSpec, load_bundle
+from muqrt.runtime.certificate import Certificate, Measurement
+from muqrt.triton_repo.config import ServingOptions
+from muqrt.triton_repo.repository import write_repository
+from muqrt.triton_repo.server import Server
+from onnx import TensorProto, helper, numpy_helper
+
+WIDTH = 4
+STEP_SAMPLES = 960
+WINDOW_SAMPLES = 48_000
+INPUTS = [TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])]
+OUTPUTS = [
+    TensorSpec(name="features", dtype="float32", shape=["batch", "steps", WIDTH]),
+    TensorSpec(name="embedding", dtype="float32", shape=["batch", WIDTH]),
+    TensorSpec(name="hidden_states", dtype="float32", shape=["batch", 2, "steps", WIDTH]),
+]
+
+
+def _graph() -> onnx.ModelProto:
+    """Steps of 960 samples through one 960 -> 4 matrix: features, their mean, two levels."""
+    constants = {
+        "projection": np.random.default_rng(0).normal(size=(STEP_SAMPLES, WIDTH)) / 30,
+        "step": np.array(STEP_SAMPLES, np.int64),
+        "zero": np.array([0], np.int64),
+        "one": np.array([1], np.int64),
+        "stepped": np.array([0, -1, STEP_SAMPLES], np.int64),
+    }
+    nodes = [
+        helper.make_node("Shape", ["waveform"], ["samples"], start=1, end=2),
+        helper.make_node("Div", ["samples", "step"], ["steps"]),
+        helper.make_node("Mul", ["steps", "step"], ["whole"]),
+        helper.make_node("Slice", ["waveform", "zero", "whole", "one"], ["trimmed"]),
+        helper.make_node("Reshape", ["trimmed", "stepped"], ["frames"]),
+        helper.make_node("MatMul", ["frames", "projection"], ["features"]),
+        helper.make_node("ReduceMean", ["features", "one"], ["embedding"], keepdims=0),
+        helper.make_node("Tanh", ["features"], ["squashed"]),
+        helper.make_node("Unsqueeze", ["features", "one"], ["level_0"]),
+        helper.make_node("Unsqueeze", ["squashed", "one"], ["level_1"]),
+        helper.make_node("Concat", ["level_0", "level_1"], ["hidden_states"], axis=1),
+    ]
+    initializers = [
+        numpy_helper.from_array(a.astype(np.float32) if a.dtype == np.float64 else a, name)
+        for name, a in constants.items()
+    ]
+    graph = helper.make_graph(
+        nodes, "tiny", _values(INPUTS), _values(OUTPUTS), initializer=initializers
+    )
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9, producer_name="tests"
+    )
+
+
+def _values(specs: list[TensorSpec]) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(s.name, TensorProto.FLOAT, s.shape) for s in specs]
+
+
+def _certificate(artefact: Artefact) -> Certificate:
+    measurement = Measurement(
+        audio="sine.wav",
+        seconds=2.0,
+        output="features",
+        finite=True,
+        worst_frame_cosine=1.0,
+        relative_l2=0.0,
+        largest_difference=0.0,
+    )
+    return Certificate(
+        precision="fp32",
+        artefact_sha256=artefact.digest,
+        reference="tests",
+        created="2026-01-01T00:00:00Z",
+        environment={},
+        measurements=[measurement],
+        passed=True,
+    )
+
+
+def make_bundle(folder: Path, *, certified: bool = True) -> Bundle:
+    """A bundle on disk whose artefact has its weights in an external file beside it."""
+    folder.mkdir(parents=True)
+    onnx.save(
+        _graph(),
+        folder / "muq.onnx",
+        save_as_external_data=True,
+        location="muq.onnx.data",
+        size_threshold=1024,
+    )
+    artefact = Artefact(
+        name="onnx-fp32",
+        engine="onnxruntime",
+        precision="fp32",
+        target="cpu",
+        file="muq.onnx",
+        files={name: sha256(folder / name) for name in ("muq.onnx", "muq.onnx.data")},
+        level=1,
+        inputs=INPUTS,
+        outputs=OUTPUTS,
+    )
+    if certified:
+        artefact.certificate = _certificate(artefact)
+    bundle = Bundle(
+        created_by="tests",
+        source=Source(checkpoint="tests/tiny", sha256="0" * 64, parameters=1),
+        architecture={},
+        framing=Framing(
+            sample_rate_hz=24_000,
+            hop_samples=240,
+            step_samples=STEP_SAMPLES,
+            minimum_samples=1_025,
+            window_samples=WINDOW_SAMPLES,
+        ),
+        artefacts=[artefact],
+    )
+    bundle.save(folder)
+    return load_bundle(folder)
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The tiny bundle, certified. Shared: do not change its files."""
+    return make_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
+@pytest.fixture
+def fresh_bundle(tmp_path: Path) -> Callable[..., Bundle]:
+    """Makes bundles of the test's own, which it may spoil."""
+
+    def make(name: str = "bundle", *, certified: bool = True) -> Bundle:
+        return make_bundle(tmp_path / name, certified=certified)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def models(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of the tiny bundle: batches of 8, a long queue delay, a short queue."""
+    output = tmp_path_factory.mktemp("tiny") / "models"
+    options = ServingOptions(max_queue_delay_us=100_000, max_queue_size=16, threads=1)
+    write_repository(bundle, output, options=options)
+    return output
+
+
+@pytest.fixture
+def start_server(models: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts real servers on free ports and stops them after the test; skips without one."""
+    started: list[Server] = []
+
+    def start(repository: Path = models, **arguments: object) -> Server:
+        arguments = {"log": tmp_path / "triton.log", "start_timeout_seconds": 60, **arguments}
+        try:
+            server = Server(repository, **arguments)  # type: ignore[arg-type]
+        except MissingDependencyError as missing:
+            pytest.skip(f"no Triton server: {missing}")
+        started.append(server)
+        return server.start()
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One real server on the tiny bundle for the whole session. Leave it ready."""
+    log = tmp_path_factory.mktemp("server") / "triton.log"
+    try:
+        running = Server(models, log=log, start_timeout_seconds=60)
+    except MissingDependencyError as missing:
+        pytest.skip(f"no Triton server: {missing}")
+    with running:
+        yield running
+
+
+@pytest.fixture
+def waveform() -> Callable[..., np.ndarray]:
+    """Makes float32 noise of shape (batch, samples)."""
+
+    def make(samples: int = 24_000, batch: int = 1, seed: int = 0) -> np.ndarray:
+        noise = np.random.default_rng(seed).normal(scale=0.1, size=(batch, samples))
+        return noise.astype(np.float32)
+
+    return make

@@ -1,0 +1,137 @@
+"""ONNX Runtime on the CPU, behind Triton's Python backend.
+
+Installed as ``backends/onnxruntime/model.py``, this file alone serves every model whose
+configuration says ``backend: "onnxruntime"``, on a server that lacks NVIDIA's C++ backend of that
+name. It runs in the server's own Python process and imports nothing of muqrt.
+"""
+
+import ctypes
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as pb_utils
+
+# A request's place in the batch, the request, and its inputs.
+_Member = tuple[int, Any, list[np.ndarray]]
+
+
+class _RefusedError(Exception):
+    """The request's input is wrong; the message is for its sender."""
+
+
+class _Shared:
+    """An array as Triton can take it over, whichever numpy Triton was built for.
+
+    A ``pb_utils.Tensor`` made from a numpy 2 array by a stub built for numpy 1 has no bytes in
+    it, and nothing says so. DLPack does not depend on numpy's version.
+    """
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._array.__dlpack_device__()
+
+    def __dlpack__(self, stream: Any = None) -> Any:
+        capsule = self._array.__dlpack__()
+        # Triton frees what it took over, but marks the capsule with a name of its own, which
+        # numpy's destructor does not know and would write an error to the log about.
+        ctypes.pythonapi.PyCapsule_SetDestructor(ctypes.py_object(capsule), None)
+        return capsule
+
+
+class TritonPythonModel:
+    """One instance of one model."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load ``<model_repository>/<version>/<default_model_filename>``."""
+        config = json.loads(args["model_config"])
+        parameters = {
+            name: value["string_value"] for name, value in config.get("parameters", {}).items()
+        }
+        framing = json.loads(parameters.get("muqrt.framing", "{}"))
+        self._minimum_samples = framing.get("minimum_samples", 0)
+        self._inputs = [each["name"] for each in config["input"]]
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        # As in the C++ backend: absent or 0 leaves the choice to ONNX Runtime.
+        options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", 0))
+        version = Path(args["model_repository"]) / args["model_version"]
+        path = version / (config.get("default_model_filename") or "model.onnx")
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer every request; those of equal shape share one run of the model."""
+        responses: list[Any] = [None] * len(requests)
+        groups: dict[Any, list[_Member]] = {}
+        for index, request in enumerate(requests):
+            try:
+                inputs = self._read(request)
+            except _RefusedError as refusal:
+                responses[index] = _failure(str(refusal), pb_utils.TritonError.INVALID_ARG)
+                continue
+            if request.is_cancelled():
+                responses[index] = _failure("cancelled", pb_utils.TritonError.CANCELLED)
+                continue
+            shapes = tuple(array.shape[1:] for array in inputs)
+            groups.setdefault(shapes, []).append((index, request, inputs))
+        for members in groups.values():
+            for (index, _, _), response in zip(members, self._answer(members), strict=True):
+                responses[index] = response
+        return responses
+
+    def finalize(self) -> None:
+        """Free the model."""
+        del self._session
+
+    def _read(self, request: Any) -> list[np.ndarray]:
+        """The request's inputs, in the configuration's order."""
+        arrays = []
+        for name in self._inputs:
+            array = np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name))
+            if name == "waveform" and array.shape[1] < self._minimum_samples:
+                raise _RefusedError(
+                    f"waveform has {array.shape[1]} samples; the model needs at least "
+                    f"{self._minimum_samples}. Pad it with zeros."
+                )
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise _RefusedError(f"{name} has values that are not finite (NaN or infinity).")
+            arrays.append(array)
+        return arrays
+
+    def _answer(self, members: list[_Member]) -> Iterator[Any]:
+        """One run for all members; yields their responses in order."""
+        requested = {name for _, request, _ in members for name in request.requested_output_names()}
+        names = sorted(requested)
+        columns = zip(*(inputs for _, _, inputs in members), strict=True)
+        feed = {
+            name: column[0] if len(column) == 1 else np.concatenate(column)
+            for name, column in zip(self._inputs, columns, strict=True)
+        }
+        try:
+            outputs = dict(zip(names, self._session.run(names, feed), strict=True))
+        except Exception as error:  # onnxruntime's exceptions share no base of their own
+            for _ in members:
+                yield _failure(f"ONNX Runtime: {error}", pb_utils.TritonError.INTERNAL)
+            return
+        start = 0
+        for _, request, inputs in members:
+            stop = start + inputs[0].shape[0]
+            yield pb_utils.InferenceResponse(
+                [
+                    pb_utils.Tensor.from_dlpack(name, _Shared(outputs[name][start:stop]))
+                    for name in request.requested_output_names()
+                ]
+            )
+            start = stop
+
+
+def _failure(message: str, code: int) -> Any:
+    return pb_utils.InferenceResponse([], pb_utils.TritonError(message, code))
