@@ -1,0 +1,5 @@
+"""``python -m muqrt``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,56 @@
+"""The ``muqrt`` command: every room's commands, and exit codes for their errors.
+
+0 done; 1 a gate failed (parity); 2 wrong usage; 3 bad input or a missing part.
+"""
+
+import errno
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from .benchmarks.commands import commands as benchmarks
+from .doctor import commands as doctor
+from .embed import commands as embed
+from .errors import MuqrtError
+from .export.commands import commands as export
+from .runtime.commands import commands as runtime
+from .triton_repo.commands import commands as triton_repo
+
+BAD_INPUT = 3
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Puts a trained MuQ into production: export, parity, serving.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for room in (export, runtime, embed, triton_repo, benchmarks, doctor):
+    app.add_typer(room)
+
+
+def main() -> NoReturn:
+    """Run the command line; users' mistakes become one line on stderr and an exit code."""
+    try:
+        app()
+    except MuqrtError as error:
+        _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        # Whoever was reading has gone; the interpreter must not complain while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BAD_INPUT)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            where = f"{error.filename}: " if error.filename else ""
+            _fail(f"{where}the disk is full; nothing was left half-written.", BAD_INPUT)
+        _fail(str(error), BAD_INPUT)
+    except KeyboardInterrupt:
+        _fail("interrupted.", INTERRUPTED)
+    sys.exit(0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"muqrt: {message}", file=sys.stderr)
+    sys.exit(code)

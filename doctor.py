@@ -1,0 +1,74 @@
+"""``muqrt doctor``: what this machine can run."""
+
+import platform
+import shutil
+import subprocess
+
+import typer
+
+from .console import Json, show, table
+from .environment import cpu_name, environment, installed
+from .errors import MuqrtError
+
+commands = typer.Typer()
+
+
+@commands.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine can run: engines, GPU, versions, server."""
+    checks = {
+        "CPU engine": _onnxruntime,
+        "GPU": _gpu,
+        "TensorRT": lambda: _package("tensorrt", "muqrt[gpu]"),
+        "export": lambda: _package("torch", "muqrt[export]"),
+        "m4a and aac": lambda: _package("av", "muqrt[av]"),
+        "client": lambda: _package("tritonclient", "muqrt[server]"),
+        "server": _server,
+    }
+    found = {name: check() for name, check in checks.items()}
+    rows = [[name, "yes" if ok else "no", text] for name, (ok, text) in found.items()]
+    show(
+        as_json,
+        {
+            "environment": environment(),
+            "checks": {name: {"ok": ok, "detail": text} for name, (ok, text) in found.items()},
+        },
+        f"{cpu_name()}, {platform.platform()}, Python {platform.python_version()}",
+        table("What this machine can run", ["part", "here", "detail"], rows),
+    )
+
+
+_Finding = tuple[bool, str]
+
+
+def _package(name: str, extra: str) -> _Finding:
+    found = installed(name)
+    return (True, f"{name} {found}") if found else (False, f"pip install '{extra}'")
+
+
+def _onnxruntime() -> _Finding:
+    import onnxruntime
+
+    providers = ", ".join(onnxruntime.get_available_providers())
+    return True, f"onnxruntime {onnxruntime.__version__}: {providers}"
+
+
+def _gpu() -> _Finding:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return False, "no NVIDIA driver (nvidia-smi is not on PATH)"
+    query = [program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return False, f"nvidia-smi failed ({error}); check the driver"
+    return bool(done.stdout.strip()), done.stdout.strip().replace("\n", "; ") or "no GPU listed"
+
+
+def _server() -> _Finding:
+    from .triton_repo.installation import find_server
+
+    try:
+        return True, str(find_server().binary)
+    except MuqrtError as error:
+        return False, str(error)
