@@ -1,0 +1,50 @@
+# make demo   from a checkpoint to a served answer     make test   everything CI runs
+# Both set up .venv first, on a bare machine with Python 3.10 or newer.
+
+PYTHON ?= python3
+VENV ?= .venv
+CHECKPOINT ?=
+BIN := $(VENV)/bin
+# A pinned build: pip's newest may be a CUDA one of several GB.
+TORCH ?= torch==2.13.0
+# The server is only a binary and its backend here; the wheel's Python API, and the old numpy that
+# API pins, are not used.
+TRITON ?= nvidia-pytriton==0.7.0
+
+.PHONY: setup demo test lint benchmark clean
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml Makefile
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet "$(TORCH)"
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	$(BIN)/pip install --quiet --no-deps "$(TRITON)"
+	@$(BIN)/python -m muqrt doctor --json | grep -q '"server": {"ok": true' || $(MAKE) --no-print-directory libpython
+	touch $@
+
+# The server's Python backend links libpython, which not every Python comes with.
+.PHONY: libpython
+libpython:
+	@package=libpython$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
+	{ $$sudo apt-get update -qq && $$sudo apt-get install -y -qq $$package >/dev/null; } || \
+	echo "$$package could not be installed: the server's tests will be skipped, demo cannot serve."
+
+demo: setup
+	$(BIN)/python examples/demo.py --checkpoint "$(CHECKPOINT)"
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: setup
+	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
