@@ -60,6 +60,7 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
             unexpected or wrongly shaped key, which the message names.
     """
     path = Path(source)
+    state: Mapping[str, Tensor]
     if path.is_dir():
         config_path, weights_path = path / CONFIG_FILE, path / WEIGHTS_FILE
         for needed in (config_path, weights_path):
@@ -120,7 +121,9 @@ def _read_torch_file(path: Path) -> tuple[MuQConfig, Mapping[str, Tensor]]:
         config = read_config(path.parent / CONFIG_FILE)
     else:
         raise CheckpointError(f"{path}: no configuration; put its {CONFIG_FILE} beside it.")
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
+    ):
         raise CheckpointError(f"{path}: expected a state dict of tensors.")
     return config, state
 
@@ -155,14 +158,18 @@ def _some(names: list[str]) -> str:
 def _download(hub_id: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.errors import (
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
     except ImportError:
         raise MissingDependencyError(
             f"{hub_id}: downloading needs huggingface_hub: pip install 'muqrt[export]'"
         ) from None
     try:
         return Path(snapshot_download(hub_id, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(
             f"{hub_id}: cannot be fetched from the hub ({reason}). Check the name and the network, "

@@ -4,7 +4,9 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 
 from ..errors import CheckpointError
 
@@ -15,26 +17,30 @@ RELEASED_STATISTICS = {
     "melspec_2048_mean": 6.768444971712967,
     "melspec_2048_std": 18.417922652295623,
 }
+_Config = TypeVar("_Config")
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
 class ConformerConfig:
-    """The fields of ``w2v2_config`` that the encoder uses; the others are kept by MuQConfig."""
+    """The fields of ``w2v2_config`` that the encoder needs; the others are kept by MuQConfig."""
 
-    num_attention_heads: int = 16
-    intermediate_size: int = 4096
-    conv_depthwise_kernel_size: int = 31
-    num_conv_pos_embeddings: int = 128
-    num_conv_pos_embedding_groups: int = 16
-    rotary_embedding_base: int = 10000
-    layer_norm_eps: float = 1e-5
-    hidden_dropout: float = 0.1
-    activation_dropout: float = 0.1
-    attention_dropout: float = 0.1
-    conformer_conv_dropout: float = 0.1
-    layerdrop: float = 0.0
+    num_attention_heads: PositiveInt = 16
+    intermediate_size: PositiveInt = 4096
+    conv_depthwise_kernel_size: PositiveInt = 31
+    num_conv_pos_embeddings: PositiveInt = 128
+    num_conv_pos_embedding_groups: PositiveInt = 16
+    rotary_embedding_base: PositiveInt = 10000
+    layer_norm_eps: PositiveFloat = 1e-5
+    hidden_dropout: Probability = 0.1
+    activation_dropout: Probability = 0.1
+    attention_dropout: Probability = 0.1
+    conformer_conv_dropout: Probability = 0.1
+    layerdrop: Probability = 0.0
     hidden_act: str = "swish"
     position_embeddings_type: str = "rotary"
+    # Of the positional convolution nobody calls; the official package fails without it.
+    feat_extract_activation: str = "gelu"
 
 
 @dataclass(frozen=True)
@@ -44,20 +50,20 @@ class MuQConfig:
     ``w2v2_config`` is kept as it was read, so that a saved checkpoint has every official field.
     """
 
-    label_rate: int = 25
-    num_codebooks: int = 1
-    codebook_dim: int = 16
-    codebook_size: int = 8192
+    label_rate: PositiveInt = 25
+    num_codebooks: PositiveInt = 1
+    codebook_dim: PositiveInt = 16
+    codebook_size: PositiveInt = 8192
     features: list[str] = field(default_factory=lambda: ["melspec_2048"])
     hop_length: int = 240
     n_mels: int = 128
-    conv_dim: int = 512
-    encoder_dim: int = 1024
-    encoder_depth: int = 12
-    mask_hop: float = 0.4
-    mask_prob: float = 0.6
+    conv_dim: PositiveInt = 512
+    encoder_dim: PositiveInt = 1024
+    encoder_depth: PositiveInt = 12
+    mask_hop: PositiveFloat = 0.4
+    mask_prob: Probability = 0.6
     is_flash: bool = False
-    stat: dict[str, float] = field(default_factory=lambda: dict(RELEASED_STATISTICS))
+    stat: dict[str, FiniteFloat] = field(default_factory=lambda: dict(RELEASED_STATISTICS))
     w2v2_config: dict[str, Any] = field(
         default_factory=lambda: dataclasses.asdict(ConformerConfig())
     )
@@ -67,8 +73,8 @@ class MuQConfig:
     rvq_ckpt_path: str | None = None
     recon_loss_ratio: float | None = None
     resume_checkpoint: str | None = None
-    rvq_n_codebooks: int = 8
-    rvq_multi_layer_num: int = 1
+    rvq_n_codebooks: PositiveInt = 8
+    rvq_multi_layer_num: PositiveInt = 1
 
     def __post_init__(self) -> None:
         conformer = self.conformer
@@ -81,9 +87,13 @@ class MuQConfig:
             "use_encodec_target is false": not self.use_encodec_target,
             "hidden_act is 'swish'": conformer.hidden_act in ("swish", "silu"),
             "position_embeddings_type is 'rotary'": conformer.position_embeddings_type == "rotary",
-            "encoder_dim divides into num_attention_heads": (
+            "encoder_dim is a multiple of 2 * num_attention_heads": (
                 self.encoder_dim % (2 * conformer.num_attention_heads) == 0
             ),
+            "encoder_dim is a multiple of num_conv_pos_embedding_groups": (
+                self.encoder_dim % conformer.num_conv_pos_embedding_groups == 0
+            ),
+            "conv_depthwise_kernel_size is odd": conformer.conv_depthwise_kernel_size % 2 == 1,
             "stat has melspec_2048_mean and a positive melspec_2048_std": (
                 "melspec_2048_mean" in self.stat and self.stat.get("melspec_2048_std", 0) > 0
             ),
@@ -129,10 +139,21 @@ def config_from(document: object, where: str) -> MuQConfig:
     unknown = sorted(set(document) - {f.name for f in dataclasses.fields(MuQConfig)})
     if unknown:
         raise CheckpointError(f"{where}: fields no MuQ has: {', '.join(unknown)}.")
+    # The official class's defaults for fields the file leaves out.
+    document = {"codebook_size": 4096, "use_rvq_target": False, **document}
     try:
-        # The official class's default for a field the file leaves out.
-        return MuQConfig(**{"codebook_size": 4096, "use_rvq_target": False, **document})
+        _validated(ConformerConfig, document.get("w2v2_config", {}))
+        return _validated(MuQConfig, document)
     except CheckpointError as error:
         raise CheckpointError(f"{where}: {error}") from None
-    except (TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{where}: a field has the wrong type ({error}).") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "w2v2_config"
+        raise CheckpointError(f"{where}: {name}: {first['msg']}.") from None
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{where}: holds what JSON cannot ({error}).") from None
+
+
+def _validated(kind: type[_Config], document: object) -> _Config:
+    # As JSON, because only there may a strict dataclass come from an object.
+    return TypeAdapter(kind).validate_json(json.dumps(document), strict=True)

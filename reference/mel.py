@@ -34,6 +34,9 @@ class LogMel(nn.Module):
     10 log10(max(power, 1e-10)); last frame dropped; minus mean, over standard deviation.
     """
 
+    window: Tensor
+    filterbank: Tensor
+
     def __init__(self, hop_samples: int, n_mels: int, mean_db: float, std_db: float) -> None:
         super().__init__()
         self.hop_samples = hop_samples

@@ -1,5 +1,7 @@
 """Mel-RVQ, the tokenizer whose codes MuQ is trained to predict (paper section 3.2)."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ class WeightNormConv1d(nn.Module):
         super().__init__()
         initial = nn.Conv1d(in_channels, out_channels, 1)
         direction = initial.weight.detach().clone()
+        assert initial.bias is not None
         self.bias = nn.Parameter(initial.bias.detach().clone())
         self.weight_g = nn.Parameter(direction.norm(dim=(1, 2), keepdim=True))
         self.weight_v = nn.Parameter(direction)
@@ -89,7 +92,7 @@ class RandomProjectionQuantizer(nn.Module):
 
 def _projection(widths: list[int], activation_leads: bool) -> nn.Module:
     """One layer, or several with ReLUs between, nested and numbered as upstream numbers them."""
-    layers = [WeightNormConv1d(a, b) for a, b in zip(widths, widths[1:], strict=False)]
+    layers = [WeightNormConv1d(a, b) for a, b in pairwise(widths)]
     if len(layers) == 1:
         return layers[0]
     first, *middle, last = layers

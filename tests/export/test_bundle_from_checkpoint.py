@@ -1,0 +1,95 @@
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from muqrt.errors import BundleError, ParityError
+from muqrt.export import bundle_from_checkpoint as module
+from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
+from muqrt.export.parity import Excerpt
+from muqrt.reference.checkpoint import Checkpoint
+from muqrt.reference.muq import MuQ
+from muqrt.runtime.bundle import load_bundle
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def checkpoint(tiny: MuQ) -> Checkpoint:
+    return Checkpoint(tiny, "tiny", "0" * 64)
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_the_bundle_says_what_it_is(
+    checkpoint: Checkpoint, short_music: list[Excerpt], tmp_path: Path
+) -> None:
+    written = bundle_from_checkpoint(
+        checkpoint, tmp_path / "bundle", short_music[:1], ["features"], level=3, window_seconds=10
+    )
+    assert files(tmp_path) == {"bundle"}
+    loaded = load_bundle(tmp_path / "bundle")
+    assert loaded == written
+    artefact = loaded.artefact()
+    loaded.verify(artefact)
+    assert (artefact.level, artefact.precision) == (3, "fp32")
+    assert [spec.name for spec in artefact.outputs] == ["features"]
+    assert loaded.framing.window_samples == 240_000
+    assert loaded.framing.steps_per_second == 25
+    assert loaded.source.parameters == checkpoint.parameters
+
+
+def test_a_bundle_without_music_has_no_certificate(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [])
+    with pytest.raises(BundleError, match="no passing parity certificate"):
+        bundle.artefact()
+
+
+def test_an_older_bundle_is_replaced_whole(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [])
+    (tmp_path / "bundle" / "stray").touch()
+    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [])
+    assert files(tmp_path / "bundle") == {"bundle.json", "muq.onnx"}
+    assert files(tmp_path) == {"bundle"}
+
+
+def test_a_failed_gate_leaves_the_older_bundle(
+    checkpoint: Checkpoint,
+    short_music: list[Excerpt],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [])
+    before = (tmp_path / "bundle" / "bundle.json").read_bytes()
+    build = module.onnx_from_checkpoint
+    # Build the graph of another level than the one the certificate is for.
+    monkeypatch.setattr(module, "onnx_from_checkpoint", lambda m, o, level: build(m, o, level - 1))
+    with pytest.raises(ParityError, match="does not match the reference"):
+        bundle_from_checkpoint(checkpoint, tmp_path / "bundle", short_music[:1])
+    assert (tmp_path / "bundle" / "bundle.json").read_bytes() == before
+    assert files(tmp_path) == {"bundle"}
+
+
+def test_a_folder_of_something_else_is_left_alone(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(BundleError, match="not empty and not a bundle"):
+        bundle_from_checkpoint(checkpoint, tmp_path, [])
+    assert files(tmp_path) == {"thesis.tex"}
+
+
+def test_a_file_in_the_way(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "bundle").touch()
+    with pytest.raises(BundleError, match="a file is in the way"):
+        bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [])
+
+
+def test_too_little_room_is_said_before_anything_is_written(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**12, 10**12, 1000))
+    with pytest.raises(BundleError, match="MB free"):
+        bundle_from_checkpoint(checkpoint, tmp_path / "a" / "bundle", [])
+    assert files(tmp_path) == set()

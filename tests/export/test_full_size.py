@@ -1,0 +1,26 @@
+"""The released architecture, 310M weights: what the tiny one cannot show."""
+
+from pathlib import Path
+
+import pytest
+
+from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
+from muqrt.export.parity import EXCERPT_SAMPLES, Excerpt
+from muqrt.reference.checkpoint import Checkpoint
+from muqrt.reference.random_model import LARGE, random_model
+from muqrt.runtime.certificate import THRESHOLDS
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_full_size_passes_at_every_length(all_excerpts: list[Excerpt], tmp_path: Path) -> None:
+    checkpoint = Checkpoint(random_model(LARGE), "large", "0" * 64)
+    assert checkpoint.parameters > 300e6
+    bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", all_excerpts[:-1])
+    artefact = bundle.artefact()
+    assert set(artefact.files) == {"muq.onnx", "muq.onnx.data"}
+    assert artefact.certificate is not None
+    lengths = {round(each.seconds * 24_000) for each in artefact.certificate.measurements}
+    assert lengths == set(EXCERPT_SAMPLES)
+    for each in artefact.certificate.measurements:
+        assert each.passes(THRESHOLDS["fp32"])
