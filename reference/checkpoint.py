@@ -35,7 +35,7 @@ _RENAMED = {
 
 @dataclass
 class Checkpoint:
-    """A loaded model (in eval mode), the name it was asked for by, and its files' hash."""
+    """A loaded model (in eval mode), the name it was asked for by, and the hash of both files."""
 
     model: MuQ
     name: str
@@ -51,9 +51,10 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     """Load a MuQ strictly.
 
     Args:
-        source: a folder with ``config.json`` and ``model.safetensors``; a ``.pt`` file (read
-            with ``weights_only``), its configuration inside it under "config" or beside it in
-            ``config.json``; or a hub id such as ``OpenMuQ/MuQ-large-msd-iter``.
+        source: a folder with ``config.json`` and ``model.safetensors``; a ``.pt`` (read with
+            ``weights_only``) or ``.safetensors`` file, its configuration beside it in
+            ``config.json`` or inside the ``.pt`` under "config"; or a hub id such as
+            ``OpenMuQ/MuQ-large-msd-iter``.
 
     Raises:
         CheckpointError: not found, unreadable, an unsupported configuration, or a missing,
@@ -67,10 +68,9 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
             if not needed.is_file():
                 raise CheckpointError(f"{path}: {needed.name} is missing from this checkpoint.")
         config, state = read_config(config_path), _read_safetensors(weights_path)
-        digest = _digest(sha256(config_path), sha256(weights_path))
     elif path.is_file():
-        config, state = _read_torch_file(path)
-        digest = sha256(path)
+        weights_path = path
+        config, state = _read_file(path)
     elif _HUB_ID.fullmatch(str(source)):
         downloaded = load_checkpoint(_download(str(source)))
         return dataclasses.replace(downloaded, name=str(source))
@@ -80,20 +80,36 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
         )
     model = MuQ(config)
     _load_strictly(model, state, str(source))
-    return Checkpoint(model.eval(), str(source), digest)
+    return Checkpoint(model.eval(), str(source), _digest(config, weights_path))
 
 
 def save_checkpoint(model: MuQ, folder: Path) -> None:
-    """Write ``config.json`` and ``model.safetensors`` in the official layout."""
+    """Write ``config.json`` and ``model.safetensors`` in the official layout.
+
+    An older checkpoint there is replaced.
+
+    Raises:
+        CheckpointError: ``folder`` holds anything else, or cannot be written.
+    """
+    if folder.exists():
+        if not folder.is_dir():
+            raise CheckpointError(f"{folder}: a file is in the way; choose another folder.")
+        if {each.name for each in folder.iterdir()} - {CONFIG_FILE, WEIGHTS_FILE}:
+            raise CheckpointError(f"{folder}: holds other files too; choose another folder.")
     with atomic_folder(folder) as temporary:
         document = json.dumps(dataclasses.asdict(model.config), indent=2, sort_keys=True)
         (temporary / CONFIG_FILE).write_text(document + "\n", encoding="utf-8")
         state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        save_file(state, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+        try:
+            save_file(state, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise CheckpointError(f"{folder}: cannot be written ({error}).") from None
 
 
-def _digest(*hashes: str) -> str:
-    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+def _digest(config: MuQConfig, weights_path: Path) -> str:
+    """One hash over the weights' file and what the configuration says, however it is written."""
+    settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
+    return hashlib.sha256(f"{settings}\n{sha256(weights_path)}".encode()).hexdigest()
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -103,15 +119,19 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error}).") from None
 
 
-def _read_torch_file(path: Path) -> tuple[MuQConfig, Mapping[str, Tensor]]:
+def _read_torch_file(path: Path) -> object:
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises what its many parsers raise
-        reason = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{path}: cannot be read with weights_only ({reason}). "
+            f"{path}: cannot be read with weights_only ({_reason(error)}). "
             "Save it again as a plain state dict, or as safetensors."
         ) from None
+
+
+def _read_file(path: Path) -> tuple[MuQConfig, Mapping[str, Tensor]]:
+    read = _read_safetensors if path.suffix == ".safetensors" else _read_torch_file
+    document = read(path)
     if not isinstance(document, dict):
         raise CheckpointError(f"{path}: expected a state dict, found {type(document).__name__}.")
     state = next((document[k] for k in ("state_dict", "model") if k in document), document)
@@ -155,6 +175,10 @@ def _some(names: list[str]) -> str:
     return shown if len(names) <= _KEYS_SHOWN else f"{shown} and {len(names) - _KEYS_SHOWN} more"
 
 
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def _download(hub_id: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
@@ -170,8 +194,7 @@ def _download(hub_id: str) -> Path:
     try:
         return Path(snapshot_download(hub_id, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
         raise CheckpointError(
-            f"{hub_id}: cannot be fetched from the hub ({reason}). Check the name and the network, "
-            "or download it elsewhere and give its folder."
+            f"{hub_id}: cannot be fetched from the hub ({_reason(error)}). "
+            "Check the name and the network, or download it elsewhere and give its folder."
         ) from None

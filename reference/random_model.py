@@ -10,7 +10,7 @@ from .muq import MuQ
 # Brings the scores' standard deviation, 1/3 with torch's initial weights, to 2.
 _SHARPNESS = 2.5
 
-LARGE = MuQConfig()  # the released architecture, 310M weights
+LARGE = MuQConfig()  # the released architecture, 333M weights
 SMALL = MuQConfig(
     conv_dim=64,
     encoder_dim=256,

@@ -1,0 +1,36 @@
+"""The golden folder, its recording, and small models."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from muqrt.reference.muq import MuQ
+from muqrt.reference.random_model import TINY, random_model
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """What make_golden.py wrote."""
+    return Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def recording(golden: Path) -> Tensor:
+    """(samples,) float: a little over two seconds at 24 kHz."""
+    samples = np.load(golden / "waveform.npz")["samples"]
+    return torch.from_numpy(samples.astype(np.float32) / 32_768)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> MuQ:
+    return random_model(TINY)
+
+
+@pytest.fixture(scope="session", params=[25, 50])
+def shallow(request: pytest.FixtureRequest) -> MuQ:
+    """One layer, at each label rate: enough for what depth does not change."""
+    return random_model(replace(TINY, label_rate=request.param, encoder_depth=1))
