@@ -4,7 +4,7 @@
 """
 
 import errno
-import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -33,14 +33,12 @@ for room in (export, runtime, embed, triton_repo, benchmarks, doctor):
 
 def main() -> NoReturn:
     """Run the command line; users' mistakes become one line on stderr and an exit code."""
+    # A stopped container cleans up as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except MuqrtError as error:
         _fail(str(error), error.exit_code)
-    except BrokenPipeError:
-        # Whoever was reading has gone; the interpreter must not complain while it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(BAD_INPUT)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
             where = f"{error.filename}: " if error.filename else ""

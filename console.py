@@ -1,6 +1,9 @@
 """What the commands share: text for people, JSON for machines, progress on stderr."""
 
+import io
 import json
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -45,16 +48,16 @@ def progress(title: str, total: int | None) -> Iterator[Bar]:
 
 def show(as_json: bool, facts: object, *lines: Any) -> None:
     """Print either the facts as JSON or the lines (text or rich renderables)."""
-    if as_json:
+    text = json.dumps(facts) + "\n" if as_json else _rendered(lines)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name may be bytes that are no text.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
         # Flushed at once: a program at the other end of a pipe is waiting for this line.
-        print(json.dumps(facts), flush=True)
-        return
-    console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = _PIPE_COLUMNS
-    for line in lines:
-        if line != "":
-            console.print(line, markup=False)
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        # Whoever was reading has gone, and the work is done all the same.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
@@ -65,3 +68,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     for row in rows:
         result.add_row(*(str(cell) for cell in row))
     return result
+
+
+def _rendered(lines: Sequence[Any]) -> str:
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _PIPE_COLUMNS
+    with console.capture() as captured:
+        for line in lines:
+            if line != "":
+                console.print(line, markup=False)
+    return captured.get()

@@ -44,7 +44,7 @@ def embed(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows to run at once.")] = 1,
     overlap_seconds: Annotated[
-        float, typer.Option(min=0, help="Shared by neighbouring windows.")
+        float, typer.Option(min=0, max=600, help="Shared by neighbouring windows.")
     ] = 2.0,
     as_json: Json = False,
 ) -> None:
@@ -100,7 +100,9 @@ def _expand(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
         if not path.is_dir():
             yield path, Path(path.name)
             continue
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _AUDIO_SUFFIXES)
+        found = sorted(
+            p for p in path.rglob("*") if p.suffix.lower() in _AUDIO_SUFFIXES and not p.is_dir()
+        )
         if not found:
             raise AudioError(f"{path}: no audio files in this folder.")
         yield from ((file, file.relative_to(path)) for file in found)

@@ -43,20 +43,25 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` that replaces it when the block succeeds.
 
-    When the block raises, the temporary folder is removed and ``path`` is as it was.
+    When the block raises, or ``path`` cannot be replaced, the temporary folder is removed and
+    ``path`` is as it was.
     """
+    path = path.resolve()  # a link keeps pointing there
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    retired = temporary.with_name(f"{temporary.name}-old")
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
         if path.exists():
-            retired = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
-            path.rename(retired / path.name)
+            path.rename(retired)
+        try:
             temporary.rename(path)
-            shutil.rmtree(retired)
-        else:
-            temporary.rename(path)
+        except OSError:
+            if retired.exists():
+                retired.rename(path)
+            raise
+        shutil.rmtree(retired, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

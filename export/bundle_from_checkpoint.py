@@ -107,7 +107,10 @@ def _check_target(folder: Path, size_bytes: int) -> None:
         raise BundleError(f"{folder}: a file is in the way; choose another folder.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         raise BundleError(f"{folder}: not empty and not a bundle; choose another folder.")
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.is_dir())
+    # The folder is made beside the one it replaces, and then renamed.
+    if Path.cwd().is_relative_to(folder.resolve()) or folder.is_mount():
+        raise BundleError(f"{folder}: cannot be replaced while in use; name a folder inside it.")
+    existing = next(p for p in folder.resolve().parents if p.is_dir())
     if not os.access(existing, os.W_OK):
         raise BundleError(f"{existing}: not writable; choose another folder.")
     free = shutil.disk_usage(existing).free

@@ -104,7 +104,7 @@ def random_checkpoint(
     size: Annotated[
         str, typer.Option(help="large (the released architecture), small, tiny.")
     ] = "small",
-    seed: Annotated[int, typer.Option(help="Of the weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the weights.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Write a checkpoint in the official format with random weights: for tests and benchmarks."""

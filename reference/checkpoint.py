@@ -20,7 +20,7 @@ from .muq import MuQ
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _KEYS_SHOWN = 5
 # torch renamed weight norm's parameters; checkpoints of both times are in use.
 _RENAMED = {

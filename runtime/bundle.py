@@ -97,9 +97,9 @@ class Artefact(_Record):
 
     @property
     def digest(self) -> str:
-        """One hash over all the artefact's files, to which its certificate is bound."""
-        lines = "".join(f"{name} {digest}\n" for name, digest in sorted(self.files.items()))
-        return hashlib.sha256(lines.encode()).hexdigest()
+        """One hash over the artefact's files and what they are said to be: the certificate's."""
+        facts = self.model_dump(exclude={"certificate"})
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     @property
     def certified(self) -> bool:
@@ -147,9 +147,16 @@ class Bundle(_Record):
         return chosen[0]
 
     def path(self, name: str) -> Path:
-        """Absolute path of one of the bundle's files, refused when a link leads outside."""
+        """Absolute path of one of the bundle's files.
+
+        Raises:
+            BundleError: it is missing, or it or a link leads outside the folder.
+        """
         root = self.folder.resolve()
-        path = (root / _inside_the_bundle(name)).resolve()
+        try:
+            path = (root / name).resolve(strict=True)
+        except (OSError, RuntimeError, ValueError):  # missing, a loop of links, no name at all
+            path = root
         if not path.is_relative_to(root):
             raise BundleError(f"{self.folder}: {name} leads outside the bundle's folder.")
         if not path.is_file():
@@ -189,10 +196,10 @@ def load_bundle(folder: str | Path) -> Bundle:
         raise BundleError(f"{manifest}: larger than any manifest; this is not a bundle.")
     try:
         document = json.loads(manifest.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also a number too long, or too many brackets
         raise BundleError(f"{manifest}: not JSON ({error}). Export the bundle again.") from None
     version = document.get("format_version") if isinstance(document, dict) else None
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version != FORMAT_VERSION:  # True equals 1
         raise BundleError(
             f"{manifest}: format version {version!r}; this muqrt reads version {FORMAT_VERSION}. "
             "Use the muqrt that wrote it, or export again."

@@ -3,6 +3,7 @@
 The thresholds stand here and nowhere else. They are gates: no option and no test loosens them.
 """
 
+from math import isfinite
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -49,9 +50,11 @@ class Measurement(BaseModel):
     largest_difference: float
 
     def passes(self, thresholds: Thresholds) -> bool:
-        """Whether every figure is within the thresholds; a NaN never is."""
+        """Whether every figure is within the thresholds; a NaN or an infinity never is."""
+        figures = (self.worst_frame_cosine, self.relative_l2, self.largest_difference)
         return (
             self.finite
+            and all(map(isfinite, figures))
             and self.worst_frame_cosine >= thresholds.worst_frame_cosine
             and self.relative_l2 <= thresholds.relative_l2
         )

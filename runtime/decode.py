@@ -4,6 +4,7 @@ libsndfile reads wav, flac, ogg, opus, mp3 and aiff. FFmpeg, through PyAV, reads
 whatever else libsndfile refuses; PyAV is large, hence an optional extra, imported when needed.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,7 +77,8 @@ def open_audio(path: Path) -> Iterator[DecodedAudio]:
     """
     _check_file(path)
     try:
-        file = _SequentialFile(path)
+        # As bytes: a name need not be valid UTF-8.
+        file = _SequentialFile(os.fsencode(path))
     except soundfile.LibsndfileError as error:
         refusal = error.error_string
     except TypeError:  # soundfile asks for the format of a file called *.raw

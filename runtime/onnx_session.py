@@ -41,7 +41,11 @@ class OnnxSession(Session):
         if self._session is None:
             raise SessionError("the session is closed; load the bundle again.")
         contiguous = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-        return dict(zip(outputs, self._session.run(outputs, contiguous), strict=True))
+        try:
+            results = self._session.run(outputs, contiguous)
+        except Exception as error:
+            raise SessionError(f"ONNX Runtime failed: {error}") from error
+        return dict(zip(outputs, results, strict=True))
 
     def close(self) -> None:
         """Free the engine and its memory."""

@@ -60,10 +60,12 @@ def jobs_for(files: list[tuple[Path, Path]], output: Path | None) -> tuple[list[
     """
     if output is None:
         return [Job(audio, None) for audio, _ in files], 0
-    if output.suffix == ".npy":
+    if output.suffix == ".npy" and not output.is_dir():
         if len(files) != 1:
             raise UsageError(f"{output}: one file for {len(files)} audio files; give a folder.")
         return [Job(files[0][0], output)], 0
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output}: a file is in the way; give a folder, or a name in .npy.")
     targets = {output / f"{relative}.npy": audio for audio, relative in files}
     if len(targets) != len(files):
         raise UsageError("two audio files have the same name; embed their folders one by one.")

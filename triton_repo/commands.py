@@ -27,13 +27,17 @@ def repository(
     model: Annotated[str, typer.Option(help="Name of the model on the server.")] = "muq",
     max_batch_size: Annotated[int, typer.Option(min=1, help="Largest batch in one run.")] = 8,
     queue_delay_ms: Annotated[
-        float, typer.Option(min=0, help="How long a request waits for others to batch with.")
+        float,
+        typer.Option(min=0, max=60_000, help="How long a request waits for others to batch with."),
     ] = 2.0,
     queue_size: Annotated[
         int, typer.Option(min=1, help="Requests that may wait; more are rejected.")
     ] = 64,
     queue_timeout_s: Annotated[
-        float, typer.Option(min=0.001, help="How long a request may wait before it is rejected.")
+        float,
+        typer.Option(
+            min=0.001, max=86_400, help="How long a request may wait before it is rejected."
+        ),
     ] = 30.0,
     instances: Annotated[int, typer.Option(min=1, help="Copies of the model.")] = 1,
     threads: Annotated[

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+
 from muqrt.errors import AudioError
 from muqrt.runtime import audio
 

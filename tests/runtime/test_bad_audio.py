@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from muqrt.errors import AudioError, MissingDependencyError
 from muqrt.runtime import audio
 

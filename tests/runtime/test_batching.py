@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from muqrt.errors import AudioError
 from muqrt.runtime.batching import Failure, Job, run_in_batches
 from muqrt.runtime.tracks import Track

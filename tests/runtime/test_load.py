@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from muqrt.errors import BundleError
 from muqrt.files import sha256
 from muqrt.runtime.bundle import Artefact, Bundle, Framing, Source, TensorSpec

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from muqrt.errors import AudioError, SessionError, UsageError
 from muqrt.runtime.audio import from_array
 from muqrt.runtime.bundle import Framing, TensorSpec

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from muqrt.errors import AudioError, BundleError, SessionError, UsageError
 from muqrt.runtime.bundle import Framing
 from muqrt.runtime.windows import Window, Windowing

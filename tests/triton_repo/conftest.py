@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+
 from muqrt.errors import MissingDependencyError
 from muqrt.files import sha256
 from muqrt.runtime.bundle import Artefact, Bundle, Framing, Source, TensorSpec, load_bundle
@@ -13,7 +15,6 @@ from muqrt.runtime.certificate import Certificate, Measurement
 from muqrt.triton_repo.config import ServingOptions
 from muqrt.triton_repo.repository import write_repository
 from muqrt.triton_repo.server import Server
-from onnx import TensorProto, helper, numpy_helper
 
 WIDTH = 4
 STEP_SAMPLES = 960

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from muqrt.errors import MissingDependencyError, ServerError
 from muqrt.triton_repo import client, extras
 from muqrt.triton_repo.client import TritonSession, statistics

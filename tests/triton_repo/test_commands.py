@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
+from typer.testing import CliRunner, Result
+
 from muqrt.errors import BundleError, ServerError
 from muqrt.runtime.bundle import Bundle
 from muqrt.triton_repo.commands import commands
 from muqrt.triton_repo.config import parameters_of, parse_config
-from typer.testing import CliRunner, Result
 
 
 def run(*arguments: object) -> Result:

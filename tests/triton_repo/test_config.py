@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
+
 from muqrt.errors import BundleError
 from muqrt.runtime.bundle import Framing, TensorSpec
 from muqrt.triton_repo.config import (
@@ -12,7 +14,6 @@ from muqrt.triton_repo.config import (
     parameters_of,
     parse_config,
 )
-from pydantic import ValidationError
 
 positive = st.integers(1, 1 << 20)
 names = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import muqrt.triton_repo
 import numpy as np
 import pytest
+
+import muqrt.triton_repo
 from muqrt.runtime.bundle import Bundle
 from muqrt.triton_repo.repository import write_repository
 

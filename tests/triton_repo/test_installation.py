@@ -5,6 +5,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
+
 from muqrt.errors import MissingDependencyError
 from muqrt.triton_repo import installation
 from muqrt.triton_repo.installation import find_server

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+
 from muqrt.errors import BundleError, UsageError
 from muqrt.files import sha256
 from muqrt.runtime.bundle import Bundle, load_bundle

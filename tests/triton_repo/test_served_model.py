@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
 from muqrt.errors import ServerError, SessionError
 from muqrt.runtime.bundle import Bundle
 from muqrt.runtime.onnx_session import OnnxSession
 from muqrt.triton_repo.client import TritonSession, statistics
 from muqrt.triton_repo.server import Server
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 pytestmark = pytest.mark.server
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+
 from muqrt.errors import ServerError
 from muqrt.runtime.bundle import Bundle
 from muqrt.triton_repo import server as server_module

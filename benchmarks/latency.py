@@ -1,0 +1,178 @@
+"""Latency of every contender on real music, for every window and batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ..errors import ParityError
+from ..export.parity import EXAMPLE_FILES, EXAMPLES, Excerpt, dithered, measure
+from ..runtime import audio
+from ..runtime.certificate import THRESHOLDS
+from .contenders import EAGER, Contender, States
+from .neighbours import watch_neighbours
+from .timing import by_turns, ratios, spread, stopwatch
+
+# A cell (one window and batch) is measured in fewer rounds rather than for longer than this.
+_CELL_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One input: a batch of windows of music."""
+
+    window_seconds: float
+    batch: int
+
+    @property
+    def audio_seconds(self) -> float:
+        """How much music it holds."""
+        return self.window_seconds * self.batch
+
+    def __str__(self) -> str:
+        return f"{self.window_seconds:g} s x {self.batch}"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """One contender on one cell.
+
+    ``speedup`` is the median over the rounds of eager's seconds over this contender's.
+    ``first_call_seconds`` includes whatever is done once per shape, such as compiling.
+    ``matches`` says whether its answer on this very input is the reference's within its
+    precision's thresholds. ``neighbours_share`` is how much of the cores' time other programs took
+    while the cell was measured, 0 to 1.
+    """
+
+    contender: str
+    window_seconds: float
+    batch: int
+    samples_seconds: list[float]
+    median_seconds: float
+    p10_seconds: float
+    p90_seconds: float
+    speedup: float
+    speedup_p10: float
+    speedup_p90: float
+    audio_seconds_per_second: float
+    first_call_seconds: float
+    worst_frame_cosine: float
+    relative_l2: float
+    matches: bool
+    neighbours_share: float
+
+
+@dataclass(frozen=True)
+class _FirstCall:
+    seconds: float
+    worst_frame_cosine: float
+    relative_l2: float
+    matches: bool
+
+
+def music(cell: Cell) -> np.ndarray:
+    """The packaged clips as (batch, samples) float32 at 24 kHz, in a loop where they are short."""
+    names = [EXAMPLE_FILES[row % len(EXAMPLE_FILES)] for row in range(cell.batch)]
+    clips = {name: dithered(audio.load(EXAMPLES / name)) for name in set(names)}
+    samples = round(cell.window_seconds * audio.SAMPLE_RATE_HZ)
+    return np.stack([np.resize(clips[name], samples) for name in names])
+
+
+def measure_cell(
+    cell: Cell,
+    contenders: Sequence[Contender],
+    repeats: int,
+    unavailable: dict[str, str],
+    allow_uncertified: bool = False,
+) -> list[Latency]:
+    """Warm up and check every contender, then time them by turns.
+
+    Args:
+        cell: the input.
+        contenders: eager first.
+        repeats: rounds wanted; slow cells get fewer, but at least five.
+        unavailable: gets the reason why an optional contender did not start.
+        allow_uncertified: report a contender whose answer is not the reference's, marked.
+
+    Raises:
+        ParityError: an answer is not the reference's.
+    """
+    waveform = music(cell)
+    states: States = []
+    first: dict[str, _FirstCall] = {}
+    runs = {each.name: partial(each.run, waveform) for each in contenders}
+    for contender in contenders:
+        try:
+            seconds, answer = _timed_answer(contender, waveform)
+        except Exception as error:  # a compiler can fail in any way
+            if not contender.optional:
+                raise
+            unavailable[contender.name] = _first_line(error)
+            del runs[contender.name]
+            continue
+        states = states or answer
+        first[contender.name] = _checked(contender, seconds, answer, states, waveform)
+        if not (first[contender.name].matches or allow_uncertified):
+            raise _mismatch(contender, cell, first[contender.name])
+    neighbours_share = watch_neighbours()
+    samples = by_turns(runs, repeats, _CELL_SECONDS)
+    busy = neighbours_share()
+    return [_latency(cell, name, samples, first[name], busy) for name in runs]
+
+
+def _timed_answer(contender: Contender, waveform: np.ndarray) -> tuple[float, States]:
+    answers: list[States] = []
+    seconds = stopwatch(lambda: answers.append(contender.run(waveform)))
+    return seconds, answers[0]
+
+
+def _checked(
+    contender: Contender, seconds: float, answer: States, states: States, waveform: np.ndarray
+) -> _FirstCall:
+    excerpt = Excerpt("benchmark", waveform)
+    found = measure(excerpt, contender.name, answer[-1], contender.expected(states))
+    matches = found.passes(THRESHOLDS[contender.precision])
+    return _FirstCall(seconds, found.worst_frame_cosine, found.relative_l2, matches)
+
+
+def _latency(
+    cell: Cell,
+    name: str,
+    samples: dict[str, list[float]],
+    first: _FirstCall,
+    neighbours_share: float,
+) -> Latency:
+    seconds = spread(samples[name])
+    speedup = spread(ratios(samples[EAGER], samples[name]))
+    return Latency(
+        contender=name,
+        window_seconds=cell.window_seconds,
+        batch=cell.batch,
+        samples_seconds=samples[name],
+        median_seconds=seconds.median,
+        p10_seconds=seconds.p10,
+        p90_seconds=seconds.p90,
+        speedup=speedup.median,
+        speedup_p10=speedup.p10,
+        speedup_p90=speedup.p90,
+        audio_seconds_per_second=cell.audio_seconds / seconds.median,
+        first_call_seconds=first.seconds,
+        worst_frame_cosine=first.worst_frame_cosine,
+        relative_l2=first.relative_l2,
+        matches=first.matches,
+        neighbours_share=neighbours_share,
+    )
+
+
+def _mismatch(contender: Contender, cell: Cell, first: _FirstCall) -> ParityError:
+    return ParityError(
+        f"{contender.name} on {cell}: not the reference's numbers (worst frame cosine "
+        f"{first.worst_frame_cosine:.7f}, relative L2 {first.relative_l2:.2e}), so its speed is "
+        "not reported. See: muqrt parity, or use --allow-uncertified."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,69 @@
+"""Timing by turns, and the statistics of it."""
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+LEAST_ROUNDS = 5
+# A thread pool spins for a while after its run (ONNX Runtime's for over 20 ms) and would take
+# cores from whoever is next.
+_PAUSE_SECONDS = 0.05
+
+Run = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and 10th and 90th percentiles of samples, in their unit."""
+
+    median: float
+    p10: float
+    p90: float
+
+
+def spread(samples: Sequence[float]) -> Spread:
+    """Median and percentiles, linearly interpolated between samples."""
+    p10, median, p90 = np.percentile(samples, [10, 50, 90])
+    return Spread(float(median), float(p10), float(p90))
+
+
+def ratios(baseline: Sequence[float], samples: Sequence[float]) -> list[float]:
+    """How many times faster than the baseline, round by round."""
+    return [theirs / ours for theirs, ours in zip(baseline, samples, strict=True)]
+
+
+def stopwatch(run: Run) -> float:
+    """Seconds that one call takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def by_turns(runs: Mapping[str, Run], rounds: int, budget_seconds: float) -> dict[str, list[float]]:
+    """Time every run once a round, so that the machine's drift hits all of them alike.
+
+    The order within a round is shuffled (seeded): nobody always has the same predecessor.
+
+    Args:
+        runs: what to time, already warm.
+        rounds: how many are wanted.
+        budget_seconds: no new round is begun after it, except to reach ``LEAST_ROUNDS``.
+
+    Returns:
+        Seconds of each run, one per round, in the rounds' order.
+    """
+    order = list(runs)
+    shuffler = random.Random(0)
+    samples: dict[str, list[float]] = {name: [] for name in runs}
+    start = time.perf_counter()
+    for done in range(rounds):
+        if done >= LEAST_ROUNDS and time.perf_counter() - start > budget_seconds:
+            break
+        shuffler.shuffle(order)
+        for name in order:
+            time.sleep(_PAUSE_SECONDS)
+            samples[name].append(stopwatch(runs[name]))
+    return samples

@@ -1,0 +1,162 @@
+"""``muqrt bench``: what it writes, and what it refuses."""
+
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from muqrt.benchmarks import cold_start
+from muqrt.benchmarks.commands import commands
+from muqrt.benchmarks.contenders import EAGER
+from muqrt.errors import BundleError, MissingDependencyError, ParityError, UsageError
+from muqrt.reference.checkpoint import save_checkpoint
+from muqrt.reference.random_model import TINY, random_model
+
+
+def bench(bundle: Path, checkpoint: Path, *options: object) -> Result:
+    arguments = [bundle, "--checkpoint", checkpoint, "--no-compile", "--threads", 1, *options]
+    return CliRunner().invoke(commands, [str(each) for each in arguments])
+
+
+@pytest.fixture
+def tiny_bench(tiny_bundle: Path, tiny_checkpoint: Path) -> Callable[..., Result]:
+    return partial(bench, tiny_bundle, tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def written(
+    tiny_bundle: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    output = tmp_path_factory.mktemp("results") / "v1.2"
+    options = ("--windows", "0.5,0.2", "--batches", "1,2", "--repeats", 6, "-o", output, "--json")
+    result = bench(tiny_bundle, tiny_checkpoint, *options)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == json.loads(Path(f"{output}.json").read_text())
+    return output
+
+
+def test_the_json_has_every_cell(written: Path, tiny_bundle: Path) -> None:
+    report = json.loads(Path(f"{written}.json").read_text())
+    cells = {(x["contender"], x["window_seconds"], x["batch"]) for x in report["latencies"]}
+    names = (EAGER, "onnx-fp32")
+    assert cells == {(name, w, b) for name in names for w in (0.2, 0.5) for b in (1, 2)}
+    for each in report["latencies"]:
+        assert len(each["samples_seconds"]) == 6
+        assert min(each["samples_seconds"]) > 0
+        assert 0 < each["p10_seconds"] <= each["median_seconds"] <= each["p90_seconds"]
+        assert each["audio_seconds_per_second"] > 0
+        assert each["matches"]
+        assert each["speedup"] > 0
+        assert each["contender"] != EAGER or each["speedup"] == 1
+    manifest = json.loads((tiny_bundle / "bundle.json").read_text())
+    assert report["checkpoint_sha256"] == manifest["source"]["sha256"]
+    assert report["artefacts"][0]["certified"] is True
+    assert report["threads"] == 1
+    assert {"cpu", "torch", "onnxruntime"} <= set(report["environment"])
+
+
+def test_the_json_has_every_cold_start(written: Path) -> None:
+    starts = json.loads(Path(f"{written}.json").read_text())["cold_starts"]
+    assert [each["contender"] for each in starts] == [EAGER, "onnx-fp32"]
+    for each in starts:
+        assert each["cold_start_seconds"] > each["load_seconds"] > 0
+        assert each["peak_rss_bytes"] > 30e6
+    assert starts[0]["peak_rss_bytes"] > starts[1]["peak_rss_bytes"]
+
+
+def test_the_page_names_hardware_versions_and_units(written: Path) -> None:
+    page = Path(f"{written}.md").read_text()
+    report = json.loads(Path(f"{written}.json").read_text())
+    for expected in (report["environment"]["cpu"], "median, s", "| torch |", "(v1.2.png)"):
+        assert expected in page
+    assert page.count("| onnx-fp32 | 0.2 |") == 2
+
+
+def test_the_chart_is_a_picture(written: Path) -> None:
+    with Image.open(f"{written}.png") as chart:
+        chart.verify()
+        assert chart.width > 600
+
+
+def test_an_uncertified_artefact_is_refused(
+    uncertified_bundle: Path, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    result = bench(uncertified_bundle, tiny_checkpoint, "-o", tmp_path / "x")
+    assert isinstance(result.exception, ParityError)
+    assert result.exception.exit_code == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_uncertified_artefact_is_marked_when_allowed(
+    uncertified_bundle: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cold_start, "STARTS", 1)
+    options = ("--windows", "0.2", "--batches", "1", "--repeats", 5, "--allow-uncertified")
+    result = bench(uncertified_bundle, tiny_checkpoint, *options)
+    assert result.exit_code == 0, result.output
+    assert "onnx-fp32 (NOT CERTIFIED)" in result.stdout
+
+
+def test_another_checkpoint_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    save_checkpoint(random_model(TINY, seed=1), tmp_path / "other")
+    result = bench(tiny_bundle, tmp_path / "other")
+    assert isinstance(result.exception, ParityError)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--windows", "0.01"),
+        ("--windows", "nan"),
+        ("--windows", "1e9"),
+        ("--windows", "ten"),
+        ("--windows", ""),
+        ("--batches", "0"),
+        ("--batches", "1,-2"),
+        ("--batches", "1.5"),
+    ],
+)
+def test_windows_and_batches_that_make_no_sense(
+    options: tuple[str, str], tiny_bench: Callable[..., Result], tmp_path: Path
+) -> None:
+    result = tiny_bench(*options, "-o", tmp_path / "x")
+    assert isinstance(result.exception, UsageError)
+    assert result.exception.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [("--repeats", 4), ("--threads", 0)])
+def test_options_out_of_range(options: tuple[str, int], tiny_bench: Callable[..., Result]) -> None:
+    assert tiny_bench(*options).exit_code == 2
+
+
+def test_compiling_for_a_batch_that_is_not_measured(tiny_bench: Callable[..., Result]) -> None:
+    options = ("--compile", "--batches", "1", "--compile-batches", "4")
+    result = tiny_bench(*options)
+    assert isinstance(result.exception, UsageError)
+
+
+def test_no_bundle(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    assert isinstance(bench(tmp_path, tiny_checkpoint).exception, BundleError)
+
+
+def test_a_folder_is_no_name_for_the_results(
+    tiny_bench: Callable[..., Result], tmp_path: Path
+) -> None:
+    result = tiny_bench("-o", tmp_path)
+    assert isinstance(result.exception, UsageError)
+
+
+@pytest.mark.parametrize("module", ["torch", "matplotlib"])
+def test_what_is_missing_is_said_before_anything_is_measured(
+    module: str, tiny_bench: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    result = tiny_bench("-o", tmp_path / "x")
+    assert isinstance(result.exception, MissingDependencyError)
+    assert "pip install 'muqrt[bench]'" in str(result.exception)

@@ -1,0 +1,98 @@
+"""Cells, answers that are checked before they are timed, and contenders that do not start."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from muqrt.benchmarks.contenders import EAGER, Contender, compiled, eager, from_artefact
+from muqrt.benchmarks.latency import Cell, measure_cell, music
+from muqrt.errors import ParityError
+from muqrt.reference.checkpoint import load_checkpoint
+from muqrt.reference.random_model import TINY, random_model
+from muqrt.runtime.bundle import load_bundle
+
+CELL = Cell(0.2, 2)
+
+
+@pytest.fixture(scope="module")
+def contenders(tiny_bundle: Path, tiny_checkpoint: Path) -> list[Contender]:
+    bundle = load_bundle(tiny_bundle)
+    return [
+        eager(load_checkpoint(tiny_checkpoint).model, 1),
+        from_artefact(bundle, bundle.artefact(), 1),
+    ]
+
+
+def changed(contender: Contender, run: Callable[..., object], **facts: object) -> Contender:
+    return dataclasses.replace(contender, run=run, **facts)
+
+
+def test_music_is_different_in_every_row() -> None:
+    waveform = music(Cell(2.0, 3))
+    assert waveform.shape == (3, 48_000)
+    assert waveform.dtype == np.float32
+    assert len({row.tobytes() for row in waveform}) == 3
+    assert all(np.abs(row).max() > 0.01 for row in waveform)
+
+
+def test_music_loops_where_the_window_is_longer() -> None:
+    assert music(Cell(60.0, 1)).shape == (1, 1_440_000)
+
+
+def test_every_contender_is_timed_and_checked(contenders: list[Contender]) -> None:
+    baseline, ours = measure_cell(CELL, contenders, 5, {})
+    assert baseline.contender == EAGER
+    assert (baseline.speedup, baseline.relative_l2) == (1.0, 0.0)
+    assert ours.matches
+    assert 0 < ours.relative_l2 < 1e-4
+    assert ours.p10_seconds <= ours.median_seconds <= ours.p90_seconds
+    assert ours.audio_seconds_per_second == pytest.approx(0.4 / ours.median_seconds)
+    assert 0 <= ours.neighbours_share <= 1
+
+
+def test_a_wrong_answer_is_not_timed(contenders: list[Contender]) -> None:
+    reference, ours = contenders
+    wrong = changed(ours, lambda waveform: [1.01 * x + 0.1 for x in ours.run(waveform)])
+    with pytest.raises(ParityError, match="not the reference's numbers"):
+        measure_cell(CELL, [reference, wrong], 5, {})
+    _, marked = measure_cell(CELL, [reference, wrong], 5, {}, allow_uncertified=True)
+    assert not marked.matches
+
+
+def test_a_nan_is_not_timed(contenders: list[Contender]) -> None:
+    reference, ours = contenders
+    broken = changed(ours, lambda waveform: [x * np.nan for x in ours.run(waveform)])
+    with pytest.raises(ParityError):
+        measure_cell(CELL, [reference, broken], 5, {})
+
+
+def failing(waveform: np.ndarray) -> list[np.ndarray]:
+    raise RuntimeError("no C++ compiler\nand a long trace")
+
+
+def test_an_optional_contender_may_fail_to_start(contenders: list[Contender]) -> None:
+    reference, ours = contenders
+    unavailable: dict[str, str] = {}
+    optional = changed(ours, failing, optional=True, name="torch.compile")
+    found = measure_cell(CELL, [reference, optional, ours], 5, unavailable)
+    assert [each.contender for each in found] == [EAGER, ours.name]
+    assert unavailable == {"torch.compile": "RuntimeError: no C++ compiler"}
+
+
+def test_any_other_contender_may_not(contenders: list[Contender]) -> None:
+    reference, ours = contenders
+    with pytest.raises(RuntimeError):
+        measure_cell(CELL, [reference, changed(ours, failing)], 5, {})
+
+
+@pytest.mark.slow
+def test_torch_compile_takes_part() -> None:
+    model = random_model(dataclasses.replace(TINY, encoder_depth=1))
+    unavailable: dict[str, str] = {}
+    found = measure_cell(CELL, [eager(model, 1), compiled(model, 1)], 5, unavailable)
+    assert unavailable == {}
+    assert [each.contender for each in found] == [EAGER, "torch.compile"]
+    assert found[1].first_call_seconds > found[1].median_seconds

@@ -1,0 +1,87 @@
+"""A tiny checkpoint and its bundle, made once; and the command, run in this process."""
+
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from muqrt.errors import MissingDependencyError
+from muqrt.triton_repo.installation import find_server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the server's tests, with the reason, where there is no server."""
+    served = [item for item in items if item.get_closest_marker("server")]
+    if not served:
+        return
+    try:
+        find_server()
+    except MissingDependencyError as missing:
+        for item in served:
+            item.add_marker(pytest.mark.skip(reason=str(missing)))
+
+
+EXAMPLES = Path(__file__).parent.parent / "examples" / "audio"
+
+
+@pytest.fixture(scope="session")
+def music() -> Path:
+    """Folder of four short pieces, each in another format."""
+    return EXAMPLES
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a checkpoint in the official layout, random weights. Do not change its files."""
+    pytest.importorskip("torch")
+    from muqrt.reference.checkpoint import save_checkpoint
+    from muqrt.reference.random_model import TINY, random_model
+
+    folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
+    save_checkpoint(random_model(TINY), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the tiny checkpoint's bundle, certified on music. Do not change its files."""
+    pytest.importorskip("onnx")
+    from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
+    from muqrt.export.parity import excerpts
+    from muqrt.reference.checkpoint import load_checkpoint
+
+    folder = tmp_path_factory.mktemp("tiny") / "bundle"
+    short = [each for each in excerpts() if each.seconds < 2]
+    bundle_from_checkpoint(load_checkpoint(tiny_checkpoint), folder, short)
+    return folder
+
+
+@pytest.fixture
+def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle that a test may spoil."""
+    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
+
+
+@pytest.fixture
+def muqrt(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., CompletedProcess[str]]:
+    """The ``muqrt`` command in this process; an exception that reaches the user fails the test."""
+    from muqrt.cli import main
+
+    def run(*arguments: object) -> CompletedProcess[str]:
+        argv = ["muqrt", *map(str, arguments)]
+        monkeypatch.setattr("sys.argv", argv)
+        handler = signal.getsignal(signal.SIGTERM)
+        capsys.readouterr()
+        try:
+            with pytest.raises(SystemExit) as exit_:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        return CompletedProcess(argv, exit_.value.code, *capsys.readouterr())
+
+    return run

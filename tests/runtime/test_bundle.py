@@ -1,0 +1,241 @@
+"""A bundle is trusted only when its manifest, its hashes and its certificate all hold."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from muqrt.errors import BundleError
+from muqrt.files import sha256
+from muqrt.runtime.bundle import Bundle, RelativeFile, load_bundle
+
+MODEL = "muq.onnx"
+OUTSIDE = ["../x", "a/../../x", "/etc/passwd", "a\\..\\x", "C:x", "C:/x", ""]
+
+Document = dict[str, Any]
+
+
+def edit(folder: Path, change: Callable[[Document], None]) -> None:
+    manifest = folder / "bundle.json"
+    document = json.loads(manifest.read_text())
+    change(document)
+    manifest.write_text(json.dumps(document))
+
+
+def refusal(folder: Path, name: str = "bundle.json") -> str:
+    """The message with which loading and verifying is refused; it names the file."""
+    with pytest.raises(BundleError) as caught:
+        bundle = load_bundle(folder)
+        bundle.verify(bundle.artefact())
+    assert str(folder) in str(caught.value)
+    assert name in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_bundle_survives_being_saved(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(tiny_bundle)
+    bundle.verify(bundle.artefact())
+    bundle.save(tmp_path)
+    assert (tmp_path / "bundle.json").read_bytes() == (tiny_bundle / "bundle.json").read_bytes()
+    assert load_bundle(tmp_path).model_dump() == bundle.model_dump()
+
+
+def test_the_manifest_does_not_say_where_it_is(bundle_copy: Path) -> None:
+    edit(bundle_copy, lambda document: document.update(folder="/etc"))
+    assert load_bundle(str(bundle_copy)).folder == bundle_copy
+
+
+@pytest.mark.parametrize("position", [0, 0.5, -1])
+def test_a_changed_byte(bundle_copy: Path, position: float) -> None:
+    content = bytearray((bundle_copy / MODEL).read_bytes())
+    content[int(position * len(content))] ^= 1
+    (bundle_copy / MODEL).write_bytes(content)
+    assert "has changed" in refusal(bundle_copy, MODEL)
+
+
+def test_a_missing_file(bundle_copy: Path) -> None:
+    (bundle_copy / MODEL).unlink()
+    assert "is missing" in refusal(bundle_copy, MODEL)
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_manifest_that_points_outside(bundle_copy: Path, name: str) -> None:
+    def point(document: Document) -> None:
+        artefact = document["artefacts"][0]
+        artefact["file"] = name
+        artefact["files"] = {name: artefact["files"][MODEL]}
+
+    edit(bundle_copy, point)
+    assert f"{name!r} points outside" in refusal(bundle_copy)
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_further_files_that_point_outside(bundle_copy: Path, name: str) -> None:
+    edit(bundle_copy, lambda document: document["artefacts"][0]["files"].update({name: "0" * 64}))
+    assert f"{name!r} points outside" in refusal(bundle_copy)
+
+
+@pytest.mark.parametrize("target", ["../elsewhere.onnx", MODEL], ids=["outside", "itself"])
+def test_a_link_that_leads_nowhere_good(bundle_copy: Path, target: str) -> None:
+    (bundle_copy / MODEL).rename(bundle_copy.parent / "elsewhere.onnx")
+    (bundle_copy / MODEL).symlink_to(target)
+    message = refusal(bundle_copy, MODEL)
+    assert "leads outside" in message or "is missing" in message
+
+
+def test_a_link_that_stays_inside(bundle_copy: Path) -> None:
+    (bundle_copy / "weights").mkdir()
+    (bundle_copy / MODEL).rename(bundle_copy / "weights" / MODEL)
+    (bundle_copy / MODEL).symlink_to(f"weights/{MODEL}")
+    bundle = load_bundle(bundle_copy)
+    bundle.verify(bundle.artefact())
+
+
+PARTS = st.sampled_from(["..", ".", "", "a", "\\", "C:", "~", "\0", MODEL]) | st.text(max_size=4)
+
+
+@example(["..", "x"])
+@example([MODEL])
+@given(st.lists(PARTS, max_size=5))
+def test_a_name_that_is_accepted_stays_inside(tiny_bundle: Path, parts: list[str]) -> None:
+    name = "/".join(parts)
+    bundle = Bundle.model_construct(folder=tiny_bundle)
+    try:
+        found: Path | None = bundle.path(name)
+    except BundleError:
+        found = None
+    assert found in (None, (tiny_bundle / MODEL).resolve(), (tiny_bundle / "bundle.json").resolve())
+    try:
+        TypeAdapter(RelativeFile).validate_python(name)
+    except ValidationError:
+        return
+    joined = os.path.normpath(f"/bundle/{name}")
+    assert Path(joined).is_relative_to("/bundle")
+    assert not PureWindowsPath(name).anchor and ".." not in PureWindowsPath(name).parts
+
+
+def test_a_model_without_a_hash(bundle_copy: Path) -> None:
+    def forget(document: Document) -> None:
+        document["artefacts"][0]["files"] = {"other.onnx": "0" * 64}
+
+    edit(bundle_copy, forget)
+    assert f"{MODEL} has no SHA-256" in refusal(bundle_copy)
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 63, "G" * 64, None])
+def test_a_hash_that_is_none(bundle_copy: Path, digest: str | None) -> None:
+    edit(bundle_copy, lambda document: document["artefacts"][0]["files"].update({MODEL: digest}))
+    assert MODEL in refusal(bundle_copy)
+
+
+@pytest.mark.parametrize("version", [2, 0, None, "1", [1]])
+def test_an_unknown_version(bundle_copy: Path, version: object) -> None:
+    edit(bundle_copy, lambda document: document.update(format_version=version))
+    assert f"format version {version!r}" in refusal(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"once upon a time", b'{"format_version": 1', b"\xff\xfe{}", b"[" * 10**5, b"1" * 5000],
+    ids=["empty", "text", "cut", "not UTF-8", "too deep", "too long a number"],
+)
+def test_a_manifest_that_is_not_json(bundle_copy: Path, content: bytes) -> None:
+    (bundle_copy / "bundle.json").write_bytes(content)
+    assert "not JSON" in refusal(bundle_copy)
+
+
+def test_a_manifest_that_is_json_but_no_object(bundle_copy: Path) -> None:
+    (bundle_copy / "bundle.json").write_text('["format_version"]')
+    assert "format version None" in refusal(bundle_copy)
+
+
+def test_a_manifest_larger_than_any(bundle_copy: Path) -> None:
+    with (bundle_copy / "bundle.json").open("r+b") as file:
+        file.truncate((16 << 20) + 1)
+    assert "larger than any manifest" in refusal(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    "where", [(), ("source",), ("artefacts", 0), ("artefacts", 0, "certificate")]
+)
+def test_a_field_nobody_knows(bundle_copy: Path, where: tuple[str | int, ...]) -> None:
+    def add(document: Document) -> None:
+        record: Any = document
+        for key in where:
+            record = record[key]
+        record["colour"] = "blue"
+
+    edit(bundle_copy, add)
+    message = refusal(bundle_copy)
+    assert ".".join(map(str, (*where, "colour"))) in message
+
+
+def test_a_field_that_is_missing(bundle_copy: Path) -> None:
+    edit(bundle_copy, lambda document: document["framing"].pop("hop_samples"))
+    assert "framing.hop_samples" in refusal(bundle_copy)
+
+
+def test_an_artefact_without_a_certificate(bundle_copy: Path) -> None:
+    edit(bundle_copy, lambda document: document["artefacts"][0].update(certificate=None))
+    assert "no passing parity certificate" in refusal(bundle_copy, "onnx-fp32")
+    with pytest.raises(BundleError, match="muqrt parity"):
+        load_bundle(bundle_copy).artefact("onnx-fp32")
+    bundle = load_bundle(bundle_copy)
+    for name in (None, "onnx-fp32"):
+        bundle.verify(bundle.artefact(name, allow_uncertified=True))
+
+
+def test_a_forged_verdict(bundle_copy: Path) -> None:
+    def spoil(document: Document) -> None:
+        document["artefacts"][0]["certificate"]["measurements"][0]["relative_l2"] = 1.0
+
+    edit(bundle_copy, spoil)
+    assert "its own figures say otherwise" in refusal(bundle_copy)
+
+
+def test_a_failed_verdict(bundle_copy: Path) -> None:
+    def fail(document: Document) -> None:
+        certificate = document["artefacts"][0]["certificate"]
+        certificate["measurements"][0]["relative_l2"] = 1.0
+        certificate["passed"] = False
+
+    edit(bundle_copy, fail)
+    assert "no passing parity certificate" in refusal(bundle_copy, "onnx-fp32")
+
+
+def test_a_certificate_of_other_files(bundle_copy: Path) -> None:
+    with (bundle_copy / MODEL).open("ab") as file:
+        file.write(b"more")
+    digest = sha256(bundle_copy / MODEL)
+    edit(bundle_copy, lambda document: document["artefacts"][0]["files"].update({MODEL: digest}))
+    assert "no passing parity certificate" in refusal(bundle_copy, "onnx-fp32")
+
+
+def test_a_certificate_of_another_precision(bundle_copy: Path) -> None:
+    edit(bundle_copy, lambda document: document["artefacts"][0].update(precision="fp16"))
+    assert "no passing parity certificate" in refusal(bundle_copy, "onnx-fp32")
+
+
+def test_the_first_certified_artefact_is_chosen(bundle_copy: Path) -> None:
+    def add(document: Document) -> None:
+        certified = document["artefacts"][0]
+        document["artefacts"].insert(0, certified | {"name": "new", "certificate": None})
+
+    edit(bundle_copy, add)
+    bundle = load_bundle(bundle_copy)
+    assert bundle.artefact().name == "onnx-fp32"
+    assert bundle.artefact(allow_uncertified=True).name == "new"
+
+
+def test_an_artefact_that_is_not_there(bundle_copy: Path) -> None:
+    with pytest.raises(BundleError, match="no artefact 'int8'; it has: onnx-fp32"):
+        load_bundle(bundle_copy).artefact("int8")
+    edit(bundle_copy, lambda document: document.update(artefacts=[]))
+    with pytest.raises(BundleError, match="no artefact; export it again"):
+        load_bundle(bundle_copy).artefact()

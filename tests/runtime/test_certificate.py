@@ -1,0 +1,96 @@
+"""The gates are those that were promised, and no figure that is not a number gets through."""
+
+from math import inf, nan, nextafter
+
+import pytest
+from pydantic import ValidationError
+
+from muqrt.runtime.certificate import THRESHOLDS, Certificate, Measurement, Thresholds, certifies
+
+PROMISED = {
+    "fp32": (0.999999, 1e-4),
+    "fp16": (0.9995, 2e-2),
+    "bf16": (0.9995, 2e-2),
+    "int8": (0.99, 8e-2),
+    "fp8": (0.99, 8e-2),
+}
+
+
+def measurement(cosine: float = 1.0, relative: float = 0.0, **figures: object) -> Measurement:
+    facts = {
+        "audio": "song.flac",
+        "seconds": 1.0,
+        "output": "features",
+        "finite": True,
+        "worst_frame_cosine": cosine,
+        "relative_l2": relative,
+        "largest_difference": 0.0,
+    }
+    return Measurement.model_validate(facts | figures)
+
+
+def certificate(measurements: list[Measurement], passed: bool) -> Certificate:
+    return Certificate(
+        precision="fp32",
+        artefact_sha256="0" * 64,
+        reference="a test",
+        created="2026-01-01T00:00:00Z",
+        environment={},
+        measurements=measurements,
+        passed=passed,
+    )
+
+
+def test_the_thresholds_are_those_promised() -> None:
+    assert {
+        name: (each.worst_frame_cosine, each.relative_l2) for name, each in THRESHOLDS.items()
+    } == PROMISED
+
+
+def test_the_thresholds_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        THRESHOLDS["fp32"].relative_l2 = 1.0
+
+
+@pytest.mark.parametrize("precision", PROMISED)
+def test_a_threshold_is_the_last_value_that_passes(precision: str) -> None:
+    cosine, relative = PROMISED[precision]
+    assert certifies(precision, [measurement(cosine, relative)])
+    assert not certifies(precision, [measurement(nextafter(cosine, -1), relative)])
+    assert not certifies(precision, [measurement(cosine, nextafter(relative, 1))])
+
+
+@pytest.mark.parametrize("bad", [nan, inf, -inf])
+@pytest.mark.parametrize("figure", ["worst_frame_cosine", "relative_l2", "largest_difference"])
+def test_a_figure_that_is_not_finite_never_passes(figure: str, bad: float) -> None:
+    loosest = Thresholds(worst_frame_cosine=-inf, relative_l2=inf)
+    assert measurement().passes(loosest)
+    assert not measurement(**{figure: bad}).passes(loosest)
+
+
+def test_an_output_that_was_not_finite_never_passes() -> None:
+    assert not certifies("fp8", [measurement(finite=False)])
+
+
+def test_nothing_measured_proves_nothing() -> None:
+    assert not certifies("fp8", [])
+    with pytest.raises(ValidationError, match="its own figures say otherwise"):
+        certificate([], passed=True)
+
+
+def test_one_bad_audio_fails_all() -> None:
+    good, bad = measurement(), measurement(relative=1.01e-4)
+    assert certifies("fp32", [good, good])
+    assert not certifies("fp32", [good, bad, good])
+
+
+@pytest.mark.parametrize(("relative", "claimed"), [(1.0, True), (0.0, False)])
+def test_the_verdict_follows_from_the_figures(relative: float, claimed: bool) -> None:
+    with pytest.raises(ValidationError, match=f"passed={claimed}"):
+        certificate([measurement(relative=relative)], claimed)
+    assert certificate([measurement(relative=relative)], not claimed).passed is not claimed
+
+
+def test_a_certificate_survives_json() -> None:
+    written = certificate([measurement(0.9999999, 3e-5)], passed=True)
+    assert Certificate.model_validate_json(written.model_dump_json()) == written
