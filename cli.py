@@ -36,7 +36,7 @@ def main() -> NoReturn:
     # A stopped container cleans up as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app()
+        app(prog_name="muqrt")
     except MuqrtError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:
