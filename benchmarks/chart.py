@@ -64,6 +64,8 @@ def _panel(
             va="center",
             fontsize=9,
         )
+    for row in sorted(set(range(len(names))) - set(rows)):
+        axes.text(0, row, "  not measured", va="center", fontsize=9, color="#666666")
     axes.set_title(f"{cell.window_seconds:g} s window, batch {cell.batch}", fontsize=10, loc="left")
     axes.set_yticks(range(len(names)), names if labelled else [""] * len(names))
     axes.set_ylim(len(names) - 0.5, -0.5)
