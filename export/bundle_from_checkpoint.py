@@ -34,6 +34,7 @@ def bundle_from_checkpoint(
     outputs: Sequence[str] = ("features", "embedding"),
     level: int | None = None,
     window_seconds: float = WINDOW_SECONDS,
+    target: str = "cpu",
     on_excerpt: OnExcerpt | None = None,
 ) -> Bundle:
     """Export a checkpoint and prove it; ``folder`` is written whole or not at all.
@@ -43,26 +44,26 @@ def bundle_from_checkpoint(
         folder: where the bundle goes; an older bundle there is replaced.
         music: what parity is measured on; empty leaves the bundle uncertified, and then
             nothing loads it without being told to.
-        outputs, level: as for ``onnx_from_checkpoint``.
+        outputs, level, target: as for ``onnx_from_checkpoint``.
         window_seconds: how long audio is cut for the model.
         on_excerpt: called after each excerpt of the parity measurement.
 
     Raises:
-        UsageError: an unknown output or level. ParityError: the numbers differ from the
+        UsageError: an unknown output, level or target. ParityError: the numbers differ from the
             reference's. BundleError: ``folder`` holds something else, or the disk is too small.
     """
     level = checked_level(checkpoint.model, level)
     specs = output_specs(checkpoint.model, outputs, level)
     _check_target(folder, checkpoint.parameters * _BYTES_PER_WEIGHT)
     with atomic_folder(folder) as temporary:
-        onnx_model = onnx_from_checkpoint(checkpoint.model, outputs, level)
+        onnx_model = onnx_from_checkpoint(checkpoint.model, outputs, level, target)
         files = save_onnx(onnx_model, temporary / MODEL_FILE)
         del onnx_model  # as large as the checkpoint; parity loads the file instead
         artefact = Artefact(
             name="onnx-fp32",
             engine="onnxruntime",
             precision="fp32",
-            target="any",
+            target=target,
             file=MODEL_FILE,
             files={path.name: sha256(path) for path in files},
             level=level,

@@ -34,6 +34,9 @@ def export(
     window_seconds: Annotated[
         float, typer.Option(min=0.1, max=600, help="How long audio is cut for the model.")
     ] = 30.0,
+    target: Annotated[
+        str, typer.Option(help="cpu, or any: for GPU servers, convolutions left to the engine.")
+    ] = "cpu",
     parity: Annotated[
         bool, typer.Option(help="Prove the numbers; without it: no certificate.")
     ] = True,
@@ -56,6 +59,7 @@ def export(
             [name.strip() for name in outputs.split(",") if name.strip()],
             level,
             window_seconds,
+            target,
             on_excerpt=lambda excerpt: bar.advance(f"parity: {excerpt.name}"),
         )
     size = sum(bundle.path(name).stat().st_size for name in bundle.artefacts[0].files)

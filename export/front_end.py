@@ -1,5 +1,8 @@
 """The convolutional front end as ONNX operators, batch norms folded.
 
+The first block's direct form is for engines that choose their own convolution algorithms; see
+``winograd`` for the other one.
+
 A block's two convolutions of the same input stay apart: ONNX Runtime fuses the ReLU and the
 residual addition into separate convolutions, and merged ones measured 1 to 3 % slower.
 """
@@ -11,15 +14,21 @@ import numpy as np
 from ..reference.front_end import Conv2dSubsampling, Res2dModule
 from .folding import fold_batch_norm, linear
 from .graph import Graph
+from .winograd import first_block
 
 
-def front_end(graph: Graph, module: Conv2dSubsampling, log_mel: str) -> str:
+def front_end(graph: Graph, module: Conv2dSubsampling, log_mel: str, winograd: bool) -> str:
     """(batch, mels, frames) -> (batch, steps, width)."""
+    first, second = cast(list[Res2dModule], module.conv)
     with graph.scope("front_end"):
-        x = graph.op("Unsqueeze", log_mel, graph.constant([1]))
-        for index, block in enumerate(cast(list[Res2dModule], module.conv)):
-            with graph.scope(f"block_{index}"):
-                x = _residual_block(graph, block, x)
+        with graph.scope("block_0"):
+            if winograd:
+                x = first_block(graph, first, log_mel)
+            else:
+                image = graph.op("Unsqueeze", log_mel, graph.constant([1]))
+                x = _residual_block(graph, first, image)
+        with graph.scope("block_1"):
+            x = _residual_block(graph, second, x)
         # (batch, channels, bands, steps) -> (batch, steps, channels * bands)
         x = graph.op("Transpose", x, perm=[0, 3, 1, 2])
         x = graph.op("Reshape", x, graph.constant([0, 0, -1]))

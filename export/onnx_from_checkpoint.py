@@ -13,7 +13,7 @@ from .conformer import conformer
 from .front_end import front_end
 from .graph import OPSET, Graph
 
-OUTPUTS = ("features", "embedding", "hidden_states")
+TARGETS = ("cpu", "any")
 INPUT = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])
 # Protobuf cannot hold 2 GiB, and external data is mapped when it is loaded, not parsed.
 _EXTERNAL_DATA_FROM_BYTES = 64 << 20
@@ -22,7 +22,10 @@ _SMALL_TENSOR_BYTES = 1024
 
 
 def onnx_from_checkpoint(
-    model: MuQ, outputs: Sequence[str] = ("features", "embedding"), level: int | None = None
+    model: MuQ,
+    outputs: Sequence[str] = ("features", "embedding"),
+    level: int | None = None,
+    target: str = "cpu",
 ) -> onnx.ModelProto:
     """Build the graph: float32, dynamic batch and time, the mel as a local function.
 
@@ -31,16 +34,20 @@ def onnx_from_checkpoint(
         outputs: among those of ``output_specs``.
         level: 0 for the front end's output, up to the number of layers; the deepest when None.
             Deeper layers are left out of the file.
+        target: "cpu" writes the first block in Winograd form, which CPU engines lack; "any"
+            leaves it a convolution, for engines that choose the algorithm themselves.
 
     Raises:
-        UsageError: an unknown output or level.
+        UsageError: an unknown output, level or target.
     """
+    if target not in TARGETS:
+        raise UsageError(f"target {target!r}: choose among {', '.join(TARGETS)}.")
     level = checked_level(model, level)
     specs = output_specs(model, outputs, level)
     graph = Graph()
     mel = model.model.preprocessor_melspec_2048
     log_mel = graph.op(NAME, INPUT.name, domain=DOMAIN, mean_db=mel.mean_db, std_db=mel.std_db)
-    step_zero = front_end(graph, model.model.conv, log_mel)
+    step_zero = front_end(graph, model.model.conv, log_mel, winograd=target == "cpu")
     states = conformer(graph, model.model.conformer, step_zero, level)
     for spec in specs:
         graph.rename(_output(graph, spec.name, states), spec.name)

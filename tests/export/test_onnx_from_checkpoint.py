@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muqrt.errors import UsageError
-from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint, save_onnx
+from muqrt.export.onnx_from_checkpoint import TARGETS, onnx_from_checkpoint, save_onnx
 from muqrt.export.parity import Excerpt
 from muqrt.reference.config import ConformerConfig, MuQConfig
 from muqrt.reference.muq import MuQ
@@ -34,8 +34,11 @@ def relative(ours: np.ndarray, reference: np.ndarray) -> float:
     return float(np.linalg.norm(ours - reference) / np.linalg.norm(reference))
 
 
-def test_every_level_matches_the_reference(tiny: MuQ, short_music: list[Excerpt]) -> None:
-    model = onnx_from_checkpoint(tiny, ["hidden_states", "features", "embedding"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_level_matches_the_reference(
+    tiny: MuQ, short_music: list[Excerpt], target: str
+) -> None:
+    model = onnx_from_checkpoint(tiny, ["hidden_states", "features", "embedding"], target=target)
     onnx.checker.check_model(model, full_check=True)
     running = session(model)
     for excerpt in short_music:
@@ -66,18 +69,20 @@ def weights(model: onnx.ModelProto) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def tiny_session(tiny: MuQ) -> ort.InferenceSession:
-    return session(onnx_from_checkpoint(tiny, ["features"]))
+def tiny_sessions(tiny: MuQ) -> dict[str, ort.InferenceSession]:
+    return {t: session(onnx_from_checkpoint(tiny, ["features"], target=t)) for t in TARGETS}
 
 
 @given(batch=st.integers(1, 3), samples=st.integers(1025, 9000), seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_any_batch_and_length(
-    tiny: MuQ, tiny_session: ort.InferenceSession, batch: int, samples: int, seed: int
+    tiny: MuQ, tiny_sessions: dict[str, ort.InferenceSession], batch: int, samples: int, seed: int
 ) -> None:
     noise = np.random.default_rng(seed).normal(0, 0.1, (batch, samples)).astype(np.float32)
-    (ours,) = tiny_session.run(None, {"waveform": noise})
-    assert relative(ours, states(tiny, noise)[-1]) <= RELATIVE_L2
+    expected = states(tiny, noise)[-1]
+    for running in tiny_sessions.values():
+        (ours,) = running.run(None, {"waveform": noise})
+        assert relative(ours, expected) <= RELATIVE_L2
 
 
 def test_fifty_features_a_second(short_music: list[Excerpt]) -> None:
@@ -109,6 +114,8 @@ def test_the_graph_is_restructured(tiny: MuQ) -> None:
     assert sum("linear_q_k.weight" in name for name in weights(model)) == DEPTH
     assert [(f.domain, f.name) for f in model.functions] == [("muqrt", "LogMel")]
     assert operators.count("LogMel") == 1
+    # One depthwise convolution a layer, and the second block's three.
+    assert operators.count("Conv") == DEPTH + 3
 
 
 def test_the_same_checkpoint_gives_the_same_bytes(tiny: MuQ) -> None:
@@ -136,6 +143,11 @@ def test_large_weights_go_beside_the_graph(
 def test_a_level_that_is_not_there(tiny: MuQ, level: int) -> None:
     with pytest.raises(UsageError, match="levels 0 to 12"):
         onnx_from_checkpoint(tiny, level=level)
+
+
+def test_a_target_that_is_not_there(tiny: MuQ) -> None:
+    with pytest.raises(UsageError, match="cpu, any"):
+        onnx_from_checkpoint(tiny, target="tpu")
 
 
 @pytest.mark.parametrize("outputs", [[], ["tags"], ["features", "logits"]])
