@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 CHECKPOINT ?=
 BIN := $(VENV)/bin
-# A pinned build: pip's newest may be a CUDA one of several GB.
+# PyPI's build for Linux is a CUDA one of several GB. For the CPU build:
+# make TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu'
 TORCH ?= torch==2.13.0
 # The server is only a binary and its backend here; the wheel's Python API, and the old numpy that
 # API pins, are not used.
@@ -16,11 +17,13 @@ TRITON ?= nvidia-pytriton==0.7.0
 setup: $(VENV)/installed
 
 $(VENV)/installed: pyproject.toml Makefile
+	@$(PYTHON) -c 'import ensurepip' || { echo "Install venv: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet "$(TORCH)"
+	$(BIN)/pip install --quiet $(TORCH)
 	$(BIN)/pip install --quiet --editable ".[dev]"
-	$(BIN)/pip install --quiet --no-deps "$(TRITON)"
+	$(BIN)/pip install --quiet --no-deps "$(TRITON)" || \
+	echo "No Triton server for this platform: its tests will be skipped, demo cannot serve."
 	@$(BIN)/python -m muqrt doctor --json | grep -q '"server": {"ok": true' || $(MAKE) --no-print-directory libpython
 	touch $@
 

@@ -19,10 +19,10 @@ def doctor(as_json: Json = False) -> None:
     checks = {
         "CPU engine": _onnxruntime,
         "GPU": _gpu,
-        "TensorRT": lambda: _package("tensorrt", "muqrt[gpu]"),
-        "export": lambda: _package("torch", "muqrt[export]"),
-        "m4a and aac": lambda: _package("av", "muqrt[av]"),
-        "client": lambda: _package("tritonclient", "muqrt[server]"),
+        "export": lambda: _packages("export", "torch", "onnx", "safetensors", "huggingface-hub"),
+        "benchmarks": lambda: _packages("bench", "torch", "onnx", "matplotlib", "psutil"),
+        "m4a and aac": lambda: _packages("av", "av"),
+        "client": lambda: _packages("server", "tritonclient"),
         "server": _server,
     }
     found = {name: check() for name, check in checks.items()}
@@ -41,9 +41,12 @@ def doctor(as_json: Json = False) -> None:
 _Finding = tuple[bool, str]
 
 
-def _package(name: str, extra: str) -> _Finding:
-    found = installed(name)
-    return (True, f"{name} {found}") if found else (False, f"pip install '{extra}'")
+def _packages(extra: str, *names: str) -> _Finding:
+    versions = {name: installed(name) for name in names}
+    missing = [name for name, version in versions.items() if version is None]
+    if missing:
+        return False, f"{', '.join(missing)} missing: pip install 'muqrt[{extra}]'"
+    return True, ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
 def _onnxruntime() -> _Finding:

@@ -10,7 +10,7 @@ from .console import Json, progress, show
 from .errors import AudioError, UsageError
 
 if TYPE_CHECKING:
-    from .runtime.model import Model
+    from .runtime.session import Session
 
 commands = typer.Typer()
 
@@ -37,32 +37,42 @@ def embed(
     features: Annotated[
         bool, typer.Option("--features", help="All features (steps, width), not their mean.")
     ] = False,
-    model: Annotated[str, typer.Option(help="Name of the model on the server.")] = "muq",
+    model: Annotated[
+        str | None, typer.Option(help="Name of the model on the server; muq by default.")
+    ] = None,
     artefact: Annotated[str | None, typer.Option(help="Which artefact of the bundle.")] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; all cores by default.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows to run at once.")] = 1,
     overlap_seconds: Annotated[
-        float, typer.Option(min=0, max=600, help="Shared by neighbouring windows.")
-    ] = 2.0,
+        float | None, typer.Option(min=0, max=600, help="Shared by neighbouring windows; 2 s.")
+    ] = None,
+    timeout_seconds: Annotated[
+        float | None, typer.Option(min=0.1, max=86400, help="For one answer of the server.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Embed audio, here or on a server."""
-    from .runtime.outputs import Job, jobs_for, run_jobs
+    from .runtime.model import Model
+    from .runtime.outputs import Claim, Job, jobs_for, run_jobs
 
     jobs, kept = jobs_for(list(_expand(audio)), output)
     if features and output is None:
         raise UsageError("--features are large: say where they go with --output.")
     done: list[Job] = []
-    opened = _open(bundle, server, model, artefact, threads, overlap_seconds, batch_size)
-    with (
-        opened as loaded,
-        progress("Embedding", len(jobs)) as bar,
-    ):
-        for job in run_jobs(loaded, jobs, features):
-            bar.advance(job.audio.name)
-            done.append(job)
+    with _session(bundle, server, model, artefact, threads, timeout_seconds) as session:
+        loaded = Model(session, overlap_seconds, batch_size)
+        claim = None
+        if output is not None and output.suffix != ".npy":
+            claim = Claim(output, session.artefact_sha256, features)
+            claim.check()
+        with progress("Embedding", len(jobs)) as bar:
+            for job in run_jobs(loaded, jobs, features):
+                bar.advance(job.audio.name)
+                if claim is not None and not job.error:
+                    claim.write()
+                done.append(job)
     failed = [job for job in done if job.error]
     documents = [job.document(with_values=as_json and output is None) for job in done]
     lines = [*(job.line() for job in done), *([f"{kept} already there, kept."] if kept else [])]
@@ -71,27 +81,28 @@ def embed(
         raise AudioError(f"{len(failed)} of {len(done)} files could not be used (see above).")
 
 
-def _open(
+def _session(
     bundle: Path | None,
     server: str | None,
-    model: str,
+    model: str | None,
     artefact: str | None,
     threads: int | None,
-    overlap_seconds: float,
-    batch_size: int,
-) -> "Model":
-    from .runtime.model import Model, load
-
+    timeout_seconds: float | None,
+) -> "Session":
     if (bundle is None) == (server is None):
         raise UsageError("say where to run it: either --bundle FOLDER or --server HOST:PORT.")
     if bundle is not None:
-        return load(
-            bundle, artefact, threads, overlap_seconds=overlap_seconds, batch_size=batch_size
-        )
-    from .triton_repo.client import TritonSession
+        if model is not None or timeout_seconds is not None:
+            raise UsageError("--model and --timeout-seconds are for --server, not for --bundle.")
+        from .runtime.model import open_bundle
+
+        return open_bundle(bundle, artefact, threads)
+    if artefact is not None or threads is not None:
+        raise UsageError("--artefact and --threads are for --bundle; a server has its own.")
+    from .triton_repo.client import TIMEOUT_SECONDS, TritonSession
 
     assert server is not None
-    return Model(TritonSession(server, model), overlap_seconds, batch_size)
+    return TritonSession(server, model or "muq", timeout_seconds or TIMEOUT_SECONDS)
 
 
 def _expand(paths: list[Path]) -> Iterator[tuple[Path, Path]]:

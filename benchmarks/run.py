@@ -11,7 +11,7 @@ import numpy as np
 
 from ..console import Bar
 from ..environment import environment
-from ..errors import ParityError
+from ..export.parity import require_source
 from ..reference.checkpoint import Checkpoint, load_checkpoint
 from .cold_start import WINDOW_SECONDS, ColdStart, Request, measure_cold_starts
 from .contenders import EAGER, Contender, cold_compiler, compiled, eager, from_artefact
@@ -24,15 +24,11 @@ def run(plan: Plan, bar: Bar) -> Report:
     """Measure everything in the plan, moving the bar once for each of its steps.
 
     Raises:
-        ParityError: the checkpoint is not the bundle's, or an answer is not the reference's.
+        CheckpointError: it is not the bundle's. ParityError: an answer is not the reference's.
     """
     bundle = plan.bundle
     checkpoint = load_checkpoint(plan.checkpoint)
-    if checkpoint.sha256 != bundle.source.sha256:
-        raise ParityError(
-            f"{plan.checkpoint}: not the checkpoint of {bundle.folder}, which was made from "
-            f"{bundle.source.checkpoint} (SHA-256 {bundle.source.sha256[:12]}...)."
-        )
+    require_source(bundle, checkpoint)
     cold_starts = _cold_starts(plan, bar)
     unavailable: dict[str, str] = {}
     latencies = _latencies(plan, checkpoint, unavailable, bar)

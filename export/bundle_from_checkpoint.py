@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..environment import installed
@@ -10,7 +11,7 @@ from ..errors import BundleError, ParityError
 from ..files import atomic_folder, sha256
 from ..kernels import log_mel
 from ..reference.checkpoint import Checkpoint
-from ..runtime.bundle import MANIFEST, Artefact, Bundle, Framing, Source
+from ..runtime.bundle import MANIFEST, Artefact, Bundle, Framing, Source, load_bundle
 from .onnx_from_checkpoint import (
     INPUT,
     checked_level,
@@ -44,7 +45,8 @@ def bundle_from_checkpoint(
         folder: where the bundle goes; an older bundle there is replaced.
         music: what parity is measured on; empty leaves the bundle uncertified, and then
             nothing loads it without being told to.
-        outputs, level, target: as for ``onnx_from_checkpoint``.
+        outputs, level, target: as for ``onnx_from_checkpoint``; ``features`` are always there,
+            every track that is longer than a window needs them.
         window_seconds: how long audio is cut for the model.
         on_excerpt: called after each excerpt of the parity measurement.
 
@@ -53,6 +55,7 @@ def bundle_from_checkpoint(
             reference's. BundleError: ``folder`` holds something else, or the disk is too small.
     """
     level = checked_level(checkpoint.model, level)
+    outputs = ["features", *(name for name in outputs if name != "features")]
     specs = output_specs(checkpoint.model, outputs, level)
     _check_target(folder, checkpoint.parameters * _BYTES_PER_WEIGHT)
     with atomic_folder(folder) as temporary:
@@ -106,8 +109,8 @@ def refuse_uncertified(bundle: Bundle) -> None:
 def _check_target(folder: Path, size_bytes: int) -> None:
     if folder.exists() and not folder.is_dir():
         raise BundleError(f"{folder}: a file is in the way; choose another folder.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise BundleError(f"{folder}: not empty and not a bundle; choose another folder.")
+    if folder.is_dir() and any(folder.iterdir()):
+        _check_only_a_bundle(folder)
     # The folder is made beside the one it replaces, and then renamed.
     if Path.cwd().is_relative_to(folder.resolve()) or folder.is_mount():
         raise BundleError(f"{folder}: cannot be replaced while in use; name a folder inside it.")
@@ -119,6 +122,18 @@ def _check_target(folder: Path, size_bytes: int) -> None:
         raise BundleError(
             f"{existing}: {free / 1e6:.0f} MB free, the bundle needs about "
             f"{size_bytes * _FREE_SPACE_MARGIN / 1e6:.0f} MB. Free some or choose another disk."
+        )
+
+
+def _check_only_a_bundle(folder: Path) -> None:
+    """A bundle may be replaced, but nobody's other files with it."""
+    older = {MANIFEST}
+    with suppress(BundleError):
+        older |= {name for artefact in load_bundle(folder).artefacts for name in artefact.files}
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    if MANIFEST not in found or not found <= older:
+        raise BundleError(
+            f"{folder}: not empty, and not (only) a bundle; choose another folder, or empty it."
         )
 
 

@@ -26,13 +26,13 @@ def export(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
     outputs: Annotated[
-        str, typer.Option(help="Comma-separated: features, embedding, hidden_states.")
-    ] = "features,embedding",
+        str, typer.Option(help="Comma-separated, besides features: embedding, hidden_states.")
+    ] = "embedding",
     level: Annotated[
         int | None, typer.Option(help="Layer to take; deeper ones are left out of the file.")
     ] = None,
     window_seconds: Annotated[
-        float, typer.Option(min=0.1, max=600, help="How long audio is cut for the model.")
+        float, typer.Option(min=1, max=600, help="How long audio is cut for the model.")
     ] = 30.0,
     target: Annotated[
         str, typer.Option(help="cpu, or any: for GPU servers, convolutions left to the engine.")

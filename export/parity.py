@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..environment import environment
-from ..errors import ParityError
+from ..errors import AudioError, CheckpointError
 from ..reference.checkpoint import Checkpoint
 from ..runtime import audio
 from ..runtime.bundle import Artefact, Bundle
@@ -56,13 +56,13 @@ def excerpts(files: Sequence[Path] = ()) -> list[Excerpt]:
             an excerpt is played in a loop.
 
     Raises:
-        AudioError: a file cannot be decoded. ParityError: nothing but silence.
+        AudioError: a file cannot be decoded, or is silent.
     """
     files = list(files) or [EXAMPLES / name for name in EXAMPLE_FILES]
     music = [(path.name, dithered(_beginning(path))) for path in files]
     silent = [name for name, waveform in music if np.abs(waveform).max() < SILENCE]
-    if silent or not music:
-        raise ParityError(f"parity needs music; these are silent or missing: {silent or EXAMPLES}.")
+    if silent:
+        raise AudioError(f"parity needs music; these are silent: {', '.join(silent)}.")
     found = []
     for turn, samples in enumerate(EXCERPT_SAMPLES):
         name, waveform = music[turn % len(music)]
@@ -107,6 +107,15 @@ def measure(excerpt: Excerpt, output: str, ours: np.ndarray, reference: np.ndarr
     )
 
 
+def require_source(bundle: Bundle, checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError unless the bundle was made from this very checkpoint."""
+    if checkpoint.sha256 != bundle.source.sha256:
+        raise CheckpointError(
+            f"{checkpoint.name}: not the checkpoint of {bundle.folder}, which was made from "
+            f"{bundle.source.checkpoint} (SHA-256 {bundle.source.sha256[:12]}...)."
+        )
+
+
 def parity(
     bundle: Bundle,
     checkpoint: Checkpoint,
@@ -118,13 +127,9 @@ def parity(
     The manifest is not saved here. ``on_excerpt`` is called after each excerpt.
 
     Raises:
-        ParityError: the checkpoint is not the one the bundle was made from.
+        CheckpointError: it is not the one the bundle was made from.
     """
-    if checkpoint.sha256 != bundle.source.sha256:
-        raise ParityError(
-            f"{checkpoint.name}: not the checkpoint of {bundle.folder}, which was made from "
-            f"{bundle.source.checkpoint} (SHA-256 {bundle.source.sha256[:12]}...)."
-        )
+    require_source(bundle, checkpoint)
     sessions = [OnnxSession(bundle, artefact) for artefact in bundle.artefacts]
     measurements: list[list[Measurement]] = [[] for _ in sessions]
     for excerpt in music:

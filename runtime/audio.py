@@ -8,12 +8,12 @@ import numpy as np
 import soxr
 
 from ..errors import AudioError
+from ..kernels.log_mel import SAMPLE_RATE_HZ
 from .decode import DecodedAudio, DecodingError, open_audio, to_float
-
-SAMPLE_RATE_HZ = 24_000
 
 _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 768_000
 _MOST_CHANNELS = 64
+_LOUDEST = 1e3  # full scale is 1; a float file may exceed it, but not by 60 dB
 _LONGEST_HOURS = 24
 # A decoder may drop the padding its encoder added, which the header's length may include.
 _PADDING_SECONDS = 0.25
@@ -121,6 +121,11 @@ def _down_mix(samples: np.ndarray, name: str, start_seconds: float) -> np.ndarra
         raise AudioError(
             f"{name}: NaN or infinite samples soon after {start_seconds:.1f} s; repair it or "
             "export it again."
+        )
+    if len(mono) and np.abs(mono).max() > _LOUDEST:
+        raise AudioError(
+            f"{name}: samples of {np.abs(mono).max():.3g} soon after {start_seconds:.1f} s; full "
+            "scale is 1. Scale it down (16-bit samples stored as floats: by 32768)."
         )
     return mono
 

@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PositiveInt,
+    PrivateAttr,
     ValidationError,
     model_validator,
 )
@@ -88,6 +89,8 @@ class Artefact(_Record):
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
     certificate: Certificate | None = None
+    # What the bundle says of all its artefacts; theirs is the certificate, too.
+    _shared_facts: str = PrivateAttr(default="")
 
     @model_validator(mode="after")
     def _the_file_is_hashed(self) -> "Artefact":
@@ -97,16 +100,18 @@ class Artefact(_Record):
 
     @property
     def digest(self) -> str:
-        """One hash over the artefact's files and what they are said to be: the certificate's."""
-        facts = self.model_dump(exclude={"certificate"})
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        """One hash over the files and everything the manifest says of them: the certificate's."""
+        facts = json.dumps(self.model_dump(exclude={"certificate"}), sort_keys=True)
+        return hashlib.sha256(f"{facts}{self._shared_facts}".encode()).hexdigest()
 
     @property
     def certified(self) -> bool:
-        """Whether a passing certificate for exactly these files is present."""
+        """Whether a passing certificate for exactly these files and outputs is present."""
         return (
             self.certificate is not None
             and self.certificate.passed
+            and {spec.name for spec in self.outputs}
+            <= {each.output for each in self.certificate.measurements}
             and self.certificate.precision == self.precision
             and self.certificate.artefact_sha256 == self.digest
         )
@@ -122,6 +127,12 @@ class Bundle(_Record):
     framing: Framing
     artefacts: list[Artefact]
     folder: Path = Field(default=Path(), exclude=True)
+
+    @model_validator(mode="after")
+    def _bind_artefacts(self) -> "Bundle":
+        for artefact in self.artefacts:
+            artefact._shared_facts = self.framing.model_dump_json() + self.source.sha256
+        return self
 
     def artefact(self, name: str | None = None, *, allow_uncertified: bool = False) -> Artefact:
         """The artefact called ``name``, or the only/first certified one.

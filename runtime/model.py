@@ -14,6 +14,7 @@ from .session import Session
 from .tracks import Audio, AudioFile, Audios, Track, as_tracks, one_track
 from .windows import Window, Windowing
 
+_OVERLAP_SECONDS = 2.0
 WAVEFORM, FEATURES, EMBEDDING = "waveform", "features", "embedding"
 
 OnWindow = Callable[[Window], None]
@@ -28,19 +29,25 @@ class Model:
 
     Args:
         session: runs the windows, and is closed with the model.
-        overlap_seconds: how much neighbouring windows share.
+        overlap_seconds: how much neighbouring windows share; 2 s, or a quarter of a short
+            window, when left out.
         batch_size: how many windows of equal length, of one track or several, to run at once.
 
     Every method raises AudioError for audio that cannot be used, UsageError for an array without
     its rate, and SessionError when the engine fails or its numbers are not finite.
     """
 
-    def __init__(self, session: Session, overlap_seconds: float = 2.0, batch_size: int = 1) -> None:
+    def __init__(
+        self, session: Session, overlap_seconds: float | None = None, batch_size: int = 1
+    ) -> None:
         if batch_size < 1:
             raise UsageError(f"batch size {batch_size}; it must be at least 1.")
         self.session = session
         self.framing = session.framing
         self._batch_size = batch_size
+        if overlap_seconds is None:
+            window_seconds = self.framing.window_samples / self.framing.sample_rate_hz
+            overlap_seconds = min(_OVERLAP_SECONDS, window_seconds / 4)
         overlap_steps = round(overlap_seconds * self.framing.steps_per_second)
         self._windowing = Windowing(self.framing, overlap_steps)
 
@@ -216,9 +223,19 @@ def load(
         BundleError: not a bundle, changed since it was exported, or not certified.
         SessionError: the engine refused the artefact.
     """
+    return Model(open_bundle(folder, artefact, threads, allow_uncertified), **options)
+
+
+def open_bundle(
+    folder: str | PathLike[str],
+    artefact: str | None = None,
+    threads: int | None = None,
+    allow_uncertified: bool = False,
+) -> Session:
+    """The session of a bundle's artefact; arguments and errors are those of ``load``."""
     # Here, because a client of a remote server needs no engine of its own.
     from .onnx_session import OnnxSession
 
     bundle = load_bundle(fspath(folder))
     chosen = bundle.artefact(artefact, allow_uncertified=allow_uncertified)
-    return Model(OnnxSession(bundle, chosen, threads), **options)
+    return OnnxSession(bundle, chosen, threads)

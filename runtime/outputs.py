@@ -1,5 +1,6 @@
 """Embeddings and features on disk: whole files only, and none computed twice."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..files import atomic_file
 if TYPE_CHECKING:
     from .model import Model
 
+CLAIM_FILE = "muqrt.json"
 _SHOWN_VALUES = 4
 
 
@@ -73,6 +75,43 @@ def jobs_for(files: list[tuple[Path, Path]], output: Path | None) -> tuple[list[
     return todo, len(files) - len(todo)
 
 
+@dataclass(frozen=True)
+class Claim:
+    """What a folder of results holds, noted in it, so that no later run mixes in anything else."""
+
+    folder: Path
+    artefact_sha256: str
+    features: bool
+
+    def check(self) -> None:
+        """Raise UsageError when the folder holds results of another model or kind."""
+        try:
+            found = json.loads(self._note.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        except ValueError:
+            found = None
+        if found != self._facts:
+            raise UsageError(
+                f"{self.folder}: holds results of another model, or features beside embeddings "
+                f"({CLAIM_FILE} says which); give another folder."
+            )
+
+    def write(self) -> None:
+        """Note it, once there is a result."""
+        if not self._note.exists():
+            with atomic_file(self._note) as temporary:
+                temporary.write_text(json.dumps(self._facts) + "\n", encoding="utf-8")
+
+    @property
+    def _note(self) -> Path:
+        return self.folder / CLAIM_FILE
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        return {"artefact_sha256": self.artefact_sha256, "features": self.features}
+
+
 def run_jobs(model: "Model", jobs: list[Job], features: bool) -> Iterator[Job]:
     """Do the jobs, in order; a file that cannot be used carries its error and stops no other."""
     if features:
@@ -93,6 +132,7 @@ def run_jobs(model: "Model", jobs: list[Job], features: bool) -> Iterator[Job]:
             if job.output is not None:
                 with atomic_file(job.output) as temporary:
                     np.save(temporary, result)
+                job.values = None  # a library's embeddings need not stay in memory
         yield job
 
 

@@ -23,14 +23,20 @@ class Session(ABC):
         inputs: what ``run`` takes.
         outputs: what ``run`` can return.
         framing: how audio is cut for this model.
+        artefact_sha256: which artefact it is, as its certificate says.
     """
 
     def __init__(
-        self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], framing: Framing
+        self,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        framing: Framing,
+        artefact_sha256: str = "",
     ) -> None:
         self.inputs = {spec.name: spec for spec in inputs}
         self.outputs = {spec.name: spec for spec in outputs}
         self.framing = framing
+        self.artefact_sha256 = artefact_sha256
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> Arrays:
         """Run the engine on checked inputs.

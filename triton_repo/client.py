@@ -15,6 +15,8 @@ from .extras import server_extra
 
 _T = TypeVar("_T")
 
+# A full-size model takes 14 s for four windows of 30 s on two cores, and others may be waiting.
+TIMEOUT_SECONDS = 300.0
 # gRPC's own limit, and the server's: a signed 32-bit length.
 _MESSAGE_LIMIT_BYTES = 2**31 - 1
 _CHANNEL_OPTIONS = [
@@ -55,7 +57,6 @@ class TritonSession(Session):
 
     Attributes:
         level: the encoder level that the features are of.
-        artefact_sha256: hash of the files being served, as in the bundle's manifest.
 
     Raises:
         ServerError: the server cannot be reached, or has no such model of muqrt's.
@@ -63,7 +64,10 @@ class TritonSession(Session):
     """
 
     def __init__(
-        self, url: str = "localhost:8001", model: str = "muq", timeout_seconds: float = 60.0
+        self,
+        url: str = "localhost:8001",
+        model: str = "muq",
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         self.model = model
         self.timeout_seconds = timeout_seconds
@@ -79,9 +83,10 @@ class TritonSession(Session):
                 f"Model {model!r} at {url} was not written by this version of muqrt ({error}). "
                 "Write it with: muqrt repository"
             ) from error
-        super().__init__(contract.inputs, contract.outputs, contract.framing)
+        super().__init__(
+            contract.inputs, contract.outputs, contract.framing, contract.artefact_sha256
+        )
         self.level = contract.level
-        self.artefact_sha256 = contract.artefact_sha256
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
         if not self._open:
@@ -164,7 +169,7 @@ class _Connection:
             message = f"{self.url} serves no model {model!r} ({details})."
         elif code == "DEADLINE_EXCEEDED":
             message = (
-                f"{self.url} did not answer in time. Give it longer with timeout_seconds, or "
+                f"{self.url} did not answer in time. Give it longer (--timeout-seconds), or "
                 "send shorter or fewer waveforms."
             )
         elif code == "RESOURCE_EXHAUSTED":

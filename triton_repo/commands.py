@@ -25,7 +25,7 @@ def repository(
         str | None, typer.Option(help="Artefact to serve; the first certified one by default.")
     ] = None,
     model: Annotated[str, typer.Option(help="Name of the model on the server.")] = "muq",
-    max_batch_size: Annotated[int, typer.Option(min=1, help="Largest batch in one run.")] = 8,
+    max_batch_size: Annotated[int, typer.Option(min=1, help="Largest batch in one run.")] = 4,
     queue_delay_ms: Annotated[
         float,
         typer.Option(min=0, max=60_000, help="How long a request waits for others to batch with."),
@@ -38,7 +38,7 @@ def repository(
         typer.Option(
             min=0.001, max=86_400, help="How long a request may wait before it is rejected."
         ),
-    ] = 30.0,
+    ] = 120.0,
     instances: Annotated[int, typer.Option(min=1, help="Copies of the model.")] = 1,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of each copy; all cores by default.")
@@ -76,6 +76,9 @@ def repository(
         {**asdict(report), "repository": str(report.repository)},
         f"Wrote {report.repository / report.model}: {report.artefact} ({report.precision}, "
         f"{certified}), {report.size_bytes / 2**20:.1f} MiB.",
+        "It runs on the CPU, on a GPU server too; for GPUs: muqrt export --target any."
+        if report.target == "cpu"
+        else "",
         f"Serve it with: muqrt serve {report.repository}",
     )
 

@@ -31,11 +31,11 @@ class ServingOptions:
     longer than ``queue_timeout_us``, is rejected as UNAVAILABLE.
     """
 
-    max_batch_size: PositiveInt = 8
+    max_batch_size: PositiveInt = 4
     preferred_batch_sizes: tuple[PositiveInt, ...] = ()
     max_queue_delay_us: NonNegativeInt = 2_000
     max_queue_size: PositiveInt = 64
-    queue_timeout_us: PositiveInt = 30_000_000
+    queue_timeout_us: PositiveInt = 120_000_000
     instances: PositiveInt = 1
     threads: PositiveInt | None = None
 

@@ -31,6 +31,7 @@ class RepositoryReport:
     model: str
     artefact: str
     precision: str
+    target: str
     certified: bool
     files: list[str]
     size_bytes: int
@@ -79,6 +80,7 @@ def write_repository(
         model=model_name,
         artefact=artefact.name,
         precision=artefact.precision,
+        target=artefact.target,
         certified=artefact.certified,
         files=[path.relative_to(output).as_posix() for path in written],
         size_bytes=sum(path.stat().st_size for path in written),

@@ -13,7 +13,13 @@ from typer.testing import CliRunner, Result
 from muqrt.benchmarks import cold_start
 from muqrt.benchmarks.commands import commands
 from muqrt.benchmarks.contenders import EAGER
-from muqrt.errors import BundleError, MissingDependencyError, ParityError, UsageError
+from muqrt.errors import (
+    BundleError,
+    CheckpointError,
+    MissingDependencyError,
+    ParityError,
+    UsageError,
+)
 from muqrt.reference.checkpoint import save_checkpoint
 from muqrt.reference.random_model import TINY, random_model
 
@@ -105,7 +111,7 @@ def test_an_uncertified_artefact_is_marked_when_allowed(
 def test_another_checkpoint_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
     save_checkpoint(random_model(TINY, seed=1), tmp_path / "other")
     result = bench(tiny_bundle, tmp_path / "other")
-    assert isinstance(result.exception, ParityError)
+    assert isinstance(result.exception, CheckpointError)
 
 
 @pytest.mark.parametrize(

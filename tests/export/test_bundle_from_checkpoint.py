@@ -49,9 +49,9 @@ def test_a_bundle_without_music_has_no_certificate(checkpoint: Checkpoint, tmp_p
 
 
 def test_an_older_bundle_is_replaced_whole(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [])
-    (tmp_path / "bundle" / "stray").touch()
-    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [])
+    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], level=1)
+    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], level=2)
+    assert load_bundle(tmp_path / "bundle").artefacts[0].level == 2
     assert files(tmp_path / "bundle") == {"bundle.json", "muq.onnx"}
     assert files(tmp_path) == {"bundle"}
 
@@ -77,9 +77,25 @@ def test_a_failed_gate_leaves_the_older_bundle(
 
 def test_a_folder_of_something_else_is_left_alone(checkpoint: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(BundleError, match="not empty and not a bundle"):
+    with pytest.raises(BundleError, match="not empty"):
         bundle_from_checkpoint(checkpoint, tmp_path, [])
     assert files(tmp_path) == {"thesis.tex"}
+
+
+def test_files_beside_a_bundle_are_left_alone(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [])
+    (tmp_path / "bundle" / "notes.md").touch()
+    with pytest.raises(BundleError, match="not empty"):
+        bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [])
+    assert "notes.md" in files(tmp_path / "bundle")
+
+
+def test_another_programs_bundle_json_is_left_alone(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "bundle.json").write_text('{"name": "app"}')
+    (tmp_path / "app.js").touch()
+    with pytest.raises(BundleError, match="not empty"):
+        bundle_from_checkpoint(checkpoint, tmp_path, [])
+    assert files(tmp_path) == {"bundle.json", "app.js"}
 
 
 def test_a_file_in_the_way(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 from onnx import numpy_helper
 
-from muqrt.errors import ParityError
+from muqrt.errors import AudioError, CheckpointError
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.parity import EXCERPT_SAMPLES, Excerpt, dithered, excerpts, measure, parity
 from muqrt.files import sha256
@@ -70,7 +70,7 @@ def test_dither_is_one_bit_of_sixteen() -> None:
 
 def test_silence_proves_nothing(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silence.wav", np.zeros(24_000), 24_000)
-    with pytest.raises(ParityError, match=r"silence\.wav"):
+    with pytest.raises(AudioError, match=r"silence\.wav"):
         excerpts([tmp_path / "silence.wav"])
 
 
@@ -83,7 +83,7 @@ def test_every_output_of_every_excerpt_is_in_the_certificate(bundle: Bundle) -> 
 
 def test_another_checkpoint_is_refused(bundle: Bundle, short_music: list[Excerpt]) -> None:
     other = Checkpoint(random_model(TINY, seed=1), "other", "1" * 64)
-    with pytest.raises(ParityError, match="not the checkpoint"):
+    with pytest.raises(CheckpointError, match="not the checkpoint"):
         parity(bundle, other, short_music[:1])
 
 

@@ -140,3 +140,9 @@ def test_without_pyav_the_cure_is_named(tmp_path: Path, without_av: None) -> Non
     path.write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
     with pytest.raises(MissingDependencyError, match=r"a\.m4a: .*pip install 'muqrt\[av\]'"):
         audio.load(path)
+
+
+def test_samples_that_are_not_scaled_to_one() -> None:
+    shouting = np.full(24_000, 32_767.0, dtype=np.float32)
+    with pytest.raises(AudioError, match="full scale is 1"):
+        audio.from_array(shouting, 24_000)

@@ -239,3 +239,33 @@ def test_an_artefact_that_is_not_there(bundle_copy: Path) -> None:
     edit(bundle_copy, lambda document: document.update(artefacts=[]))
     with pytest.raises(BundleError, match="no artefact; export it again"):
         load_bundle(bundle_copy).artefact()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"sample_rate_hz": 24000', '"sample_rate_hz": 44100'),
+        ('"window_samples": 720000', '"window_samples": 240000'),
+        ('"level": 12', '"level": 11'),
+    ],
+)
+def test_a_changed_statement_undoes_the_certificate(
+    bundle_copy: Path, before: str, after: str
+) -> None:
+    manifest = bundle_copy / "bundle.json"
+    text = manifest.read_text()
+    assert before in text
+    manifest.write_text(text.replace(before, after))
+    with pytest.raises(BundleError, match="no passing parity certificate"):
+        load_bundle(bundle_copy).artefact()
+
+
+def test_an_output_that_was_not_measured_undoes_the_certificate(bundle_copy: Path) -> None:
+    bundle = load_bundle(bundle_copy)
+    (artefact,) = bundle.artefacts
+    assert artefact.certificate is not None
+    some = [each for each in artefact.certificate.measurements if each.output == "features"]
+    artefact.certificate = artefact.certificate.model_copy(update={"measurements": some})
+    bundle.save(bundle_copy)
+    with pytest.raises(BundleError, match="no passing parity certificate"):
+        load_bundle(bundle_copy).artefact()

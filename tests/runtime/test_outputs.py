@@ -17,7 +17,7 @@ import soundfile
 from muqrt.errors import UsageError
 from muqrt.runtime.bundle import load_bundle
 from muqrt.runtime.model import load
-from muqrt.runtime.outputs import jobs_for
+from muqrt.runtime.outputs import CLAIM_FILE, jobs_for
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -43,14 +43,22 @@ def songs(tmp_path: Path) -> Path:
 @pytest.fixture
 def short_windows(bundle_copy: Path) -> Path:
     """A bundle whose windows are so short that every song has several."""
+    document = json.loads((bundle_copy / "bundle.json").read_text())
+    document["framing"]["window_samples"] = WINDOW_SECONDS * 24_000
+    (bundle_copy / "bundle.json").write_text(json.dumps(document))
+    # The certificate is for the longer windows; its numbers hold for these too.
     bundle = load_bundle(bundle_copy)
-    bundle.framing.window_samples = WINDOW_SECONDS * bundle.framing.sample_rate_hz
+    (artefact,) = bundle.artefacts
+    assert artefact.certificate is not None
+    bound = {"artefact_sha256": artefact.digest}
+    artefact.certificate = artefact.certificate.model_copy(update=bound)
     bundle.save(bundle_copy)
     return bundle_copy
 
 
 def contents(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    found = (p for p in folder.rglob("*") if p.is_file() and p.name != CLAIM_FILE)
+    return sorted(p.relative_to(folder).as_posix() for p in found)
 
 
 def test_a_folder_becomes_a_folder(
@@ -188,3 +196,16 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_folder_of_results_takes_no_others(
+    muqrt: Command, tiny_bundle: Path, short_windows: Path, songs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert muqrt("embed", songs, "-b", tiny_bundle, "-o", out).returncode == 0
+    before = contents(out)
+    for other in (["-b", short_windows], ["-b", tiny_bundle, "--features"]):
+        done = muqrt("embed", songs, *other, "-o", out)
+        assert done.returncode == 2
+        assert "another model, or features" in done.stderr
+    assert contents(out) == before
