@@ -149,7 +149,9 @@ def fresh_bundle(tmp_path: Path) -> Callable[..., Bundle]:
 def models(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository of the tiny bundle: batches of 8, a long queue delay, a short queue."""
     output = tmp_path_factory.mktemp("tiny") / "models"
-    options = ServingOptions(max_queue_delay_us=100_000, max_queue_size=16, threads=1)
+    options = ServingOptions(
+        max_batch_size=8, max_queue_delay_us=100_000, max_queue_size=16, threads=1
+    )
     write_repository(bundle, output, options=options)
     return output
 
