@@ -41,10 +41,9 @@ demo: setup
 test: setup lint
 	$(BIN)/python -m pytest
 
+# ruff and mypy, as before every commit: see .pre-commit-config.yaml.
 lint: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/pre-commit run --all-files --show-diff-on-failure
 
 benchmark: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-only

@@ -15,11 +15,21 @@ IR_VERSION = 8
 
 
 class Graph:
-    """Collects nodes and initializers; every value is known by its name."""
+    """Writes nodes and initializers; every value is known by its name.
+
+    They go straight into the model: protobuf copies what it is given, and a full-size model is
+    over a gigabyte.
+    """
 
     def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
+        self._model = helper.make_model(
+            onnx.GraphProto(name="muqrt"),
+            producer_name="muqrt",
+            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+        )
+        self.nodes = self._model.graph.node
+        self.initializers = self._model.graph.initializer
         self._scopes: list[str] = []
         self._names: set[str] = set()
         self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
@@ -84,25 +94,17 @@ class Graph:
         outputs: dict[str, list[int | str]],
         functions: Sequence[onnx.FunctionProto] = (),
     ) -> onnx.ModelProto:
-        """The finished float32 model; inputs and outputs map names to symbolic shapes."""
-        graph = helper.make_graph(
-            self.nodes,
-            "muqrt",
-            [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
-            [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()],
-            self.initializers,
-        )
-        domains = dict.fromkeys(function.domain for function in functions)
-        return helper.make_model(
-            graph,
-            producer_name="muqrt",
-            ir_version=IR_VERSION,
-            functions=list(functions),
-            opset_imports=[
-                helper.make_opsetid("", OPSET),
-                *(helper.make_opsetid(domain, 1) for domain in domains),
-            ],
-        )
+        """Finish the float32 model, once; inputs and outputs map names to symbolic shapes."""
+        graph = self._model.graph
+        for values, shapes in ((graph.input, inputs), (graph.output, outputs)):
+            infos = [
+                helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()
+            ]
+            values.extend(infos)
+        self._model.functions.extend(functions)
+        for domain in dict.fromkeys(function.domain for function in functions):
+            self._model.opset_import.append(helper.make_opsetid(domain, 1))
+        return self._model
 
     def _unique(self, name: str) -> str:
         base = "/".join([*self._scopes, name])
