@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
+from onnx.external_data_helper import set_external_data
 
 from ..errors import UsageError
 from ..kernels.log_mel_onnx import DOMAIN, NAME, log_mel_function
@@ -19,6 +20,8 @@ INPUT = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])
 _EXTERNAL_DATA_FROM_BYTES = 64 << 20
 # Tensors below this stay in the graph, where shape inference can read them.
 _SMALL_TENSOR_BYTES = 1024
+# Weights begin at whole pages, so that a runtime can map each.
+_PAGE_BYTES = 4096
 
 
 def onnx_from_checkpoint(
@@ -92,18 +95,25 @@ def output_specs(model: MuQ, outputs: Sequence[str], level: int) -> list[TensorS
 
 
 def save_onnx(model: onnx.ModelProto, path: Path) -> list[Path]:
-    """Write the model, large weights beside it; returns every file written."""
-    if model.ByteSize() < _EXTERNAL_DATA_FROM_BYTES:
-        onnx.save(model, path)
+    """Write the model, large weights beside it; returns every file written.
+
+    Weights leave ``model`` one by one as they are written: serializing a full-size model whole,
+    which onnx.save and even ByteSize do, takes 5 GB more memory.
+    """
+    weights_bytes = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    if weights_bytes < _EXTERNAL_DATA_FROM_BYTES:
+        path.write_bytes(model.SerializeToString())
         return [path]
     data = path.with_name(path.name + ".data")
-    onnx.save(
-        model,
-        path,
-        save_as_external_data=True,
-        location=data.name,
-        size_threshold=_SMALL_TENSOR_BYTES,
-    )
+    with data.open("wb") as file:
+        for tensor in model.graph.initializer:
+            if len(tensor.raw_data) < _SMALL_TENSOR_BYTES:
+                continue
+            file.seek(-(-file.tell() // _PAGE_BYTES) * _PAGE_BYTES)
+            set_external_data(tensor, data.name, file.tell(), len(tensor.raw_data))
+            file.write(tensor.raw_data)
+            tensor.ClearField("raw_data")
+    path.write_bytes(model.SerializeToString())
     return [path, data]
 
 
