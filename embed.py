@@ -55,27 +55,27 @@ def embed(
 ) -> None:
     """Embed audio, here or on a server."""
     from .runtime.model import Model
-    from .runtime.outputs import Claim, Job, jobs_for, run_jobs
+    from .runtime.outputs import Claim, Task, run_tasks, tasks_for
 
-    jobs, kept = jobs_for(list(_expand(audio)), output)
+    tasks, kept = tasks_for(list(_expand(audio)), output)
     if features and output is None:
         raise UsageError("--features are large: say where they go with --output.")
-    done: list[Job] = []
+    done: list[Task] = []
     with _session(bundle, server, model, artefact, threads, timeout_seconds) as session:
         loaded = Model(session, overlap_seconds, batch_size)
         claim = None
         if output is not None and output.suffix != ".npy":
             claim = Claim(output, session.artefact_sha256, features)
             claim.check()
-        with progress("Embedding", len(jobs)) as bar:
-            for job in run_jobs(loaded, jobs, features):
-                bar.advance(job.audio.name)
-                if claim is not None and not job.error:
+        with progress("Embedding", len(tasks)) as bar:
+            for task in run_tasks(loaded, tasks, features):
+                bar.advance(task.audio.name)
+                if claim is not None and not task.error:
                     claim.write()
-                done.append(job)
-    failed = [job for job in done if job.error]
-    documents = [job.document(with_values=as_json and output is None) for job in done]
-    lines = [*(job.line() for job in done), *([f"{kept} already there, kept."] if kept else [])]
+                done.append(task)
+    failed = [task for task in done if task.error]
+    documents = [task.document(with_values=as_json and output is None) for task in done]
+    lines = [*(task.line() for task in done), *([f"{kept} already there, kept."] if kept else [])]
     show(as_json, {"results": documents, "kept": kept}, *lines)
     if failed:
         raise AudioError(f"{len(failed)} of {len(done)} files could not be used (see above).")

@@ -19,7 +19,7 @@ _SHOWN_VALUES = 4
 
 
 @dataclass
-class Job:
+class Task:
     """One audio file on its way to one .npy file (or to the screen, when ``output`` is None)."""
 
     audio: Path
@@ -50,7 +50,7 @@ class Job:
         return f"{self.audio}: {shape}  [{' '.join(f'{value:+.4f}' for value in first)} ...]"
 
 
-def jobs_for(files: list[tuple[Path, Path]], output: Path | None) -> tuple[list[Job], int]:
+def tasks_for(files: list[tuple[Path, Path]], output: Path | None) -> tuple[list[Task], int]:
     """What is still to be done, and how many results are there already.
 
     Args:
@@ -61,17 +61,17 @@ def jobs_for(files: list[tuple[Path, Path]], output: Path | None) -> tuple[list[
         UsageError: an .npy file for several audio files, or two results of the same name.
     """
     if output is None:
-        return [Job(audio, None) for audio, _ in files], 0
+        return [Task(audio, None) for audio, _ in files], 0
     if output.suffix == ".npy" and not output.is_dir():
         if len(files) != 1:
             raise UsageError(f"{output}: one file for {len(files)} audio files; give a folder.")
-        return [Job(files[0][0], output)], 0
+        return [Task(files[0][0], output)], 0
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: a file is in the way; give a folder, or a name in .npy.")
     targets = {output / f"{relative}.npy": audio for audio, relative in files}
     if len(targets) != len(files):
         raise UsageError("two audio files have the same name; embed their folders one by one.")
-    todo = [Job(audio, target) for target, audio in targets.items() if not target.exists()]
+    todo = [Task(audio, target) for target, audio in targets.items() if not target.exists()]
     return todo, len(files) - len(todo)
 
 
@@ -112,28 +112,28 @@ class Claim:
         return {"artefact_sha256": self.artefact_sha256, "features": self.features}
 
 
-def run_jobs(model: "Model", jobs: list[Job], features: bool) -> Iterator[Job]:
-    """Do the jobs, in order; a file that cannot be used carries its error and stops no other."""
+def run_tasks(model: "Model", tasks: list[Task], features: bool) -> Iterator[Task]:
+    """Do the tasks, in order; a file that cannot be used carries its error and stops no other."""
     if features:
-        for job in jobs:
-            assert job.output is not None
+        for task in tasks:
+            assert task.output is not None
             try:
-                job.shape = _write_features(model, job.audio, job.output)
+                task.shape = _write_features(model, task.audio, task.output)
             except (AudioError, MissingDependencyError) as error:
-                job.error = str(error)
-            yield job
+                task.error = str(error)
+            yield task
         return
-    results = model.embed_files([job.audio for job in jobs])
-    for job, (_, result) in zip(jobs, results, strict=True):
+    results = model.embed_files([task.audio for task in tasks])
+    for task, (_, result) in zip(tasks, results, strict=True):
         if isinstance(result, AudioError):
-            job.error = str(result)
+            task.error = str(result)
         else:
-            job.shape, job.values = result.shape, result
-            if job.output is not None:
-                with atomic_file(job.output) as temporary:
+            task.shape, task.values = result.shape, result
+            if task.output is not None:
+                with atomic_file(task.output) as temporary:
                     np.save(temporary, result)
-                job.values = None  # a library's embeddings need not stay in memory
-        yield job
+                task.values = None  # a library's embeddings need not stay in memory
+        yield task
 
 
 def _write_features(model: "Model", audio: Path, output: Path) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import soundfile
 from muqrt.errors import UsageError
 from muqrt.runtime.bundle import load_bundle
 from muqrt.runtime.model import load
-from muqrt.runtime.outputs import CLAIM_FILE, jobs_for
+from muqrt.runtime.outputs import CLAIM_FILE, tasks_for
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -120,24 +120,24 @@ def test_written_features_are_the_models(
 
 def test_jobs_of_one_file_and_of_many(tmp_path: Path) -> None:
     one, two = (Path("a.wav"), Path("a.wav")), (Path("x/b.wav"), Path("x/b.wav"))
-    jobs, kept = jobs_for([one], tmp_path / "out.npy")
-    assert ([job.output for job in jobs], kept) == ([tmp_path / "out.npy"], 0)
-    jobs, kept = jobs_for([one, two], None)
-    assert ([job.output for job in jobs], kept) == ([None, None], 0)
+    tasks, kept = tasks_for([one], tmp_path / "out.npy")
+    assert ([task.output for task in tasks], kept) == ([tmp_path / "out.npy"], 0)
+    tasks, kept = tasks_for([one, two], None)
+    assert ([task.output for task in tasks], kept) == ([None, None], 0)
     (tmp_path / "a.wav.npy").touch()
-    jobs, kept = jobs_for([one, two], tmp_path)
-    assert ([job.output for job in jobs], kept) == ([tmp_path / "x" / "b.wav.npy"], 1)
+    tasks, kept = tasks_for([one, two], tmp_path)
+    assert ([task.output for task in tasks], kept) == ([tmp_path / "x" / "b.wav.npy"], 1)
 
 
 def test_outputs_that_make_no_sense(tmp_path: Path) -> None:
     song = (tmp_path / "a.wav", Path("a.wav"))
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="one file for 2 audio files"):
-        jobs_for([song, song], tmp_path / "out.npy")
+        tasks_for([song, song], tmp_path / "out.npy")
     with pytest.raises(UsageError, match="the same name"):
-        jobs_for([song, (tmp_path / "b" / "a.wav", Path("a.wav"))], tmp_path / "out")
+        tasks_for([song, (tmp_path / "b" / "a.wav", Path("a.wav"))], tmp_path / "out")
     with pytest.raises(UsageError, match="a file is in the way"):
-        jobs_for([song], tmp_path / "file")
+        tasks_for([song], tmp_path / "file")
 
 
 @pytest.mark.parametrize(
