@@ -1,12 +1,11 @@
 """Files that are either whole or absent, and the hashes that prove which they are."""
 
 import hashlib
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 _HASH_BLOCK_BYTES = 1 << 22
 
@@ -22,18 +21,15 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it when the block succeeds.
+    """Yield a path beside ``path`` to write to; it replaces ``path`` when the block succeeds.
 
     When the block raises, the temporary file is removed and ``path`` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept: some writers choose their format by it.
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(path, path.stem, path.suffix)
     try:
         yield temporary
-        _copy_default_mode(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -48,16 +44,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()  # a link keeps pointing there
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    temporary = _beside(path, path.name)
     retired = temporary.with_name(f"{temporary.name}-old")
     try:
+        temporary.mkdir()
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
         if path.exists():
             path.rename(retired)
         try:
             temporary.rename(path)
-        except OSError:
+        except BaseException:
             if retired.exists():
                 retired.rename(path)
             raise
@@ -66,12 +62,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _copy_default_mode(path: Path) -> None:
-    # mkstemp makes private files; the result should have the mode any new file has.
-    path.chmod(0o666 & ~_umask())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _beside(path: Path, name: str, suffix: str = "") -> Path:
+    """A hidden name nobody else uses. Nothing is made yet: an interruption could not undo it."""
+    return path.with_name(f".{name}-{uuid4().hex[:8]}{suffix}")

@@ -53,8 +53,8 @@ def test_a_failure_leaves_the_old_file(
 
 def test_a_new_file_has_the_mode_of_any_other(tmp_path: Path, umask: None) -> None:
     (tmp_path / "other").touch()
-    with atomic_file(tmp_path / "a"):
-        pass
+    with atomic_file(tmp_path / "a") as temporary:
+        temporary.write_text("new")
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
