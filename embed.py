@@ -55,7 +55,7 @@ def embed(
 ) -> None:
     """Embed audio, here or on a server."""
     from .runtime.model import Model
-    from .runtime.outputs import Claim, Task, run_tasks, tasks_for
+    from .runtime.outputs import Claim, Task, is_one_file, run_tasks, tasks_for
 
     tasks, kept = tasks_for(list(_expand(audio)), output)
     if features and output is None:
@@ -64,7 +64,7 @@ def embed(
     with _session(bundle, server, model, artefact, threads, timeout_seconds) as session:
         loaded = Model(session, overlap_seconds, batch_size)
         claim = None
-        if output is not None and output.suffix != ".npy":
+        if output is not None and not is_one_file(output):
             claim = Claim(output, session.artefact_sha256, features)
             claim.check()
         with progress("Embedding", len(tasks)) as bar:

@@ -91,6 +91,5 @@ def _sizes(plan: Plan, checkpoint: Checkpoint) -> dict[str, int]:
     """Bytes of each contender's weights or files."""
     sizes = {EAGER: sum(tensor.nbytes for tensor in checkpoint.model.state_dict().values())}
     for artefact in plan.bundle.artefacts:
-        files = [plan.bundle.path(name) for name in artefact.files]
-        sizes[artefact.name] = sum(path.stat().st_size for path in files)
+        sizes[artefact.name] = plan.bundle.size_bytes(artefact)
     return sizes

@@ -62,7 +62,7 @@ def export(
             target,
             on_excerpt=lambda excerpt: bar.advance(f"parity: {excerpt.name}"),
         )
-    size = sum(bundle.path(name).stat().st_size for name in bundle.artefacts[0].files)
+    size = bundle.size_bytes(bundle.artefacts[0])
     show(
         as_json,
         bundle.model_dump(),

@@ -187,6 +187,10 @@ class Bundle(_Record):
                     "not the manifest's). Export the bundle again, or copy it again."
                 )
 
+    def size_bytes(self, artefact: Artefact) -> int:
+        """What the artefact's files take on disk."""
+        return sum(self.path(name).stat().st_size for name in artefact.files)
+
     def save(self, folder: Path) -> None:
         """Write ``bundle.json`` into ``folder``, whole or not at all."""
         with atomic_file(folder / MANIFEST) as temporary:

@@ -28,7 +28,7 @@ def info(
             artefact.precision,
             artefact.level,
             ", ".join(spec.name for spec in artefact.outputs),
-            f"{sum(loaded.path(name).stat().st_size for name in artefact.files) / 1e6:.1f}",
+            f"{loaded.size_bytes(artefact) / 1e6:.1f}",
             "yes" if artefact.certified else "NO",
         ]
         for artefact in loaded.artefacts

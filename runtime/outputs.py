@@ -50,6 +50,11 @@ class Task:
         return f"{self.audio}: {shape}  [{' '.join(f'{value:+.4f}' for value in first)} ...]"
 
 
+def is_one_file(output: Path) -> bool:
+    """Whether ``--output`` names one result's file rather than a folder of them."""
+    return output.suffix == ".npy" and not output.is_dir()
+
+
 def tasks_for(files: list[tuple[Path, Path]], output: Path | None) -> tuple[list[Task], int]:
     """What is still to be done, and how many results are there already.
 
@@ -62,7 +67,7 @@ def tasks_for(files: list[tuple[Path, Path]], output: Path | None) -> tuple[list
     """
     if output is None:
         return [Task(audio, None) for audio, _ in files], 0
-    if output.suffix == ".npy" and not output.is_dir():
+    if is_one_file(output):
         if len(files) != 1:
             raise UsageError(f"{output}: one file for {len(files)} audio files; give a folder.")
         return [Task(files[0][0], output)], 0
