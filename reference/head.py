@@ -1,0 +1,137 @@
+"""A probe's head: from a model's hidden states to the answer to one task."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, FiniteFloat, PositiveInt, TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+from ..files import atomic_folder
+
+HEAD_FILE = "head.json"
+WEIGHTS_FILE = "head.safetensors"
+Kind = Literal["class", "multilabel", "regression"]
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """What a head answers, and of which model's hidden states.
+
+    Attributes:
+        task: its name, such as "tagging".
+        kind: one of several labels; any of them; or numbers, which the labels then name.
+        labels: what the outputs mean, in order.
+        levels: which hidden states are mixed; a single one is taken as it is.
+        width: of a hidden state.
+        hidden: neurons between input and output; none is a linear head.
+        per_step: an answer for each step, or one for the mean over time.
+        thresholds: of a multilabel head, above which probability each label counts.
+        window_seconds: how much audio an answer was trained on.
+        model_sha256: the checkpoint's, whose hidden states these are.
+        figures: what was measured when it was trained.
+    """
+
+    task: str
+    kind: Kind
+    labels: list[str]
+    levels: list[Annotated[int, Field(ge=0)]]
+    width: PositiveInt
+    hidden: Annotated[int, Field(ge=0)] = 0
+    per_step: bool = False
+    thresholds: list[FiniteFloat] = field(default_factory=list)
+    window_seconds: FiniteFloat = 10.0
+    model_sha256: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.labels or not self.levels:
+            raise CheckpointError(f"head {self.task!r}: it needs labels and levels.")
+        if self.thresholds and len(self.thresholds) != len(self.labels):
+            raise CheckpointError(
+                f"head {self.task!r}: {len(self.thresholds)} thresholds for "
+                f"{len(self.labels)} labels."
+            )
+
+
+class Head(nn.Module):
+    """Mix the levels, standardise, and answer by a linear layer or a small perceptron.
+
+    The mixture is a softmax over learned weights, as in SUPERB (arXiv 2105.01051) and MARBLE
+    (arXiv 2306.10548). Standardising by the training data's own mean and deviation comes before
+    the first layer, so that one learning rate suits every model's features.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, config: HeadConfig, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        self.level_weights = nn.Parameter(torch.zeros(len(config.levels)))
+        self.register_buffer("mean", torch.zeros(len(config.levels), config.width))
+        self.register_buffer("deviation", torch.ones(len(config.levels), config.width))
+        self.dropout = nn.Dropout(dropout)
+        self.hidden = nn.Linear(config.width, config.hidden) if config.hidden else nn.Identity()
+        self.output = nn.Linear(config.hidden or config.width, len(config.labels))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Logits, or the numbers of a regression.
+
+        Args:
+            states: (..., levels, width), the hidden states at ``config.levels``, of a step or
+                averaged over time.
+
+        Returns:
+            (..., labels).
+        """
+        mixed = self.mix((states - self.mean) / self.deviation)
+        if self.config.hidden:
+            mixed = torch.relu(self.hidden(self.dropout(mixed)))
+        return self.output(self.dropout(mixed))
+
+    def mix(self, states: Tensor) -> Tensor:
+        """(..., levels, width) -> (..., width)."""
+        return torch.einsum("...lw,l->...w", states, self.level_weights.softmax(0))
+
+
+def save_head(head: Head, folder: Path) -> None:
+    """Write ``head.json`` and ``head.safetensors``; the folder is replaced whole."""
+    with atomic_folder(folder) as temporary:
+        text = json.dumps(asdict(head.config), indent=2, ensure_ascii=False)
+        (temporary / HEAD_FILE).write_text(text + "\n", encoding="utf-8")
+        state = {name: tensor.contiguous() for name, tensor in head.state_dict().items()}
+        save_file(state, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def load_head(folder: Path) -> Head:
+    """Load a head in eval mode.
+
+    Raises:
+        CheckpointError: not a head's folder, or weights that are not those of its configuration.
+    """
+    try:
+        document = (folder / HEAD_FILE).read_text(encoding="utf-8")
+        config = TypeAdapter(HeadConfig).validate_json(document, extra="forbid")
+        state = load_file(folder / WEIGHTS_FILE)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{folder / HEAD_FILE}: {where}: {first['msg']}.") from None
+    except (OSError, UnicodeDecodeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder}: not a head, such as muqrt train probe writes ({error})."
+        ) from None
+    head = Head(config)
+    try:
+        head.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder}: not the weights of its {HEAD_FILE}: {error}") from None
+    if not all(tensor.isfinite().all() for tensor in state.values()):
+        raise CheckpointError(f"{folder}: NaN or infinite weights.")
+    return head.eval()
