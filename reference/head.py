@@ -1,21 +1,17 @@
 """A probe's head: from a model's hidden states to the answer to one task."""
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, FiniteFloat, PositiveInt, TypeAdapter, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import Field, FiniteFloat, PositiveInt
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from ..files import atomic_folder
+from .stored import load_module, save_module
 
-HEAD_FILE = "head.json"
-WEIGHTS_FILE = "head.safetensors"
+_NAME = "head"  # of its files
 Kind = Literal["class", "multilabel", "regression"]
 
 
@@ -102,11 +98,7 @@ class Head(nn.Module):
 
 def save_head(head: Head, folder: Path) -> None:
     """Write ``head.json`` and ``head.safetensors``; the folder is replaced whole."""
-    with atomic_folder(folder) as temporary:
-        text = json.dumps(asdict(head.config), indent=2, ensure_ascii=False)
-        (temporary / HEAD_FILE).write_text(text + "\n", encoding="utf-8")
-        state = {name: tensor.contiguous() for name, tensor in head.state_dict().items()}
-        save_file(state, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+    save_module(head, head.config, folder, _NAME)
 
 
 def load_head(folder: Path) -> Head:
@@ -115,23 +107,5 @@ def load_head(folder: Path) -> Head:
     Raises:
         CheckpointError: not a head's folder, or weights that are not those of its configuration.
     """
-    try:
-        document = (folder / HEAD_FILE).read_text(encoding="utf-8")
-        config = TypeAdapter(HeadConfig).validate_json(document, extra="forbid")
-        state = load_file(folder / WEIGHTS_FILE)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{folder / HEAD_FILE}: {where}: {first['msg']}.") from None
-    except (OSError, UnicodeDecodeError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{folder}: not a head, such as muqrt train probe writes ({error})."
-        ) from None
-    head = Head(config)
-    try:
-        head.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(f"{folder}: not the weights of its {HEAD_FILE}: {error}") from None
-    if not all(tensor.isfinite().all() for tensor in state.values()):
-        raise CheckpointError(f"{folder}: NaN or infinite weights.")
-    return head.eval()
+    head, _ = load_module(folder, _NAME, HeadConfig, Head)
+    return head

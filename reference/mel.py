@@ -48,16 +48,18 @@ class LogMel(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, samples) float, more than 1024 samples -> (batch, mels, samples // hop)."""
-        spectrum = torch.stft(
-            waveform.float(),
-            WINDOW_SAMPLES,
-            self.hop_samples,
-            window=self.window,
-            center=True,
-            pad_mode="reflect",
-            return_complex=True,
-        )
-        power = spectrum.abs().pow(2.0)
-        mel = torch.matmul(power.transpose(-1, -2), self.filterbank).transpose(-1, -2)
-        decibel = 10.0 * torch.log10(mel.clamp(min=FLOOR))
-        return (decibel[..., :-1] - self.mean_db) / self.std_db
+        # Half precision overflows: also under autocast this stays float32.
+        with torch.autocast(waveform.device.type, enabled=False):
+            spectrum = torch.stft(
+                waveform.float(),
+                WINDOW_SAMPLES,
+                self.hop_samples,
+                window=self.window,
+                center=True,
+                pad_mode="reflect",
+                return_complex=True,
+            )
+            power = spectrum.abs().pow(2.0)
+            mel = torch.matmul(power.transpose(-1, -2), self.filterbank).transpose(-1, -2)
+            decibel = 10.0 * torch.log10(mel.clamp(min=FLOOR))
+            return (decibel[..., :-1] - self.mean_db) / self.std_db

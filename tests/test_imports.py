@@ -18,7 +18,7 @@ ROOMS = ("benchmarks", "export", "kernels", "reference", "runtime", "triton_repo
 # What a room may import besides itself.
 ALLOWED = {
     "kernels": {"errors", "files"},
-    "reference": {"errors", "files"},
+    "reference": {"errors", "files", "console"},
     "runtime": {"errors", "files", "console", "kernels"},
     "export": {"errors", "files", "console", "environment", "kernels", "reference", "runtime"},
     "triton_repo": {"errors", "files", "console", "runtime"},

@@ -1,0 +1,241 @@
+"""``muqrt train``: the paper's trainings, one command each."""
+
+import dataclasses
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...console import Json, show, table
+from ...errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from ..config import MuQConfig
+    from .corpus import Corpus as ReadCorpus
+    from .pipeline import Report
+    from .plan import Plan
+
+commands = typer.Typer()
+train = typer.Typer(help="Train Mel-RVQ, MuQ and probes; interrupted runs go on.")
+commands.add_typer(train, name="train")
+
+Corpus = Annotated[Path, typer.Argument(help="A folder of audio, or a JSONL manifest.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="The run's folder. The same command goes on there.")
+]
+Steps = Annotated[int, typer.Option(min=1, help="Optimizer steps.")]
+Batch = Annotated[int, typer.Option(min=1, help="Crops in a step, over all processes.")]
+CropSeconds = Annotated[float, typer.Option(min=0.4, max=600, help="Length of a crop.")]
+Rate = Annotated[float, typer.Option(help="Peak learning rate.")]
+Warmup = Annotated[int, typer.Option(min=0, help="Steps until the peak learning rate.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of weights, crops and masks.")]
+Save = Annotated[int, typer.Option(min=1, help="Steps an interruption can cost.")]
+Ema = Annotated[
+    float | None, typer.Option(help="Average the weights with this decay, such as 0.999.")
+]
+Bf16 = Annotated[bool, typer.Option("--bf16", help="Autocast to bfloat16; the mel stays float32.")]
+Accelerator = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Devices = Annotated[int, typer.Option(min=1, help="Processes on this machine, a GPU each.")]
+Nodes = Annotated[int, typer.Option(min=1, help="Machines.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes reading audio, for each process.")]
+Size = Annotated[
+    str, typer.Option("--config", help="large, small, mini, tiny, or a config.json's path.")
+]
+
+
+@train.command()
+def rvq(
+    corpus: Corpus,
+    output: Output,
+    steps: Steps = 3000,
+    batch_size: Batch = 32,
+    crop_seconds: CropSeconds = 5.0,
+    learning_rate: Rate = 1e-3,
+    warmup_steps: Warmup = 100,
+    seed: Seed = 0,
+    config: Size = "large",
+    save_every_steps: Save = 500,
+    accelerator: Accelerator = "auto",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    workers: Workers = 2,
+    as_json: Json = False,
+) -> None:
+    """Fit Mel-RVQ, whose tokens MuQ is trained to predict."""
+    _require_torch()
+    from .devices import Hardware
+    from .pipeline import Job, train_rvq
+    from .plan import Plan
+
+    plan = Plan(
+        steps=steps,
+        batch_size=batch_size,
+        crop_seconds=crop_seconds,
+        learning_rate=learning_rate,
+        warmup_steps=warmup_steps,
+        weight_decay=0.0,
+        seed=seed,
+        save_every_steps=save_every_steps,
+    )
+    hardware = Hardware(accelerator, devices, nodes, workers)
+    _show(train_rvq(Job(_corpus(corpus, plan), output, plan, hardware), _config(config)), as_json)
+
+
+@train.command()
+def pretrain(
+    corpus: Corpus,
+    output: Output,
+    rvq: Annotated[Path, typer.Option(help="A fitted Mel-RVQ: RUN/rvq of muqrt train rvq.")],
+    targets: Annotated[
+        str, typer.Option(help="mel-rvq, or random-projection to compare with.")
+    ] = "mel-rvq",
+    steps: Steps = 100_000,
+    batch_size: Batch = 16,
+    crop_seconds: CropSeconds = 30.0,
+    learning_rate: Rate = 5e-4,
+    warmup_steps: Warmup = 1000,
+    ema: Ema = None,
+    seed: Seed = 0,
+    config: Size = "large",
+    bf16: Bf16 = False,
+    save_every_steps: Save = 500,
+    accelerator: Accelerator = "auto",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    workers: Workers = 2,
+    as_json: Json = False,
+) -> None:
+    """Pre-train a MuQ by masked prediction."""
+    _require_torch()
+    from .devices import Hardware
+    from .pipeline import Job
+    from .pipeline import pretrain as run
+    from .plan import Plan
+
+    plan = Plan(
+        steps=steps,
+        batch_size=batch_size,
+        crop_seconds=crop_seconds,
+        learning_rate=learning_rate,
+        warmup_steps=warmup_steps,
+        ema_decay=ema,
+        seed=seed,
+        precision="bf16-mixed" if bf16 else "32-true",
+        save_every_steps=save_every_steps,
+    )
+    hardware = Hardware(accelerator, devices, nodes, workers)
+    model = _with_targets(_config(config), targets)
+    _show(run(Job(_corpus(corpus, plan), output, plan, hardware), model, rvq), as_json)
+
+
+@train.command()
+def iterate(
+    corpus: Corpus,
+    output: Output,
+    checkpoint: Annotated[str, typer.Option(help="The trained MuQ: a folder, file or hub id.")],
+    level: Annotated[int, typer.Option(min=0, help="Which of its hidden states is quantized.")],
+    rvq_steps: Annotated[int, typer.Option(min=1, help="To fit the quantizer.")] = 3000,
+    steps: Steps = 100_000,
+    batch_size: Batch = 16,
+    crop_seconds: CropSeconds = 30.0,
+    learning_rate: Rate = 5e-4,
+    warmup_steps: Warmup = 1000,
+    ema: Ema = None,
+    seed: Seed = 0,
+    bf16: Bf16 = False,
+    save_every_steps: Save = 500,
+    accelerator: Accelerator = "auto",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    workers: Workers = 2,
+    as_json: Json = False,
+) -> None:
+    """Train a MuQ again, on the tokens of a trained one's latent level."""
+    _require_torch()
+    from ..checkpoint import load_checkpoint
+    from .devices import Hardware
+    from .iterate import iterate as run
+    from .pipeline import Job
+    from .plan import Plan
+
+    plan = Plan(
+        steps=steps,
+        batch_size=batch_size,
+        crop_seconds=crop_seconds,
+        learning_rate=learning_rate,
+        warmup_steps=warmup_steps,
+        ema_decay=ema,
+        seed=seed,
+        precision="bf16-mixed" if bf16 else "32-true",
+        save_every_steps=save_every_steps,
+    )
+    rvq_plan = Plan(
+        steps=rvq_steps,
+        batch_size=batch_size,
+        crop_seconds=crop_seconds,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        seed=seed,
+        save_every_steps=save_every_steps,
+    )
+    hardware = Hardware(accelerator, devices, nodes, workers)
+    teacher = load_checkpoint(checkpoint)
+    job = Job(_corpus(corpus, plan), output, plan, hardware)
+    _show(run(job, rvq_plan, teacher, level), as_json)
+
+
+def _require_torch() -> None:
+    try:
+        import lightning_fabric  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError:
+        raise MissingDependencyError("training needs: pip install 'muqrt[train]'") from None
+
+
+def _corpus(source: Path, plan: "Plan") -> "ReadCorpus":
+    from .corpus import read_corpus
+
+    return read_corpus(source, plan.crop_seconds)
+
+
+def _config(size: str) -> "MuQConfig":
+    from ..config import read_config
+    from ..random_model import CONFIGS
+
+    return CONFIGS[size] if size in CONFIGS else read_config(Path(size))
+
+
+def _with_targets(config: "MuQConfig", targets: str) -> "MuQConfig":
+    if targets not in ("mel-rvq", "random-projection"):
+        raise UsageError(f"targets {targets!r}: choose mel-rvq or random-projection.")
+    return dataclasses.replace(config, use_rvq_target=targets == "mel-rvq")
+
+
+def _show(report: "Report", as_json: bool) -> None:
+    """Say how it ended, once, however many processes there are."""
+    if os.environ.get("LOCAL_RANK", "0") != "0" or os.environ.get("NODE_RANK", "0") != "0":
+        return
+    paths = {"output": str(report.output), "skipped_list": str(report.skipped_list)}
+    facts = {**asdict(report), **paths}
+    lines: list[object] = [
+        f"{report.steps} steps in {report.seconds / 3600:.2f} h: loss "
+        f"{report.first['loss']:.3f} -> {report.last['loss']:.3f}."
+    ]
+    if "stages" in report.valid:
+        rows = [
+            (i, f"{s['residual']:.4f}", s["used"], f"{s['perplexity']:.0f}")
+            for i, s in enumerate(report.valid["stages"])
+        ]
+        columns = ("stage", "mean |residual|", "codes used", "perplexity")
+        title = f"Held out: mean |input| {report.valid['input']:.4f}"
+        lines.append(table(title, columns, rows))
+    else:
+        lines.append(
+            f"Held out: loss {report.valid['loss']:.3f}, masked accuracy "
+            f"{report.valid['accuracy']:.3f}."
+        )
+    if report.skipped:
+        lines.append(f"{report.skipped} files skipped: see {report.skipped_list}")
+    show(as_json, facts, *lines, f"Written to {report.output}")
