@@ -15,7 +15,10 @@ from .doctor import commands as doctor
 from .embed import commands as embed
 from .errors import MuqrtError
 from .export.commands import commands as export
+from .reference.synth.commands import commands as synth
+from .reference.training.commands import commands as training
 from .runtime.commands import commands as runtime
+from .tag import commands as tag
 from .triton_repo.commands import commands as triton_repo
 
 BAD_INPUT = 3
@@ -27,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for room in (export, runtime, embed, triton_repo, benchmarks, doctor):
+for room in (export, training, synth, runtime, embed, tag, triton_repo, benchmarks, doctor):
     app.add_typer(room)
 
 

@@ -12,6 +12,7 @@ from ..files import atomic_folder, sha256
 from ..kernels import log_mel
 from ..reference.checkpoint import Checkpoint
 from ..runtime.bundle import MANIFEST, Artefact, Bundle, Framing, Source, load_bundle
+from ..runtime.tagging import TAGS
 from .onnx_from_checkpoint import (
     INPUT,
     checked_level,
@@ -20,6 +21,7 @@ from .onnx_from_checkpoint import (
     save_onnx,
 )
 from .parity import Excerpt, OnExcerpt, parity
+from .tagging import TagHead
 
 MODEL_FILE = "muq.onnx"
 # MuQ was trained on crops of this length.
@@ -37,6 +39,7 @@ def bundle_from_checkpoint(
     window_seconds: float = WINDOW_SECONDS,
     target: str = "cpu",
     on_excerpt: OnExcerpt | None = None,
+    head: TagHead | None = None,
 ) -> Bundle:
     """Export a checkpoint and prove it; ``folder`` is written whole or not at all.
 
@@ -49,17 +52,22 @@ def bundle_from_checkpoint(
             every track that is longer than a window needs them.
         window_seconds: how long audio is cut for the model.
         on_excerpt: called after each excerpt of the parity measurement.
+        head: adds the output ``tags``.
 
     Raises:
-        UsageError: an unknown output, level or target. ParityError: the numbers differ from the
-            reference's. BundleError: ``folder`` holds something else, or the disk is too small.
+        UsageError: an unknown output, level or target. CheckpointError: the head is not this
+            checkpoint's. ParityError: the numbers differ from the reference's. BundleError:
+            ``folder`` holds something else, or the disk is too small.
     """
     level = checked_level(checkpoint.model, level)
-    outputs = ["features", *(name for name in outputs if name != "features")]
-    specs = output_specs(checkpoint.model, outputs, level)
+    if head is not None:
+        head.check(checkpoint, level)
+    outputs = ["features", *outputs, *([TAGS] if head is not None else [])]
+    module = head.head if head is not None else None
+    specs = output_specs(checkpoint.model, outputs, level, module)
     _check_target(folder, checkpoint.parameters * _BYTES_PER_WEIGHT)
     with atomic_folder(folder) as temporary:
-        onnx_model = onnx_from_checkpoint(checkpoint.model, outputs, level, target)
+        onnx_model = onnx_from_checkpoint(checkpoint.model, outputs, level, target, module)
         files = save_onnx(onnx_model, temporary / MODEL_FILE)
         del onnx_model  # as large as the checkpoint; parity loads the file instead
         artefact = Artefact(
@@ -82,11 +90,12 @@ def bundle_from_checkpoint(
             ),
             architecture=_architecture(checkpoint),
             framing=_framing(checkpoint, window_seconds),
+            tagging=head.tagging if head is not None else None,
             artefacts=[artefact],
             folder=temporary,
         )
         if music:
-            parity(bundle, checkpoint, music, on_excerpt)
+            parity(bundle, checkpoint, music, on_excerpt, head)
             refuse_uncertified(bundle)
         bundle.save(temporary)
     bundle.folder = folder
@@ -97,13 +106,20 @@ def refuse_uncertified(bundle: Bundle) -> None:
     """Raise ParityError, with the worst figures, unless every artefact is certified."""
     for artefact in bundle.artefacts:
         if not artefact.certified:
-            measured = artefact.certificate.measurements if artefact.certificate else []
-            cosine = min((each.worst_frame_cosine for each in measured), default=float("nan"))
-            relative = max((each.relative_l2 for each in measured), default=float("nan"))
             raise ParityError(
-                f"{artefact.name} ({artefact.precision}) does not match the reference: worst "
-                f"frame cosine {cosine:.7f}, relative L2 {relative:.2e}. No bundle was written."
+                f"{artefact.name} ({artefact.precision}) does not match the reference: "
+                f"{_worst_figures(artefact)}. No bundle was written."
             )
+
+
+def _worst_figures(artefact: Artefact) -> str:
+    measured = artefact.certificate.measurements if artefact.certificate else []
+    others = [each for each in measured if each.output != TAGS]
+    cosine = min((each.worst_frame_cosine for each in others), default=float("nan"))
+    relative = max((each.relative_l2 for each in others), default=float("nan"))
+    figures = f"worst frame cosine {cosine:.7f}, relative L2 {relative:.2e}"
+    changes = [each.largest_difference for each in measured if each.output == TAGS]
+    return f"{figures}, largest change of a tag {max(changes):.2e}" if changes else figures
 
 
 def _check_target(folder: Path, size_bytes: int) -> None:

@@ -10,12 +10,21 @@ from ..errors import MissingDependencyError, ParityError, UsageError
 
 if TYPE_CHECKING:
     from ..runtime.bundle import Bundle
+    from ..runtime.certificate import Measurement
+    from .tagging import TagHead
 
 commands = typer.Typer()
 
 _Music = Annotated[
     list[Path] | None,
     typer.Option("--music", help="Music to compare on; clips that come with muqrt by default."),
+]
+
+_Head = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of a tagger's head; the folder tags/ in the checkpoint's, where there is one."
+    ),
 ]
 
 
@@ -41,15 +50,22 @@ def export(
         bool, typer.Option(help="Prove the numbers; without it: no certificate.")
     ] = True,
     music: _Music = None,
+    head: _Head = None,
+    no_head: Annotated[
+        bool, typer.Option("--no-head", help="Leave the checkpoint's own head out: no tags.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle whose numbers are proven."""
     _require_torch()
+    if head is not None and no_head:
+        raise UsageError("--head and --no-head: choose one.")
     from ..reference.checkpoint import load_checkpoint
     from .bundle_from_checkpoint import bundle_from_checkpoint
     from .parity import excerpts
 
     loaded = load_checkpoint(checkpoint)
+    tag_head = None if no_head else _tag_head(checkpoint, head)
     chosen = excerpts(music or []) if parity else []
     with progress("Exporting", len(chosen) or None) as bar:
         bundle = bundle_from_checkpoint(
@@ -61,6 +77,7 @@ def export(
             window_seconds,
             target,
             on_excerpt=lambda excerpt: bar.advance(f"parity: {excerpt.name}"),
+            head=tag_head,
         )
     size = bundle.size_bytes(bundle.artefacts[0])
     show(
@@ -68,6 +85,7 @@ def export(
         bundle.model_dump(),
         *_report(bundle),
         f"Wrote {output}: {loaded.parameters / 1e6:.1f}M parameters, {size / 1e6:.1f} MB.",
+        _head_line(tag_head, is_own=head is None) if tag_head is not None else "",
         "" if parity else "No certificate yet: muqrt parity proves it.",
     )
 
@@ -77,6 +95,7 @@ def parity(
     bundle: Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")],
     checkpoint: Annotated[str, typer.Option(help="The checkpoint the bundle was made from.")],
     music: _Music = None,
+    head: _Head = None,
     as_json: Json = False,
 ) -> None:
     """Compare every artefact with the PyTorch reference and write its certificate."""
@@ -87,6 +106,9 @@ def parity(
     from .parity import parity as measure
 
     loaded = load_bundle(bundle)
+    # A bundle may have been made without its checkpoint's own head.
+    needs_head = loaded.tagging is not None or head is not None
+    tag_head = _tag_head(checkpoint, head) if needs_head else None
     chosen = excerpts(music or [])
     with progress("Parity", len(chosen)) as bar:
         measure(
@@ -94,6 +116,7 @@ def parity(
             load_checkpoint(checkpoint),
             chosen,
             on_excerpt=lambda excerpt: bar.advance(excerpt.name),
+            head=tag_head,
         )
     loaded.save(bundle)
     show(as_json, loaded.model_dump(), *_report(loaded))
@@ -133,22 +156,35 @@ def _report(bundle: "Bundle") -> list[object]:
     for artefact in bundle.artefacts:
         if artefact.certificate is None:
             continue
-        rows = [
-            [
-                each.audio,
-                f"{each.seconds:.3f}",
-                each.output,
-                f"{each.worst_frame_cosine:.8f}",
-                f"{each.relative_l2:.1e}",
-                f"{each.largest_difference:.1e}",
-            ]
-            for each in artefact.certificate.measurements
-        ]
+        rows = [_row(each) for each in artefact.certificate.measurements]
         verdict = "passed" if artefact.certified else "FAILED"
         title = f"{artefact.name}, {artefact.precision}: {verdict}"
         columns = ["audio", "seconds", "output", "worst cosine", "relative L2", "largest"]
         tables.append(table(title, columns, rows))
     return tables
+
+
+def _row(measured: "Measurement") -> list[str]:
+    from ..runtime.tagging import TAGS
+
+    row = [measured.audio, f"{measured.seconds:.3f}", measured.output]
+    if measured.output == TAGS:  # probabilities, which only the largest difference judges
+        return [*row, "", "", f"{measured.largest_difference:.1e}"]
+    cosine, relative = f"{measured.worst_frame_cosine:.8f}", f"{measured.relative_l2:.1e}"
+    return [*row, cosine, relative, f"{measured.largest_difference:.1e}"]
+
+
+def _tag_head(checkpoint: str, folder: Path | None) -> "TagHead | None":
+    """The head in ``folder``, or else the checkpoint's own, or none."""
+    from .tagging import find_head, load_tag_head
+
+    folder = folder or find_head(checkpoint)
+    return None if folder is None else load_tag_head(folder)
+
+
+def _head_line(head: "TagHead", is_own: bool) -> str:
+    line = f"{len(head.tagging.vocabulary)} tags, by the head {head.name}"
+    return f"{line}, the checkpoint's own (--no-head leaves it out)." if is_own else f"{line}."
 
 
 def _require_torch() -> None:

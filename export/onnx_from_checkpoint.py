@@ -1,4 +1,4 @@
-"""Checkpoint to ONNX: one graph from raw waveform to features."""
+"""Checkpoint to ONNX: one graph from raw waveform to features and tags."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +8,14 @@ from onnx.external_data_helper import set_external_data
 
 from ..errors import UsageError
 from ..kernels.log_mel_onnx import DOMAIN, NAME, log_mel_function
+from ..reference.head import Head
 from ..reference.muq import MuQ
 from ..runtime.bundle import TensorSpec
+from ..runtime.tagging import TAGS
 from .conformer import conformer
 from .front_end import front_end
 from .graph import OPSET, Graph
+from .head import tags
 
 TARGETS = ("cpu", "any")
 INPUT = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])
@@ -29,6 +32,7 @@ def onnx_from_checkpoint(
     outputs: Sequence[str] = ("features", "embedding"),
     level: int | None = None,
     target: str = "cpu",
+    head: Head | None = None,
 ) -> onnx.ModelProto:
     """Build the graph: float32, dynamic batch and time, the mel as a local function.
 
@@ -39,6 +43,7 @@ def onnx_from_checkpoint(
             Deeper layers are left out of the file.
         target: "cpu" writes the first block in Winograd form, which CPU engines lack; "any"
             leaves it a convolution, for engines that choose the algorithm themselves.
+        head: what the output ``tags`` is computed by; its levels are at most ``level``.
 
     Raises:
         UsageError: an unknown output, level or target.
@@ -46,14 +51,14 @@ def onnx_from_checkpoint(
     if target not in TARGETS:
         raise UsageError(f"target {target!r}: choose among {', '.join(TARGETS)}.")
     level = checked_level(model, level)
-    specs = output_specs(model, outputs, level)
+    specs = output_specs(model, outputs, level, head)
     graph = Graph()
     mel = model.model.preprocessor_melspec_2048
     log_mel = graph.op(NAME, INPUT.name, domain=DOMAIN, mean_db=mel.mean_db, std_db=mel.std_db)
     step_zero = front_end(graph, model.model.conv, log_mel, winograd=target == "cpu")
     states = conformer(graph, model.model.conformer, step_zero, level)
     for spec in specs:
-        graph.rename(_output(graph, spec.name, states), spec.name)
+        graph.rename(_output(graph, spec.name, states, head), spec.name)
     shapes = {spec.name: spec.shape for spec in specs}
     return graph.model({INPUT.name: INPUT.shape}, shapes, [log_mel_function(OPSET)])
 
@@ -70,11 +75,14 @@ def checked_level(model: MuQ, level: int | None) -> int:
     return depth if level is None else level
 
 
-def output_specs(model: MuQ, outputs: Sequence[str], level: int) -> list[TensorSpec]:
+def output_specs(
+    model: MuQ, outputs: Sequence[str], level: int, head: Head | None = None
+) -> list[TensorSpec]:
     """Names and shapes of the outputs asked for.
 
     ``features`` (batch, steps, width) at ``level``; ``embedding`` (batch, width), their mean
-    over time; ``hidden_states`` (batch, level + 1, steps, width).
+    over time; ``hidden_states`` (batch, level + 1, steps, width); with a head, ``tags`` (batch,
+    tags).
 
     Raises:
         UsageError: an output no graph has.
@@ -85,6 +93,8 @@ def output_specs(model: MuQ, outputs: Sequence[str], level: int) -> list[TensorS
         "embedding": ["batch", width],
         "hidden_states": ["batch", level + 1, "steps", width],
     }
+    if head is not None:
+        shapes[TAGS] = ["batch", len(head.config.labels)]
     unknown = [name for name in outputs if name not in shapes]
     if unknown or not outputs:
         raise UsageError(f"outputs {unknown}: choose among {', '.join(shapes)}.")
@@ -117,7 +127,9 @@ def save_onnx(model: onnx.ModelProto, path: Path) -> list[Path]:
     return [path, data]
 
 
-def _output(graph: Graph, name: str, states: list[str]) -> str:
+def _output(graph: Graph, name: str, states: list[str], head: Head | None) -> str:
+    if name == TAGS and head is not None:
+        return tags(graph, head, states)
     if name == "features":
         return states[-1]
     if name == "embedding":

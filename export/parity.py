@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from ..runtime.bundle import Artefact, Bundle
 from ..runtime.certificate import Certificate, Measurement, certifies
 from ..runtime.onnx_session import OnnxSession
 from ..runtime.session import Session
+from ..runtime.tagging import TAGS
+from .tagging import TagHead
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "audio"
 # Those that need no optional decoder.
@@ -116,20 +119,36 @@ def require_source(bundle: Bundle, checkpoint: Checkpoint) -> None:
         )
 
 
+def require_head(bundle: Bundle, head: TagHead | None) -> None:
+    """Raise CheckpointError unless the bundle was made with this very head, or without one."""
+    ours = bundle.tagging.head_sha256 if bundle.tagging is not None else None
+    if ours is not None and head is None:
+        raise CheckpointError(
+            f"{bundle.folder}: its tags can be compared only with their head; name the head's "
+            "folder with --head."
+        )
+    theirs = head.tagging.head_sha256 if head is not None else None
+    if head is not None and ours != theirs:
+        made = f"with another (SHA-256 {ours[:12]}...)" if ours is not None else "without one"
+        raise CheckpointError(f"{head.name}: not the head of {bundle.folder}, made {made}.")
+
+
 def parity(
     bundle: Bundle,
     checkpoint: Checkpoint,
     music: Sequence[Excerpt],
     on_excerpt: OnExcerpt | None = None,
+    head: TagHead | None = None,
 ) -> None:
     """Compare every artefact with the reference and put its certificate into ``bundle``.
 
     The manifest is not saved here. ``on_excerpt`` is called after each excerpt.
 
     Raises:
-        CheckpointError: it is not the one the bundle was made from.
+        CheckpointError: the checkpoint or the head is not the one the bundle was made from.
     """
     require_source(bundle, checkpoint)
+    require_head(bundle, head)
     sessions = [OnnxSession(bundle, artefact) for artefact in bundle.artefacts]
     measurements: list[list[Measurement]] = [[] for _ in sessions]
     for excerpt in music:
@@ -137,7 +156,7 @@ def parity(
             states = checkpoint.model(torch.from_numpy(excerpt.waveform)).hidden_states
         references = [state.numpy() for state in states]
         for session, artefact, found in zip(sessions, bundle.artefacts, measurements, strict=True):
-            found.extend(_measurements(session, artefact, excerpt, references))
+            found.extend(_measurements(session, artefact, excerpt, references, head))
         if on_excerpt is not None:
             on_excerpt(excerpt)
     for session, artefact, found in zip(sessions, bundle.artefacts, measurements, strict=True):
@@ -146,20 +165,22 @@ def parity(
 
 
 def _measurements(
-    session: Session, artefact: Artefact, excerpt: Excerpt, states: list[np.ndarray]
+    session: Session,
+    artefact: Artefact,
+    excerpt: Excerpt,
+    states: list[np.ndarray],
+    head: TagHead | None,
 ) -> Iterator[Measurement]:
-    expected = {
+    expected: dict[str, Callable[[], np.ndarray]] = {
         "features": lambda: states[artefact.level],
         "embedding": lambda: states[artefact.level].mean(axis=1),
-        "hidden_states": lambda: _stacked(states, artefact.level),
+        "hidden_states": lambda: np.stack(states[: artefact.level + 1], axis=1),
     }
+    if head is not None:
+        expected[TAGS] = partial(head.expected, states)
     outputs = session.run({"waveform": excerpt.waveform})
     for name, ours in outputs.items():
         yield measure(excerpt, name, ours, expected[name]())
-
-
-def _stacked(states: list[np.ndarray], level: int) -> np.ndarray:
-    return np.stack(states[: level + 1], axis=1)
 
 
 def _certificate(

@@ -11,8 +11,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveInt,
     PrivateAttr,
@@ -23,6 +21,8 @@ from pydantic import (
 from ..errors import BundleError
 from ..files import atomic_file, sha256
 from .certificate import Certificate, Precision
+from .record import Record, Sha256
+from .tagging import TAGS, Tagging
 
 MANIFEST = "bundle.json"
 FORMAT_VERSION = 1
@@ -38,14 +38,9 @@ def _inside_the_bundle(name: str) -> str:
 
 
 RelativeFile = Annotated[str, AfterValidator(_inside_the_bundle)]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
-
-
-class TensorSpec(_Record):
+class TensorSpec(Record):
     """Name, dtype (numpy's name) and shape of a tensor; a string is a symbolic dimension."""
 
     name: str
@@ -53,7 +48,7 @@ class TensorSpec(_Record):
     shape: list[int | str]
 
 
-class Source(_Record):
+class Source(Record):
     """Where the weights came from."""
 
     checkpoint: str
@@ -61,7 +56,7 @@ class Source(_Record):
     parameters: PositiveInt
 
 
-class Framing(_Record):
+class Framing(Record):
     """How audio is cut for the model; all lengths in samples at ``sample_rate_hz``."""
 
     sample_rate_hz: PositiveInt
@@ -76,7 +71,7 @@ class Framing(_Record):
         return self.sample_rate_hz / self.step_samples
 
 
-class Artefact(_Record):
+class Artefact(Record):
     """One runnable file (and its external data), for one engine at one precision."""
 
     name: str
@@ -117,7 +112,7 @@ class Artefact(_Record):
         )
 
 
-class Bundle(_Record):
+class Bundle(Record):
     """The validated manifest. ``folder`` is where it was read from and is not part of it."""
 
     format_version: Literal[1] = 1
@@ -125,13 +120,18 @@ class Bundle(_Record):
     source: Source
     architecture: dict[str, Any]
     framing: Framing
+    tagging: Tagging | None = None
     artefacts: list[Artefact]
     folder: Path = Field(default=Path(), exclude=True)
 
     @model_validator(mode="after")
     def _bind_artefacts(self) -> "Bundle":
+        facts = self.framing.model_dump_json() + self.source.sha256
+        if self.tagging is not None:
+            facts += self.tagging.model_dump_json()
         for artefact in self.artefacts:
-            artefact._shared_facts = self.framing.model_dump_json() + self.source.sha256
+            check_tags(artefact.outputs, self.tagging)
+            artefact._shared_facts = facts
         return self
 
     def artefact(self, name: str | None = None, *, allow_uncertified: bool = False) -> Artefact:
@@ -195,6 +195,16 @@ class Bundle(_Record):
         """Write ``bundle.json`` into ``folder``, whole or not at all."""
         with atomic_file(folder / MANIFEST) as temporary:
             temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def check_tags(outputs: list[TensorSpec], tagging: Tagging | None) -> None:
+    """Raise ValueError unless the output ``tags`` is as wide as the vocabulary, or both lack."""
+    shapes = [spec.shape[1:] for spec in outputs if spec.name == TAGS]
+    expected = [] if tagging is None else [[len(tagging.vocabulary)]]
+    if shapes != expected:
+        raise ValueError(
+            f"outputs {TAGS!r} have shapes (batch, ...) {shapes}; by the vocabulary: {expected}"
+        )
 
 
 def load_bundle(folder: str | Path) -> Bundle:

@@ -1,13 +1,18 @@
 """``muqrt info``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..console import Json, show, table
 
+if TYPE_CHECKING:
+    from .tagging import Tagging
+
 commands = typer.Typer()
+
+_TAGS_SHOWN = 12
 
 
 @commands.command()
@@ -41,4 +46,22 @@ def info(
         f"{loaded.source.checkpoint}: {loaded.source.parameters / 1e6:.1f}M parameters, "
         f"{loaded.framing.steps_per_second:g} features a second, windows of {window:g} s",
         table(str(bundle), columns, rows),
+        *(_tagging_lines(loaded.tagging) if loaded.tagging is not None else ()),
     )
+
+
+def _tagging_lines(tagging: "Tagging") -> list[str]:
+    names = ", ".join(tagging.vocabulary[:_TAGS_SHOWN])
+    more = len(tagging.vocabulary) - _TAGS_SHOWN
+    thresholds = sorted({f"{each:.2f}" for each in tagging.thresholds})
+    lines = [
+        f"{len(tagging.vocabulary)} tags: {names}{f' and {more} more' if more > 0 else ''}",
+        f"task {tagging.task}, windows of {tagging.window_seconds:g} s, "
+        f"thresholds {' to '.join(dict.fromkeys((thresholds[0], thresholds[-1])))}, "
+        f"head {tagging.head_sha256[:12]}...",
+    ]
+    numbers = {k: v for k, v in tagging.figures.items() if isinstance(v, (int, float))}
+    if numbers:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        lines.append(f"measured when it was trained: {figures}")
+    return lines

@@ -1,23 +1,22 @@
-"""Audio in, features or embeddings out, through any session, local or remote."""
+"""Audio in; features, embeddings or tags out, through any session, local or remote."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
 from types import TracebackType
 from typing import Any, overload
 
 import numpy as np
 
-from ..errors import AudioError, MissingDependencyError, SessionError, UsageError
-from .batching import Failure, Job, run_in_batches
+from ..errors import AudioError
 from .bundle import load_bundle
+from .results import by_file, embeddings, or_raise, stitched, track_tags
+from .runner import OnWindow, Runner
 from .session import Session
-from .tracks import Audio, AudioFile, Audios, Track, as_tracks, one_track
-from .windows import Window, Windowing
+from .tagging import TrackTags
+from .tracks import Audio, AudioFile, Audios, as_tracks, one_track
+from .windows import Windowing
 
 _OVERLAP_SECONDS = 2.0
-WAVEFORM, FEATURES, EMBEDDING = "waveform", "features", "embedding"
-
-OnWindow = Callable[[Window], None]
 
 
 class Model:
@@ -40,11 +39,9 @@ class Model:
     def __init__(
         self, session: Session, overlap_seconds: float | None = None, batch_size: int = 1
     ) -> None:
-        if batch_size < 1:
-            raise UsageError(f"batch size {batch_size}; it must be at least 1.")
         self.session = session
         self.framing = session.framing
-        self._batch_size = batch_size
+        self._runner = Runner(session, batch_size)
         if overlap_seconds is None:
             window_seconds = self.framing.window_samples / self.framing.sample_rate_hz
             overlap_seconds = min(_OVERLAP_SECONDS, window_seconds / 4)
@@ -67,7 +64,8 @@ class Model:
         """The features of one track, float32 (steps, width), or a list of such for a list."""
         tracks: list[np.ndarray] = []
         parts: list[np.ndarray] = []
-        for window, values in self._features(as_tracks(x, rate_hz), on_window):
+        given = as_tracks(x, rate_hz)
+        for window, values in stitched(self._runner, self._windowing, given, on_window):
             parts.append(values)
             if window.is_last:
                 tracks.append(np.concatenate(parts))
@@ -82,7 +80,8 @@ class Model:
         Yields:
             (first step, float32 (steps, width)), in order and without gaps.
         """
-        for window, values in self._features([one_track(x, rate_hz)], on_window):
+        given = [one_track(x, rate_hz)]
+        for window, values in stitched(self._runner, self._windowing, given, on_window):
             yield window.keep.start, values
 
     def embed(
@@ -93,12 +92,9 @@ class Model:
         Returns:
             float32 (width,), or (tracks, width) for a list.
         """
-        embeddings = []
-        for _, result in self._embeddings(as_tracks(x, rate_hz), on_window):
-            if not isinstance(result, np.ndarray):
-                raise result
-            embeddings.append(result)
-        return np.stack(embeddings) if isinstance(x, (list, tuple)) else embeddings[0]
+        given = as_tracks(x, rate_hz)
+        found = or_raise(embeddings(self._runner, self._windowing, given, on_window))
+        return np.stack(found) if isinstance(x, (list, tuple)) else found[0]
 
     def embed_files(
         self, paths: Iterable[AudioFile], on_window: OnWindow | None = None
@@ -108,11 +104,58 @@ class Model:
         Yields:
             (path, float32 (width,) or what is wrong with the file), in order.
         """
-        for track, result in self._embeddings(map(one_track, paths), on_window):
-            if isinstance(result, MissingDependencyError):
-                result = AudioError(str(result))
-            assert not isinstance(track.source, np.ndarray)
-            yield track.source, result
+        given = map(one_track, paths)
+        return by_file(embeddings(self._runner, self._windowing, given, on_window))
+
+    @overload
+    def tag(
+        self,
+        x: Audio,
+        rate_hz: int | None = None,
+        hop_seconds: float | None = None,
+        on_window: OnWindow | None = None,
+    ) -> TrackTags: ...
+
+    @overload
+    def tag(
+        self,
+        x: Audios,
+        rate_hz: int | None = None,
+        hop_seconds: float | None = None,
+        on_window: OnWindow | None = None,
+    ) -> list[TrackTags]: ...
+
+    def tag(
+        self,
+        x: Audio | Audios,
+        rate_hz: int | None = None,
+        hop_seconds: float | None = None,
+        on_window: OnWindow | None = None,
+    ) -> TrackTags | list[TrackTags]:
+        """The tags of one track, window by window and as a whole, or a list of such for a list.
+
+        The windows are as long as the head was trained on, a new one beginning every
+        ``hop_seconds``, half a window when left out.
+
+        Raises:
+            BundleError: the model has no tags. UsageError: the hop is longer than a window.
+        """
+        given = as_tracks(x, rate_hz)
+        found = or_raise(track_tags(self._runner, given, hop_seconds, on_window))
+        return found if isinstance(x, (list, tuple)) else found[0]
+
+    def tag_files(
+        self,
+        paths: Iterable[AudioFile],
+        hop_seconds: float | None = None,
+        on_window: OnWindow | None = None,
+    ) -> Iterator[tuple[AudioFile, TrackTags | AudioError]]:
+        """Tag many files; one that cannot be used does not stop the others.
+
+        Yields:
+            (path, its tags or what is wrong with the file), in order.
+        """
+        return by_file(track_tags(self._runner, map(one_track, paths), hop_seconds, on_window))
 
     def close(self) -> None:
         """Close the session."""
@@ -128,79 +171,6 @@ class Model:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _features(
-        self, tracks: Iterable[Track], on_window: OnWindow | None
-    ) -> Iterator[tuple[Window, np.ndarray]]:
-        """Every window with the features kept of it; the first failure is raised."""
-        for done in self._run(tracks, lambda window: FEATURES, on_window):
-            if isinstance(done, Failure):
-                raise done.error
-            yield done.window, done.window.trim(done.result)
-
-    def _embeddings(
-        self, tracks: Iterable[Track], on_window: OnWindow | None
-    ) -> Iterator[tuple[Track, np.ndarray | AudioError | MissingDependencyError]]:
-        """Every track with its embedding or its failure."""
-        has_embedding = EMBEDDING in self.session.outputs
-
-        def output_of(window: Window) -> str:
-            # A track of one window need not send its features from a server to be averaged here.
-            return EMBEDDING if has_embedding and window.is_whole_track else FEATURES
-
-        total, steps = np.zeros(1), 0
-        for done in self._run(tracks, output_of, on_window):
-            if isinstance(done, Failure):
-                yield done.track, done.error
-            elif done.output == EMBEDDING:
-                yield done.track, done.result.copy()
-            else:
-                if done.window.start_step == 0:
-                    total, steps = np.zeros(1), 0
-                kept = done.window.trim(done.result)
-                total = total + kept.sum(axis=0, dtype=np.float64)
-                steps += len(kept)
-                if done.window.is_last:
-                    yield done.track, (total / steps).astype(np.float32)
-
-    def _run(
-        self,
-        tracks: Iterable[Track],
-        output_of: Callable[[Window], str],
-        on_window: OnWindow | None,
-    ) -> Iterator[Job | Failure]:
-        jobs = self._jobs(tracks, output_of)
-        for done in run_in_batches(jobs, self._run_batch, self._batch_size):
-            if on_window is not None and isinstance(done, Job):
-                on_window(done.window)
-            yield done
-
-    def _jobs(
-        self, tracks: Iterable[Track], output_of: Callable[[Window], str]
-    ) -> Iterator[Job | Failure]:
-        for track in tracks:
-            blocks = track.blocks(self.framing.sample_rate_hz)
-            try:
-                for window in self._windowing.cut(blocks, track.name):
-                    yield Job(track, window, output_of(window))
-            except (AudioError, MissingDependencyError) as error:
-                yield Failure(track, error)
-
-    def _run_batch(self, jobs: list[Job]) -> None:
-        """Run windows of equal length at once and give each its result, checked to be finite."""
-        output = jobs[0].output
-        waveform = np.stack([job.window.waveform for job in jobs])
-        results = self.session.run({WAVEFORM: waveform}, [output])[output]
-        if len(results) != len(jobs):
-            raise SessionError(f"the engine gave {len(results)} {output} for {len(jobs)} windows.")
-        for job, result in zip(jobs, results.astype(np.float32, copy=False), strict=True):
-            if not np.isfinite(result).all():
-                seconds = job.window.start_step / self.framing.steps_per_second
-                raise SessionError(
-                    f"{job.track.name}: the engine gave NaN or infinite {output} for the window "
-                    f"at {seconds:.1f} s. Use the fp32 artefact, or run muqrt parity on this one."
-                )
-            job.finish(result)
 
 
 def load(

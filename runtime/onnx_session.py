@@ -23,7 +23,9 @@ class OnnxSession(Session):
     """
 
     def __init__(self, bundle: Bundle, artefact: Artefact, threads: int | None = None) -> None:
-        super().__init__(artefact.inputs, artefact.outputs, bundle.framing, artefact.digest)
+        super().__init__(
+            artefact.inputs, artefact.outputs, bundle.framing, artefact.digest, bundle.tagging
+        )
         bundle.verify(artefact)
         options = ort.SessionOptions()
         options.log_severity_level = 3

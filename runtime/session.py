@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import SessionError
 from .bundle import Framing, TensorSpec
+from .tagging import Tagging
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,6 +25,7 @@ class Session(ABC):
         outputs: what ``run`` can return.
         framing: how audio is cut for this model.
         artefact_sha256: which artefact it is, as its certificate says.
+        tagging: what the output ``tags`` means, where there is one.
     """
 
     def __init__(
@@ -32,11 +34,13 @@ class Session(ABC):
         outputs: Sequence[TensorSpec],
         framing: Framing,
         artefact_sha256: str = "",
+        tagging: Tagging | None = None,
     ) -> None:
         self.inputs = {spec.name: spec for spec in inputs}
         self.outputs = {spec.name: spec for spec in outputs}
         self.framing = framing
         self.artefact_sha256 = artefact_sha256
+        self.tagging = tagging
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> Arrays:
         """Run the engine on checked inputs.

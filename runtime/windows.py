@@ -83,6 +83,29 @@ class Windowing:
                 f"the window of {self._window_steps} steps ({seconds:.2f} s)."
             )
 
+    @classmethod
+    def every(
+        cls, framing: Framing, window_seconds: float, hop_seconds: float | None = None
+    ) -> "Windowing":
+        """Windows of another length than the framing's, one beginning every ``hop_seconds``.
+
+        Both are rounded to whole steps; the hop is half a window when left out.
+
+        Raises:
+            UsageError: the hop is not above 0, or longer than the window.
+        """
+        if hop_seconds is None:
+            hop_seconds = window_seconds / 2
+        if not 0 < hop_seconds <= window_seconds:
+            raise UsageError(
+                f"a hop of {hop_seconds} s; it must be above 0 and at most the window's "
+                f"{window_seconds:g} s."
+            )
+        steps = round(window_seconds * framing.steps_per_second)
+        hop_steps = max(1, round(hop_seconds * framing.steps_per_second))
+        window_samples = steps * framing.step_samples
+        return cls(framing.model_copy(update={"window_samples": window_samples}), steps - hop_steps)
+
     @property
     def _window_steps(self) -> int:
         return self.framing.window_samples // self.framing.step_samples
@@ -91,6 +114,11 @@ class Windowing:
         """How many feature steps the model gives for this many samples."""
         hops = samples // self.framing.hop_samples
         return _ceil_divide(hops, self.framing.step_samples // self.framing.hop_samples)
+
+    def end_seconds(self, window: Window) -> float:
+        """Where a window ends in its track."""
+        first = window.start_step * self.framing.step_samples
+        return (first + len(window.waveform)) / self.framing.sample_rate_hz
 
     def cut(self, blocks: Iterable[np.ndarray], name: str = "audio") -> Iterator[Window]:
         """Cut a track into windows, whatever the sizes of the blocks (samples,) it comes in.

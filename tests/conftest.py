@@ -59,6 +59,73 @@ def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_head(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tagger's head for the tiny checkpoint: random, two levels, one hidden layer.
+
+    Its mean and deviation are those of music, and it is sharp, so that the scores are spread over
+    0 to 1. Do not change its files.
+    """
+    torch = pytest.importorskip("torch")
+    from muqrt.export.parity import excerpts
+    from muqrt.reference.checkpoint import load_checkpoint
+    from muqrt.reference.head import Head, HeadConfig, save_head
+
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    levels = [3, 8]
+    config = HeadConfig(
+        task="tagging",
+        kind="multilabel",
+        labels=["guitar", "piano", "cello & bass", "[red]drums[/red]", "日本", "quiet"],
+        levels=levels,
+        width=checkpoint.model.config.encoder_dim,
+        hidden=7,
+        thresholds=[0.5, 0.25, 0.5, 0.75, 0.5, 0.9],
+        window_seconds=2.0,
+        model_sha256=checkpoint.sha256,
+        figures={"average precision": 0.5, "not measurable": float("nan")},
+    )
+    means = []
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        torch.manual_seed(0)
+        head = Head(config)
+        for excerpt in excerpts():
+            states = checkpoint.model(torch.from_numpy(excerpt.waveform[:1, :48_000])).hidden_states
+            means.append(torch.stack([states[level][0].mean(0) for level in levels]))
+        head.mean.copy_(torch.stack(means).mean(0))
+        head.deviation.copy_(torch.stack(means).std(0))
+        head.level_weights.normal_()
+        head.hidden.weight *= 2
+        head.output.weight *= 3
+    folder = tmp_path_factory.mktemp("tiny") / "head"
+    save_head(head, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tagged_bundle(
+    tiny_checkpoint: Path, tiny_head: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Folder of the tiny checkpoint's bundle with tags, certified. Do not change its files."""
+    pytest.importorskip("onnx")
+    from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
+    from muqrt.export.parity import excerpts
+    from muqrt.export.tagging import load_tag_head
+    from muqrt.reference.checkpoint import load_checkpoint
+
+    folder = tmp_path_factory.mktemp("tiny") / "tagged"
+    short = [each for each in excerpts() if each.seconds < 2]
+    head = load_tag_head(tiny_head)
+    bundle_from_checkpoint(load_checkpoint(tiny_checkpoint), folder, short, head=head)
+    return folder
+
+
+@pytest.fixture
+def tagged_copy(tagged_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the tagged bundle that a test may spoil."""
+    return shutil.copytree(tagged_bundle, tmp_path / "tagged")
+
+
 @pytest.fixture
 def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
     """A copy of the tiny bundle that a test may spoil."""

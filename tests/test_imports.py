@@ -81,15 +81,16 @@ def test_the_blocker_blocks() -> None:
         assert python(tried).strip() in (name, name.partition(".")[0])
 
 
-def test_a_bundle_runs_without_the_extras(tiny_bundle: Path, music: Path) -> None:
+def test_a_bundle_runs_without_the_extras(tagged_bundle: Path, music: Path) -> None:
     song = music / "greensleeves_duo.flac"
     use = f"""
 import muqrt
-with muqrt.load({str(tiny_bundle)!r}) as model:
+with muqrt.load({str(tagged_bundle)!r}) as model:
     print(*model.embed({str(song)!r}).shape, *model.features({str(song)!r}).shape)
+    print(*model.tag({str(song)!r}).scores.shape)
 """
-    width, steps, features_width = map(int, python(BLOCK + use).split())
-    assert (width, features_width) == (32, 32)
+    width, steps, features_width, tags = map(int, python(BLOCK + use).split())
+    assert (width, features_width, tags) == (32, 32, 6)
     assert steps > 100
 
 

@@ -84,7 +84,11 @@ class TritonSession(Session):
                 "Write it with: muqrt repository"
             ) from error
         super().__init__(
-            contract.inputs, contract.outputs, contract.framing, contract.artefact_sha256
+            contract.inputs,
+            contract.outputs,
+            contract.framing,
+            contract.artefact_sha256,
+            contract.tagging,
         )
         self.level = contract.level
 

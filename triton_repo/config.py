@@ -12,7 +12,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter, model_vali
 from pydantic.dataclasses import dataclass
 
 from ..errors import BundleError
-from ..runtime.bundle import Framing, TensorSpec
+from ..runtime.bundle import Framing, TensorSpec, check_tags
+from ..runtime.tagging import Tagging
 from .extras import server_extra
 
 MODEL_FILENAME = "model.onnx"
@@ -63,10 +64,16 @@ class Contract:
     source: str
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
+    tagging: Tagging | None = None
+
+    @model_validator(mode="after")
+    def _tags_have_names(self) -> "Contract":
+        check_tags(self.outputs, self.tagging)
+        return self
 
     def to_parameters(self) -> dict[str, str]:
         """The contract as a string map."""
-        return {
+        parameters = {
             "muqrt.framing": self.framing.model_dump_json(),
             "muqrt.level": str(self.level),
             "muqrt.precision": self.precision,
@@ -75,6 +82,9 @@ class Contract:
             "muqrt.inputs": _SPECS.dump_json(self.inputs).decode(),
             "muqrt.outputs": _SPECS.dump_json(self.outputs).decode(),
         }
+        if self.tagging is not None:
+            parameters["muqrt.tagging"] = self.tagging.model_dump_json()
+        return parameters
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, str]) -> "Contract":
@@ -84,6 +94,7 @@ class Contract:
             KeyError: a parameter is missing: the model is not one that muqrt wrote.
             ValueError: a parameter is not what muqrt writes.
         """
+        tagging = parameters.get("muqrt.tagging")
         return cls(
             framing=Framing.model_validate_json(parameters["muqrt.framing"]),
             level=int(parameters["muqrt.level"]),
@@ -92,6 +103,7 @@ class Contract:
             source=parameters["muqrt.source"],
             inputs=_SPECS.validate_json(parameters["muqrt.inputs"]),
             outputs=_SPECS.validate_json(parameters["muqrt.outputs"]),
+            tagging=None if tagging is None else Tagging.model_validate_json(tagging),
         )
 
 

@@ -96,6 +96,7 @@ def _contract(bundle: Bundle, artefact: Artefact) -> Contract:
         source=f"{bundle.source.checkpoint} sha256:{bundle.source.sha256}",
         inputs=artefact.inputs,
         outputs=artefact.outputs,
+        tagging=bundle.tagging,
     )
 
 

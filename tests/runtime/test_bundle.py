@@ -269,3 +269,67 @@ def test_an_output_that_was_not_measured_undoes_the_certificate(bundle_copy: Pat
     bundle.save(bundle_copy)
     with pytest.raises(BundleError, match="no passing parity certificate"):
         load_bundle(bundle_copy).artefact()
+
+
+def test_a_bundle_without_tags_need_not_mention_them(bundle_copy: Path) -> None:
+    edit(bundle_copy, lambda document: document.pop("tagging"))
+    bundle = load_bundle(bundle_copy)
+    assert bundle.tagging is None
+    bundle.verify(bundle.artefact())
+
+
+def change_tagging(folder: Path, **fields: object) -> None:
+    edit(folder, lambda document: document["tagging"].update(fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"thresholds": [0.5, 0.25, 0.5, 0.75, 0.5, 0.91]},
+        {"vocabulary": ["piano", "guitar", "cello & bass", "[red]drums[/red]", "日本", "quiet"]},
+        {"window_seconds": 3.0},
+        {"task": "mood"},
+        {"head_sha256": "0" * 64},
+        {"figures": {"average precision": 0.99}},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_changed_tags_undo_the_certificate(tagged_copy: Path, fields: Document) -> None:
+    assert load_bundle(tagged_copy).artefact().certified
+    change_tagging(tagged_copy, **fields)
+    with pytest.raises(BundleError, match="no passing parity certificate"):
+        load_bundle(tagged_copy).artefact()
+
+
+def test_a_vocabulary_of_another_size_is_refused(tagged_copy: Path) -> None:
+    change_tagging(tagged_copy, vocabulary=["guitar", "piano"], thresholds=[0.5, 0.5])
+    assert "outputs 'tags' have shapes (batch, ...) [[6]]" in refusal(tagged_copy)
+
+
+def test_tags_without_a_vocabulary_are_refused(tagged_copy: Path) -> None:
+    edit(tagged_copy, lambda document: document.update(tagging=None))
+    assert "outputs 'tags'" in refusal(tagged_copy)
+
+
+def test_a_vocabulary_without_tags_is_refused(bundle_copy: Path, tagged_bundle: Path) -> None:
+    tagging = json.loads((tagged_bundle / "bundle.json").read_text())["tagging"]
+    edit(bundle_copy, lambda document: document.update(tagging=tagging))
+    assert "outputs 'tags' have shapes (batch, ...) []" in refusal(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"vocabulary": ["guitar", "piano", "guitar", "drums", "harp", "quiet"]},
+        {"vocabulary": []},
+        {"vocabulary": ["a\u0007", "b", "c", "d", "e", "f"]},
+        {"thresholds": [0.5]},
+        {"thresholds": [0.5, 0.25, 0.5, 0.75, 0.5, -0.1]},
+        {"window_seconds": 1e9},
+        {"colour": "blue"},
+    ],
+    ids=str,
+)
+def test_tags_that_make_no_sense_are_refused(tagged_copy: Path, fields: Document) -> None:
+    change_tagging(tagged_copy, **fields)
+    assert "tagging" in refusal(tagged_copy)

@@ -8,11 +8,11 @@ from pydantic import ValidationError
 from muqrt.runtime.certificate import THRESHOLDS, Certificate, Measurement, Thresholds, certifies
 
 PROMISED = {
-    "fp32": (0.999999, 1e-4),
-    "fp16": (0.9995, 2e-2),
-    "bf16": (0.9995, 2e-2),
-    "int8": (0.99, 8e-2),
-    "fp8": (0.99, 8e-2),
+    "fp32": (0.999999, 1e-4, 1e-4),
+    "fp16": (0.9995, 2e-2, 5e-3),
+    "bf16": (0.9995, 2e-2, 5e-3),
+    "int8": (0.99, 8e-2, 2e-2),
+    "fp8": (0.99, 8e-2, 2e-2),
 }
 
 
@@ -43,7 +43,8 @@ def certificate(measurements: list[Measurement], passed: bool) -> Certificate:
 
 def test_the_thresholds_are_those_promised() -> None:
     assert {
-        name: (each.worst_frame_cosine, each.relative_l2) for name, each in THRESHOLDS.items()
+        name: (each.worst_frame_cosine, each.relative_l2, each.largest_tag_change)
+        for name, each in THRESHOLDS.items()
     } == PROMISED
 
 
@@ -54,18 +55,28 @@ def test_the_thresholds_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize("precision", PROMISED)
 def test_a_threshold_is_the_last_value_that_passes(precision: str) -> None:
-    cosine, relative = PROMISED[precision]
+    cosine, relative, change = PROMISED[precision]
     assert certifies(precision, [measurement(cosine, relative)])
     assert not certifies(precision, [measurement(nextafter(cosine, -1), relative)])
     assert not certifies(precision, [measurement(cosine, nextafter(relative, 1))])
+    tags = {"output": "tags", "largest_difference": change}
+    assert certifies(precision, [measurement(**tags)])
+    tags["largest_difference"] = nextafter(change, 1)
+    assert not certifies(precision, [measurement(**tags)])
+
+
+def test_tags_are_judged_by_their_largest_change_and_nothing_else_is() -> None:
+    assert certifies("fp32", [measurement(-1.0, 1e30, output="tags", largest_difference=1e-5)])
+    assert certifies("fp32", [measurement(output="features", largest_difference=1e3)])
 
 
 @pytest.mark.parametrize("bad", [nan, inf, -inf])
 @pytest.mark.parametrize("figure", ["worst_frame_cosine", "relative_l2", "largest_difference"])
 def test_a_figure_that_is_not_finite_never_passes(figure: str, bad: float) -> None:
-    loosest = Thresholds(worst_frame_cosine=-inf, relative_l2=inf)
-    assert measurement().passes(loosest)
-    assert not measurement(**{figure: bad}).passes(loosest)
+    loosest = Thresholds(worst_frame_cosine=-inf, relative_l2=inf, largest_tag_change=inf)
+    for output in ("features", "tags"):
+        assert measurement(output=output).passes(loosest)
+        assert not measurement(output=output, **{figure: bad}).passes(loosest)
 
 
 def test_an_output_that_was_not_finite_never_passes() -> None:

@@ -153,3 +153,36 @@ def test_a_wrong_number_of_steps_is_refused() -> None:
     assert window.trim(np.zeros((5, 2))).shape == (5, 2)
     with pytest.raises(SessionError, match="gave 6 steps for 60 samples"):
         window.trim(np.zeros((6, 2)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(2, 15), st.data(), tracks)
+def test_windows_of_another_length_begin_every_hop(
+    steps: int, data: st.DataObject, track: np.ndarray
+) -> None:
+    hop_steps = data.draw(st.integers(1, steps))
+    step_seconds = STEP / 300
+    model = framing(20 * STEP)
+    windowing = Windowing.every(model, steps * step_seconds, hop_steps * step_seconds)
+    windows = cut(windowing, track)
+    starts = [window.start_step for window in windows[:-1]]
+    assert starts == [index * hop_steps for index in range(len(starts))]
+    assert {len(window.waveform) for window in windows[:-1]} <= {steps * STEP}
+    assert windowing.end_seconds(windows[-1]) == len(track) / 300
+    # The stretch that a window stands for is the one nearest to its middle.
+    for one, following in pairwise(windows):
+        middles = [(2 * each.start_step + each.steps) / 2 for each in (one, following)]
+        assert abs(one.keep.stop - sum(middles) / 2) <= 0.5
+
+
+def test_the_hop_is_half_a_window_when_left_out() -> None:
+    windowing = Windowing.every(framing(20 * STEP), 10 * STEP / 300)
+    starts = [window.start_step for window in cut(windowing, np.zeros(40 * STEP, np.float32))]
+    assert starts == [0, 5, 10, 15, 20, 25, 30]
+    assert Windowing.every(framing(20 * STEP), 1.0, 1e-9).overlap_steps == 24
+
+
+@pytest.mark.parametrize("hop_seconds", [0, -1, 1.01, np.nan, np.inf])
+def test_an_impossible_hop_is_refused(hop_seconds: float) -> None:
+    with pytest.raises(UsageError, match=r"a hop of .* s; it must be above 0 and at most .* 1 s"):
+        Windowing.every(framing(20 * STEP), 1.0, hop_seconds)

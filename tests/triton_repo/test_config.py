@@ -1,5 +1,7 @@
 """``config.pbtxt``: what was asked for is what the text says, and what a client reads back."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from pydantic import ValidationError
 
 from muqrt.errors import BundleError
 from muqrt.runtime.bundle import Framing, TensorSpec
+from muqrt.runtime.tagging import Tagging
 from muqrt.triton_repo.config import (
     Contract,
     ModelConfig,
@@ -25,6 +28,24 @@ specs = st.builds(
     shape=st.lists(dimensions, min_size=1, max_size=3).map(lambda dims: ["batch", *dims]),
 )
 spec_lists = st.lists(specs, min_size=1, max_size=3, unique_by=lambda spec: spec.name)
+vocabularies = st.lists(
+    # Any tag at all: quotes, backslashes and other alphabets must survive the text.
+    st.text(st.characters(codec="utf-8"), min_size=1, max_size=9).filter(str.isprintable),
+    min_size=1,
+    max_size=5,
+    unique=True,
+)
+taggings = vocabularies.flatmap(
+    lambda vocabulary: st.builds(
+        Tagging,
+        task=st.just("tagging"),
+        vocabulary=st.just(vocabulary),
+        thresholds=st.lists(st.floats(0, 1), min_size=len(vocabulary), max_size=len(vocabulary)),
+        window_seconds=st.floats(1, 600),
+        head_sha256=st.just("0" * 64),
+        figures=st.dictionaries(names, st.floats(0, 1), max_size=2),
+    )
+)
 contracts = st.builds(
     Contract,
     framing=st.builds(Framing, **dict.fromkeys(Framing.model_fields, positive)),
@@ -71,6 +92,24 @@ def test_text_says_everything_that_was_asked_for(config: ModelConfig) -> None:
 def test_contract_survives_the_text(contract: Contract) -> None:
     message = parse_config(ModelConfig(name="muq", contract=contract).to_text())
     assert Contract.from_parameters(parameters_of(message)) == contract
+
+
+@given(contracts, taggings)
+def test_what_tags_mean_survives_the_text(contract: Contract, tagging: Tagging) -> None:
+    output = TensorSpec(name="tags", dtype="float32", shape=["batch", len(tagging.vocabulary)])
+    tagged = replace(contract, outputs=[*contract.outputs, output], tagging=tagging)
+    message = parse_config(ModelConfig(name="muq", contract=tagged).to_text())
+    assert list(message.output[-1].dims) == [len(tagging.vocabulary)]
+    assert Contract.from_parameters(parameters_of(message)) == tagged
+
+
+@given(contracts, taggings)
+def test_tags_without_their_meaning_are_refused(contract: Contract, tagging: Tagging) -> None:
+    wider = len(tagging.vocabulary) + 1
+    output = TensorSpec(name="tags", dtype="float32", shape=["batch", wider])
+    for outputs, meaning in (([], tagging), ([output], tagging), ([output], None)):
+        with pytest.raises(ValidationError, match="outputs 'tags'"):
+            replace(contract, outputs=outputs, tagging=meaning)
 
 
 @given(configs)

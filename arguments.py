@@ -1,0 +1,77 @@
+"""What ``muqrt embed`` and ``muqrt tag`` are both told: which audio, and where the model runs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .errors import AudioError, UsageError
+
+if TYPE_CHECKING:
+    from .runtime.session import Session
+
+_AUDIO_SUFFIXES = {".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg"}
+_AUDIO_SUFFIXES |= {".opus", ".wav", ".webm", ".wma"}
+
+AudioPaths = Annotated[list[Path], typer.Argument(help="Audio files, or folders of them.")]
+BundleFolder = Annotated[Path | None, typer.Option("--bundle", "-b", help="Run it here.")]
+ServerAddress = Annotated[
+    str | None, typer.Option(help="Run it on a Triton server: host:port of its gRPC.")
+]
+ServedModel = Annotated[
+    str | None, typer.Option(help="Name of the model on the server; muq by default.")
+]
+ArtefactName = Annotated[str | None, typer.Option(help="Which artefact of the bundle.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Windows to run at once.")]
+TimeoutSeconds = Annotated[
+    float | None, typer.Option(min=0.1, max=86400, help="For one answer of the server.")
+]
+
+
+def open_session(
+    bundle: Path | None,
+    server: str | None,
+    model: str | None,
+    artefact: str | None,
+    threads: int | None,
+    timeout_seconds: float | None,
+) -> "Session":
+    """The session of a bundle's artefact, or of a server's model.
+
+    Raises:
+        UsageError: neither or both were named, or one with the other's options.
+    """
+    if (bundle is None) == (server is None):
+        raise UsageError("say where to run it: either --bundle FOLDER or --server HOST:PORT.")
+    if bundle is not None:
+        if model is not None or timeout_seconds is not None:
+            raise UsageError("--model and --timeout-seconds are for --server, not for --bundle.")
+        from .runtime.model import open_bundle
+
+        return open_bundle(bundle, artefact, threads)
+    if artefact is not None or threads is not None:
+        raise UsageError("--artefact and --threads are for --bundle; a server has its own.")
+    from .triton_repo.client import TIMEOUT_SECONDS, TritonSession
+
+    assert server is not None
+    return TritonSession(server, model or "muq", timeout_seconds or TIMEOUT_SECONDS)
+
+
+def audio_files(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
+    """Every audio file with its path relative to the folder it was found in.
+
+    Raises:
+        AudioError: a folder without any.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path, Path(path.name)
+            continue
+        found = sorted(
+            p for p in path.rglob("*") if p.suffix.lower() in _AUDIO_SUFFIXES and not p.is_dir()
+        )
+        if not found:
+            raise AudioError(f"{path}: no audio files in this folder.")
+        yield from ((file, file.relative_to(path)) for file in found)

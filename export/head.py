@@ -1,0 +1,39 @@
+"""A tagging head as ONNX operators: hidden states in, probabilities out."""
+
+import numpy as np
+from torch import nn
+
+from ..reference.head import Head
+from .folding import array, linear
+from .graph import Graph
+
+
+def tags(graph: Graph, head: Head, states: list[str]) -> str:
+    """Probabilities (batch, tags) of hidden states (batch, steps, width), level by level.
+
+    The deviations and the mixture of the levels are folded into the first matrix. The means are
+    not folded into its bias: one may be hundreds of deviations, and the difference of two such
+    products would add rounding of its own.
+    """
+    with graph.scope("head"):
+        time = graph.constant([1])
+        averages = [
+            graph.op("ReduceMean", states[level], time, keepdims=0) for level in head.config.levels
+        ]
+        x = graph.op("Concat", *averages, axis=-1)
+        x = graph.op("Sub", x, graph.weight("mean", array(head.mean).reshape(-1)))
+        if isinstance(head.hidden, nn.Linear):
+            matrix, bias = linear(head.hidden)
+            x = graph.op("Relu", graph.linear("hidden", _for_levels(head, matrix), bias, x))
+            matrix, bias = linear(head.output)
+        else:
+            matrix, bias = linear(head.output)
+            matrix = _for_levels(head, matrix)
+        return graph.op("Sigmoid", graph.linear("output", matrix, bias, x))
+
+
+def _for_levels(head: Head, matrix: np.ndarray) -> np.ndarray:
+    """The first layer's matrix (width, out) as one for all levels: (levels * width, out)."""
+    mixture = array(head.level_weights.softmax(0))[:, None]
+    scale = mixture / array(head.deviation)
+    return np.concatenate([row[:, None] * matrix for row in scale])

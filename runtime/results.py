@@ -1,0 +1,108 @@
+"""From a runner's windows to what a track's are worth together: features, embedding, tags."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import numpy as np
+
+from ..errors import AudioError, BundleError, MissingDependencyError
+from .batching import Failure
+from .runner import OnWindow, Runner
+from .tagging import TAGS, TrackTags
+from .tracks import AudioFile, Track
+from .windows import Window, Windowing
+
+FEATURES, EMBEDDING = "features", "embedding"
+
+_Result = TypeVar("_Result")
+# Every track with its result or its failure, in order.
+Results = Iterator[tuple[Track, _Result | AudioError | MissingDependencyError]]
+
+
+def stitched(
+    runner: Runner, windowing: Windowing, tracks: Iterable[Track], on_window: OnWindow | None
+) -> Iterator[tuple[Window, np.ndarray]]:
+    """Every window with the features kept of it, float32 (steps, width); the first failure is
+    raised."""
+    for done in runner.run(tracks, windowing, lambda window: FEATURES, on_window):
+        if isinstance(done, Failure):
+            raise done.error
+        yield done.window, done.window.trim(done.result)
+
+
+def embeddings(
+    runner: Runner, windowing: Windowing, tracks: Iterable[Track], on_window: OnWindow | None
+) -> Results[np.ndarray]:
+    """Every track with the mean over time of its features, float32 (width,)."""
+    has_embedding = EMBEDDING in runner.session.outputs
+
+    def output_of(window: Window) -> str:
+        # A track of one window need not send its features from a server to be averaged here.
+        return EMBEDDING if has_embedding and window.is_whole_track else FEATURES
+
+    total, steps = np.zeros(1), 0
+    for done in runner.run(tracks, windowing, output_of, on_window):
+        if isinstance(done, Failure):
+            yield done.track, done.error
+        elif done.output == EMBEDDING:
+            yield done.track, done.result.copy()
+        else:
+            if done.window.start_step == 0:
+                total, steps = np.zeros(1), 0
+            kept = done.window.trim(done.result)
+            total = total + kept.sum(axis=0, dtype=np.float64)
+            steps += len(kept)
+            if done.window.is_last:
+                yield done.track, (total / steps).astype(np.float32)
+
+
+def track_tags(
+    runner: Runner,
+    tracks: Iterable[Track],
+    hop_seconds: float | None,
+    on_window: OnWindow | None,
+) -> Results[TrackTags]:
+    """Every track with its tags.
+
+    Raises:
+        BundleError: the model has none. UsageError: the hop is longer than a window.
+    """
+    tagging, framing = runner.session.tagging, runner.session.framing
+    if tagging is None:
+        raise BundleError(
+            "this model has no tags. Export it with a head: "
+            "muqrt export CHECKPOINT --head HEAD -o BUNDLE"
+        )
+    windowing = Windowing.every(framing, tagging.window_seconds, hop_seconds)
+    starts: list[float] = []
+    scores: list[np.ndarray] = []
+    for done in runner.run(tracks, windowing, lambda window: TAGS, on_window):
+        if isinstance(done, Failure):
+            yield done.track, done.error
+            continue
+        if done.window.start_step == 0:
+            starts, scores = [], []
+        starts.append(done.window.keep.start / framing.steps_per_second)
+        scores.append(done.result)
+        if done.window.is_last:
+            edges = np.array([*starts, windowing.end_seconds(done.window)])
+            yield done.track, TrackTags(tagging, edges, np.stack(scores))
+
+
+def or_raise(results: Results[_Result]) -> list[_Result]:
+    """Every track's result; the first failure is raised."""
+    found: list[_Result] = []
+    for _, result in results:
+        if isinstance(result, (AudioError, MissingDependencyError)):
+            raise result
+        found.append(result)
+    return found
+
+
+def by_file(results: Results[_Result]) -> Iterator[tuple[AudioFile, _Result | AudioError]]:
+    """Every file with its result, or what is wrong with it."""
+    for track, result in results:
+        if isinstance(result, MissingDependencyError):
+            result = AudioError(str(result))
+        assert not isinstance(track.source, np.ndarray)
+        yield track.source, result

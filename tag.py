@@ -1,0 +1,112 @@
+"""``muqrt tag``: audio to tags, here or on a server."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .arguments import (
+    ArtefactName,
+    AudioPaths,
+    BatchSize,
+    BundleFolder,
+    ServedModel,
+    ServerAddress,
+    Threads,
+    TimeoutSeconds,
+    audio_files,
+    open_session,
+)
+from .console import Json, progress, show
+from .errors import AudioError, MissingDependencyError, UsageError
+
+commands = typer.Typer()
+
+
+@commands.command()
+def tag(
+    audio: AudioPaths,
+    bundle: BundleFolder = None,
+    server: ServerAddress = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="From which probability a tag counts; its own by default."),
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Show so many tags at most.")] = None,
+    every_tag: Annotated[
+        bool, typer.Option("--all", help="Show the tags below their thresholds too.")
+    ] = False,
+    hop_seconds: Annotated[
+        float | None,
+        typer.Option(min=0, max=600, help="From window to window; half a window by default."),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a table of the windows' tags, with --all of all scores.", metavar="FILE.csv"
+        ),
+    ] = None,
+    chart: Annotated[
+        Path | None,
+        typer.Option(help="Draw one track's tags over time.", metavar="FILE.png"),
+    ] = None,
+    model: ServedModel = None,
+    artefact: ArtefactName = None,
+    threads: Threads = None,
+    batch_size: BatchSize = 1,
+    timeout_seconds: TimeoutSeconds = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is heard in music, and where: by a bundle with a head, here or on a server."""
+    from .runtime.model import Model
+    from .tag_report import Choice, Result, document, lines, write_csv
+
+    files = [path for path, _ in audio_files(audio)]
+    _check_outputs(csv, chart, len(files))
+    choice = Choice(threshold, top, every_tag)
+    results: list[tuple[Path, Result]] = []
+    with open_session(bundle, server, model, artefact, threads, timeout_seconds) as session:
+        tagged = Model(session, batch_size=batch_size).tag_files(files, hop_seconds)
+        with progress("Tagging", len(files)) as bar:
+            for path, result in tagged:
+                results.append((Path(path), result))
+                bar.advance(results[-1][0].name)
+    written = []
+    if csv is not None:
+        write_csv(csv, results, choice)
+        written.append(csv)
+    track = results[0][1]
+    if chart is not None and not isinstance(track, AudioError):
+        from .tag_chart import draw
+
+        draw(files[0].name, track, choice, chart)
+        written.append(chart)
+    assert session.tagging is not None  # without it nothing could be tagged
+    show(
+        as_json,
+        document(session.tagging, results, choice) if as_json else None,
+        *(line for path, result in results for line in lines(path, result, choice)),
+        *(f"Wrote {path}" for path in written),
+    )
+    failed = sum(isinstance(result, AudioError) for _, result in results)
+    if failed:
+        raise AudioError(f"{failed} of {len(files)} files could not be used (see above).")
+
+
+def _check_outputs(csv: Path | None, chart: Path | None, tracks: int) -> None:
+    """Raise UsageError or MissingDependencyError for what could not be written in the end."""
+    for path in (csv, chart):
+        if path is not None and path.is_dir():
+            raise UsageError(f"{path}: a folder is in the way; name a file.")
+    if chart is None:
+        return
+    if tracks != 1:
+        raise UsageError(f"--chart is for one track, not for {tracks}; name one file.")
+    if chart.suffix.lower() != ".png":
+        raise UsageError(f"{chart}: the chart is a PNG; name it {chart.with_suffix('.png')}.")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise MissingDependencyError(
+            "matplotlib is needed for --chart. Run: pip install 'muqrt[bench]'"
+        ) from None
