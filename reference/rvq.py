@@ -29,7 +29,8 @@ class WeightNormConv1d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, steps) -> (batch, out_channels, steps)."""
-        return F.conv1d(x, self.weight, self.bias)
+        # As a convolution it takes seven times as long to train on a CPU.
+        return F.linear(x.transpose(1, 2), self.weight[:, :, 0], self.bias).transpose(1, 2)
 
 
 class VectorQuantize(nn.Module):

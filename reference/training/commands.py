@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ..config import MuQConfig
     from .corpus import Corpus as ReadCorpus
     from .pipeline import Report
-    from .plan import Plan
 
 commands = typer.Typer()
 train = typer.Typer(help="Train Mel-RVQ, MuQ and probes; interrupted runs go on.")
@@ -28,6 +27,10 @@ Output = Annotated[
 Steps = Annotated[int, typer.Option(min=1, help="Optimizer steps.")]
 Batch = Annotated[int, typer.Option(min=1, help="Crops in a step, over all processes.")]
 CropSeconds = Annotated[float, typer.Option(min=0.4, max=600, help="Length of a crop.")]
+Shortest = Annotated[
+    float | None,
+    typer.Option(min=0.4, help="Skip shorter tracks; a crop by default. What is kept is repeated."),
+]
 Rate = Annotated[float, typer.Option(help="Peak learning rate.")]
 Warmup = Annotated[int, typer.Option(min=0, help="Steps until the peak learning rate.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of weights, crops and masks.")]
@@ -52,6 +55,7 @@ def rvq(
     steps: Steps = 3000,
     batch_size: Batch = 32,
     crop_seconds: CropSeconds = 5.0,
+    shortest_seconds: Shortest = None,
     learning_rate: Rate = 1e-3,
     warmup_steps: Warmup = 100,
     seed: Seed = 0,
@@ -80,7 +84,13 @@ def rvq(
         save_every_steps=save_every_steps,
     )
     hardware = Hardware(accelerator, devices, nodes, workers)
-    _show(train_rvq(Job(_corpus(corpus, plan), output, plan, hardware), _config(config)), as_json)
+    _show(
+        train_rvq(
+            Job(_corpus(corpus, shortest_seconds or crop_seconds), output, plan, hardware),
+            _config(config),
+        ),
+        as_json,
+    )
 
 
 @train.command()
@@ -94,6 +104,7 @@ def pretrain(
     steps: Steps = 100_000,
     batch_size: Batch = 16,
     crop_seconds: CropSeconds = 30.0,
+    shortest_seconds: Shortest = None,
     learning_rate: Rate = 5e-4,
     warmup_steps: Warmup = 1000,
     ema: Ema = None,
@@ -127,7 +138,14 @@ def pretrain(
     )
     hardware = Hardware(accelerator, devices, nodes, workers)
     model = _with_targets(_config(config), targets)
-    _show(run(Job(_corpus(corpus, plan), output, plan, hardware), model, rvq), as_json)
+    _show(
+        run(
+            Job(_corpus(corpus, shortest_seconds or crop_seconds), output, plan, hardware),
+            model,
+            rvq,
+        ),
+        as_json,
+    )
 
 
 @train.command()
@@ -140,6 +158,7 @@ def iterate(
     steps: Steps = 100_000,
     batch_size: Batch = 16,
     crop_seconds: CropSeconds = 30.0,
+    shortest_seconds: Shortest = None,
     learning_rate: Rate = 5e-4,
     warmup_steps: Warmup = 1000,
     ema: Ema = None,
@@ -182,7 +201,7 @@ def iterate(
     )
     hardware = Hardware(accelerator, devices, nodes, workers)
     teacher = load_checkpoint(checkpoint)
-    job = Job(_corpus(corpus, plan), output, plan, hardware)
+    job = Job(_corpus(corpus, shortest_seconds or crop_seconds), output, plan, hardware)
     _show(run(job, rvq_plan, teacher, level), as_json)
 
 
@@ -194,10 +213,10 @@ def _require_torch() -> None:
         raise MissingDependencyError("training needs: pip install 'muqrt[train]'") from None
 
 
-def _corpus(source: Path, plan: "Plan") -> "ReadCorpus":
+def _corpus(source: Path, least_seconds: float) -> "ReadCorpus":
     from .corpus import read_corpus
 
-    return read_corpus(source, plan.crop_seconds)
+    return read_corpus(source, least_seconds)
 
 
 def _config(size: str) -> "MuQConfig":

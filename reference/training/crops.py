@@ -93,11 +93,11 @@ def usable_tracks(
 class Crops(Dataset[Batch]):
     """Item i is the i-th crop of an endless, seeded sequence, as a batch of one.
 
-    Longer tracks are drawn more often, in proportion. A crop that cannot be decoded, is silent or
-    is not finite is replaced by another draw.
+    Longer tracks are drawn more often, in proportion. A track shorter than a crop is repeated. A
+    crop that cannot be decoded, is silent or is not finite is replaced by another draw.
 
     Args:
-        tracks: at least one, each as long as a crop.
+        tracks: at least one.
         samples: length of a crop.
         seed: of the sequence.
         grid_samples: crops start at multiples of this.
@@ -130,10 +130,12 @@ class Crops(Dataset[Batch]):
             # Rounding may leave the last share a hair below 1.
             chosen = min(int(np.searchsorted(self._shares, random.random())), len(self.tracks) - 1)
             track = self.tracks[chosen]
-            room = max(0, int(track.seconds * SAMPLE_RATE_HZ) - self.samples)
+            whole = int(track.seconds * SAMPLE_RATE_HZ)
+            room = max(0, whole - self.samples)
             start = int(random.integers(room // self.grid_samples + 1)) * self.grid_samples
             try:
-                return Crop(track, start, read_crop(track.path, start, self.samples)), (*skipped,)
+                waveform = read_crop(track.path, start, min(self.samples, whole))
+                return Crop(track, start, np.resize(waveform, self.samples)), (*skipped,)
             except AudioError as error:
                 skipped.append(Skipped(track.path, str(error)))
         raise AudioError(

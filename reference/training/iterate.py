@@ -85,7 +85,11 @@ def _labelled(
     samples = round(job.plan.crop_seconds * SAMPLE_RATE_HZ / step) * step
     crops = []
     for tracks, seed in ((job.corpus.train, job.plan.seed), (job.corpus.valid, 0)):
-        usable = [track for track in tracks if label_file(folder, track).is_file()]
+        usable = [
+            track
+            for track in tracks
+            if track.seconds >= job.plan.crop_seconds and label_file(folder, track).is_file()
+        ]
         if not usable:
             raise AudioError(f"no track could be labelled: see {run.folder}/skipped.jsonl")
         crops.append(LabelledCrops(usable, samples, seed, folder, step))

@@ -130,6 +130,13 @@ def test_crops_lie_on_the_grid_and_reach_both_ends(chord_corpus: Path) -> None:
     assert max(starts) == RATE_HZ // 960 * 960
 
 
+def test_a_track_shorter_than_a_crop_is_repeated(tmp_path: Path) -> None:
+    audio = noise(1000)
+    track = Track(write(tmp_path / "a.wav", audio), 1000 / RATE_HZ)
+    crop = Crops([track], 2500, 0)[3].inputs[0][0].numpy()
+    assert np.array_equal(crop, np.concatenate([audio, audio, audio[:500]]))
+
+
 def test_longer_tracks_are_drawn_more_often(tmp_path: Path) -> None:
     tracks = [
         Track(write(tmp_path / "a.wav", noise(3 * RATE_HZ)), 3.0),
