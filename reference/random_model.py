@@ -19,7 +19,7 @@ SMALL = MuQConfig(
 )
 # What muq-mini is trained as: 7M weights, fast enough for two CPU cores.
 MINI = MuQConfig(
-    conv_dim=24,
+    conv_dim=16,
     encoder_dim=192,
     encoder_depth=6,
     w2v2_config=vars(
