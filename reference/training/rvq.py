@@ -58,6 +58,10 @@ def stacked(log_mel: Tensor, frames_per_step: int) -> Tensor:
 class RvqFit(Trainee):
     """The fitting loss: 0.25 commitment + codebook + L1 reconstruction.
 
+    Each stage has this loss for what the earlier ones leave, and no gradient crosses stages. The
+    paper's looks at what the last one leaves; measured so, nothing keeps a stage from leaving more
+    than it got, in the hope of later ones.
+
     A code that nothing was nearest to for ``STALE_STEPS`` steps becomes a random latent of the
     newest batch.
 
@@ -89,7 +93,7 @@ class RvqFit(Trainee):
         with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
             x = self.source(waveform)
         residual = x
-        commitment = codebook = x.new_zeros(())
+        commitment = codebook = reconstruction = x.new_zeros(())
         self._latents, self._used = [], []
         for quantizer in self.rvq.quantizers:
             assert isinstance(quantizer, VectorQuantize)
@@ -99,17 +103,16 @@ class RvqFit(Trainee):
             commitment = commitment + F.mse_loss(latent, code.detach())
             codebook = codebook + F.mse_loss(code, latent.detach())
             # Straight through: the encoder gets the decoder's gradient.
-            residual = residual - quantizer.out_proj(latent + (code - latent).detach())
+            left = residual - quantizer.out_proj(latent + (code - latent).detach())
+            reconstruction = reconstruction + left.abs().mean()
+            residual = left.detach()
             self._latents.append(latent.detach().transpose(1, 2).flatten(0, 1))
-            self._used.append(
-                torch.bincount(tokens.flatten(), minlength=quantizer.codebook.num_embeddings)
-            )
-        reconstruction = residual.abs().mean()
+            self._used.append(counts(tokens, quantizer))
         loss = COMMITMENT_WEIGHT * commitment + codebook + reconstruction
         figures = {
             "commitment": commitment.detach(),
             "codebook": codebook.detach(),
-            "reconstruction": reconstruction.detach(),
+            "reconstruction": residual.abs().mean(),
         }
         return loss, figures
 
