@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import typer
 
+from .benchmarks.accuracy.commands import commands as accuracy
 from .benchmarks.commands import commands as benchmarks
 from .doctor import commands as doctor
 from .embed import commands as embed
@@ -30,7 +31,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for room in (export, training, synth, runtime, embed, tag, triton_repo, benchmarks, doctor):
+for room in (
+    export,
+    training,
+    synth,
+    runtime,
+    embed,
+    tag,
+    triton_repo,
+    benchmarks,
+    accuracy,
+    doctor,
+):
     app.add_typer(room)
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
-_COLOURS = ("#999999", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+COLOURS = ("#999999", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 _PANEL_WIDTH_INCHES = 4.2
 _ROW_HEIGHT_INCHES = 0.5
 _MARGIN_INCHES = 1.1
@@ -51,7 +51,7 @@ def _panel(
     medians = [each.median_seconds for each in latencies]
     below = [each.median_seconds - each.p10_seconds for each in latencies]
     above = [each.p90_seconds - each.median_seconds for each in latencies]
-    colours = [_COLOURS[row % len(_COLOURS)] for row in rows]
+    colours = [COLOURS[row % len(COLOURS)] for row in rows]
     whiskers = {"ecolor": "#333333", "capsize": 3, "linewidth": 1.2}
     axes.barh(rows, medians, xerr=[below, above], color=colours, height=0.62, error_kw=whiskers)
     for row, each in zip(rows, latencies, strict=True):

@@ -191,23 +191,24 @@ def _markdown(report: Report, name: str, chart: str) -> str:
         f"# {name}",
         f"`{report.command}`, {report.created}",
         f"## {latency.title}",
-        _markdown_table(latency.columns, latency.rows),
+        markdown_table(latency.columns, latency.rows),
         _METHOD,
         *remarks(report),
         f"![{latency.title}]({chart})",
         f"## {cold_start.title}",
-        _markdown_table(cold_start.columns, cold_start.rows),
+        markdown_table(cold_start.columns, cold_start.rows),
         f"Medians of {STARTS} fresh processes each, peak memory (resident) of the largest. "
         "Loading includes imports and the check of the files' hashes.",
         "## What was measured",
         f"Checkpoint {report.checkpoint}, SHA-256 `{report.checkpoint_sha256}`.",
-        _markdown_table(list(report.artefacts[0]), measured),
+        markdown_table(list(report.artefacts[0]), measured),
         "## Where",
-        _markdown_table(["", ""], [[*each] for each in report.environment.items()]),
+        markdown_table(["", ""], [[*each] for each in report.environment.items()]),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(columns: Sequence[str], rows: list[list[str]]) -> str:
+def markdown_table(columns: Sequence[str], rows: list[list[str]]) -> str:
+    """The first column is text, the others are right-aligned figures."""
     rule = ["---", *["---:"] * (len(columns) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, rule, *rows))

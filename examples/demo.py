@@ -1,7 +1,7 @@
 """The whole road, from a checkpoint to a served answer, as a user would type it.
 
-``make demo`` runs this; ``make demo CHECKPOINT=OpenMuQ/MuQ-large-msd-iter`` with released weights.
-Without a checkpoint it makes a small one in the official format, whose weights are random.
+``make demo`` runs this with muq-mini, the small model that ships; ``make demo
+CHECKPOINT=OpenMuQ/MuQ-large-msd-iter`` with released weights, which come without tags.
 """
 
 import argparse
@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-MUSIC = Path(__file__).parent / "audio" / "greensleeves_duo.flac"
+MUSIC = Path(__file__).parent / "audio" / "ode_to_joy_band.ogg"
+MUQ_MINI = Path(__file__).parent.parent / "reference" / "checkpoints" / "muq-mini"
 # Served answers are the local runtime's; both are float32.
 SERVED_TOLERANCE = 1e-5
 
@@ -22,23 +23,20 @@ SERVED_TOLERANCE = 1e-5
 def main() -> int:
     """Run every step; returns the process's exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", default="", help="folder, .pt file or hub id")
+    parser.add_argument("--checkpoint", help="folder, .pt file or hub id; muq-mini")
     parser.add_argument("--work", type=Path, default=Path("build/demo"), help="folder to work in")
     arguments = parser.parse_args()
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    checkpoint = arguments.checkpoint
-    if not checkpoint:
-        checkpoint = str(work / "checkpoint")
-        print("No CHECKPOINT given: making a small one. Its weights are RANDOM: everything below")
-        print("is real but the meaning of the numbers. A trained one does not ship yet.")
-        muqrt("random-checkpoint", "-o", checkpoint, "--size", "small")
+    checkpoint = arguments.checkpoint or MUQ_MINI
     muqrt("export", checkpoint, "-o", work / "bundle")
     muqrt("repository", work / "bundle", "-o", work / "models")
     here, there = work / "local.npy", work / "served.npy"
     with server(work / "models") as url:
         muqrt("embed", MUSIC, "--server", url, "-o", there)
+        if (Path(checkpoint) / "tags").is_dir():
+            muqrt("tag", MUSIC, "--server", url)
     muqrt("embed", MUSIC, "--bundle", work / "bundle", "-o", here)
     difference = float(np.abs(np.load(here) - np.load(there)).max())
     same = difference <= SERVED_TOLERANCE

@@ -83,10 +83,12 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     return Checkpoint(model.eval(), str(source), _digest(config, weights_path))
 
 
-def save_checkpoint(model: MuQ, folder: Path) -> None:
+def save_checkpoint(model: MuQ, folder: Path, half: bool = False) -> None:
     """Write ``config.json`` and ``model.safetensors`` in the official layout.
 
-    An older checkpoint there is replaced.
+    An older checkpoint there is replaced. With ``half`` the parameters are stored as float16, in
+    half the space, and rounded by up to 5e-4 of themselves; buffers, such as the positions'
+    frequencies, stay as they are.
 
     Raises:
         CheckpointError: ``folder`` holds anything else, or cannot be written.
@@ -99,7 +101,11 @@ def save_checkpoint(model: MuQ, folder: Path) -> None:
     with atomic_folder(folder) as temporary:
         document = json.dumps(dataclasses.asdict(model.config), indent=2, sort_keys=True)
         (temporary / CONFIG_FILE).write_text(document + "\n", encoding="utf-8")
-        state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        halved = {name for name, _ in model.named_parameters()} if half else set()
+        state = {
+            name: (tensor.half() if name in halved else tensor).contiguous()
+            for name, tensor in model.state_dict().items()
+        }
         try:
             save_file(state, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
         except SafetensorError as error:

@@ -1,20 +1,37 @@
 """Music on disk and what is known of it: a folder of audio, or a JSONL manifest with labels."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PositiveFloat,
+    ValidationError,
+)
 
 from ..errors import AudioError
-from ..files import sha256
+from ..files import atomic_file, sha256
 
 AUDIO_SUFFIXES = {".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"}
 # A line of labels is short; a longer one is another kind of file.
 _LINE_LIMIT_CHARACTERS = 1 << 20
 
 Split = Literal["train", "valid", "test"]
+
+
+def _ordered(section: tuple[float, float, str]) -> tuple[float, float, str]:
+    if not 0 <= section[0] < section[1]:
+        raise ValueError(f"a section from {section[0]} to {section[1]} s")
+    return section
+
+
+Section = Annotated[tuple[FiniteFloat, FiniteFloat, str], AfterValidator(_ordered)]
 
 
 class Recording(BaseModel):
@@ -40,7 +57,7 @@ class Recording(BaseModel):
     valence: FiniteFloat | None = None
     arousal: FiniteFloat | None = None
     tags: tuple[str, ...] | None = None
-    sections: tuple[tuple[FiniteFloat, FiniteFloat, str], ...] | None = None
+    sections: Annotated[tuple[Section, ...], Field(min_length=1)] | None = None
     tempo_bpm: PositiveFloat | None = None
     singer: str | None = None
     technique: str | None = None
@@ -67,6 +84,17 @@ def read_recordings(source: Path) -> list[Recording]:
     if not found:
         raise AudioError(f"{source}: no audio there; give a folder of audio or a JSONL manifest.")
     return found
+
+
+def write_recordings(recordings: Iterable[Recording], manifest: Path) -> None:
+    """Write a JSONL manifest, with audio relative to it where it lies below."""
+    folder = manifest.absolute().parent
+    with atomic_file(manifest) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for recording in recordings:
+            row = recording.model_dump(mode="json", exclude_none=True)
+            audio = recording.audio.absolute()
+            row["audio"] = str(audio.relative_to(folder) if folder in audio.parents else audio)
+            file.write(json.dumps(row) + "\n")
 
 
 def check_splits(recordings: list[Recording]) -> None:

@@ -10,6 +10,26 @@ import typer
 
 from ...console import Json, show, table
 from ...errors import MissingDependencyError, UsageError
+from .options import (
+    Accelerator,
+    Batch,
+    Bf16,
+    Corpus,
+    CropSeconds,
+    Devices,
+    Ema,
+    Nodes,
+    Output,
+    Rate,
+    Save,
+    Seed,
+    Shortest,
+    Size,
+    Steps,
+    Warmup,
+    Workers,
+)
+from .probe_command import commands as probe
 
 if TYPE_CHECKING:
     from ..config import MuQConfig
@@ -18,34 +38,8 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 train = typer.Typer(help="Train Mel-RVQ, MuQ and probes; interrupted runs go on.")
+train.add_typer(probe)
 commands.add_typer(train, name="train")
-
-Corpus = Annotated[Path, typer.Argument(help="A folder of audio, or a JSONL manifest.")]
-Output = Annotated[
-    Path, typer.Option("--output", "-o", help="The run's folder. The same command goes on there.")
-]
-Steps = Annotated[int, typer.Option(min=1, help="Optimizer steps.")]
-Batch = Annotated[int, typer.Option(min=1, help="Crops in a step, over all processes.")]
-CropSeconds = Annotated[float, typer.Option(min=0.4, max=600, help="Length of a crop.")]
-Shortest = Annotated[
-    float | None,
-    typer.Option(min=0.4, help="Skip shorter tracks; a crop by default. What is kept is repeated."),
-]
-Rate = Annotated[float, typer.Option(help="Peak learning rate.")]
-Warmup = Annotated[int, typer.Option(min=0, help="Steps until the peak learning rate.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of weights, crops and masks.")]
-Save = Annotated[int, typer.Option(min=1, help="Steps an interruption can cost.")]
-Ema = Annotated[
-    float | None, typer.Option(help="Average the weights with this decay, such as 0.999.")
-]
-Bf16 = Annotated[bool, typer.Option("--bf16", help="Autocast to bfloat16; the mel stays float32.")]
-Accelerator = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Devices = Annotated[int, typer.Option(min=1, help="Processes on this machine, a GPU each.")]
-Nodes = Annotated[int, typer.Option(min=1, help="Machines.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes reading audio, for each process.")]
-Size = Annotated[
-    str, typer.Option("--config", help="large, small, mini, tiny, or a config.json's path.")
-]
 
 
 @train.command()
@@ -203,6 +197,27 @@ def iterate(
     teacher = load_checkpoint(checkpoint)
     job = Job(_corpus(corpus, shortest_seconds or crop_seconds), output, plan, hardware)
     _show(run(job, rvq_plan, teacher, level), as_json)
+
+
+@train.command()
+def compact(
+    checkpoint: Annotated[str, typer.Argument(help="A folder, file or hub id.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The smaller checkpoint's folder.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Store a checkpoint in half the space, as float16. Train probes after this: weights are
+    rounded, and a head belongs to exactly one checkpoint."""
+    _require_torch()
+    from ..checkpoint import WEIGHTS_FILE, load_checkpoint, save_checkpoint
+
+    loaded = load_checkpoint(checkpoint)
+    save_checkpoint(loaded.model, output, half=True)
+    size_bytes = (output / WEIGHTS_FILE).stat().st_size
+    facts = {"checkpoint": str(output), "parameters": loaded.parameters, "bytes": size_bytes}
+    line = f"{output}: {loaded.parameters / 1e6:.1f}M weights in {size_bytes / 1e6:.1f} MB"
+    show(as_json, facts, line)
 
 
 def _require_torch() -> None:

@@ -90,8 +90,13 @@ class RvqFit(Trainee):
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(batch, samples) -> the loss, and its parts."""
-        with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
-            x = self.source(waveform)
+        # Residuals of residuals: also under autocast this stays float32.
+        with torch.autocast(waveform.device.type, enabled=False):
+            with torch.no_grad():
+                x = self.source(waveform)
+            return self._loss(x)
+
+    def _loss(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         residual = x
         commitment = codebook = reconstruction = x.new_zeros(())
         self._latents, self._used = [], []

@@ -276,3 +276,19 @@ def test_hub_without_network(hub_id: str, tmp_path: Path, monkeypatch: pytest.Mo
     message = refusal(hub_id)
     assert f"{hub_id}: cannot be fetched from the hub" in message
     assert "give its folder" in message
+
+
+def test_half_the_space_rounds_parameters_only(tmp_path: Path) -> None:
+    model = random_model(TINY)
+    save_checkpoint(model, tmp_path / "whole")
+    save_checkpoint(model, tmp_path / "half", half=True)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    loaded = load_checkpoint(tmp_path / "half").model
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(
+            loaded.get_parameter(name), parameter, rtol=5e-4, atol=3e-8, msg=name
+        )
+    for name, buffer in model.named_buffers():
+        assert torch.equal(loaded.get_buffer(name), buffer), name
+    assert not torch.equal(loaded.model.linear.weight, model.model.linear.weight)

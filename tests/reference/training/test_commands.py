@@ -23,7 +23,7 @@ from muqrt.reference.config import MuQConfig
 from muqrt.reference.rvq_file import load_rvq
 
 Command = Callable[..., CompletedProcess[str]]
-RVQ = ("--steps", 40, "--batch-size", 8, "--crop-seconds", 2, "--warmup-steps", 5)
+RVQ = ("--steps", 100, "--batch-size", 8, "--crop-seconds", 2, "--warmup-steps", 5)
 PRETRAIN = ("--steps", 60, "--batch-size", 4, "--crop-seconds", 2, "--warmup-steps", 5)
 CPU = ("--accelerator", "cpu", "--workers", 0)
 
@@ -42,7 +42,7 @@ def fitted(
     """The run of a fitted Mel-RVQ, and what the command said of it."""
     folder = tmp_path_factory.mktemp("runs") / "rvq"
     arguments = ["train", "rvq", chord_corpus, "-o", folder, *RVQ, "--config", config_file]
-    done = spawned(*arguments, *CPU, "--learning-rate", 0.003, "--json")
+    done = spawned(*arguments, *CPU, "--learning-rate", 0.01, "--json")
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout)
 
@@ -53,11 +53,12 @@ def spawned(*arguments: object) -> CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-def test_the_rvq_learns_and_no_stage_is_dead(fitted: tuple[Path, dict[str, Any]]) -> None:
+def test_the_rvq_learns(fitted: tuple[Path, dict[str, Any]]) -> None:
     folder, report = fitted
-    assert report["last"]["loss"] < report["first"]["loss"]
-    residuals = [stage["residual"] for stage in report["valid"]["stages"]]
-    assert residuals[-1] < residuals[0] < report["valid"]["input"]
+    assert report["last"]["loss"] < report["first"]["loss"] / 2
+    stages = report["valid"]["stages"]
+    assert all(stage["residual"] < report["valid"]["input"] / 2 for stage in stages)
+    assert sum(stage["used"] for stage in stages) > 100
     rvq, config = load_rvq(folder / "rvq")
     assert config.width == 512
     assert config.figures == report["valid"]
@@ -89,7 +90,7 @@ def test_the_whole_road(
     )
 
     arguments = (chord_corpus, "-o", second, "--checkpoint", first / "checkpoint", "--level", 1)
-    done = muqrt("train", "iterate", *arguments, *options, "--rvq-steps", 20)
+    done = muqrt("train", "iterate", *arguments, *options, "--rvq-steps", 20, "--bf16")
     assert done.returncode == 0, done.stderr
     assert "Held out: loss" in done.stdout
     assert len(list((second / "labels").glob("*.npy"))) == 8

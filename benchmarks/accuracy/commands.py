@@ -1,0 +1,154 @@
+"""``muqrt evaluate`` and ``muqrt manifest``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...console import Json, progress, show, table
+from ...errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from .contenders import Contender
+    from .evaluation import Evaluation
+    from .report import Report
+
+commands = typer.Typer()
+
+
+@commands.command()
+def evaluate(
+    bundles: Annotated[
+        list[Path],
+        typer.Argument(help="Bundle folders, to be compared.", default_factory=list),
+    ],
+    manifest: Annotated[
+        Path, typer.Argument(help="JSONL manifest with labels and splits, or a folder with one.")
+    ],
+    task: Annotated[
+        list[str] | None, typer.Option(help="Repeatable; all that the manifest has labels for.")
+    ] = None,
+    artefact: Annotated[
+        list[str] | None, typer.Option(help="Repeatable; all artefacts of the bundles.")
+    ] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="mel: the spectrogram's mean and deviation.")
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Judge a Triton server's model: host:port of its gRPC.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name of the model on the server.")] = "muq",
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Heads fitted, for the spread.")] = 3,
+    hidden: Annotated[int, typer.Option(min=0, help="Neurons of a head; 0 is linear.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for accuracy.json, .md and .png."),
+    ] = None,
+    predictions: Annotated[
+        bool, typer.Option("--predictions", help="Write predictions.jsonl there, too.")
+    ] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of computed features; ~/.cache/muqrt.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; all cores by default.")
+    ] = None,
+    allow_uncertified: Annotated[
+        bool, typer.Option(help="Judge artefacts without a passing certificate too, marked.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure how much bundles' features know about music: probes on labelled recordings."""
+    _require_extra()
+    from ...reference.manifest import read_recordings
+    from ...reference.training.features import cache_folder
+    from .contenders import contenders
+    from .evaluation import evaluate as measure
+    from .evaluation import splits_by_task
+    from .report import check_output, remarks, result_table, write_report
+
+    if predictions and output is None:
+        raise UsageError("--predictions are written into a folder: say which with --output.")
+    if output is not None:
+        check_output(output)
+    tasks = splits_by_task(read_recordings(manifest), task or [])
+    judged = contenders(
+        bundles, artefact or [], server, model, baseline or [], threads, allow_uncertified
+    )
+    files = sum(len(split) for splits in tasks.values() for split in splits.values())
+    with progress("Evaluating", files * len(judged)) as bar:
+        done = measure(judged, tasks, cache_folder(cache), seeds, hidden, bar.advance)
+    report = _report(manifest, judged, done, seeds, hidden)
+    written = write_report(report, output, predictions) if output is not None else []
+    show(
+        as_json,
+        report.document(),
+        table(*result_table(report)),
+        *remarks(report),
+        *(f"Wrote {path}" for path in written),
+    )
+
+
+@commands.command("manifest")
+def write_manifest(
+    dataset: Annotated[str, typer.Argument(help="gtzan_genre, giantsteps_key, emo, ...")],
+    home: Annotated[Path, typer.Option(help="Folder it was unpacked to.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSONL manifest to write.")],
+    splits: Annotated[
+        Path | None, typer.Option(help="Folder of train*.txt, valid*.txt, test*.txt to use.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a published dataset's labels and splits as a manifest for muqrt evaluate."""
+    from collections import Counter
+
+    from ...reference.manifest import write_recordings
+    from .datasets import read_dataset
+
+    found = read_dataset(dataset, home, splits)
+    write_recordings(found, output)
+    counts = Counter(str(each.split) for each in found)
+    summary = ", ".join(f"{number} {name}" for name, number in counts.items())
+    missing = sum(not each.audio.is_file() for each in found)
+    show(
+        as_json,
+        {"manifest": str(output), "recordings": counts, "missing_audio": missing},
+        f"Wrote {output}: {summary}.",
+        f"{missing} audio files are not there; they will be left out." if missing else "",
+    )
+
+
+def _report(
+    manifest: Path, judged: "list[Contender]", done: "Evaluation", seeds: int, hidden: int
+) -> "Report":
+    import shlex
+    import sys
+    from datetime import datetime, timezone
+
+    from ...environment import environment, installed
+    from ...files import sha256
+    from .report import Report
+
+    libraries = {name: installed(name) or "" for name in ("scikit-learn", "mir_eval")}
+    return Report(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        environment={**environment(), **libraries},
+        manifest=str(manifest),
+        manifest_sha256=sha256(manifest) if manifest.is_file() else None,
+        seeds=seeds,
+        hidden=hidden,
+        contenders={each.name: each.facts for each in judged},
+        evaluation=done,
+    )
+
+
+def _require_extra() -> None:
+    try:
+        import mir_eval  # noqa: F401
+        import sklearn  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{error.name} is needed for this. Run: pip install 'muqrt[train]'"
+        ) from None

@@ -1,0 +1,155 @@
+"""Probe every contender's features at every task, and measure the answers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import AudioError
+from ...reference.head import HeadConfig
+from ...reference.manifest import Recording
+from ...reference.tasks import TASKS, Task, find_task
+from ...reference.training.crops import Skipped
+from ...reference.training.features import Encoder, Featured, examples, features_of
+from ...reference.training.fit import fit, predict
+from ...reference.training.splits import Splits, splits_of
+from .contenders import Contender
+from .metrics import Answer, answer, metrics
+
+
+@dataclass(frozen=True)
+class Result:
+    """One contender at one task.
+
+    Attributes:
+        tracks: how many were used, by split.
+        labels: how many there are to choose from.
+        metrics: by name, a value for each seed.
+    """
+
+    contender: str
+    task: str
+    tracks: dict[str, int]
+    labels: int
+    metrics: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All results, what was left out, and each answer: contender, task, seed, audio, truth."""
+
+    results: list[Result]
+    skipped: list[Skipped]
+    predictions: list[dict[str, Any]]
+
+
+def splits_by_task(recordings: Sequence[Recording], names: Sequence[str]) -> dict[str, Splits]:
+    """The tasks to evaluate, all that any recording has an answer to when none is named.
+
+    Raises:
+        UsageError: no such task. AudioError: an empty or leaking split, or no labels at all.
+    """
+    tasks = [find_task(name) for name in names] or [
+        task for task in TASKS.values() if any(map(task.takes, recordings))
+    ]
+    if not tasks:
+        fields = ", ".join(field for task in TASKS.values() for field in task.fields)
+        raise AudioError(f"no recording has a label; a manifest's lines may have: {fields}.")
+    return {task.name: splits_of(recordings, task) for task in tasks}
+
+
+def evaluate(
+    contenders: Sequence[Contender],
+    tasks: dict[str, Splits],
+    cache: Path,
+    seeds: int,
+    hidden: int = 0,
+    on_file: Callable[[str], None] = lambda doing: None,
+) -> Evaluation:
+    """Measure every contender at every task.
+
+    Args:
+        contenders: opened one after the other.
+        tasks: what ``splits_by_task`` gives.
+        cache: folder of features already computed.
+        seeds: how many heads are fitted, from seed 0 on.
+        hidden: neurons of a head; none is linear.
+        on_file: called with what is being done, once for each contender, task and recording.
+    """
+    done = Evaluation([], [], [])
+    for contender in contenders:
+        with contender.open() as encoder:
+            for name, splits in tasks.items():
+                task, advance = find_task(name), partial(on_file, f"{contender.name}, {name}")
+                found = _features(encoder, task, splits, cache, advance, done)
+                _judge(contender.name, task, found, seeds, hidden, done)
+    return done
+
+
+def _features(
+    encoder: Encoder,
+    task: Task,
+    splits: Splits,
+    cache: Path,
+    on_file: Callable[[], None],
+    done: Evaluation,
+) -> dict[str, list[Featured]]:
+    found: dict[str, list[Featured]] = {}
+    for split, recordings in splits.items():
+        found[split], skipped = features_of(
+            encoder, recordings, task, cache, lambda path: on_file()
+        )
+        done.skipped.extend(each for each in skipped if each not in done.skipped)
+    return found
+
+
+def _judge(
+    contender: str,
+    task: Task,
+    found: dict[str, list[Featured]],
+    seeds: int,
+    hidden: int,
+    done: Evaluation,
+) -> None:
+    labels = task.labels_of(each.recording for each in found["train"])
+    levels, width = found["train"][0].features.shape[1:]
+    config = HeadConfig(
+        task.name, task.kind, labels, list(range(levels)), width, hidden, task.per_step
+    )
+    train, valid = (examples(found[split], task, labels) for split in ("train", "valid"))
+    measured: dict[str, list[float]] = {}
+    for seed in range(seeds):
+        head = fit(config, train, valid, seed)
+        answers = [
+            answer(task, each.recording, predict(head, each.features)) for each in found["test"]
+        ]
+        for name, value in metrics(task, labels, answers).items():
+            measured.setdefault(name, []).append(value)
+        about = {"contender": contender, "task": task.name, "seed": seed}
+        thresholds = np.array(head.config.thresholds)
+        done.predictions.extend(
+            {**about, **_prediction(task, labels, each, thresholds)} for each in answers
+        )
+    tracks = {split: len(each) for split, each in found.items()}
+    done.results.append(Result(contender, task.name, tracks, len(labels), measured))
+
+
+def _prediction(
+    task: Task, labels: Sequence[str], each: Answer, thresholds: np.ndarray
+) -> dict[str, Any]:
+    """A recording's answer beside the truth, in JSON's types."""
+    values = each.values
+    said: Any
+    if task.kind == "regression":
+        said = dict(zip(labels, values.tolist(), strict=True))
+    elif task.kind == "multilabel":
+        said = [label for label, over in zip(labels, values > thresholds, strict=True) if over]
+    elif task.per_step:
+        said = [labels[index] for index in values.argmax(-1).tolist()]
+    else:
+        said = labels[int(values.argmax())]
+    truth = {field: getattr(each.recording, field) for field in task.fields}
+    return {"audio": str(each.recording.audio), "answer": said, **truth}

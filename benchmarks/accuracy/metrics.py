@@ -1,0 +1,141 @@
+"""How good answers are: each task's metrics, by scikit-learn and mir_eval."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mir_eval
+import numpy as np
+from scipy.ndimage import uniform_filter1d
+from sklearn import metrics as sklearn_metrics
+
+from ...reference.manifest import Recording
+from ...reference.tasks import STEP_SECONDS, Task
+
+# What the MuQ paper reports, by task.
+PAPER_METRICS = {
+    "genre": ("accuracy",),
+    "key": ("refined accuracy",),
+    "emotion": ("R2 valence", "R2 arousal"),
+    "singer": ("accuracy",),
+    "technique": ("accuracy",),
+    "tagging": ("ROC-AUC", "average precision"),
+    "structure": ("accuracy",),
+    "instrument": ("accuracy",),
+    "pitch": ("accuracy",),
+}
+# Sections are longer than this; flicker is not.
+_SMOOTHING_STEPS = 9
+_BOUNDARY_TOLERANCES_SECONDS = (0.5, 3.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a head says of one recording.
+
+    Attributes:
+        recording: with the truth.
+        values: probabilities, or a regression's numbers: (labels,), or (steps, labels) of a
+            stepwise task.
+    """
+
+    recording: Recording
+    values: np.ndarray
+
+
+def answer(task: Task, recording: Recording, rows: np.ndarray) -> Answer:
+    """One answer from a head's (rows, labels) for windows or steps: their mean, or smoothed."""
+    if task.per_step:
+        return Answer(recording, uniform_filter1d(rows, _SMOOTHING_STEPS, axis=0, mode="nearest"))
+    return Answer(recording, rows.mean(0))
+
+
+def metrics(task: Task, labels: Sequence[str], answers: Sequence[Answer]) -> dict[str, float]:
+    """Every metric of a task, by name; 1 is perfect.
+
+    A true label that training never had is a wrong answer. A tag that no test recording has, or
+    all have, is left out of tagging's means.
+    """
+    with warnings.catch_warnings():
+        # Of classes nobody predicts and of empty estimates, which count as zero.
+        warnings.simplefilter("ignore")
+        if task.per_step:
+            return _structure(task, labels, answers)
+        if task.kind == "regression":
+            return _regression(task, labels, answers)
+        if task.kind == "multilabel":
+            return _multilabel(task, labels, answers)
+        return _class(task, labels, answers)
+
+
+def _class(task: Task, labels: Sequence[str], answers: Sequence[Answer]) -> dict[str, float]:
+    truth = [task.answers(each.recording)[0] for each in answers]
+    guess = [labels[int(each.values.argmax())] for each in answers]
+    precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(
+        truth, guess, labels=sorted(set(truth)), average="macro", zero_division=0.0
+    )
+    found = {"accuracy": _mean(np.equal(truth, guess))}
+    if task.name == "key":
+        pairs = zip(truth, guess, strict=True)
+        found["refined accuracy"] = _mean([mir_eval.key.weighted_score(*pair) for pair in pairs])
+    return {**found, "precision": float(precision), "recall": float(recall), "F1": float(f1)}
+
+
+def _regression(task: Task, labels: Sequence[str], answers: Sequence[Answer]) -> dict[str, float]:
+    truth = np.concatenate([task.targets(each.recording, labels, 1) for each in answers])
+    guess = np.stack([each.values for each in answers])
+    r2 = sklearn_metrics.r2_score(truth, guess, multioutput="raw_values")
+    return {f"R2 {label}": float(value) for label, value in zip(labels, r2, strict=True)}
+
+
+def _multilabel(task: Task, labels: Sequence[str], answers: Sequence[Answer]) -> dict[str, float]:
+    truth = np.concatenate([task.targets(each.recording, labels, 1) for each in answers])
+    scores = np.stack([each.values for each in answers])
+    judged = (truth.min(0) == 0) & (truth.max(0) == 1)
+    columns = [(truth[:, label], scores[:, label]) for label in np.flatnonzero(judged)]
+    return {
+        "ROC-AUC": _mean([sklearn_metrics.roc_auc_score(*each) for each in columns]),
+        "average precision": _mean(
+            [sklearn_metrics.average_precision_score(*each) for each in columns]
+        ),
+    }
+
+
+def _structure(task: Task, labels: Sequence[str], answers: Sequence[Answer]) -> dict[str, float]:
+    right = np.concatenate([_right_steps(task, labels, each) for each in answers])
+    found = {"accuracy": _mean(right)}
+    segmented = [_segmented(labels, each) for each in answers]
+    for tolerance in _BOUNDARY_TOLERANCES_SECONDS:
+        f = [mir_eval.segment.detection(a, b, window=tolerance)[2] for a, _, b, _ in segmented]
+        found[f"boundary F at {tolerance:g} s"] = _mean(f)
+    found["pairwise F"] = _mean([mir_eval.segment.pairwise(*each)[2] for each in segmented])
+    return found
+
+
+def _right_steps(task: Task, labels: Sequence[str], each: Answer) -> np.ndarray:
+    """Whether each step inside a section has its label."""
+    unknown = [label for label in task.answers(each.recording) if label not in labels]
+    truth = task.targets(each.recording, [*labels, *unknown], len(each.values))
+    right: np.ndarray = (truth == each.values.argmax(-1))[truth >= 0]
+    return right
+
+
+def _segmented(
+    labels: Sequence[str], each: Answer
+) -> tuple[np.ndarray, list[str], np.ndarray, list[str]]:
+    """Intervals in seconds and their labels: the true ones, then the guessed, of equal length."""
+    sections = each.recording.sections or ()
+    truth = np.array([section[:2] for section in sections])
+    guess = each.values.argmax(-1)
+    changes = np.flatnonzero(np.diff(guess)) + 1
+    starts, ends = np.append(0, changes), np.append(changes, len(guess))
+    intervals = np.stack([starts, ends], 1) * STEP_SECONDS
+    adjust = mir_eval.util.adjust_intervals
+    return (
+        *adjust(truth, [section[2] for section in sections], t_min=0.0),
+        *adjust(intervals, [labels[guess[start]] for start in starts], 0.0, truth.max()),
+    )
+
+
+def _mean(values: Sequence[float] | np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
