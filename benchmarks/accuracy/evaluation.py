@@ -78,6 +78,9 @@ def evaluate(
         seeds: how many heads are fitted, from seed 0 on.
         hidden: neurons of a head; none is linear.
         on_file: called with what is being done, once for each contender, task and recording.
+
+    Raises:
+        AudioError: nothing of a split can be used, or it is too little to measure anything.
     """
     done = Evaluation([], [], [])
     for contender in contenders:
@@ -127,6 +130,11 @@ def _judge(
             answer(task, each.recording, predict(head, each.features)) for each in found["test"]
         ]
         for name, value in metrics(task, labels, answers).items():
+            if np.isnan(value):
+                raise AudioError(
+                    f"task {task.name!r}: {name} cannot be told from {len(answers)} test "
+                    "recordings; give more, with different labels."
+                )
             measured.setdefault(name, []).append(value)
         about = {"contender": contender, "task": task.name, "seed": seed}
         thresholds = np.array(head.config.thresholds)

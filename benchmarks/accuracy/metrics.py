@@ -85,7 +85,8 @@ def _regression(task: Task, labels: Sequence[str], answers: Sequence[Answer]) ->
     truth = np.concatenate([task.targets(each.recording, labels, 1) for each in answers])
     guess = np.stack([each.values for each in answers])
     r2 = sklearn_metrics.r2_score(truth, guess, multioutput="raw_values")
-    return {f"R2 {label}": float(value) for label, value in zip(labels, r2, strict=True)}
+    each = np.broadcast_to(r2, len(labels))  # of a single recording it is one NaN
+    return {f"R2 {label}": float(value) for label, value in zip(labels, each, strict=True)}
 
 
 def _multilabel(task: Task, labels: Sequence[str], answers: Sequence[Answer]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from muqrt.errors import CheckpointError
 from muqrt.reference.checkpoint import load_checkpoint, save_checkpoint
 from muqrt.reference.muq import MuQ
+from muqrt.reference.random_model import TINY, random_model
 
 POSITIONAL = "model.conformer.pos_conv_embed.conv"
 NEW_TO_OLD = {

@@ -21,6 +21,8 @@ from muqrt.reference.manifest import read_recordings
 from muqrt.reference.mel import LogMel
 from muqrt.reference.tasks import TASKS
 from muqrt.runtime.model import open_bundle
+from muqrt.runtime.session import Session
+from muqrt.triton_repo import client
 
 # One of each kind, and the one with a metric of its own.
 ASKED = ("genre", "key", "emotion", "tagging", "structure")
@@ -174,27 +176,26 @@ def test_the_mels_mean_and_deviation_by_hand() -> None:
     np.testing.assert_allclose(found[:, 1, 0, 128:], frames.std(2), rtol=1e-2)
 
 
+def rows_of(manifest: Path) -> list[dict[str, Any]]:
+    """A manifest's rows, with absolute paths."""
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    return [{**row, "audio": str(manifest.parent / row["audio"])} for row in rows]
+
+
+def write_rows(rows: list[dict[str, Any]], folder: Path) -> Path:
+    path = folder / "manifest.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
 def test_bad_files_are_left_out_and_listed(labelled: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(b"no music")
-    rows = [json.loads(line) for line in labelled.read_text().splitlines()]
-    for row in rows:
-        row["audio"] = str(labelled.parent / row["audio"])
-    rows.append({"audio": "bad.wav", "split": "test", "genre": "low"})
-    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    bad = {"audio": "bad.wav", "split": "test", "genre": "low"}
+    write_rows([*rows_of(labelled), bad], tmp_path)
     options = ("--baseline", "mel", "--seeds", 1, "--task", "genre", "--cache", tmp_path / "c")
     result = evaluate(tmp_path, *options)
     assert "Left out, whole or in part: 1." in result.stdout
     assert f"{tmp_path / 'bad.wav'}: cannot be read" in result.stdout
-
-
-def change(labelled: Path, folder: Path, **labels: object) -> Path:
-    """The manifest with the last row's labels changed."""
-    rows = [json.loads(line) for line in labelled.read_text().splitlines()]
-    for row in rows:
-        row["audio"] = str(labelled.parent / row["audio"])
-    rows[-1].update(labels)
-    (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return folder / "manifest.jsonl"
 
 
 def refused(result: Result, kind: type[MuqrtError]) -> str:
@@ -203,22 +204,49 @@ def refused(result: Result, kind: type[MuqrtError]) -> str:
 
 
 def test_leaks_and_empty_splits_are_refused(labelled: Path, tmp_path: Path) -> None:
-    mel = ("--baseline", "mel", "--cache", tmp_path)
-    leaking = change(labelled, tmp_path, audio=str(labelled.parent / "train-0.wav"))
+    mel, rows = ("--baseline", "mel", "--cache", tmp_path), rows_of(labelled)
+    leaking = write_rows([*rows, {**rows[0], "split": "test"}], tmp_path)
     assert "the splits leak" in refused(evaluate(leaking, *mel), AudioError)
-    rows = [line for line in labelled.read_text().splitlines() if '"test"' not in line]
-    untested = tmp_path / "untested.jsonl"
-    untested.write_text("\n".join(rows), encoding="utf-8")
+    untested = write_rows([row for row in rows if row["split"] != "test"], tmp_path)
     assert 'split "test"' in refused(evaluate(untested, *mel, "--task", "key"), AudioError)
-    bare = tmp_path / "bare.jsonl"
-    bare.write_text('{"audio": "a.wav"}', encoding="utf-8")
+    bare = write_rows([{"audio": "a.wav"}], tmp_path)
     assert "no recording has a label" in refused(evaluate(bare, *mel), AudioError)
 
 
 def test_a_key_that_is_none_is_named(labelled: Path, tmp_path: Path) -> None:
-    wrong = change(labelled, tmp_path, key="H-dur")
+    *rows, last = rows_of(labelled)
+    wrong = write_rows([*rows, {**last, "key": "H-dur"}], tmp_path)
     options = ("--baseline", "mel", "--cache", tmp_path, "--task", "key", "--seeds", 1)
     assert "key 'H-dur'" in refused(evaluate(wrong, *options), AudioError)
+
+
+@pytest.mark.parametrize("task", ["tagging", "emotion"])
+def test_too_little_to_measure_is_said(task: str, labelled: Path, tmp_path: Path) -> None:
+    *rows, last = rows_of(labelled)
+    few = write_rows([*(row for row in rows if row["split"] != "test"), last], tmp_path)
+    options = ("--baseline", "mel", "--cache", tmp_path, "--task", task, "--seeds", 1)
+    assert "from 1 test recordings" in refused(evaluate(few, *options), AudioError)
+
+
+def test_a_served_model_is_judged_like_its_bundle(
+    levels_bundle: Path,
+    labelled: Path,
+    cache: Path,
+    written: Path,
+    report: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def session(url: str, model: str) -> Session:
+        assert (url, model) == ("localhost:8001", "muq")
+        return open_bundle(levels_bundle, threads=1)
+
+    monkeypatch.setattr(client, "TritonSession", session)
+    options = ("--server", "localhost:8001", "--task", "key", "--seeds", 2, "--cache", cache)
+    (found,) = json.loads(evaluate(labelled, *options, "--json").stdout)["results"]
+    (expected,) = (
+        each for each in report["results"] if each["task"] == "key" and each["contender"] != "mel"
+    )
+    assert found == {**expected, "contender": "muq at localhost:8001"}
 
 
 def test_what_makes_no_sense(
