@@ -48,7 +48,8 @@ class MaskedPrediction(Trainee):
                 out.
         """
         model, config = self.muq.model, self.muq.config
-        with torch.no_grad():
+        # Also under autocast: tokens of rounded mels are other tokens.
+        with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
             clean = stacked(model.preprocessor_melspec_2048(waveform), config.frames_per_step)
             if tokens is None:
                 tokens = self.tokenize(clean)

@@ -53,7 +53,7 @@ def naive(trainee: MaskedPrediction, waveform: Tensor, tokens: Tensor) -> tuple[
             row = logits[b, t, 1024 * stage : 1024 * (stage + 1)]
             losses.append(F.cross_entropy(row, tokens[b, stage, t]))
             right.append(float(row.argmax() == tokens[b, stage, t]))
-    return float(torch.stack(losses).mean()), sum(right) / len(right)
+    return float(torch.stack(losses).detach().mean()), sum(right) / len(right)
 
 
 def test_loss_and_accuracy_are_the_naive_ones(shallow: MuQConfig) -> None:
@@ -100,6 +100,17 @@ def test_every_trained_weight_gets_a_gradient(shallow: MuQConfig) -> None:
     assert [name for name, p in trained.items() if p.grad is None] == []
     frozen = {n.split(".")[2] for n, p in trainee.named_parameters() if not p.requires_grad}
     assert frozen == {"rvq", "conformer", "cls_token"}
+
+
+def test_the_targets_are_the_same_under_autocast(shallow: MuQConfig) -> None:
+    trainee = MaskedPrediction(initial_muq(shallow, None, 0)).eval()
+    waveform, seen = torch.randn(2, 3 * SEGMENT) * 0.1, []
+    tokenize = trainee.tokenize
+    trainee.tokenize = lambda log_mel: seen.append(tokenize(log_mel)) or seen[-1]
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            trainee(waveform)
+    assert torch.equal(*seen)
 
 
 def test_bf16_is_close_and_its_weights_stay_float32(shallow: MuQConfig) -> None:
