@@ -1,14 +1,12 @@
 """``muqrt train``: the paper's trainings, one command each."""
 
 import dataclasses
-import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...console import Json, show, table
+from ...console import Json, show
 from ...errors import MissingDependencyError, UsageError
 from .options import (
     Accelerator,
@@ -34,7 +32,6 @@ from .probe_command import commands as probe
 if TYPE_CHECKING:
     from ..config import MuQConfig
     from .corpus import Corpus as ReadCorpus
-    from .pipeline import Report
 
 commands = typer.Typer()
 train = typer.Typer(help="Train Mel-RVQ, MuQ and probes; interrupted runs go on.")
@@ -78,13 +75,8 @@ def rvq(
         save_every_steps=save_every_steps,
     )
     hardware = Hardware(accelerator, devices, nodes, workers)
-    _show(
-        train_rvq(
-            Job(_corpus(corpus, shortest_seconds or crop_seconds), output, plan, hardware),
-            _config(config),
-        ),
-        as_json,
-    )
+    job = Job(_corpus(corpus, shortest_seconds or crop_seconds), output, plan, hardware)
+    train_rvq(job, _config(config)).show(as_json)
 
 
 @train.command()
@@ -132,14 +124,8 @@ def pretrain(
     )
     hardware = Hardware(accelerator, devices, nodes, workers)
     model = _with_targets(_config(config), targets)
-    _show(
-        run(
-            Job(_corpus(corpus, shortest_seconds or crop_seconds), output, plan, hardware),
-            model,
-            rvq,
-        ),
-        as_json,
-    )
+    job = Job(_corpus(corpus, shortest_seconds or crop_seconds), output, plan, hardware)
+    run(job, model, rvq).show(as_json)
 
 
 @train.command()
@@ -196,7 +182,7 @@ def iterate(
     hardware = Hardware(accelerator, devices, nodes, workers)
     teacher = load_checkpoint(checkpoint)
     job = Job(_corpus(corpus, shortest_seconds or crop_seconds), output, plan, hardware)
-    _show(run(job, rvq_plan, teacher, level), as_json)
+    run(job, rvq_plan, teacher, level).show(as_json)
 
 
 @train.command()
@@ -245,31 +231,3 @@ def _with_targets(config: "MuQConfig", targets: str) -> "MuQConfig":
     if targets not in ("mel-rvq", "random-projection"):
         raise UsageError(f"targets {targets!r}: choose mel-rvq or random-projection.")
     return dataclasses.replace(config, use_rvq_target=targets == "mel-rvq")
-
-
-def _show(report: "Report", as_json: bool) -> None:
-    """Say how it ended, once, however many processes there are."""
-    if os.environ.get("LOCAL_RANK", "0") != "0" or os.environ.get("NODE_RANK", "0") != "0":
-        return
-    paths = {"output": str(report.output), "skipped_list": str(report.skipped_list)}
-    facts = {**asdict(report), **paths}
-    lines: list[object] = [
-        f"{report.steps} steps in {report.seconds / 3600:.2f} h: loss "
-        f"{report.first['loss']:.3f} -> {report.last['loss']:.3f}."
-    ]
-    if "stages" in report.valid:
-        rows = [
-            (i, f"{s['residual']:.4f}", s["used"], f"{s['perplexity']:.0f}")
-            for i, s in enumerate(report.valid["stages"])
-        ]
-        columns = ("stage", "mean |residual|", "codes used", "perplexity")
-        title = f"Held out: mean |input| {report.valid['input']:.4f}"
-        lines.append(table(title, columns, rows))
-    else:
-        lines.append(
-            f"Held out: loss {report.valid['loss']:.3f}, masked accuracy "
-            f"{report.valid['accuracy']:.3f}."
-        )
-    if report.skipped:
-        lines.append(f"{report.skipped} files skipped: see {report.skipped_list}")
-    show(as_json, facts, *lines, f"Written to {report.output}")

@@ -23,6 +23,7 @@ from .devices import Hardware, launched
 from .loop import train, validate
 from .plan import Plan
 from .pretrain import MaskedPrediction, initial_muq
+from .report import Report
 from .run import SKIPPED_FILE, Run, State
 from .rvq import RvqFit, StackedMel, initial_rvq, stage_figures, statistics
 
@@ -60,30 +61,6 @@ class Job:
         del settings["save_every_steps"]  # decides only what an interruption costs
         settings |= {"processes": self.hardware.processes, "config": asdict(config)}
         return Run(self.folder, settings)
-
-
-@dataclass(frozen=True)
-class Report:
-    """How a training ended.
-
-    Attributes:
-        output: what it made.
-        steps: done in all.
-        seconds: spent training, over all its starts.
-        first, last: the first and last logged row.
-        valid: loss and figures on held-out crops.
-        skipped: how many files could not be used.
-        skipped_list: where they are listed.
-    """
-
-    output: Path
-    steps: int
-    seconds: float
-    first: Mapping[str, float]
-    last: Mapping[str, float]
-    valid: Mapping[str, Any]
-    skipped: int
-    skipped_list: Path
 
 
 def train_rvq(job: Job, config: MuQConfig) -> Report:
