@@ -12,7 +12,6 @@ from contextlib import ExitStack, suppress
 from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener
 from uuid import uuid4
@@ -148,7 +147,8 @@ class Server:
     def models(self) -> dict[str, str]:
         """State of each model in the repository by name, READY when it can be used."""
         request = Request(f"{self.http_url}/v2/repository/index", data=b"{}", method="POST")
-        return {each["name"]: each.get("state", "UNAVAILABLE") for each in self._ask(request)}
+        index = json.loads(self._ask(request))
+        return {each["name"]: each.get("state", "UNAVAILABLE") for each in index}
 
     def tail(self, lines: int = 20) -> str:
         """The last lines of the server's log, each cut to a readable width, without tables."""
@@ -194,7 +194,8 @@ class Server:
         while time.monotonic() < deadline:
             self.check()
             with suppress(URLError, HTTPException, OSError):
-                self._ask(Request(f"{self.http_url}/v2/health/ready"))
+                self._ask(f"{self.http_url}/v2/health/ready")
+                self._ask(self.metrics_url)  # whose port opens last
                 return
             time.sleep(_POLL_SECONDS)
         raise ServerError(
@@ -202,10 +203,11 @@ class Server:
             f"Its log ends:\n{self.tail()}"
         )
 
-    def _ask(self, request: Request) -> Any:
+    def _ask(self, request: Request | str) -> bytes:
         # The environment's proxy is for the outside world.
         with build_opener(ProxyHandler({})).open(request, timeout=5) as response:
-            return json.loads(response.read() or "null")
+            body: bytes = response.read()
+            return body
 
 
 def _temporary_log() -> Path:
