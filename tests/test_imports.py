@@ -13,6 +13,7 @@ import muqrt
 
 PACKAGE = Path(muqrt.__file__).parent
 EXTRAS = ("torch", "onnx", "safetensors", "huggingface_hub", "tritonclient", "av", "matplotlib")
+EXTRAS += ("scipy", "fluidsynth", "lightning_fabric", "sklearn", "mir_eval")
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "soundfile", "pydantic", "typer", "rich")
 ROOMS = ("benchmarks", "export", "kernels", "reference", "runtime", "triton_repo")
 # What a room may import besides itself.
@@ -95,15 +96,26 @@ with muqrt.load({str(tagged_bundle)!r}) as model:
 
 
 @pytest.mark.parametrize(
-    "command", ["export checkpoint -o out", "parity . --checkpoint c", "random-checkpoint -o out"]
+    ("command", "extra"),
+    [
+        ("export checkpoint -o out", "export"),
+        ("parity . --checkpoint c", "export"),
+        ("random-checkpoint -o out", "export"),
+        ("train rvq music -o out", "train"),
+        ("train probe checkpoint music --task key -o out", "train"),
+        ("synth-corpus -o out", "train"),
+        ("evaluate bundle music", "train"),
+    ],
 )
-def test_without_the_extra_its_command_says_what_to_install(command: str, tmp_path: Path) -> None:
+def test_without_the_extra_its_command_says_what_to_install(
+    command: str, extra: str, tmp_path: Path
+) -> None:
     code = f"{BLOCK}\nsys.argv = 'muqrt {command}'.split()\nfrom muqrt.cli import main\nmain()"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
     )
     assert (done.returncode, done.stdout) == (3, "")
-    assert "pip install 'muqrt[export]'" in done.stderr
+    assert f"pip install 'muqrt[{extra}]'" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -68,5 +68,5 @@ def _require_scipy() -> None:
         import scipy  # noqa: F401
     except ImportError:
         raise MissingDependencyError(
-            "scipy is needed for this. Run: pip install 'muqrt[training]'"
+            "scipy is needed for this. Run: pip install 'muqrt[train]'"
         ) from None

@@ -27,7 +27,7 @@ _VOLUME, _PAN = 7, 10  # MIDI controllers
 _LOG_LEVELS = (1, 2)  # FluidSynth's errors and warnings
 _MAGIC = (b"RIFF", b"sfbk")
 _INSTALL = (
-    "Run: pip install 'muqrt[training]' and, on Debian, "
+    "Run: pip install 'muqrt[train]' and, on Debian, "
     "apt-get install libfluidsynth3 fluid-soundfont-gm timgm6mb-soundfont"
 )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...console import Json, show
-from ...errors import MissingDependencyError, UsageError
+from ...errors import UsageError
 from .options import (
     Accelerator,
     Batch,
@@ -26,6 +26,7 @@ from .options import (
     Steps,
     Warmup,
     Workers,
+    require_extra,
 )
 from .probe_command import commands as probe
 
@@ -59,7 +60,7 @@ def rvq(
     as_json: Json = False,
 ) -> None:
     """Fit Mel-RVQ, whose tokens MuQ is trained to predict."""
-    _require_torch()
+    require_extra()
     from .devices import Hardware
     from .pipeline import Job, train_rvq
     from .plan import Plan
@@ -105,7 +106,7 @@ def pretrain(
     as_json: Json = False,
 ) -> None:
     """Pre-train a MuQ by masked prediction."""
-    _require_torch()
+    require_extra()
     from .devices import Hardware
     from .pipeline import Job
     from .pipeline import pretrain as run
@@ -152,7 +153,7 @@ def iterate(
     as_json: Json = False,
 ) -> None:
     """Train a MuQ again, on the tokens of a trained one's latent level."""
-    _require_torch()
+    require_extra()
     from ..checkpoint import load_checkpoint
     from .devices import Hardware
     from .iterate import iterate as run
@@ -195,7 +196,7 @@ def compact(
 ) -> None:
     """Store a checkpoint in half the space, as float16. Train probes after this: weights are
     rounded, and a head belongs to exactly one checkpoint."""
-    _require_torch()
+    require_extra()
     from ..checkpoint import WEIGHTS_FILE, load_checkpoint, save_checkpoint
 
     loaded = load_checkpoint(checkpoint)
@@ -204,14 +205,6 @@ def compact(
     facts = {"checkpoint": str(output), "parameters": loaded.parameters, "bytes": size_bytes}
     line = f"{output}: {loaded.parameters / 1e6:.1f}M weights in {size_bytes / 1e6:.1f} MB"
     show(as_json, facts, line)
-
-
-def _require_torch() -> None:
-    try:
-        import lightning_fabric  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError("training needs: pip install 'muqrt[train]'") from None
 
 
 def _corpus(source: Path, least_seconds: float) -> "ReadCorpus":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...errors import MissingDependencyError, UsageError
+from ...errors import UsageError
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -38,16 +38,13 @@ def launched(plan: Plan, hardware: Hardware) -> "Fabric":
 
     Raises:
         UsageError: such devices are not there, or a batch does not divide among them.
-        MissingDependencyError: the training extra is not installed.
     """
     if plan.batch_size % hardware.processes:
         raise UsageError(
             f"a batch of {plan.batch_size} cannot be divided among {hardware.processes} processes."
         )
-    try:
-        from lightning_fabric import Fabric
-    except ImportError:
-        raise MissingDependencyError("training needs: pip install 'muqrt[train]'") from None
+    from lightning_fabric import Fabric
+
     try:
         fabric = Fabric(
             accelerator=hardware.accelerator,

@@ -1,9 +1,11 @@
-"""The options that the training commands share."""
+"""What the training commands share: options, and the extra they need."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ...errors import MissingDependencyError
 
 Corpus = Annotated[Path, typer.Argument(help="A folder of audio, or a JSONL manifest.")]
 Output = Annotated[
@@ -31,3 +33,12 @@ Workers = Annotated[int, typer.Option(min=0, help="Processes reading audio, for 
 Size = Annotated[
     str, typer.Option("--config", help="large, small, mini, tiny, or a config.json's path.")
 ]
+
+
+def require_extra() -> None:
+    """Raise MissingDependencyError unless the training extra is installed."""
+    try:
+        import lightning_fabric  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError:
+        raise MissingDependencyError("training needs: pip install 'muqrt[train]'") from None

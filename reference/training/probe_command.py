@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...console import Json, progress, show
-from ...errors import MissingDependencyError, UsageError
+from ...errors import UsageError
+from .options import require_extra
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -52,7 +53,7 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """Train a head that answers a task by a MuQ's hidden states."""
-    _require_torch()
+    require_extra()
     from ..checkpoint import load_checkpoint
     from ..head import save_head
     from ..manifest import read_recordings
@@ -175,11 +176,3 @@ def _check_output(folder: Path) -> None:
         not folder.is_dir() or {each.name for each in folder.iterdir()} - files
     ):
         raise UsageError(f"{folder}: holds something else than a head; choose another folder.")
-
-
-def _require_torch() -> None:
-    try:
-        import lightning_fabric  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError("training needs: pip install 'muqrt[train]'") from None
