@@ -47,10 +47,13 @@ class VectorQuantize(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, width, steps) -> reconstruction of that shape and tokens (batch, steps)."""
-        latent = self.in_proj(x).transpose(1, 2)
-        similarity = F.normalize(latent, dim=-1) @ F.normalize(self.codebook.weight).T
-        tokens = similarity.argmax(-1)
+        tokens = self.nearest(self.in_proj(x))
         return self.out_proj(self.codebook(tokens).transpose(1, 2)), tokens
+
+    def nearest(self, latent: Tensor) -> Tensor:
+        """The code nearest by cosine: (batch, code_width, steps) -> (batch, steps)."""
+        codes = F.normalize(self.codebook.weight)
+        return (F.normalize(latent.transpose(1, 2), dim=-1) @ codes.T).argmax(-1)
 
 
 class ResidualVectorQuantize(nn.Module):

@@ -152,6 +152,11 @@ def joined(batches: Sequence[Batch]) -> Batch:
     )
 
 
+def batch_of(dataset: Dataset[Batch], index: int, size: int) -> Batch:
+    """Batch ``index`` of an endless dataset: its items from ``index * size`` on."""
+    return joined([dataset[i] for i in range(index * size, (index + 1) * size)])
+
+
 class _SequentialFile(soundfile.SoundFile):
     """A file after whose every read soundfile does not seek to the place where it already is,
     which costs the mp3 decoder its bit reservoir."""

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ...errors import AudioError
 from ..head import Head, HeadConfig, Kind
 from ..tasks import UNKNOWN
+from .decay import decay_groups
 from .threshold import best_threshold
 
 _DROPOUT = 0.2
@@ -164,7 +165,8 @@ def _fit(
     head = Head(config, _DROPOUT if config.hidden else 0.0)
     features, targets = torch.from_numpy(train.features), torch.from_numpy(train.targets)
     _standardise(head, features)
-    optimizer = _optimizer(head, learning_rate, weight_decay)
+    # Biases and the levels' weights are not decayed: a rare label needs its bias.
+    optimizer = torch.optim.AdamW(decay_groups(head, weight_decay), learning_rate, fused=True)
     batches = _batches(len(train))
     steps = max(_STEPS_PER_ROUND, len(train) // _batch_size(len(train)))
     lowest = mark = _mean_loss(head.eval(), valid)
@@ -202,17 +204,6 @@ def _standardise(head: Head, features: Tensor) -> None:
     head.mean.copy_(mean)
     # A feature that never changes says nothing; dividing by 1 leaves it at zero.
     head.deviation.copy_(torch.where(deviation < _SMALLEST_DEVIATION, 1.0, deviation))
-
-
-def _optimizer(head: Head, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Biases and the levels' weights are not decayed: a rare label needs its bias."""
-    matrices = [weight for weight in head.parameters() if weight.ndim > 1]
-    others = [weight for weight in head.parameters() if weight.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, learning_rate, fused=True)
 
 
 def _batch_size(examples: int) -> int:

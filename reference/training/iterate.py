@@ -14,7 +14,7 @@ from .labels import LabelledCrops, Tokenizer, extract_labels, label_file
 from .pipeline import RVQ_FOLDER, Job, Report, fit_rvq, sample, train_muq
 from .plan import Plan
 from .pretrain import initial_muq
-from .run import Run
+from .run import SKIPPED_FILE, Run
 from .rvq import Latent, statistics
 
 if TYPE_CHECKING:
@@ -91,6 +91,6 @@ def _labelled(
             if track.seconds >= job.plan.crop_seconds and label_file(folder, track).is_file()
         ]
         if not usable:
-            raise AudioError(f"no track could be labelled: see {run.folder}/skipped.jsonl")
+            raise AudioError(f"no track could be labelled: see {run.folder / SKIPPED_FILE}")
         crops.append(LabelledCrops(usable, samples, seed, folder, step))
     return crops[0], crops[1]

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ...console import progress
 from ...errors import AudioError, CheckpointError
-from .crops import Batch, joined
+from .crops import Batch, batch_of, joined
+from .decay import decay_groups
 from .plan import Plan
 from .run import LOG_FOLDER, Run, State
 
@@ -83,7 +84,9 @@ def train(
         CheckpointError: the loss is not finite.
     """
     state = run.load_state()
-    optimizer: Any = torch.optim.AdamW(_groups(trainee, plan), betas=_BETAS, eps=1e-8)
+    optimizer: Any = torch.optim.AdamW(
+        decay_groups(trainee, plan.weight_decay), betas=_BETAS, eps=1e-8
+    )
     ema = _ema(trainee, plan)
     _restore(state, trainee, optimizer, ema)
     model, optimizer = fabric.setup(trainee, optimizer)
@@ -133,7 +136,7 @@ def validate(
     sums: dict[str, float] = {}
     for index in range(batches):
         _seed(seed, index, 0)
-        batch = joined([dataset[i] for i in range(index * batch_size, (index + 1) * batch_size)])
+        batch = batch_of(dataset, index, batch_size)
         device = next(trainee.parameters()).device
         loss, figures = trainee(*(each.to(device) for each in batch.inputs))
         for name, value in {"loss": loss, **figures}.items():
@@ -192,14 +195,6 @@ def _readable(loader: DataLoader[Batch]) -> Iterator[Batch]:
 
 def _seed(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
-
-
-def _groups(trainee: nn.Module, plan: Plan) -> list[dict[str, Any]]:
-    trained = [p for p in trainee.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": plan.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 def _ema(trainee: Trainee, plan: Plan) -> AveragedModel | None:

@@ -18,7 +18,7 @@ from ..mel import LogMel
 from ..muq import RVQ_CODES, MuQ
 from ..rvq_file import RvqConfig, load_rvq, save_rvq
 from .corpus import Corpus
-from .crops import Batch, joined
+from .crops import Batch, batch_of
 from .devices import Hardware, launched
 from .loop import train, validate
 from .plan import Plan
@@ -157,11 +157,7 @@ def train_muq(
 
 def sample(crops: Dataset[Batch], batch_size: int) -> list[torch.Tensor]:
     """A few batches of waveforms, (batch, samples) each, always the same."""
-    firsts = range(0, _MEASURED_BATCHES * batch_size, batch_size)
-    return [
-        joined([crops[index] for index in range(first, first + batch_size)]).inputs[0]
-        for first in firsts
-    ]
+    return [batch_of(crops, index, batch_size).inputs[0] for index in range(_MEASURED_BATCHES)]
 
 
 def _report(output: Path, state: State, figures: Mapping[str, Any], job: Job, run: Run) -> Report:

@@ -103,7 +103,7 @@ class RvqFit(Trainee):
         for quantizer in self.rvq.quantizers:
             assert isinstance(quantizer, VectorQuantize)
             latent = quantizer.in_proj(residual)
-            tokens = nearest(latent, quantizer.codebook.weight)
+            tokens = quantizer.nearest(latent)
             code = quantizer.codebook(tokens).transpose(1, 2)
             commitment = commitment + F.mse_loss(latent, code.detach())
             codebook = codebook + F.mse_loss(code, latent.detach())
@@ -137,12 +137,6 @@ class RvqFit(Trainee):
             chosen = torch.randint(len(latents), (int(stale.sum()),), device=latents.device)
             quantizer.codebook.weight[stale] = fabric.broadcast(latents[chosen])
             counter[stale] = 0
-
-
-def nearest(latent: Tensor, codebook: Tensor) -> Tensor:
-    """The code nearest by cosine: (batch, code_width, steps) -> (batch, steps)."""
-    similarity = F.normalize(latent.transpose(1, 2), dim=-1) @ F.normalize(codebook).T
-    return similarity.argmax(-1)
 
 
 def counts(tokens: Tensor, quantizer: VectorQuantize) -> Tensor:
