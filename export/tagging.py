@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ..errors import CheckpointError
 from ..reference.checkpoint import Checkpoint
-from ..reference.head import Head, load_head
+from ..reference.head import Head, load_head, pooled
 from ..runtime.tagging import Tagging
 
 # Where a checkpoint's folder has its own head.
@@ -35,9 +35,9 @@ class TagHead:
     def expected(self, states: Sequence[np.ndarray]) -> np.ndarray:
         """The reference's probabilities (batch, tags) for its hidden states, each (batch, steps,
         width), from level 0."""
-        means = [states[level].mean(axis=1, dtype=np.float64) for level in self.head.config.levels]
+        chosen = [torch.from_numpy(states[level]).double() for level in self.head.config.levels]
         with torch.inference_mode():
-            stacked = torch.from_numpy(np.stack(means, axis=1)).float()
+            stacked = torch.stack([pooled(each) for each in chosen], 1).float()
             return self.head(stacked).sigmoid().numpy()
 
     def check(self, checkpoint: Checkpoint, level: int) -> None:

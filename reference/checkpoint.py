@@ -10,13 +10,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import CheckpointError, MissingDependencyError
 from ..files import atomic_folder, sha256
 from .config import MuQConfig, config_from, read_config
 from .muq import MuQ
+from .stored import save_tensors
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -103,11 +104,11 @@ def save_checkpoint(model: MuQ, folder: Path, half: bool = False) -> None:
         (temporary / CONFIG_FILE).write_text(document + "\n", encoding="utf-8")
         halved = {name for name, _ in model.named_parameters()} if half else set()
         state = {
-            name: (tensor.half() if name in halved else tensor).contiguous()
+            name: tensor.half() if name in halved else tensor
             for name, tensor in model.state_dict().items()
         }
         try:
-            save_file(state, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+            save_tensors(state, temporary / WEIGHTS_FILE)
         except SafetensorError as error:
             raise CheckpointError(f"{folder}: cannot be written ({error}).") from None
 

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from .stored import load_module, save_module
 
+STATISTICS = 2  # of a level: its mean over time, and its deviation
+# Keeps the root's gradient finite where nothing changes.
+SMALLEST_VARIANCE = 1e-6
 _NAME = "head"  # of its files
 Kind = Literal["class", "multilabel", "regression"]
 
@@ -26,7 +29,7 @@ class HeadConfig:
         levels: which hidden states are mixed; a single one is taken as it is.
         width: of a hidden state.
         hidden: neurons between input and output; none is a linear head.
-        per_step: an answer for each step, or one for the mean over time.
+        per_step: an answer for every stretch of steps, or one for all of them.
         thresholds: of a multilabel head, above which probability each label counts.
         window_seconds: how much audio an answer was trained on.
         model_sha256: the checkpoint's, whose hidden states these are.
@@ -70,18 +73,18 @@ class Head(nn.Module):
         super().__init__()
         self.config = config
         self.level_weights = nn.Parameter(torch.zeros(len(config.levels)))
-        self.register_buffer("mean", torch.zeros(len(config.levels), config.width))
-        self.register_buffer("deviation", torch.ones(len(config.levels), config.width))
+        inputs = STATISTICS * config.width
+        self.register_buffer("mean", torch.zeros(len(config.levels), inputs))
+        self.register_buffer("deviation", torch.ones(len(config.levels), inputs))
         self.dropout = nn.Dropout(dropout)
-        self.hidden = nn.Linear(config.width, config.hidden) if config.hidden else nn.Identity()
-        self.output = nn.Linear(config.hidden or config.width, len(config.labels))
+        self.hidden = nn.Linear(inputs, config.hidden) if config.hidden else nn.Identity()
+        self.output = nn.Linear(config.hidden or inputs, len(config.labels))
 
     def forward(self, states: Tensor) -> Tensor:
         """Logits, or the numbers of a regression.
 
         Args:
-            states: (..., levels, width), the hidden states at ``config.levels``, of a step or
-                averaged over time.
+            states: (..., levels, 2 * width), the hidden states at ``config.levels``, pooled.
 
         Returns:
             (..., labels).
@@ -92,8 +95,14 @@ class Head(nn.Module):
         return self.output(self.dropout(mixed))
 
     def mix(self, states: Tensor) -> Tensor:
-        """(..., levels, width) -> (..., width)."""
+        """(..., levels, 2 * width) -> (..., 2 * width)."""
         return torch.einsum("...lw,l->...w", states, self.level_weights.softmax(0))
+
+
+def pooled(states: Tensor) -> Tensor:
+    """Mean and deviation over time: (..., steps, width) -> (..., 2 * width)."""
+    variance, mean = torch.var_mean(states, -2, correction=0)
+    return torch.cat([mean, (variance + SMALLEST_VARIANCE).sqrt()], -1)
 
 
 def save_head(head: Head, folder: Path) -> None:

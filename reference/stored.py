@@ -1,7 +1,7 @@
 """A module on disk: a folder with its configuration as JSON and its weights as safetensors."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..files import atomic_folder
@@ -18,13 +18,25 @@ _Config = TypeVar("_Config")
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file that whoever may read the user's other files can read too.
+
+    Raises:
+        SafetensorError: it cannot be written.
+    """
+    path.touch()  # gets the user's usual mode, where safetensors would make it 0600
+    mode = path.stat().st_mode
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(whole, path, metadata={"format": "pt"})
+    path.chmod(mode)
+
+
 def save_module(module: nn.Module, config: Any, folder: Path, name: str) -> None:
     """Write ``name.json``, a dataclass, and ``name.safetensors``; the folder is replaced whole."""
     with atomic_folder(folder) as temporary:
         text = json.dumps(asdict(config), indent=2, ensure_ascii=False)
         (temporary / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-        state = {key: tensor.contiguous() for key, tensor in module.state_dict().items()}
-        save_file(state, temporary / f"{name}.safetensors", metadata={"format": "pt"})
+        save_tensors(module.state_dict(), temporary / f"{name}.safetensors")
 
 
 def load_module(

@@ -69,7 +69,7 @@ def tiny_head(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
     torch = pytest.importorskip("torch")
     from muqrt.export.parity import excerpts
     from muqrt.reference.checkpoint import load_checkpoint
-    from muqrt.reference.head import Head, HeadConfig, save_head
+    from muqrt.reference.head import Head, HeadConfig, pooled, save_head
 
     checkpoint = load_checkpoint(tiny_checkpoint)
     levels = [3, 8]
@@ -91,7 +91,7 @@ def tiny_head(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
         head = Head(config)
         for excerpt in excerpts():
             states = checkpoint.model(torch.from_numpy(excerpt.waveform[:1, :48_000])).hidden_states
-            means.append(torch.stack([states[level][0].mean(0) for level in levels]))
+            means.append(torch.stack([pooled(states[level][0]) for level in levels]))
         head.mean.copy_(torch.stack(means).mean(0))
         head.deviation.copy_(torch.stack(means).std(0))
         head.level_weights.normal_()

@@ -12,7 +12,7 @@ import torch
 
 from ...errors import ParityError, UsageError
 from ...reference.mel import LogMel
-from ...reference.training.features import Encoder, mean_over_parts
+from ...reference.training.features import Encoder, pooled_over_parts
 from ...runtime.bundle import Artefact, Bundle, load_bundle
 from ...runtime.onnx_session import OnnxSession
 from ...runtime.results import FEATURES
@@ -50,11 +50,11 @@ class SessionEncoder:
     def __call__(self, waveforms: np.ndarray, parts: int) -> np.ndarray:
         """See ``Encoder``."""
         states = self._session.run({WAVEFORM: waveforms}, [self._output])[self._output]
-        return mean_over_parts(states if states.ndim == 4 else states[:, None], parts)
+        return pooled_over_parts(states if states.ndim == 4 else states[:, None], parts)
 
 
 class MelEncoder:
-    """The mean and the standard deviation over time of MuQ's input, in dB."""
+    """MuQ's input, in dB, pooled as any model's features are."""
 
     identity = f"mel-{_MELS}"
 
@@ -65,10 +65,7 @@ class MelEncoder:
     def __call__(self, waveforms: np.ndarray, parts: int) -> np.ndarray:
         """See ``Encoder``."""
         frames = self._mel(torch.from_numpy(waveforms)).transpose(1, 2)[:, None].numpy()
-        mean = mean_over_parts(frames, parts)
-        square = mean_over_parts(frames.astype(np.float64) ** 2, parts)
-        deviation = np.sqrt(np.maximum(square - mean**2, 0))
-        return np.concatenate([mean, deviation], -1).astype(np.float32)
+        return pooled_over_parts(frames, parts)
 
 
 def contenders(

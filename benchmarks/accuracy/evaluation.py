@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import AudioError
-from ...reference.head import HeadConfig
+from ...reference.head import STATISTICS, HeadConfig
 from ...reference.manifest import Recording
 from ...reference.tasks import TASKS, Task, find_task
 from ...reference.training.crops import Skipped
@@ -118,7 +118,8 @@ def _judge(
     done: Evaluation,
 ) -> None:
     labels = task.labels_of(each.recording for each in found["train"])
-    levels, width = found["train"][0].features.shape[1:]
+    _, levels, inputs = found["train"][0].features.shape
+    width = inputs // STATISTICS
     config = HeadConfig(
         task.name, task.kind, labels, list(range(levels)), width, hidden, task.per_step
     )

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from ...errors import AudioError
 from ...files import atomic_file, sha256
 from ..config import SAMPLE_RATE_HZ
+from ..head import pooled
 from ..manifest import Recording
 from ..tasks import STEP_SECONDS, Task
 from .crops import SILENCE, Skipped, Track, read_samples, usable_tracks
@@ -34,22 +36,22 @@ class Encoder(Protocol):
     identity: str
 
     def __call__(self, waveforms: np.ndarray, parts: int) -> np.ndarray:
-        """Encode windows of one length and average over time.
+        """Encode windows of one length and pool over time.
 
         Args:
             waveforms: (windows, samples) float32, mono, at 24 kHz.
-            parts: into how many equal parts the time is divided, to average over each.
+            parts: into how many equal parts the time is divided, to pool over each.
 
         Returns:
-            (windows, parts, levels, width) float32.
+            (windows, parts, levels, 2 * width) float32.
         """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Featured:
-    """A recording and its features, (rows, levels, width) float32: a row for each window, or for
-    every ``STEP_SECONDS`` of a stepwise task."""
+    """A recording and its features, (rows, levels, 2 * width) float32: a row for each window, or
+    for every ``STEP_SECONDS`` of a stepwise task."""
 
     recording: Recording
     features: np.ndarray
@@ -68,12 +70,13 @@ def cache_folder(chosen: Path | None) -> Path:
     return chosen or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "muqrt"
 
 
-def mean_over_parts(states: np.ndarray, parts: int) -> np.ndarray:
-    """(windows, levels, steps, width) -> (windows, parts, levels, width) float32."""
+def pooled_over_parts(states: np.ndarray, parts: int) -> np.ndarray:
+    """(windows, levels, steps, width) -> (windows, parts, levels, 2 * width) float32."""
     steps = states.shape[2]
     edges = np.linspace(0, steps, parts + 1).round().astype(int)
-    means = [states[:, :, start:end].mean(2, dtype=np.float32) for start, end in pairwise(edges)]
-    return np.stack(means, 1)
+    exact = torch.from_numpy(states).double()
+    pieces = [pooled(exact[:, :, start:end]) for start, end in pairwise(edges)]
+    return torch.stack(pieces, 1).float().numpy()
 
 
 def windows(seconds: float, task: Task) -> Windows:
@@ -118,7 +121,8 @@ def features_of(
     for each in skipped:
         on_file(each.path)
     by_path = {recording.audio: recording for recording in recordings}
-    folder = cache / encoder.identity / f"{task.name if task.per_step else task.window_seconds}"
+    cut = task.name if task.per_step else f"{task.window_seconds} s"
+    folder = cache / encoder.identity / f"{cut}, mean and deviation"
     found: list[Featured] = []
     for track in tracks:
         path = folder / f"{sha256(track.path)}.npy"
@@ -148,7 +152,7 @@ def examples(found: Sequence[Featured], task: Task, labels: Sequence[str]) -> Ex
 
 
 def _encoded(encoder: Encoder, track: Track, task: Task) -> tuple[np.ndarray, list[str]]:
-    """(rows, levels, width), and why windows were left out."""
+    """(rows, levels, 2 * width), and why windows were left out."""
     cut = windows(track.seconds, task)
     # At once: an mp3 is decoded from its beginning, wherever one starts to read.
     samples = read_samples(track.path, 0, cut.starts[-1] + cut.samples)

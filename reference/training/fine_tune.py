@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..config import SAMPLE_RATE_HZ
-from ..head import Head
+from ..head import Head, pooled
 from ..manifest import Recording
 from ..muq import MuQ
 from ..tasks import STEP_SECONDS, Task
@@ -108,5 +108,5 @@ class JointTraining(Trainee):
         states = self.muq(waveform).hidden_states
         chosen = torch.stack([states[level] for level in self.head.config.levels], 2)
         parts = torch.tensor_split(chosen.float(), targets.shape[1], dim=1)
-        features = torch.stack([part.mean(1) for part in parts], 1)
+        features = torch.stack([pooled(part.transpose(1, 2)) for part in parts], 1)
         return loss_of(self.head, features, targets), {}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import AudioError
-from ..head import Head, HeadConfig, Kind
+from ..head import STATISTICS, Head, HeadConfig, Kind
 from ..tasks import UNKNOWN
 from .decay import decay_groups
 from .threshold import best_threshold
@@ -37,7 +37,7 @@ class Examples:
     """What a head is fitted to.
 
     Attributes:
-        features: (examples, levels, width) float32.
+        features: (examples, levels, 2 * width) float32.
         targets: int64 (examples,) of a class; float32 (examples, labels) otherwise.
     """
 
@@ -91,7 +91,7 @@ def loss_of(head: Head, features: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         head: any.
-        features: (..., levels, width).
+        features: (..., levels, 2 * width).
         targets: int64 (...) of a class; float (..., labels) otherwise.
     """
     answers = head(features)
@@ -109,7 +109,7 @@ def predict(head: Head, features: np.ndarray) -> np.ndarray:
 
     Args:
         head: in eval mode, on the CPU.
-        features: (examples, levels, width) float32.
+        features: (examples, levels, 2 * width) float32.
 
     Returns:
         float32 (examples, labels).
@@ -137,7 +137,7 @@ class _Scale:
 
 
 def _answerable(config: HeadConfig, examples: Examples, purpose: str) -> Examples:
-    shape = (len(config.levels), config.width)
+    shape = (len(config.levels), STATISTICS * config.width)
     if examples.features.shape[1:] != shape:
         raise AudioError(
             f"task {config.task!r}: {purpose} features of shape {examples.features.shape}; "

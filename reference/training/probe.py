@@ -15,7 +15,7 @@ from ..manifest import Recording, Split
 from ..muq import MuQ
 from ..tasks import Task
 from .crops import Skipped
-from .features import Featured, examples, features_of, mean_over_parts
+from .features import Featured, examples, features_of, pooled_over_parts
 from .fit import Examples, fit, predict
 from .splits import splits_of
 
@@ -37,7 +37,7 @@ class MuqEncoder:
     def __call__(self, waveforms: np.ndarray, parts: int) -> np.ndarray:
         """See ``Encoder``."""
         states = self._model(torch.from_numpy(waveforms).to(self._device)).hidden_states
-        return mean_over_parts(torch.stack(states, 1).cpu().numpy(), parts)
+        return pooled_over_parts(torch.stack(states, 1).cpu().numpy(), parts)
 
 
 @dataclass(frozen=True)

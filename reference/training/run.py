@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ...errors import CheckpointError, UsageError
 from ...files import atomic_file, atomic_folder
+from ..stored import save_tensors
 from .crops import Skipped
 
 SETTINGS_FILE = "settings.json"
@@ -86,10 +87,7 @@ class Run:
             facts = {"step": state.step, "seconds": state.seconds, "history": state.history}
             (temporary / "progress.json").write_text(json.dumps(facts), encoding="utf-8")
             for name, tensors in state.tensors.items():
-                save_file(
-                    {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()},
-                    temporary / f"{name}.safetensors",
-                )
+                save_tensors(tensors, temporary / f"{name}.safetensors")
 
     def skip(self, files: Iterable[Skipped]) -> None:
         """Note files that were left out, each once; several processes may do so at a time."""

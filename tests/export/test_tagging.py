@@ -17,7 +17,7 @@ from muqrt.export.parity import Excerpt, parity
 from muqrt.export.tagging import load_tag_head
 from muqrt.files import sha256
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
-from muqrt.reference.head import Head, load_head, save_head
+from muqrt.reference.head import Head, load_head, pooled, save_head
 from muqrt.runtime.bundle import load_bundle
 
 Change = Callable[[Head], None]
@@ -150,8 +150,8 @@ def test_the_expected_tags_are_the_plain_heads(
     for excerpt in short_music:
         with torch.inference_mode():
             states = checkpoint.model(torch.from_numpy(excerpt.waveform)).hidden_states
-            means = torch.stack([states[level].mean(1) for level in head.config.levels], dim=1)
-            plain = head(means).sigmoid().numpy()
+            statistics = [pooled(states[level]) for level in head.config.levels]
+            plain = head(torch.stack(statistics, dim=1)).sigmoid().numpy()
         expected = load_tag_head(tiny_head).expected([state.numpy() for state in states])
         np.testing.assert_allclose(expected, plain, atol=1e-5)
         assert expected.dtype == np.float32

@@ -73,6 +73,11 @@ def test_the_official_checkpoint_survives_a_round_trip(golden: Path, tmp_path: P
     assert json.loads((tmp_path / "again" / "config.json").read_text()) == config
 
 
+def test_others_may_read_it_as_the_users_other_files(folder: Path) -> None:
+    modes = {path.name: path.stat().st_mode for path in folder.iterdir()}
+    assert len(modes) == 2 and len(set(modes.values())) == 1
+
+
 def test_the_hash_follows_weights_and_config(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "copy")
     assert load_checkpoint(copy).sha256 == load_checkpoint(folder).sha256
@@ -89,7 +94,7 @@ def test_a_failed_save_leaves_the_old_checkpoint(
     def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("muqrt.reference.checkpoint.save_file", fail)
+    monkeypatch.setattr("muqrt.reference.stored.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(tiny, folder)
     assert_same(load_checkpoint(folder).model, tiny)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from muqrt.errors import CheckpointError
-from muqrt.reference.head import Head, HeadConfig, load_head, save_head
+from muqrt.reference.head import Head, HeadConfig, load_head, pooled, save_head
 
 CONFIG = HeadConfig("genre", "class", ["a", "b", "c"], levels=[2, 5], width=4, hidden=3)
 
@@ -24,7 +24,7 @@ def head() -> Head:
 
 
 def test_the_answer_by_hand(head: Head) -> None:
-    states = np.random.default_rng(0).normal(size=(7, 2, 4))
+    states = np.random.default_rng(0).normal(size=(7, 2, 8))
     weights = {name: tensor.numpy().astype(float) for name, tensor in head.state_dict().items()}
     mixture = np.exp(weights["level_weights"]) / np.exp(weights["level_weights"]).sum()
     expected = []
@@ -35,21 +35,35 @@ def test_the_answer_by_hand(head: Head) -> None:
         expected.append(weights["output.weight"] @ hidden + weights["output.bias"])
     with torch.no_grad():
         found = head(torch.from_numpy(states).float())
-        stepwise = head(torch.from_numpy(states).float().reshape(1, 7, 2, 4))
+        stepwise = head(torch.from_numpy(states).float().reshape(1, 7, 2, 8))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     np.testing.assert_allclose(stepwise[0], expected, rtol=1e-5)
 
 
+def test_pooling_by_hand() -> None:
+    states = torch.randn(3, 2, 11, 4)
+    found = pooled(states)
+    torch.testing.assert_close(found[..., :4], states.mean(2))
+    deviation = (states - states.mean(2, keepdim=True)).square().mean(2).sqrt()
+    torch.testing.assert_close(found[..., 4:], deviation, rtol=1e-4, atol=1e-5)
+
+
+def test_what_never_changes_has_a_gradient() -> None:
+    states = torch.ones(5, 4, requires_grad=True)
+    pooled(states).sum().backward()
+    assert states.grad is not None and states.grad.isfinite().all()
+
+
 def test_one_level_is_taken_as_it_is() -> None:
     config = dataclasses.replace(CONFIG, levels=[3], hidden=0)
-    states = torch.randn(2, 1, 4)
+    states = torch.randn(2, 1, 8)
     assert torch.equal(Head(config).mix(states), states[:, 0])
 
 
 def test_a_saved_head_answers_the_same(head: Head, tmp_path: Path) -> None:
     save_head(head, tmp_path / "head")
     loaded = load_head(tmp_path / "head")
-    states = torch.randn(5, 2, 4)
+    states = torch.randn(5, 2, 8)
     assert loaded.config == CONFIG
     assert not loaded.training
     assert torch.equal(loaded(states), head(states))

@@ -17,6 +17,7 @@ from muqrt.benchmarks.accuracy.evaluation import splits_by_task
 from muqrt.benchmarks.accuracy.metrics import PAPER_METRICS
 from muqrt.errors import AudioError, BundleError, MuqrtError, ParityError, UsageError
 from muqrt.reference.checkpoint import load_checkpoint
+from muqrt.reference.head import pooled
 from muqrt.reference.manifest import read_recordings
 from muqrt.reference.mel import LogMel
 from muqrt.reference.tasks import TASKS
@@ -152,7 +153,7 @@ def test_a_bundle_without_hidden_states_is_judged_by_its_features(
     assert result.exit_code == 0, result.output
     (folder,) = tmp_path.iterdir()
     assert folder.name.endswith("-features")
-    assert np.load(next(folder.rglob("*.npy"))).shape == (1, 1, 32)
+    assert np.load(next(folder.rglob("*.npy"))).shape == (1, 1, 64)
 
 
 def test_the_sessions_features_are_the_references(
@@ -163,7 +164,7 @@ def test_the_sessions_features_are_the_references(
         found = SessionEncoder(session)(waveforms, 1)[:, 0]
     with torch.no_grad():
         states = load_checkpoint(tiny_checkpoint).model(torch.from_numpy(waveforms)).hidden_states
-    expected = np.stack([state.mean(1).numpy() for state in states], 1)
+    expected = torch.stack([pooled(state) for state in states], 1)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 

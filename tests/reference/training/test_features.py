@@ -16,7 +16,7 @@ from muqrt.reference.training.features import (
     cache_folder,
     examples,
     features_of,
-    mean_over_parts,
+    pooled_over_parts,
     windows,
 )
 
@@ -35,7 +35,7 @@ class Mean:
 
     def __call__(self, waveforms: np.ndarray, parts: int) -> np.ndarray:
         self.windows += len(waveforms)
-        return mean_over_parts(waveforms[:, None, :, None], parts)
+        return pooled_over_parts(waveforms[:, None, :, None], parts)
 
 
 def ramp(path: Path, seconds: float, rate_hz: int = RATE_HZ) -> Recording:
@@ -71,12 +71,16 @@ def test_stepwise_windows_cover_every_whole_step(seconds: float) -> None:
     assert steps == set(range(int(seconds * RATE_HZ) // STEP_SAMPLES))
 
 
-def test_means_over_parts_by_hand() -> None:
+def test_pooling_over_parts_by_hand() -> None:
     states = np.random.default_rng(0).normal(size=(2, 3, 25, 4))
-    np.testing.assert_allclose(mean_over_parts(states, 1)[:, 0], states.mean(2), rtol=1e-5)
-    halves = mean_over_parts(states, 2)
-    np.testing.assert_allclose(halves[:, 0], states[:, :, :12].mean(2), rtol=1e-5)
-    np.testing.assert_allclose(halves[:, 1], states[:, :, 12:].mean(2), rtol=1e-5)
+
+    def expected(part: np.ndarray) -> np.ndarray:
+        return np.concatenate([part.mean(2), part.std(2)], -1)
+
+    np.testing.assert_allclose(pooled_over_parts(states, 1)[:, 0], expected(states), rtol=1e-5)
+    halves = pooled_over_parts(states, 2)
+    np.testing.assert_allclose(halves[:, 0], expected(states[:, :, :12]), rtol=1e-5)
+    np.testing.assert_allclose(halves[:, 1], expected(states[:, :, 12:]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("rate_hz", [24_000, 44_100])
@@ -177,7 +181,7 @@ def test_examples_are_rows_with_targets(tmp_path: Path) -> None:
     recordings = [ramp(tmp_path / "a.wav", 25), ramp(tmp_path / "b.wav", 3)]
     found, _ = features_of(Mean(), recordings, GENRE, tmp_path / "cache")
     rows = examples(found, GENRE, ["f", "g"])
-    assert rows.features.shape == (4, 1, 1)
+    assert rows.features.shape == (4, 1, 2)
     assert rows.targets.tolist() == [1, 1, 1, 1]
 
 

@@ -26,7 +26,7 @@ def one_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def config(kind: str, labels: int, hidden: int = 0) -> HeadConfig:
     names = [str(index) for index in range(labels)]
-    return HeadConfig("task", kind, names, list(range(LEVELS)), WIDTH, hidden)  # type: ignore[arg-type]
+    return HeadConfig("task", kind, names, list(range(LEVELS)), WIDTH // 2, hidden)  # type: ignore[arg-type]
 
 
 def features(count: int, seed: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from muqrt.errors import AudioError, CheckpointError, UsageError
 from muqrt.reference.checkpoint import load_checkpoint
-from muqrt.reference.head import load_head
+from muqrt.reference.head import load_head, pooled
 from muqrt.reference.manifest import read_recordings
 from muqrt.reference.tasks import find_task
 from muqrt.reference.training import fit
@@ -66,13 +66,13 @@ def probe(checkpoint: Path, manifest: Path, output: Path, *options: object) -> R
     return CliRunner().invoke(commands, list(map(str, arguments)))
 
 
-def test_the_encoder_gives_every_levels_mean(tiny_checkpoint: Path) -> None:
+def test_the_encoder_pools_every_level(tiny_checkpoint: Path) -> None:
     checkpoint = load_checkpoint(tiny_checkpoint)
     waveforms = np.random.default_rng(0).normal(size=(2, RATE_HZ)).astype(np.float32) / 10
     found = MuqEncoder(checkpoint, torch.device("cpu"))(waveforms, 1)
     with torch.no_grad():
         states = checkpoint.model(torch.from_numpy(waveforms)).hidden_states
-    expected = np.stack([state.mean(1).numpy() for state in states], 1)
+    expected = torch.stack([pooled(state) for state in states], 1)
     np.testing.assert_allclose(found[:, 0], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -186,7 +186,7 @@ def test_scores_by_hand(tiny_checkpoint: Path, tones: Path, tmp_path: Path) -> N
         tmp_path,
         torch.device("cpu"),
     )
-    features = np.random.default_rng(0).normal(size=(9, 1, 32)).astype(np.float32)
+    features = np.random.default_rng(0).normal(size=(9, 1, 64)).astype(np.float32)
     targets = np.random.default_rng(1).integers(0, 2, (9, 3)).astype(np.float32)
     said = predict(trained.head, features) > np.array(trained.head.config.thresholds)
     f1 = []
