@@ -15,7 +15,7 @@ from ...errors import AudioError
 from ..head import STATISTICS, Head, HeadConfig, Kind
 from ..tasks import UNKNOWN
 from .decay import decay_groups
-from .threshold import best_threshold
+from .threshold import calibrated_threshold
 
 _DROPOUT = 0.2
 _SMALLEST_DEVIATION = 1e-6
@@ -79,7 +79,7 @@ def fit(config: HeadConfig, train: Examples, valid: Examples, seed: int = 0) -> 
     if config.kind == "multilabel":
         probabilities = predict(head, valid.features)
         thresholds = [
-            best_threshold(valid.targets[:, label], probabilities[:, label])
+            calibrated_threshold(valid.targets[:, label], probabilities[:, label])
             for label in range(len(config.labels))
         ]
         head.config = replace(head.config, thresholds=thresholds)

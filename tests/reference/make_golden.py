@@ -10,6 +10,7 @@ Written beside this script, into golden/:
     official_large_state_dict.txt    name and shape of every tensor of the released architecture
     label_rate_25/, label_rate_50/   config.json and model.safetensors as the official package saves
                                      them, and outputs.npz: its answers to the cases
+    muq_mini/outputs.npz             its answers to two of them with the checkpoint that we ship
 
 The parameters are rounded to half precision, which the files are stored in; everything is
 computed in float32, by the official package after it has loaded the files again.
@@ -47,6 +48,8 @@ CASES = {
 }
 # A mel does not depend on the model, and two of them suffice.
 CASES_WITH_MEL = {("label_rate_25", case) for case in ("shortest", "one second")}
+SHIPPED = Path(__file__).parents[2] / "reference" / "checkpoints" / "muq-mini"
+CASES_OF_SHIPPED = ("shortest", "one second")
 
 
 def recording() -> np.ndarray:
@@ -176,6 +179,18 @@ def make_model(name: str, model_config: MuQConfig, samples: np.ndarray) -> None:
     np.savez_compressed(folder / "outputs.npz", **outputs)
 
 
+def record_shipped(samples: np.ndarray) -> None:
+    model = MuQ.from_pretrained(SHIPPED).float().eval()
+    outputs = {
+        f"{case}/{key}": value
+        for case in CASES_OF_SHIPPED
+        for key, value in answers(model, CASES[case], samples).items()
+        if key != "log_mel"
+    }
+    (GOLDEN / "muq_mini").mkdir(exist_ok=True)
+    np.savez_compressed(GOLDEN / "muq_mini" / "outputs.npz", **outputs)
+
+
 def main() -> None:
     GOLDEN.mkdir(exist_ok=True)
     names = ("muq", "torch", "torchaudio", "transformers", "huggingface_hub", "numpy")
@@ -186,6 +201,7 @@ def main() -> None:
     np.savez_compressed(GOLDEN / "waveform.npz", samples=samples)
     for name, model_config in configs().items():
         make_model(name, model_config, samples)
+    record_shipped(samples)
     state = MuQ(large()).state_dict()
     lines = [f"{name} {tuple(tensor.shape)}\n" for name, tensor in sorted(state.items())]
     (GOLDEN / "official_large_state_dict.txt").write_text("".join(lines))
