@@ -1,7 +1,7 @@
 """MelRvq, the contract: Mel-RVQ's tokens without its wide residual.
 
-A stage projects what the earlier ones left to a few dimensions, takes the nearest code by cosine and
-subtracts that code, projected back. Everything but the choice is linear, so stage j sees
+A stage projects what the earlier ones left to a few dimensions, takes the nearest code by cosine
+and subtracts that code, projected back. Everything but the choice is linear, so stage j sees
 
     A_j (x - sum_i (B_i code_i + b_i)) + a_j  =  (A_j x + a_j) - sum_i A_j (B_i code_i + b_i)
 
@@ -61,7 +61,9 @@ def tables(stages: Sequence[Stage]) -> MelRvqTables:
         taken[:, : (index + 1) * exact[0].down.shape[0]] = 0
         corrections.append(taken)
     lengths = [np.linalg.norm(stage.codes, axis=1, keepdims=True) for stage in exact]
-    unit = [stage.codes / np.maximum(each, 1e-12) for stage, each in zip(exact, lengths)]
+    unit = [
+        stage.codes / np.maximum(each, 1e-12) for stage, each in zip(exact, lengths, strict=True)
+    ]
     return MelRvqTables(
         projection.astype(np.float32),
         np.concatenate([stage.down_bias for stage in exact]).astype(np.float32),

@@ -1,5 +1,6 @@
 """A tiny checkpoint and its bundle, made once; and the command, run in this process."""
 
+import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -10,6 +11,10 @@ import pytest
 
 from muqrt.errors import MissingDependencyError
 from muqrt.triton_repo.installation import find_server
+
+# Without a GPU kernels run in Triton's interpreter, which is chosen when triton is imported.
+if shutil.which("nvidia-smi") is None:
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -117,6 +122,20 @@ def tagged_bundle(
     short = [each for each in excerpts() if each.seconds < 2]
     head = load_tag_head(tiny_head)
     bundle_from_checkpoint(load_checkpoint(tiny_checkpoint), folder, short, head=head)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def token_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the tiny checkpoint's bundle with tokens, certified. Do not change its files."""
+    pytest.importorskip("onnx")
+    from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
+    from muqrt.export.parity import excerpts
+    from muqrt.reference.checkpoint import load_checkpoint
+
+    folder = tmp_path_factory.mktemp("tiny") / "tokens"
+    short = [each for each in excerpts() if each.seconds < 2]
+    bundle_from_checkpoint(load_checkpoint(tiny_checkpoint), folder, short, ["tokens"])
     return folder
 
 
