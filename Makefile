@@ -11,8 +11,11 @@ TORCH ?= torch==2.13.0
 # The server is only a binary and its backend here; the wheel's Python API, and the old numpy that
 # API pins, are not used.
 TRITON ?= nvidia-pytriton==0.7.0
+# The Python bindings of TensorRT, for the tests of its plugins. They lie apart: without TensorRT's own
+# libraries, which the tests replace, importing them fails.
+TENSORRT ?= 11.4.0.106
 
-.PHONY: setup demo test lint benchmark clean
+.PHONY: setup demo test lint benchmark gpu clean
 
 setup: $(VENV)/installed
 
@@ -24,16 +27,21 @@ $(VENV)/installed: pyproject.toml Makefile
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	$(BIN)/pip install --quiet --no-deps "$(TRITON)" || \
 	echo "No Triton server for this platform: its tests will be skipped, demo cannot serve."
+	$(BIN)/pip install --quiet setuptools
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --upgrade --target $(VENV)/tensorrt \
+	tensorrt_cu13==$(TENSORRT) tensorrt_cu13_bindings==$(TENSORRT) \
+	tensorrt_lean_cu13_libs==$(TENSORRT) || \
+	echo "No TensorRT bindings for this platform: the tests of its plugins will be skipped."
 	@$(MAKE) --no-print-directory debian
 	touch $@
 
-# What pip cannot bring: the libpython that the server's Python backend links, and a synthesizer with
-# a small soundfont for synth-corpus.
+# What pip cannot bring: the libpython that the server's Python backend links, a synthesizer with a
+# small soundfont for synth-corpus, and a compiler for the stubs in tests/kernels.
 .PHONY: debian
 debian:
 	@python=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; updated=; \
-	for package in libpython$$python libfluidsynth3 timgm6mb-soundfont; do \
+	for package in libpython$$python libfluidsynth3 timgm6mb-soundfont gcc libc6-dev; do \
 	dpkg -s $$package >/dev/null 2>&1 && continue; \
 	[ -n "$$updated" ] || $$sudo apt-get update -qq; updated=1; \
 	$$sudo apt-get install -y -qq $$package >/dev/null || \
@@ -52,6 +60,14 @@ lint: setup
 
 benchmark: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+# On a machine with an NVIDIA GPU: the kernels' tests, compiled, and how fast they are.
+gpu: setup
+	@gpu=$$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1 | tr 'A-Z ' 'a-z-') && \
+	[ -n "$$gpu" ] || { echo "No NVIDIA GPU found: nvidia-smi names none."; exit 1; }; \
+	$(BIN)/python -m pytest tests/kernels && \
+	$(BIN)/muqrt bench-kernels reference/checkpoints/muq-mini --device cuda \
+	--output "benchmarks/results/kernels-$$gpu"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -30,6 +30,10 @@ class ServerError(MuqrtError):
     """The inference server could not be started or reached, or refused a request."""
 
 
+class KernelError(MuqrtError):
+    """A fused kernel cannot be compiled for a GPU, or only badly."""
+
+
 class MissingDependencyError(MuqrtError):
     """A feature needs an optional extra that is not installed."""
 

@@ -1,6 +1,7 @@
 """Files that are either whole or absent, and the hashes that prove which they are."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,11 @@ def sha256(path: Path) -> str:
         while block := file.read(_HASH_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def cache_folder(chosen: Path | None = None) -> Path:
+    """Where what can be computed again is kept: the folder chosen, or the user's cache."""
+    return chosen or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "muqrt"
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from muqrt.files import atomic_file, atomic_folder, sha256
+from muqrt.files import atomic_file, atomic_folder, cache_folder, sha256
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o002])
@@ -120,3 +120,11 @@ def test_a_new_folder_has_the_mode_of_any_other(tmp_path: Path, umask: None) -> 
     with atomic_folder(tmp_path / "bundle"):
         pass
     assert (tmp_path / "bundle").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_where_caches_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert cache_folder() == Path("/cache/muqrt")
+    assert cache_folder(tmp_path) == tmp_path
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "muqrt"

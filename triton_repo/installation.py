@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import MissingDependencyError
-from ..files import atomic_folder, sha256
+from ..files import atomic_folder, cache_folder, sha256
 
 _DROP_IN = Path(__file__).parent / "backends" / "onnxruntime" / "model.py"
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -89,7 +89,7 @@ def _assemble_backends(python_backend: Path, stub: Path) -> Path:
     }
     hashes = "".join(f"{name} {sha256(path)}\n" for name, path in sources.items())
     version = hashlib.sha256(hashes.encode()).hexdigest()[:16]
-    destination = _cache_folder() / "triton-backends" / version
+    destination = cache_folder() / "triton-backends" / version
     # Another process may be making the same folder: whoever is first wins, and both are right.
     with suppress(OSError):
         if not destination.is_dir():
@@ -103,11 +103,6 @@ def _assemble_backends(python_backend: Path, stub: Path) -> Path:
             "folder that can be written to."
         )
     return destination
-
-
-def _cache_folder() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "muqrt"
 
 
 def _python_environment(libraries: Path) -> dict[str, str]:

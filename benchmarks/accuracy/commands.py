@@ -60,8 +60,8 @@ def evaluate(
 ) -> None:
     """Measure how much bundles' features know about music: probes on labelled recordings."""
     _require_extra()
+    from ...files import cache_folder
     from ...reference.manifest import read_recordings
-    from ...reference.training.features import cache_folder
     from .contenders import contenders
     from .evaluation import evaluate as measure
     from .evaluation import splits_by_task

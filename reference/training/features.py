@@ -1,6 +1,5 @@
 """Recordings as a frozen model's features: read once, encoded once, kept on disk."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -63,11 +62,6 @@ class Windows:
 
     starts: Sequence[int]
     samples: int
-
-
-def cache_folder(chosen: Path | None) -> Path:
-    """Where features are kept: the folder that was chosen, or the user's cache."""
-    return chosen or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "muqrt"
 
 
 def pooled_over_parts(states: np.ndarray, parts: int) -> np.ndarray:

@@ -54,12 +54,12 @@ def probe(
 ) -> None:
     """Train a head that answers a task by a MuQ's hidden states."""
     require_extra()
+    from ...files import cache_folder
     from ..checkpoint import load_checkpoint
     from ..head import save_head
     from ..manifest import read_recordings
     from ..tasks import find_task
     from .devices import Hardware, launched
-    from .features import cache_folder
     from .plan import Plan
     from .probe import Probe
 

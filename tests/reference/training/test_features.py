@@ -13,7 +13,6 @@ from muqrt.errors import AudioError
 from muqrt.reference.manifest import Recording
 from muqrt.reference.tasks import STEP_SECONDS, find_task
 from muqrt.reference.training.features import (
-    cache_folder,
     examples,
     features_of,
     pooled_over_parts,
@@ -183,9 +182,3 @@ def test_examples_are_rows_with_targets(tmp_path: Path) -> None:
     rows = examples(found, GENRE, ["f", "g"])
     assert rows.features.shape == (4, 1, 2)
     assert rows.targets.tolist() == [1, 1, 1, 1]
-
-
-def test_where_features_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert cache_folder(None) == Path("/cache/muqrt")
-    assert cache_folder(tmp_path) == tmp_path
