@@ -44,7 +44,7 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure how fast a bundle is, against PyTorch, on this machine."""
-    _require_extra()
+    require_extra()
     from .plan import plan
     from .report import check_output, remarks, tables, write_report
     from .run import run
@@ -73,7 +73,8 @@ def bench(
     )
 
 
-def _require_extra() -> None:
+def require_extra() -> None:
+    """Raise MissingDependencyError unless everything a benchmark needs is installed."""
     try:
         import onnx  # noqa: F401
         import psutil  # noqa: F401

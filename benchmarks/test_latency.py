@@ -1,16 +1,15 @@
 """Latency of the small model with random weights: ``pytest benchmarks --benchmark-only``."""
 
-import onnxruntime as ort
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from muqrt.benchmarks.contenders import Contender, eager, from_artefact
+from muqrt.benchmarks.kernels.contenders import Contender as KernelContender
+from muqrt.benchmarks.kernels.contenders import log_mel_contender
 from muqrt.benchmarks.latency import Cell, music
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.graph import OPSET, Graph
 from muqrt.export.parity import excerpts
-from muqrt.kernels.log_mel_onnx import DOMAIN, NAME, log_mel_function
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from muqrt.reference.random_model import SMALL, random_model
 
@@ -52,25 +51,14 @@ def test_log_mel_in_torch(benchmark: BenchmarkFixture, checkpoint: Checkpoint, c
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_log_mel_in_onnx(
-    benchmark: BenchmarkFixture, log_mel_session: ort.InferenceSession, cell: Cell
+    benchmark: BenchmarkFixture, log_mel_in_onnx: KernelContender, cell: Cell
 ) -> None:
     benchmark.group = f"log-mel, {cell}"
-    benchmark(log_mel_session.run, ["log_mel"], {"waveform": music(cell)})
+    benchmark(log_mel_in_onnx.run, torch.from_numpy(music(cell)))
 
 
 @pytest.fixture(scope="module")
-def log_mel_session() -> ort.InferenceSession:
+def log_mel_in_onnx(checkpoint: Checkpoint) -> KernelContender:
     """The operator alone, as a graph of one node."""
-    graph = Graph()
-    value = graph.op(NAME, "waveform", domain=DOMAIN, mean_db=0.0, std_db=1.0)
-    graph.rename(value, "log_mel")
-    model = graph.model(
-        {"waveform": ["batch", "samples"]},
-        {"log_mel": ["batch", 128, "frames"]},
-        [log_mel_function(OPSET)],
-    )
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    return ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    log_mel = checkpoint.model.model.preprocessor_melspec_2048
+    return log_mel_contender(log_mel, "cpu", torch.get_num_threads())

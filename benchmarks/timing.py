@@ -13,6 +13,7 @@ LEAST_ROUNDS = 5
 _PAUSE_SECONDS = 0.05
 
 Run = Callable[[], object]
+Stopwatch = Callable[[Run], float]  # seconds that one call takes
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,25 @@ def stopwatch(run: Run) -> float:
     return time.perf_counter() - start
 
 
-def by_turns(runs: Mapping[str, Run], rounds: int, budget_seconds: float) -> dict[str, list[float]]:
+def cuda_stopwatch(run: Run) -> float:
+    """Seconds that one call takes on the current CUDA device, gaps between kernels included."""
+    import torch
+
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    run()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) / 1000
+
+
+def by_turns(
+    runs: Mapping[str, Run],
+    rounds: int,
+    budget_seconds: float,
+    stopwatch: Stopwatch = stopwatch,
+) -> dict[str, list[float]]:
     """Time every run once a round, so that the machine's drift hits all of them alike.
 
     The order within a round is shuffled (seeded): nobody always has the same predecessor.
@@ -51,6 +70,7 @@ def by_turns(runs: Mapping[str, Run], rounds: int, budget_seconds: float) -> dic
         runs: what to time, already warm.
         rounds: how many are wanted.
         budget_seconds: no new round is begun after it, except to reach ``LEAST_ROUNDS``.
+        stopwatch: what times a call; the default is for the CPU.
 
     Returns:
         Seconds of each run, one per round, in the rounds' order.

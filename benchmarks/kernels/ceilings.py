@@ -1,0 +1,48 @@
+"""What a device can do at best, measured: bytes and operations a second."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ..timing import Stopwatch, by_turns, spread
+from .work import Work
+
+_COPY_BYTES = {"cpu": 1 << 28, "cuda": 1 << 30}
+_MATRIX_WIDTH = {"cpu": 2048, "cuda": 8192}
+_TF32_PRODUCTS = 3  # for one of float32 accuracy
+_ROUNDS = 10
+_BUDGET_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Of a large copy, reads and writes counted, and of a large product of float32 matrices
+    (TF32 on a GPU)."""
+
+    bytes_per_second: float
+    flops_per_second: float
+
+    def floor_seconds(self, work: Work) -> float:
+        """No fused kernel of this algorithm runs much faster."""
+        moving = work.bytes / self.bytes_per_second
+        return max(moving, _TF32_PRODUCTS * work.flops / self.flops_per_second)
+
+
+def measure_ceilings(device: str, stopwatch: Stopwatch) -> Ceilings:
+    """Measure both on "cpu" or "cuda", with torch's threads."""
+    source = torch.ones(_COPY_BYTES[device] // 4, device=device)
+    target = torch.empty_like(source)
+    width = _MATRIX_WIDTH[device]
+    a, b = torch.randn(2, width, width, device=device)
+    product = torch.empty_like(a)
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    runs = {"copy": lambda: target.copy_(source), "matmul": lambda: torch.mm(a, b, out=product)}
+    for run in runs.values():
+        run()
+    samples = by_turns(runs, _ROUNDS, _BUDGET_SECONDS, stopwatch)
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    return Ceilings(
+        2 * _COPY_BYTES[device] / spread(samples["copy"]).median,
+        2 * width**3 / spread(samples["matmul"]).median,
+    )
