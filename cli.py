@@ -12,6 +12,7 @@ import typer
 
 from .benchmarks.accuracy.commands import commands as accuracy
 from .benchmarks.commands import commands as benchmarks
+from .benchmarks.kernels.commands import commands as kernels
 from .doctor import commands as doctor
 from .embed import commands as embed
 from .errors import MuqrtError
@@ -20,6 +21,7 @@ from .reference.synth.commands import commands as synth
 from .reference.training.commands import commands as training
 from .runtime.commands import commands as runtime
 from .tag import commands as tag
+from .tokens import commands as tokens
 from .triton_repo.commands import commands as triton_repo
 
 BAD_INPUT = 3
@@ -38,8 +40,10 @@ for room in (
     runtime,
     embed,
     tag,
+    tokens,
     triton_repo,
     benchmarks,
+    kernels,
     accuracy,
     doctor,
 ):

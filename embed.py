@@ -17,8 +17,8 @@ from .arguments import (
     audio_files,
     open_session,
 )
-from .console import Json, progress, show
-from .errors import AudioError, UsageError
+from .console import Json
+from .errors import UsageError
 
 commands = typer.Typer()
 
@@ -52,27 +52,18 @@ def embed(
 ) -> None:
     """Embed audio, here or on a server."""
     from .runtime.model import Model
-    from .runtime.outputs import Claim, Task, is_one_file, run_tasks, tasks_for
+    from .runtime.outputs import claim_on, run_feature_tasks, run_tasks, tasks_for
+    from .task_report import report, run_all
 
     tasks, kept = tasks_for(list(audio_files(audio)), output)
     if features and output is None:
         raise UsageError("--features are large: say where they go with --output.")
-    done: list[Task] = []
     with open_session(bundle, server, model, artefact, threads, timeout_seconds) as session:
         loaded = Model(session, overlap_seconds, batch_size)
-        claim = None
-        if output is not None and not is_one_file(output):
-            claim = Claim(output, session.artefact_sha256, features)
-            claim.check()
-        with progress("Embedding", len(tasks)) as bar:
-            for task in run_tasks(loaded, tasks, features):
-                bar.advance(task.audio.name)
-                if claim is not None and not task.error:
-                    claim.write()
-                done.append(task)
-    failed = [task for task in done if task.error]
-    documents = [task.document(with_values=as_json and output is None) for task in done]
-    lines = [*(task.line() for task in done), *([f"{kept} already there, kept."] if kept else [])]
-    show(as_json, {"results": documents, "kept": kept}, *lines)
-    if failed:
-        raise AudioError(f"{len(failed)} of {len(done)} files could not be used (see above).")
+        claim = claim_on(output, session, "features" if features else "embeddings")
+        if features:
+            running = run_feature_tasks(loaded, tasks)
+        else:
+            running = run_tasks(tasks, loaded.embed_files([task.audio for task in tasks]))
+        done = run_all("Embedding", running, len(tasks), claim)
+    report(done, kept, "embedding", as_json)

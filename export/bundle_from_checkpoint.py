@@ -11,8 +11,11 @@ from ..errors import BundleError, ParityError
 from ..files import atomic_folder, sha256
 from ..kernels import log_mel
 from ..reference.checkpoint import Checkpoint
+from ..reference.head import Head
 from ..runtime.bundle import MANIFEST, Artefact, Bundle, Framing, Source, load_bundle
+from ..runtime.certificate import Measurement, TokenMeasurement
 from ..runtime.tagging import TAGS
+from ..runtime.tokens import TOKENS, TOKENS_FILE
 from .onnx_from_checkpoint import (
     INPUT,
     checked_level,
@@ -22,6 +25,7 @@ from .onnx_from_checkpoint import (
 )
 from .parity import Excerpt, OnExcerpt, parity
 from .tagging import TagHead
+from .tokens import TokenRvq, own_rvq
 
 MODEL_FILE = "muq.onnx"
 # MuQ was trained on crops of this length.
@@ -40,6 +44,7 @@ def bundle_from_checkpoint(
     target: str = "cpu",
     on_excerpt: OnExcerpt | None = None,
     head: TagHead | None = None,
+    rvq: TokenRvq | None = None,
 ) -> Bundle:
     """Export a checkpoint and prove it; ``folder`` is written whole or not at all.
 
@@ -49,27 +54,33 @@ def bundle_from_checkpoint(
         music: what parity is measured on; empty leaves the bundle uncertified, and then
             nothing loads it without being told to.
         outputs, level, target: as for ``onnx_from_checkpoint``; ``features`` are always there,
-            every track that is longer than a window needs them.
+            every track that is longer than a window needs them. ``tokens`` are those of the
+            checkpoint's own RVQ where no other is given.
         window_seconds: how long audio is cut for the model.
         on_excerpt: called after each excerpt of the parity measurement.
         head: adds the output ``tags``.
+        rvq: adds the output ``tokens``.
 
     Raises:
-        UsageError: an unknown output, level or target. CheckpointError: the head is not this
-            checkpoint's. ParityError: the numbers differ from the reference's. BundleError:
-            ``folder`` holds something else, or the disk is too small.
+        UsageError: an unknown output, level or target. CheckpointError: the head or the RVQ is not
+            this checkpoint's, or it has no RVQ. ParityError: the numbers differ from the
+            reference's. BundleError: ``folder`` holds something else, or the disk is too small.
     """
     level = checked_level(checkpoint.model, level)
     if head is not None:
         head.check(checkpoint, level)
-    outputs = ["features", *outputs, *([TAGS] if head is not None else [])]
+    if rvq is None and TOKENS in outputs:
+        rvq = own_rvq(checkpoint)
+    if rvq is not None:
+        rvq.check(level)
+    outputs = ["features", *outputs]
+    outputs += [name for name, source in ((TAGS, head), (TOKENS, rvq)) if source is not None]
     module = head.head if head is not None else None
-    specs = output_specs(checkpoint.model, outputs, level, module)
+    tokenizer = rvq.tokenizer if rvq is not None else None
+    specs = output_specs(checkpoint.model, outputs, level, module, tokenizer)
     _check_target(folder, checkpoint.parameters * _BYTES_PER_WEIGHT)
     with atomic_folder(folder) as temporary:
-        onnx_model = onnx_from_checkpoint(checkpoint.model, outputs, level, target, module)
-        files = save_onnx(onnx_model, temporary / MODEL_FILE)
-        del onnx_model  # as large as the checkpoint; parity loads the file instead
+        files = _save_graphs(temporary, checkpoint, outputs, level, target, module, rvq)
         artefact = Artefact(
             name="onnx-fp32",
             engine="onnxruntime",
@@ -91,15 +102,34 @@ def bundle_from_checkpoint(
             architecture=_architecture(checkpoint),
             framing=_framing(checkpoint, window_seconds),
             tagging=head.tagging if head is not None else None,
+            tokenizer=tokenizer,
             artefacts=[artefact],
             folder=temporary,
         )
         if music:
-            parity(bundle, checkpoint, music, on_excerpt, head)
+            parity(bundle, checkpoint, music, on_excerpt, head, rvq)
             refuse_uncertified(bundle)
         bundle.save(temporary)
     bundle.folder = folder
     return bundle
+
+
+def _save_graphs(
+    folder: Path,
+    checkpoint: Checkpoint,
+    outputs: Sequence[str],
+    level: int,
+    target: str,
+    head: Head | None,
+    rvq: TokenRvq | None,
+) -> list[Path]:
+    """The graph of all outputs and, where they need no encoder, the tokens' own."""
+    whole = onnx_from_checkpoint(checkpoint.model, outputs, level, target, head, rvq)
+    files = save_onnx(whole, folder / MODEL_FILE)
+    if rvq is not None and not rvq.needs_encoder:
+        alone = onnx_from_checkpoint(checkpoint.model, [TOKENS], rvq=rvq)
+        files += save_onnx(alone, folder / TOKENS_FILE)
+    return files
 
 
 def refuse_uncertified(bundle: Bundle) -> None:
@@ -114,12 +144,16 @@ def refuse_uncertified(bundle: Bundle) -> None:
 
 def _worst_figures(artefact: Artefact) -> str:
     measured = artefact.certificate.measurements if artefact.certificate else []
-    others = [each for each in measured if each.output != TAGS]
+    numbers = [each for each in measured if isinstance(each, Measurement)]
+    others = [each for each in numbers if each.output != TAGS]
     cosine = min((each.worst_frame_cosine for each in others), default=float("nan"))
     relative = max((each.relative_l2 for each in others), default=float("nan"))
     figures = f"worst frame cosine {cosine:.7f}, relative L2 {relative:.2e}"
-    changes = [each.largest_difference for each in measured if each.output == TAGS]
-    return f"{figures}, largest change of a tag {max(changes):.2e}" if changes else figures
+    changes = [each.largest_difference for each in numbers if each.output == TAGS]
+    if changes:
+        figures += f", largest change of a tag {max(changes):.2e}"
+    equal = [each.equal_tokens for each in measured if isinstance(each, TokenMeasurement)]
+    return f"{figures}, equal tokens {min(equal):.3%}" if equal else figures
 
 
 def _check_target(folder: Path, size_bytes: int) -> None:

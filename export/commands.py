@@ -9,9 +9,11 @@ from ..console import Json, progress, show, table
 from ..errors import MissingDependencyError, ParityError, UsageError
 
 if TYPE_CHECKING:
+    from ..reference.checkpoint import Checkpoint
     from ..runtime.bundle import Bundle
-    from ..runtime.certificate import Measurement
+    from ..runtime.certificate import AnyMeasurement
     from .tagging import TagHead
+    from .tokens import TokenRvq
 
 commands = typer.Typer()
 
@@ -27,6 +29,13 @@ _Head = Annotated[
     ),
 ]
 
+_Rvq = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of a fitted RVQ whose tokens to give; the checkpoint's own by default."
+    ),
+]
+
 
 @commands.command()
 def export(
@@ -35,7 +44,8 @@ def export(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
     outputs: Annotated[
-        str, typer.Option(help="Comma-separated, besides features: embedding, hidden_states.")
+        str,
+        typer.Option(help="Comma-separated, besides features: embedding, hidden_states, tokens."),
     ] = "embedding",
     level: Annotated[
         int | None, typer.Option(help="Layer to take; deeper ones are left out of the file.")
@@ -54,6 +64,7 @@ def export(
     no_head: Annotated[
         bool, typer.Option("--no-head", help="Leave the checkpoint's own head out: no tags.")
     ] = False,
+    rvq: _Rvq = None,
     as_json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle whose numbers are proven."""
@@ -63,6 +74,7 @@ def export(
     from ..reference.checkpoint import load_checkpoint
     from .bundle_from_checkpoint import bundle_from_checkpoint
     from .parity import excerpts
+    from .tokens import load_token_rvq
 
     loaded = load_checkpoint(checkpoint)
     tag_head = None if no_head else _tag_head(checkpoint, head)
@@ -78,6 +90,7 @@ def export(
             target,
             on_excerpt=lambda excerpt: bar.advance(f"parity: {excerpt.name}"),
             head=tag_head,
+            rvq=None if rvq is None else load_token_rvq(rvq, loaded),
         )
     size = bundle.size_bytes(bundle.artefacts[0])
     show(
@@ -96,6 +109,7 @@ def parity(
     checkpoint: Annotated[str, typer.Option(help="The checkpoint the bundle was made from.")],
     music: _Music = None,
     head: _Head = None,
+    rvq: _Rvq = None,
     as_json: Json = False,
 ) -> None:
     """Compare every artefact with the PyTorch reference and write its certificate."""
@@ -109,14 +123,17 @@ def parity(
     # A bundle may have been made without its checkpoint's own head.
     needs_head = loaded.tagging is not None or head is not None
     tag_head = _tag_head(checkpoint, head) if needs_head else None
+    reference = load_checkpoint(checkpoint)
+    needs_rvq = loaded.tokenizer is not None or rvq is not None
     chosen = excerpts(music or [])
     with progress("Parity", len(chosen)) as bar:
         measure(
             loaded,
-            load_checkpoint(checkpoint),
+            reference,
             chosen,
             on_excerpt=lambda excerpt: bar.advance(excerpt.name),
             head=tag_head,
+            rvq=_token_rvq(reference, rvq) if needs_rvq else None,
         )
     loaded.save(bundle)
     show(as_json, loaded.model_dump(), *_report(loaded))
@@ -151,6 +168,13 @@ def random_checkpoint(
     )
 
 
+def _token_rvq(checkpoint: "Checkpoint", folder: Path | None) -> "TokenRvq":
+    """The RVQ in ``folder``, or else the checkpoint's own."""
+    from .tokens import load_token_rvq, own_rvq
+
+    return own_rvq(checkpoint) if folder is None else load_token_rvq(folder, checkpoint)
+
+
 def _report(bundle: "Bundle") -> list[object]:
     tables: list[object] = []
     for artefact in bundle.artefacts:
@@ -160,14 +184,19 @@ def _report(bundle: "Bundle") -> list[object]:
         verdict = "passed" if artefact.certified else "FAILED"
         title = f"{artefact.name}, {artefact.precision}: {verdict}"
         columns = ["audio", "seconds", "output", "worst cosine", "relative L2", "largest"]
+        if bundle.tokenizer is not None:
+            columns.append("equal tokens")
         tables.append(table(title, columns, rows))
     return tables
 
 
-def _row(measured: "Measurement") -> list[str]:
+def _row(measured: "AnyMeasurement") -> list[str]:
+    from ..runtime.certificate import TokenMeasurement
     from ..runtime.tagging import TAGS
 
     row = [measured.audio, f"{measured.seconds:.3f}", measured.output]
+    if isinstance(measured, TokenMeasurement):
+        return [*row, "", "", "", f"{measured.equal_tokens:.3%}"]
     if measured.output == TAGS:  # probabilities, which only the largest difference judges
         return [*row, "", "", f"{measured.largest_difference:.1e}"]
     cosine, relative = f"{measured.worst_frame_cosine:.8f}", f"{measured.relative_l2:.1e}"

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
+
+from ..runtime.bundle import TensorSpec
 
 # The newest operator set that the Triton containers of the last two years all execute.
 OPSET = 18
@@ -90,17 +92,16 @@ class Graph:
 
     def model(
         self,
-        inputs: dict[str, list[int | str]],
-        outputs: dict[str, list[int | str]],
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
         functions: Sequence[onnx.FunctionProto] = (),
     ) -> onnx.ModelProto:
-        """Finish the float32 model, once; inputs and outputs map names to symbolic shapes."""
+        """Finish the model, once."""
         graph = self._model.graph
-        for values, shapes in ((graph.input, inputs), (graph.output, outputs)):
-            infos = [
-                helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()
-            ]
-            values.extend(infos)
+        for values, specs in ((graph.input, inputs), (graph.output, outputs)):
+            for spec in specs:
+                element = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+                values.append(helper.make_tensor_value_info(spec.name, element, spec.shape))
         self._model.functions.extend(functions)
         for domain in dict.fromkeys(function.domain for function in functions):
             self._model.opset_import.append(helper.make_opsetid(domain, 1))

@@ -1,4 +1,4 @@
-"""Checkpoint to ONNX: one graph from raw waveform to features and tags."""
+"""Checkpoint to ONNX: one graph from raw waveform to features, tags and tokens."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,15 +7,20 @@ import onnx
 from onnx.external_data_helper import set_external_data
 
 from ..errors import UsageError
-from ..kernels.log_mel_onnx import DOMAIN, NAME, log_mel_function
+from ..kernels import log_mel_tables
+from ..kernels.log_mel_onnx import NAME, log_mel_function
+from ..kernels.onnx_nodes import DOMAIN, PLUGIN
 from ..reference.head import Head
 from ..reference.muq import MuQ
 from ..runtime.bundle import TensorSpec
 from ..runtime.tagging import TAGS
+from ..runtime.tokens import TOKENS, Tokenizer
 from .conformer import conformer
 from .front_end import front_end
 from .graph import OPSET, Graph
 from .head import tags
+from .rvq import functions, tokens
+from .tokens import TokenRvq
 
 TARGETS = ("cpu", "any")
 INPUT = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])
@@ -33,8 +38,9 @@ def onnx_from_checkpoint(
     level: int | None = None,
     target: str = "cpu",
     head: Head | None = None,
+    rvq: TokenRvq | None = None,
 ) -> onnx.ModelProto:
-    """Build the graph: float32, dynamic batch and time, the mel as a local function.
+    """Build the graph: float32, dynamic batch and time, the mel and the RVQ as local functions.
 
     Args:
         model: the reference model.
@@ -44,6 +50,8 @@ def onnx_from_checkpoint(
         target: "cpu" writes the first block in Winograd form, which CPU engines lack; "any"
             leaves it a convolution, for engines that choose the algorithm themselves.
         head: what the output ``tags`` is computed by; its levels are at most ``level``.
+        rvq: what the output ``tokens`` is computed by; so is its level. Tokens of the log-mel,
+            asked for alone, leave the encoder out.
 
     Raises:
         UsageError: an unknown output, level or target.
@@ -51,16 +59,24 @@ def onnx_from_checkpoint(
     if target not in TARGETS:
         raise UsageError(f"target {target!r}: choose among {', '.join(TARGETS)}.")
     level = checked_level(model, level)
-    specs = output_specs(model, outputs, level, head)
+    specs = output_specs(model, outputs, level, head, rvq.tokenizer if rvq is not None else None)
     graph = Graph()
     mel = model.model.preprocessor_melspec_2048
-    log_mel = graph.op(NAME, INPUT.name, domain=DOMAIN, mean_db=mel.mean_db, std_db=mel.std_db)
-    step_zero = front_end(graph, model.model.conv, log_mel, winograd=target == "cpu")
-    states = conformer(graph, model.model.conformer, step_zero, level)
+    tables = graph.weight("log_mel.tables", log_mel_tables.tables())
+    scale = {"mean_db": mel.mean_db, "std_db": mel.std_db}
+    log_mel = graph.op(NAME, INPUT.name, tables, domain=DOMAIN, **scale, **PLUGIN)
+    states = []
+    if rvq is None or rvq.needs_encoder or [spec.name for spec in specs] != [TOKENS]:
+        step_zero = front_end(graph, model.model.conv, log_mel, winograd=target == "cpu")
+        states = conformer(graph, model.model.conformer, step_zero, level)
     for spec in specs:
-        graph.rename(_output(graph, spec.name, states, head), spec.name)
-    shapes = {spec.name: spec.shape for spec in specs}
-    return graph.model({INPUT.name: INPUT.shape}, shapes, [log_mel_function(OPSET)])
+        if spec.name == TOKENS and rvq is not None:
+            value = tokens(graph, rvq, log_mel, states)
+        else:
+            value = _output(graph, spec.name, states, head)
+        graph.rename(value, spec.name)
+    called = [log_mel_function(OPSET), *(functions(rvq) if rvq is not None else [])]
+    return graph.model([INPUT], specs, called)
 
 
 def checked_level(model: MuQ, level: int | None) -> int:
@@ -76,13 +92,17 @@ def checked_level(model: MuQ, level: int | None) -> int:
 
 
 def output_specs(
-    model: MuQ, outputs: Sequence[str], level: int, head: Head | None = None
+    model: MuQ,
+    outputs: Sequence[str],
+    level: int,
+    head: Head | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> list[TensorSpec]:
     """Names and shapes of the outputs asked for.
 
     ``features`` (batch, steps, width) at ``level``; ``embedding`` (batch, width), their mean
     over time; ``hidden_states`` (batch, level + 1, steps, width); with a head, ``tags`` (batch,
-    tags).
+    tags); with a tokenizer, ``tokens`` (batch, stages, steps) int32.
 
     Raises:
         UsageError: an output no graph has.
@@ -95,13 +115,13 @@ def output_specs(
     }
     if head is not None:
         shapes[TAGS] = ["batch", len(head.config.labels)]
-    unknown = [name for name in outputs if name not in shapes]
+    specs = {n: TensorSpec(name=n, dtype="float32", shape=shape) for n, shape in shapes.items()}
+    if tokenizer is not None:
+        specs[TOKENS] = tokenizer.spec
+    unknown = [name for name in outputs if name not in specs]
     if unknown or not outputs:
-        raise UsageError(f"outputs {unknown}: choose among {', '.join(shapes)}.")
-    return [
-        TensorSpec(name=name, dtype="float32", shape=shapes[name])
-        for name in dict.fromkeys(outputs)
-    ]
+        raise UsageError(f"outputs {unknown}: choose among {', '.join(specs)}.")
+    return [specs[name] for name in dict.fromkeys(outputs)]
 
 
 def save_onnx(model: onnx.ModelProto, path: Path) -> list[Path]:

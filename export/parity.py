@@ -15,11 +15,20 @@ from ..errors import AudioError, CheckpointError
 from ..reference.checkpoint import Checkpoint
 from ..runtime import audio
 from ..runtime.bundle import Artefact, Bundle
-from ..runtime.certificate import Certificate, Measurement, certifies
+from ..runtime.certificate import (
+    AnyMeasurement,
+    Certificate,
+    Measurement,
+    TokenMeasurement,
+    certifies,
+)
 from ..runtime.onnx_session import OnnxSession
 from ..runtime.session import Session
 from ..runtime.tagging import TAGS
+from ..runtime.tokens import TOKENS
 from .tagging import TagHead
+from .token_parity import equal_tokens
+from .tokens import TokenRvq, require_rvq
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "audio"
 # Those that need no optional decoder.
@@ -139,24 +148,32 @@ def parity(
     music: Sequence[Excerpt],
     on_excerpt: OnExcerpt | None = None,
     head: TagHead | None = None,
+    rvq: TokenRvq | None = None,
 ) -> None:
     """Compare every artefact with the reference and put its certificate into ``bundle``.
 
     The manifest is not saved here. ``on_excerpt`` is called after each excerpt.
 
     Raises:
-        CheckpointError: the checkpoint or the head is not the one the bundle was made from.
+        CheckpointError: the checkpoint, the head or the RVQ is not the one the bundle was made
+            from.
     """
     require_source(bundle, checkpoint)
     require_head(bundle, head)
+    require_rvq(bundle, rvq)
     sessions = [OnnxSession(bundle, artefact) for artefact in bundle.artefacts]
-    measurements: list[list[Measurement]] = [[] for _ in sessions]
+    measurements: list[list[AnyMeasurement]] = [[] for _ in sessions]
     for excerpt in music:
+        waveform = torch.from_numpy(excerpt.waveform)
         with torch.inference_mode():
-            states = checkpoint.model(torch.from_numpy(excerpt.waveform)).hidden_states
+            states = checkpoint.model(waveform).hidden_states
+            log_mel = checkpoint.model.model.preprocessor_melspec_2048(waveform)
         references = [state.numpy() for state in states]
+        equal = None
+        if rvq is not None:
+            equal = partial(equal_tokens, rvq.rvq, rvq.input(log_mel, states))
         for session, artefact, found in zip(sessions, bundle.artefacts, measurements, strict=True):
-            found.extend(_measurements(session, artefact, excerpt, references, head))
+            found.extend(_measurements(session, artefact, excerpt, references, head, equal))
         if on_excerpt is not None:
             on_excerpt(excerpt)
     for session, artefact, found in zip(sessions, bundle.artefacts, measurements, strict=True):
@@ -170,7 +187,8 @@ def _measurements(
     excerpt: Excerpt,
     states: list[np.ndarray],
     head: TagHead | None,
-) -> Iterator[Measurement]:
+    equal: Callable[[np.ndarray], float] | None,
+) -> Iterator[AnyMeasurement]:
     expected: dict[str, Callable[[], np.ndarray]] = {
         "features": lambda: states[artefact.level],
         "embedding": lambda: states[artefact.level].mean(axis=1),
@@ -178,13 +196,20 @@ def _measurements(
     }
     if head is not None:
         expected[TAGS] = partial(head.expected, states)
-    outputs = session.run({"waveform": excerpt.waveform})
-    for name, ours in outputs.items():
-        yield measure(excerpt, name, ours, expected[name]())
+    inputs = {"waveform": excerpt.waveform}
+    for name, ours in session.run(inputs).items():
+        if name == TOKENS and equal is not None:
+            # Asked for alone, they may come from a graph of their own.
+            share = min(equal(ours), equal(session.run(inputs, [TOKENS])[TOKENS]))
+            yield TokenMeasurement(
+                audio=excerpt.name, seconds=excerpt.seconds, tokens=ours.size, equal_tokens=share
+            )
+        else:
+            yield measure(excerpt, name, ours, expected[name]())
 
 
 def _certificate(
-    checkpoint: Checkpoint, artefact: Artefact, measurements: list[Measurement]
+    checkpoint: Checkpoint, artefact: Artefact, measurements: list[AnyMeasurement]
 ) -> Certificate:
     return Certificate(
         precision=artefact.precision,

@@ -16,7 +16,8 @@ from .windows import Window
 class Job:
     """One window of a track, the model's ``output`` wanted for it and, when done, the result.
 
-    ``result`` is float32, (steps, width) or (width,) according to the output.
+    ``result`` is float32 (steps, width) or (width,), or int32 (stages, steps), according to the
+    output.
     """
 
     track: Track

@@ -21,8 +21,9 @@ from pydantic import (
 from ..errors import BundleError
 from ..files import atomic_file, sha256
 from .certificate import Certificate, Precision
-from .record import Record, Sha256
+from .record import Record, Sha256, TensorSpec
 from .tagging import TAGS, Tagging
+from .tokens import Tokenizer, check_tokens
 
 MANIFEST = "bundle.json"
 FORMAT_VERSION = 1
@@ -38,14 +39,6 @@ def _inside_the_bundle(name: str) -> str:
 
 
 RelativeFile = Annotated[str, AfterValidator(_inside_the_bundle)]
-
-
-class TensorSpec(Record):
-    """Name, dtype (numpy's name) and shape of a tensor; a string is a symbolic dimension."""
-
-    name: str
-    dtype: str
-    shape: list[int | str]
 
 
 class Source(Record):
@@ -121,16 +114,19 @@ class Bundle(Record):
     architecture: dict[str, Any]
     framing: Framing
     tagging: Tagging | None = None
+    tokenizer: Tokenizer | None = None
     artefacts: list[Artefact]
     folder: Path = Field(default=Path(), exclude=True)
 
     @model_validator(mode="after")
     def _bind_artefacts(self) -> "Bundle":
         facts = self.framing.model_dump_json() + self.source.sha256
-        if self.tagging is not None:
-            facts += self.tagging.model_dump_json()
+        for meaning in (self.tagging, self.tokenizer):
+            if meaning is not None:
+                facts += meaning.model_dump_json()
         for artefact in self.artefacts:
             check_tags(artefact.outputs, self.tagging)
+            check_tokens(artefact.outputs, self.tokenizer)
             artefact._shared_facts = facts
         return self
 

@@ -3,12 +3,14 @@
 The thresholds stand here and nowhere else. They are gates: no option and no test loosens them.
 """
 
+from collections.abc import Sequence
 from math import isfinite
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .tagging import TAGS
+from .tokens import TOKENS
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 
@@ -16,8 +18,9 @@ Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 class Thresholds(BaseModel):
     """What a precision must reach against the fp32 reference, on every audio.
 
-    ``largest_tag_change`` is for the output ``tags``, the two others are for the rest:
-    probabilities have no direction, and a change of one matters as much where all are small.
+    ``largest_tag_change`` is for the output ``tags``, ``equal_tokens``, a share, for the output
+    ``tokens``, and the two others are for the rest: probabilities have no direction, and a change
+    of one matters as much where all are small.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -25,13 +28,25 @@ class Thresholds(BaseModel):
     worst_frame_cosine: float
     relative_l2: float
     largest_tag_change: float
+    equal_tokens: float
 
 
-_HALF = Thresholds(worst_frame_cosine=0.9995, relative_l2=2e-2, largest_tag_change=5e-3)
-_EIGHT_BIT = Thresholds(worst_frame_cosine=0.99, relative_l2=8e-2, largest_tag_change=2e-2)
+_FULL = Thresholds(
+    worst_frame_cosine=0.999999, relative_l2=1e-4, largest_tag_change=1e-4, equal_tokens=0.9999
+)
+_HALF = Thresholds(
+    worst_frame_cosine=0.9995, relative_l2=2e-2, largest_tag_change=5e-3, equal_tokens=0.99
+)
+# Tokens stay fp32 beside these.
+_EIGHT_BIT = Thresholds(
+    worst_frame_cosine=0.99, relative_l2=8e-2, largest_tag_change=2e-2, equal_tokens=0.9999
+)
+# A token counts as equal whose code is farther than the best by no more than this part of the
+# best's distance.
+NEAR_TIE = 1e-5
 
 THRESHOLDS: dict[str, Thresholds] = {
-    "fp32": Thresholds(worst_frame_cosine=0.999999, relative_l2=1e-4, largest_tag_change=1e-4),
+    "fp32": _FULL,
     "fp16": _HALF,
     "bf16": _HALF,
     "int8": _EIGHT_BIT,
@@ -40,7 +55,7 @@ THRESHOLDS: dict[str, Thresholds] = {
 
 
 class Measurement(BaseModel):
-    """One output on one audio, artefact against reference.
+    """One output of real numbers on one audio, artefact against reference.
 
     ``worst_frame_cosine`` is the smallest cosine similarity of any feature vector,
     ``relative_l2`` is ||artefact - reference|| / ||reference|| over the whole output,
@@ -70,6 +85,29 @@ class Measurement(BaseModel):
         )
 
 
+class TokenMeasurement(BaseModel):
+    """The output ``tokens`` on one audio, artefact against reference.
+
+    ``equal_tokens`` is the share of the ``tokens`` that are the reference's. One that differs
+    counts as equal if its code is, but for ``NEAR_TIE``, as near as the reference's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    audio: str
+    seconds: float
+    output: Literal["tokens"] = TOKENS
+    tokens: int
+    equal_tokens: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+    def passes(self, thresholds: Thresholds) -> bool:
+        """Whether there are tokens, and enough of them are equal."""
+        return self.tokens > 0 and self.equal_tokens >= thresholds.equal_tokens
+
+
+AnyMeasurement = Measurement | TokenMeasurement
+
+
 class Certificate(BaseModel):
     """What an artefact was compared with, on which audio, every figure, pass or fail."""
 
@@ -80,7 +118,7 @@ class Certificate(BaseModel):
     reference: str
     created: str
     environment: dict[str, str]
-    measurements: list[Measurement]
+    measurements: list[AnyMeasurement]
     passed: bool
 
     @model_validator(mode="after")
@@ -92,7 +130,7 @@ class Certificate(BaseModel):
         return self
 
 
-def certifies(precision: Precision, measurements: list[Measurement]) -> bool:
+def certifies(precision: Precision, measurements: Sequence[AnyMeasurement]) -> bool:
     """Whether these measurements earn a passing certificate: at least one, and all within."""
     thresholds = THRESHOLDS[precision]
     return bool(measurements) and all(each.passes(thresholds) for each in measurements)

@@ -9,6 +9,7 @@ from ..console import Json, show, table
 
 if TYPE_CHECKING:
     from .tagging import Tagging
+    from .tokens import Tokenizer
 
 commands = typer.Typer()
 
@@ -47,6 +48,7 @@ def info(
         f"{loaded.framing.steps_per_second:g} features a second, windows of {window:g} s",
         table(str(bundle), columns, rows),
         *(_tagging_lines(loaded.tagging) if loaded.tagging is not None else ()),
+        _tokenizer_line(loaded.tokenizer) if loaded.tokenizer is not None else "",
     )
 
 
@@ -65,3 +67,11 @@ def _tagging_lines(tagging: "Tagging") -> list[str]:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         lines.append(f"measured when it was trained: {figures}")
     return lines
+
+
+def _tokenizer_line(tokenizer: "Tokenizer") -> str:
+    what = "the log-mel" if tokenizer.level is None else f"level {tokenizer.level}"
+    return (
+        f"tokens: {tokenizer.stages} for a step, of {tokenizer.codes} codes, by an RVQ of {what}, "
+        f"{tokenizer.rvq_sha256[:12]}..."
+    )

@@ -1,4 +1,4 @@
-"""Audio in; features, embeddings or tags out, through any session, local or remote."""
+"""Audio in; features, embeddings, tags or tokens out, through any session, local or remote."""
 
 from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import AudioError
 from .bundle import load_bundle
-from .results import by_file, embeddings, or_raise, stitched, track_tags
+from .results import by_file, embeddings, or_raise, stitched, track_tags, track_tokens
 from .runner import OnWindow, Runner
 from .session import Session
 from .tagging import TrackTags
@@ -156,6 +156,41 @@ class Model:
             (path, its tags or what is wrong with the file), in order.
         """
         return by_file(track_tags(self._runner, map(one_track, paths), hop_seconds, on_window))
+
+    @overload
+    def tokens(
+        self, x: Audio, rate_hz: int | None = None, on_window: OnWindow | None = None
+    ) -> np.ndarray: ...
+
+    @overload
+    def tokens(
+        self, x: Audios, rate_hz: int | None = None, on_window: OnWindow | None = None
+    ) -> list[np.ndarray]: ...
+
+    def tokens(
+        self, x: Audio | Audios, rate_hz: int | None = None, on_window: OnWindow | None = None
+    ) -> np.ndarray | list[np.ndarray]:
+        """The tokens of one track, int32 (stages, steps), or a list of such for a list.
+
+        Those of the log-mel do not depend on how a track is cut into windows.
+
+        Raises:
+            BundleError: the model has no tokens.
+        """
+        given = as_tracks(x, rate_hz)
+        found = or_raise(track_tokens(self._runner, self._windowing, given, on_window))
+        return found if isinstance(x, (list, tuple)) else found[0]
+
+    def tokens_files(
+        self, paths: Iterable[AudioFile], on_window: OnWindow | None = None
+    ) -> Iterator[tuple[AudioFile, np.ndarray | AudioError]]:
+        """Tokenize many files; one that cannot be used does not stop the others.
+
+        Yields:
+            (path, int32 (stages, steps) or what is wrong with the file), in order.
+        """
+        given = map(one_track, paths)
+        return by_file(track_tokens(self._runner, self._windowing, given, on_window))
 
     def close(self) -> None:
         """Close the session."""

@@ -1,42 +1,49 @@
-"""Embeddings and features on disk: whole files only, and none computed twice."""
+"""Embeddings, features and tokens on disk: whole files only, and none computed twice."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
 from ..errors import AudioError, MissingDependencyError, UsageError
 from ..files import atomic_file
+from .tracks import AudioFile
 
 if TYPE_CHECKING:
     from .model import Model
+    from .session import Session
 
 CLAIM_FILE = "muqrt.json"
+Kind = Literal["embeddings", "features", "tokens"]
 _SHOWN_VALUES = 4
 
 
 @dataclass
 class Task:
-    """One audio file on its way to one .npy file (or to the screen, when ``output`` is None)."""
+    """One audio file on its way to a file (or to the screen, when ``output`` is None).
+
+    ``name`` is what its result is called among those of other audio files.
+    """
 
     audio: Path
+    name: Path
     output: Path | None
     shape: tuple[int, ...] = ()
     values: np.ndarray | None = None
     error: str | None = None
 
-    def document(self, with_values: bool) -> dict[str, Any]:
-        """The outcome for machines."""
+    def document(self, values_as: str | None) -> dict[str, Any]:
+        """The outcome for machines; the values, where there are any, by that name."""
         if self.error is not None:
             return {"audio": str(self.audio), "error": self.error}
         facts: dict[str, Any] = {"audio": str(self.audio), "shape": list(self.shape)}
         if self.output is not None:
             facts["output"] = str(self.output)
-        if with_values and self.values is not None:
-            facts["embedding"] = self.values.tolist()
+        if values_as is not None and self.values is not None:
+            facts[values_as] = self.values.tolist()
         return facts
 
     def line(self) -> str:
@@ -46,8 +53,9 @@ class Task:
         shape = " x ".join(map(str, self.shape))
         if self.output is not None:
             return f"{self.audio}: {shape} -> {self.output}"
-        first = [] if self.values is None else self.values[:_SHOWN_VALUES].tolist()
-        return f"{self.audio}: {shape}  [{' '.join(f'{value:+.4f}' for value in first)} ...]"
+        first = [] if self.values is None else self.values.flat[:_SHOWN_VALUES].tolist()
+        shown = (f"{value:+.4f}" if isinstance(value, float) else str(value) for value in first)
+        return f"{self.audio}: {shape}  [{' '.join(shown)} ...]"
 
 
 def is_one_file(output: Path) -> bool:
@@ -66,18 +74,23 @@ def tasks_for(files: list[tuple[Path, Path]], output: Path | None) -> tuple[list
         UsageError: an .npy file for several audio files, or two results of the same name.
     """
     if output is None:
-        return [Task(audio, None) for audio, _ in files], 0
+        return [Task(audio, name, None) for audio, name in files], 0
     if is_one_file(output):
         if len(files) != 1:
             raise UsageError(f"{output}: one file for {len(files)} audio files; give a folder.")
-        return [Task(files[0][0], output)], 0
+        return [Task(*files[0], output)], 0
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: a file is in the way; give a folder, or a name in .npy.")
-    targets = {output / f"{relative}.npy": audio for audio, relative in files}
-    if len(targets) != len(files):
-        raise UsageError("two audio files have the same name; embed their folders one by one.")
-    todo = [Task(audio, target) for target, audio in targets.items() if not target.exists()]
-    return todo, len(files) - len(todo)
+    check_names(files)
+    tasks = [Task(audio, name, output / f"{name}.npy") for audio, name in files]
+    todo = [task for task in tasks if task.output is not None and not task.output.exists()]
+    return todo, len(tasks) - len(todo)
+
+
+def check_names(files: list[tuple[Path, Path]]) -> None:
+    """Raise UsageError where two results would have the same name."""
+    if len({name for _, name in files}) != len(files):
+        raise UsageError("two audio files have the same name; do their folders one by one.")
 
 
 @dataclass(frozen=True)
@@ -86,7 +99,7 @@ class Claim:
 
     folder: Path
     artefact_sha256: str
-    features: bool
+    kind: Kind
 
     def check(self) -> None:
         """Raise UsageError when the folder holds results of another model or kind."""
@@ -98,7 +111,7 @@ class Claim:
             found = None
         if found != self._facts:
             raise UsageError(
-                f"{self.folder}: holds results of another model, or features beside embeddings "
+                f"{self.folder}: holds results of another model, or other ones than {self.kind} "
                 f"({CLAIM_FILE} says which); give another folder."
             )
 
@@ -114,30 +127,57 @@ class Claim:
 
     @property
     def _facts(self) -> dict[str, Any]:
-        return {"artefact_sha256": self.artefact_sha256, "features": self.features}
+        return {"artefact_sha256": self.artefact_sha256, "kind": self.kind}
 
 
-def run_tasks(model: "Model", tasks: list[Task], features: bool) -> Iterator[Task]:
-    """Do the tasks, in order; a file that cannot be used carries its error and stops no other."""
-    if features:
-        for task in tasks:
-            assert task.output is not None
-            try:
-                task.shape = _write_features(model, task.audio, task.output)
-            except (AudioError, MissingDependencyError) as error:
-                task.error = str(error)
-            yield task
-        return
-    results = model.embed_files([task.audio for task in tasks])
+def claim_on(output: Path | None, session: "Session", kind: Kind) -> Claim | None:
+    """The claim on a folder of results, checked; none where ``output`` is no folder.
+
+    Raises:
+        UsageError: the folder holds results of another model or kind.
+    """
+    if output is None or is_one_file(output):
+        return None
+    claim = Claim(output, session.artefact_sha256, kind)
+    claim.check()
+    return claim
+
+
+Save = Callable[[Task, np.ndarray], None]
+# Of every file, in order: its path, and its result or what is wrong with it.
+FileResults = Iterator[tuple[AudioFile, np.ndarray | AudioError]]
+
+
+def save_npy(task: Task, values: np.ndarray, dtype: np.dtype | None = None) -> None:
+    """Write an .npy file of its own; of that ``dtype``, where one is given."""
+    assert task.output is not None
+    with atomic_file(task.output) as temporary:
+        np.save(temporary, values.astype(dtype or values.dtype, copy=False))
+
+
+def run_tasks(tasks: list[Task], results: FileResults, save: Save = save_npy) -> Iterator[Task]:
+    """Give each task its result, in order, saved if it has an output; one whose file cannot be
+    used carries its error and stops no other."""
     for task, (_, result) in zip(tasks, results, strict=True):
         if isinstance(result, AudioError):
             task.error = str(result)
         else:
-            task.shape, task.values = result.shape, result
-            if task.output is not None:
-                with atomic_file(task.output) as temporary:
-                    np.save(temporary, result)
-                task.values = None  # a library's embeddings need not stay in memory
+            task.shape = result.shape
+            if task.output is None:
+                task.values = result
+            else:  # a library's results need not stay in memory
+                save(task, result)
+        yield task
+
+
+def run_feature_tasks(model: "Model", tasks: list[Task]) -> Iterator[Task]:
+    """As ``run_tasks``, with features, which are written while they are computed."""
+    for task in tasks:
+        assert task.output is not None
+        try:
+            task.shape = _write_features(model, task.audio, task.output)
+        except (AudioError, MissingDependencyError) as error:
+            task.error = str(error)
         yield task
 
 

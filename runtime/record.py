@@ -11,3 +11,11 @@ class Record(BaseModel):
     """Validated strictly: an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class TensorSpec(Record):
+    """Name, dtype (numpy's name) and shape of a tensor; a string is a symbolic dimension."""
+
+    name: str
+    dtype: str
+    shape: list[int | str]

@@ -1,4 +1,4 @@
-"""From a runner's windows to what a track's are worth together: features, embedding, tags."""
+"""From a runner's windows to a track's results: features, embedding, tags, tokens."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -8,7 +8,9 @@ import numpy as np
 from ..errors import AudioError, BundleError, MissingDependencyError
 from .batching import Failure
 from .runner import OnWindow, Runner
+from .session import Session
 from .tagging import TAGS, TrackTags
+from .tokens import TOKENS, Tokenizer
 from .tracks import AudioFile, Track
 from .windows import Window, Windowing
 
@@ -87,6 +89,45 @@ def track_tags(
         if done.window.is_last:
             edges = np.array([*starts, windowing.end_seconds(done.window)])
             yield done.track, TrackTags(tagging, edges, np.stack(scores))
+
+
+def track_tokens(
+    runner: Runner, windowing: Windowing, tracks: Iterable[Track], on_window: OnWindow | None
+) -> Results[np.ndarray]:
+    """Every track with its tokens, int32 (stages, steps).
+
+    Those of a hidden state are stitched as features are, by ``windowing``; those of the log-mel are
+    the same as if the whole track were one window.
+
+    Raises:
+        BundleError: the model has none.
+    """
+    if require_tokenizer(runner.session).level is None:
+        windowing = Windowing.mel_tokens(windowing.framing)
+    parts: list[np.ndarray] = []
+    for done in runner.run(tracks, windowing, lambda window: TOKENS, on_window):
+        if isinstance(done, Failure):
+            yield done.track, done.error
+            continue
+        if done.window.start_step == 0:
+            parts = []
+        parts.append(done.window.trim(done.result.T))
+        if done.window.is_last:
+            yield done.track, np.ascontiguousarray(np.concatenate(parts).T)
+
+
+def require_tokenizer(session: Session) -> Tokenizer:
+    """What the session's tokens mean.
+
+    Raises:
+        BundleError: the model has none.
+    """
+    if session.tokenizer is None:
+        raise BundleError(
+            "this model has no tokens. Export it with them: "
+            "muqrt export CHECKPOINT --outputs embedding,tokens -o BUNDLE"
+        )
+    return session.tokenizer
 
 
 def or_raise(results: Results[_Result]) -> list[_Result]:

@@ -63,7 +63,9 @@ class Runner:
         results = self.session.run({WAVEFORM: waveform}, [output])[output]
         if len(results) != len(jobs):
             raise SessionError(f"the engine gave {len(results)} {output} for {len(jobs)} windows.")
-        for job, result in zip(jobs, results.astype(np.float32, copy=False), strict=True):
+        if results.dtype.kind == "f":  # tokens are integers
+            results = results.astype(np.float32, copy=False)
+        for job, result in zip(jobs, results, strict=True):
             if not np.isfinite(result).all():
                 seconds = job.window.start_step / self.session.framing.steps_per_second
                 raise SessionError(

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import SessionError
 from .bundle import Framing, TensorSpec
 from .tagging import Tagging
+from .tokens import Tokenizer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -26,6 +27,7 @@ class Session(ABC):
         framing: how audio is cut for this model.
         artefact_sha256: which artefact it is, as its certificate says.
         tagging: what the output ``tags`` means, where there is one.
+        tokenizer: what the output ``tokens`` means, where there is one.
     """
 
     def __init__(
@@ -35,12 +37,14 @@ class Session(ABC):
         framing: Framing,
         artefact_sha256: str = "",
         tagging: Tagging | None = None,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         self.inputs = {spec.name: spec for spec in inputs}
         self.outputs = {spec.name: spec for spec in outputs}
         self.framing = framing
         self.artefact_sha256 = artefact_sha256
         self.tagging = tagging
+        self.tokenizer = tokenizer
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> Arrays:
         """Run the engine on checked inputs.

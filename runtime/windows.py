@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import AudioError, BundleError, SessionError, UsageError
+from ..kernels.log_mel import PAD_SAMPLES
 from .bundle import Framing
 
 
@@ -38,7 +39,7 @@ class Window:
         return self.is_last and self.start_step == 0
 
     def trim(self, features: np.ndarray) -> np.ndarray:
-        """The kept part of this window's features: (steps, width) -> (len(keep), width).
+        """The kept part of what the model gave: (steps, ...) -> (len(keep), ...).
 
         Raises:
             SessionError: the engine gave another number of steps than the framing says.
@@ -57,7 +58,8 @@ class Windowing:
 
     Windows are ``framing.window_samples`` long, begin at whole steps, and share ``overlap_steps``.
     The last one is moved back, so that it is full but for less than a step; a track no longer
-    than a window is one window of its own length.
+    than a window is one window of its own length. The model gives a step for an incomplete last
+    one too, unless it counts ``whole_steps`` only.
 
     Raises:
         UsageError: the overlap is negative or leaves no room to advance.
@@ -67,6 +69,7 @@ class Windowing:
 
     framing: Framing
     overlap_steps: int
+    whole_steps: bool = False
 
     def __post_init__(self) -> None:
         framing = self.framing
@@ -106,12 +109,24 @@ class Windowing:
         window_samples = steps * framing.step_samples
         return cls(framing.model_copy(update={"window_samples": window_samples}), steps - hop_steps)
 
+    @classmethod
+    def mel_tokens(cls, framing: Framing) -> "Windowing":
+        """Windows whose log-mel, in the steps that are kept, is that of the whole track.
+
+        A step's frames look no farther than half an STFT window before and after it. So much of
+        every window's edges is left to its neighbours, rounded up to whole steps.
+        """
+        overlap = 2 * _ceil_divide(PAD_SAMPLES, framing.step_samples)
+        return cls(framing, overlap, whole_steps=True)
+
     @property
     def _window_steps(self) -> int:
         return self.framing.window_samples // self.framing.step_samples
 
     def steps(self, samples: int) -> int:
-        """How many feature steps the model gives for this many samples."""
+        """How many steps the model gives for this many samples."""
+        if self.whole_steps:
+            return samples // self.framing.step_samples
         hops = samples // self.framing.hop_samples
         return _ceil_divide(hops, self.framing.step_samples // self.framing.hop_samples)
 

@@ -72,6 +72,7 @@ def test_help_of_each_command(muqrt: Command, name: str) -> None:
         ("info {bundle}", {"format_version", "source", "artefacts"}),
         ("embed {song} -b {bundle}", {"results", "kept"}),
         ("embed {song} -b {bundle} --features -o {out}/a.npy", {"results", "kept"}),
+        ("tokens {song} -b {tokenizer} -o {out}/a.npz", {"results", "kept"}),
         ("random-checkpoint -o {out} --size tiny", {"checkpoint", "parameters"}),
         ("export {checkpoint} -o {out} --no-parity --level 0", {"source", "artefacts"}),
         ("parity {copy} --checkpoint {checkpoint} --music {song}", {"source", "artefacts"}),
@@ -82,6 +83,7 @@ def test_json_is_one_object_and_nothing_else(
     muqrt: Command,
     tiny_checkpoint: Path,
     tiny_bundle: Path,
+    token_bundle: Path,
     bundle_copy: Path,
     music: Path,
     tmp_path: Path,
@@ -90,6 +92,7 @@ def test_json_is_one_object_and_nothing_else(
 ) -> None:
     places = {
         "bundle": tiny_bundle,
+        "tokenizer": token_bundle,
         "copy": bundle_copy,
         "checkpoint": tiny_checkpoint,
         "song": music / "greensleeves_duo.flac",

@@ -89,6 +89,7 @@ class TritonSession(Session):
             contract.framing,
             contract.artefact_sha256,
             contract.tagging,
+            contract.tokenizer,
         )
         self.level = contract.level
 

@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from ..errors import BundleError
 from ..runtime.bundle import Framing, TensorSpec, check_tags
 from ..runtime.tagging import Tagging
+from ..runtime.tokens import Tokenizer, check_tokens
 from .extras import server_extra
 
 MODEL_FILENAME = "model.onnx"
@@ -65,10 +66,12 @@ class Contract:
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
     tagging: Tagging | None = None
+    tokenizer: Tokenizer | None = None
 
     @model_validator(mode="after")
-    def _tags_have_names(self) -> "Contract":
+    def _outputs_are_explained(self) -> "Contract":
         check_tags(self.outputs, self.tagging)
+        check_tokens(self.outputs, self.tokenizer)
         return self
 
     def to_parameters(self) -> dict[str, str]:
@@ -84,6 +87,8 @@ class Contract:
         }
         if self.tagging is not None:
             parameters["muqrt.tagging"] = self.tagging.model_dump_json()
+        if self.tokenizer is not None:
+            parameters["muqrt.tokenizer"] = self.tokenizer.model_dump_json()
         return parameters
 
     @classmethod
@@ -94,7 +99,7 @@ class Contract:
             KeyError: a parameter is missing: the model is not one that muqrt wrote.
             ValueError: a parameter is not what muqrt writes.
         """
-        tagging = parameters.get("muqrt.tagging")
+        tagging, tokenizer = map(parameters.get, ("muqrt.tagging", "muqrt.tokenizer"))
         return cls(
             framing=Framing.model_validate_json(parameters["muqrt.framing"]),
             level=int(parameters["muqrt.level"]),
@@ -104,6 +109,7 @@ class Contract:
             inputs=_SPECS.validate_json(parameters["muqrt.inputs"]),
             outputs=_SPECS.validate_json(parameters["muqrt.outputs"]),
             tagging=None if tagging is None else Tagging.model_validate_json(tagging),
+            tokenizer=None if tokenizer is None else Tokenizer.model_validate_json(tokenizer),
         )
 
 

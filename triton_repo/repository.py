@@ -97,6 +97,7 @@ def _contract(bundle: Bundle, artefact: Artefact) -> Contract:
         inputs=artefact.inputs,
         outputs=artefact.outputs,
         tagging=bundle.tagging,
+        tokenizer=bundle.tokenizer,
     )
 
 

@@ -6,9 +6,8 @@ from torch import Tensor, nn
 
 from ..config import SAMPLE_RATE_HZ, MuQConfig
 from ..muq import RVQ_CODES, MuQ
-from ..rvq import RandomProjectionQuantizer, ResidualVectorQuantize
+from ..rvq import RandomProjectionQuantizer, ResidualVectorQuantize, stacked
 from .loop import Trainee
-from .rvq import stacked
 
 NOISE_STD = 0.1  # of what stands in a masked segment's place
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..mel import LogMel
 from ..muq import MuQ
-from ..rvq import ResidualVectorQuantize, VectorQuantize
+from ..rvq import ResidualVectorQuantize, VectorQuantize, stacked
 from ..rvq_file import RvqConfig
 from .loop import Trainee
 
@@ -46,13 +46,6 @@ class Latent(nn.Module):
         """(batch, samples) -> (batch, width, steps)."""
         states = self.muq(waveform).hidden_states[self.level]
         return ((states - self.mean) / self.std).transpose(1, 2)
-
-
-def stacked(log_mel: Tensor, frames_per_step: int) -> Tensor:
-    """(batch, mels, frames) -> (batch, frames_per_step * mels, steps), whole steps only."""
-    steps = log_mel.shape[-1] // frames_per_step
-    frames = log_mel[..., : steps * frames_per_step].unflatten(-1, (steps, frames_per_step))
-    return frames.permute(0, 3, 1, 2).flatten(1, 2)
 
 
 class RvqFit(Trainee):

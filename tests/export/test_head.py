@@ -13,6 +13,7 @@ from muqrt.export.onnx_from_checkpoint import TARGETS, onnx_from_checkpoint
 from muqrt.export.parity import Excerpt
 from muqrt.reference.head import Head, HeadConfig
 from muqrt.reference.muq import MuQ
+from muqrt.runtime.bundle import TensorSpec
 from muqrt.runtime.certificate import THRESHOLDS
 
 TAG_CHANGE = THRESHOLDS["fp32"].largest_tag_change
@@ -63,8 +64,10 @@ def test_the_folded_head_is_the_plain_one(
     graph = Graph()
     names = [f"state_{level}" for level in range(depth)]
     graph.rename(tags(graph, head, names), "tags")
-    shapes: dict[str, list[int | str]] = {name: ["batch", "steps", width] for name in names}
-    model = graph.model(shapes, {"tags": ["batch", labels]})
+    model = graph.model(
+        [TensorSpec(name=each, dtype="float32", shape=["batch", "steps", width]) for each in names],
+        [TensorSpec(name="tags", dtype="float32", shape=["batch", labels])],
+    )
     onnx.checker.check_model(model, full_check=True)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (ours,) = session.run(["tags"], dict(zip(names, states, strict=True)))

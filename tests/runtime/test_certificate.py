@@ -5,14 +5,23 @@ from math import inf, nan, nextafter
 import pytest
 from pydantic import ValidationError
 
-from muqrt.runtime.certificate import THRESHOLDS, Certificate, Measurement, Thresholds, certifies
+from muqrt.runtime.certificate import (
+    NEAR_TIE,
+    THRESHOLDS,
+    AnyMeasurement,
+    Certificate,
+    Measurement,
+    Thresholds,
+    TokenMeasurement,
+    certifies,
+)
 
 PROMISED = {
-    "fp32": (0.999999, 1e-4, 1e-4),
-    "fp16": (0.9995, 2e-2, 5e-3),
-    "bf16": (0.9995, 2e-2, 5e-3),
-    "int8": (0.99, 8e-2, 2e-2),
-    "fp8": (0.99, 8e-2, 2e-2),
+    "fp32": (0.999999, 1e-4, 1e-4, 0.9999),
+    "fp16": (0.9995, 2e-2, 5e-3, 0.99),
+    "bf16": (0.9995, 2e-2, 5e-3, 0.99),
+    "int8": (0.99, 8e-2, 2e-2, 0.9999),
+    "fp8": (0.99, 8e-2, 2e-2, 0.9999),
 }
 
 
@@ -29,7 +38,11 @@ def measurement(cosine: float = 1.0, relative: float = 0.0, **figures: object) -
     return Measurement.model_validate(facts | figures)
 
 
-def certificate(measurements: list[Measurement], passed: bool) -> Certificate:
+def token_measurement(equal: float = 1.0, tokens: int = 8) -> TokenMeasurement:
+    return TokenMeasurement(audio="song.flac", seconds=1.0, tokens=tokens, equal_tokens=equal)
+
+
+def certificate(measurements: list[AnyMeasurement], passed: bool) -> Certificate:
     return Certificate(
         precision="fp32",
         artefact_sha256="0" * 64,
@@ -43,9 +56,15 @@ def certificate(measurements: list[Measurement], passed: bool) -> Certificate:
 
 def test_the_thresholds_are_those_promised() -> None:
     assert {
-        name: (each.worst_frame_cosine, each.relative_l2, each.largest_tag_change)
+        name: (
+            each.worst_frame_cosine,
+            each.relative_l2,
+            each.largest_tag_change,
+            each.equal_tokens,
+        )
         for name, each in THRESHOLDS.items()
     } == PROMISED
+    assert NEAR_TIE == 1e-5
 
 
 def test_the_thresholds_cannot_be_changed() -> None:
@@ -55,7 +74,7 @@ def test_the_thresholds_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize("precision", PROMISED)
 def test_a_threshold_is_the_last_value_that_passes(precision: str) -> None:
-    cosine, relative, change = PROMISED[precision]
+    cosine, relative, change, equal = PROMISED[precision]
     assert certifies(precision, [measurement(cosine, relative)])
     assert not certifies(precision, [measurement(nextafter(cosine, -1), relative)])
     assert not certifies(precision, [measurement(cosine, nextafter(relative, 1))])
@@ -63,6 +82,8 @@ def test_a_threshold_is_the_last_value_that_passes(precision: str) -> None:
     assert certifies(precision, [measurement(**tags)])
     tags["largest_difference"] = nextafter(change, 1)
     assert not certifies(precision, [measurement(**tags)])
+    assert certifies(precision, [token_measurement(equal)])
+    assert not certifies(precision, [token_measurement(nextafter(equal, 0))])
 
 
 def test_tags_are_judged_by_their_largest_change_and_nothing_else_is() -> None:
@@ -73,7 +94,9 @@ def test_tags_are_judged_by_their_largest_change_and_nothing_else_is() -> None:
 @pytest.mark.parametrize("bad", [nan, inf, -inf])
 @pytest.mark.parametrize("figure", ["worst_frame_cosine", "relative_l2", "largest_difference"])
 def test_a_figure_that_is_not_finite_never_passes(figure: str, bad: float) -> None:
-    loosest = Thresholds(worst_frame_cosine=-inf, relative_l2=inf, largest_tag_change=inf)
+    loosest = Thresholds(
+        worst_frame_cosine=-inf, relative_l2=inf, largest_tag_change=inf, equal_tokens=0
+    )
     for output in ("features", "tags"):
         assert measurement(output=output).passes(loosest)
         assert not measurement(output=output, **{figure: bad}).passes(loosest)
@@ -83,16 +106,24 @@ def test_an_output_that_was_not_finite_never_passes() -> None:
     assert not certifies("fp8", [measurement(finite=False)])
 
 
+@pytest.mark.parametrize("bad", [nan, inf, -0.1, 1.1])
+def test_a_share_of_tokens_is_a_share(bad: float) -> None:
+    with pytest.raises(ValidationError, match="equal_tokens"):
+        token_measurement(bad)
+
+
 def test_nothing_measured_proves_nothing() -> None:
     assert not certifies("fp8", [])
+    assert not certifies("fp8", [token_measurement(tokens=0)])
     with pytest.raises(ValidationError, match="its own figures say otherwise"):
         certificate([], passed=True)
 
 
 def test_one_bad_audio_fails_all() -> None:
     good, bad = measurement(), measurement(relative=1.01e-4)
-    assert certifies("fp32", [good, good])
+    assert certifies("fp32", [good, token_measurement(), good])
     assert not certifies("fp32", [good, bad, good])
+    assert not certifies("fp32", [good, token_measurement(0.9998), good])
 
 
 @pytest.mark.parametrize(("relative", "claimed"), [(1.0, True), (0.0, False)])
@@ -103,5 +134,5 @@ def test_the_verdict_follows_from_the_figures(relative: float, claimed: bool) ->
 
 
 def test_a_certificate_survives_json() -> None:
-    written = certificate([measurement(0.9999999, 3e-5)], passed=True)
+    written = certificate([measurement(0.9999999, 3e-5), token_measurement()], passed=True)
     assert Certificate.model_validate_json(written.model_dump_json()) == written

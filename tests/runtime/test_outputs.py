@@ -207,5 +207,5 @@ def test_a_folder_of_results_takes_no_others(
     for other in (["-b", short_windows], ["-b", tiny_bundle, "--features"]):
         done = muqrt("embed", songs, *other, "-o", out)
         assert done.returncode == 2
-        assert "another model, or features" in done.stderr
+        assert "another model, or other ones than" in done.stderr
     assert contents(out) == before

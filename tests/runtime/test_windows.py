@@ -186,3 +186,27 @@ def test_the_hop_is_half_a_window_when_left_out() -> None:
 def test_an_impossible_hop_is_refused(hop_seconds: float) -> None:
     with pytest.raises(UsageError, match=r"a hop of .* s; it must be above 0 and at most .* 1 s"):
         Windowing.every(framing(20 * STEP), 1.0, hop_seconds)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1025, 60_000), st.integers(6, 12), st.sampled_from([480, 960]))
+def test_kept_steps_of_mel_tokens_see_no_edge_but_the_tracks(
+    samples: int, window_steps: int, step: int
+) -> None:
+    """Frames are centred every 240 samples; their STFT windows are 2048 samples long."""
+    music = Framing(
+        sample_rate_hz=24_000,
+        hop_samples=240,
+        step_samples=step,
+        minimum_samples=1025,
+        window_samples=(window_steps + 960 // step) * step,
+    )
+    windowing = Windowing.mel_tokens(music)
+    windows = list(windowing.cut([np.zeros(samples, np.float32)]))
+    assert [s for w in windows for s in w.keep] == list(range(samples // step))
+    for window in windows:
+        start = window.start_step * step
+        stop = start + len(window.waveform)
+        first, last = window.keep.start * step, window.keep.stop * step - 240
+        assert start == 0 or first - 1024 >= start
+        assert stop == samples or last + 1024 <= stop

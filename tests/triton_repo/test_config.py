@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from muqrt.errors import BundleError
 from muqrt.runtime.bundle import Framing, TensorSpec
 from muqrt.runtime.tagging import Tagging
+from muqrt.runtime.tokens import Tokenizer
 from muqrt.triton_repo.config import (
     Contract,
     ModelConfig,
@@ -101,6 +102,23 @@ def test_what_tags_mean_survives_the_text(contract: Contract, tagging: Tagging) 
     message = parse_config(ModelConfig(name="muq", contract=tagged).to_text())
     assert list(message.output[-1].dims) == [len(tagging.vocabulary)]
     assert Contract.from_parameters(parameters_of(message)) == tagged
+
+
+@pytest.mark.parametrize("level", [None, 3])
+@given(contracts)
+@settings(max_examples=20, deadline=None)
+def test_what_tokens_mean_survives_the_text(level: int | None, contract: Contract) -> None:
+    tokenizer = Tokenizer(stages=8, codes=1024, level=level, rvq_sha256="0" * 64)
+    outputs = [*contract.outputs, tokenizer.spec]
+    tokenized = replace(contract, outputs=outputs, tokenizer=tokenizer)
+    message = parse_config(ModelConfig(name="muq", contract=tokenized).to_text())
+    assert list(message.output[-1].dims) == [8, -1]
+    assert "data_type: TYPE_INT32" in str(message.output[-1])
+    assert Contract.from_parameters(parameters_of(message)) == tokenized
+    with pytest.raises(ValidationError, match="by the tokenizer"):
+        replace(contract, outputs=outputs)
+    with pytest.raises(ValidationError, match="by the tokenizer"):
+        replace(contract, tokenizer=tokenizer)
 
 
 @given(contracts, taggings)

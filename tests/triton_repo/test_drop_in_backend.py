@@ -130,6 +130,21 @@ def test_only_what_was_requested_is_computed_and_answered(
     assert model._session.runs == [(["embedding", "features"], (2, 4_800))]
 
 
+def test_tokens_alone_come_from_the_graph_of_their_own(
+    model: Any, waveform: Callable[..., np.ndarray]
+) -> None:
+    class Tokens:
+        def run(self, names: list[str], feed: dict[str, np.ndarray]) -> Any:
+            return [np.full((len(feed["waveform"]), 8, 5), 7, np.int32) for _ in names]
+
+    model._tokens_session = Tokens()
+    requests = [Request(waveform(4_800), ["tokens"]), Request(waveform(4_800), ["tokens"])]
+    for answer in model.execute(requests):
+        assert list(answer.outputs) == ["tokens"]
+        assert (answer.outputs["tokens"] == 7).all()
+    assert not model._session.runs
+
+
 def test_bad_requests_do_not_harm_the_others(
     model: Any, waveform: Callable[..., np.ndarray]
 ) -> None:

@@ -15,6 +15,9 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 
+# muqrt's name for the graph from waveform to tokens alone, beside a model that has one.
+_TOKENS_FILE = "tokens.onnx"
+
 # A request's place in the batch, the request, and its inputs.
 _Member = tuple[int, Any, list[np.ndarray]]
 
@@ -63,9 +66,13 @@ class TritonPythonModel:
         options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", 0))
         version = Path(args["model_repository"]) / args["model_version"]
         path = version / (config.get("default_model_filename") or "model.onnx")
-        self._session = onnxruntime.InferenceSession(
-            path, options, providers=["CPUExecutionProvider"]
-        )
+        providers = ["CPUExecutionProvider"]
+        self._session = onnxruntime.InferenceSession(path, options, providers=providers)
+        self._tokens_session = self._session
+        if (version / _TOKENS_FILE).is_file():
+            self._tokens_session = onnxruntime.InferenceSession(
+                version / _TOKENS_FILE, options, providers=providers
+            )
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer every request; those of equal shape share one run of the model."""
@@ -89,7 +96,7 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Free the model."""
-        del self._session
+        del self._session, self._tokens_session
 
     def _read(self, request: Any) -> list[np.ndarray]:
         """The request's inputs, in the configuration's order."""
@@ -115,8 +122,9 @@ class TritonPythonModel:
             name: column[0] if len(column) == 1 else np.concatenate(column)
             for name, column in zip(self._inputs, columns, strict=True)
         }
+        session = self._tokens_session if names == ["tokens"] else self._session
         try:
-            outputs = dict(zip(names, self._session.run(names, feed), strict=True))
+            outputs = dict(zip(names, session.run(names, feed), strict=True))
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             for _ in members:
                 yield _failure(f"ONNX Runtime: {error}", pb_utils.TritonError.INTERNAL)

@@ -1,0 +1,50 @@
+"""Tokens: what a model's are of, and how they are kept."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from .record import Record, Sha256, TensorSpec
+
+TOKENS: Literal["tokens"] = "tokens"  # the output's name
+# Of an artefact whose tokens need no encoder: the graph from waveform to tokens alone.
+TOKENS_FILE = "tokens.onnx"
+_MOST_CODES = 2**31 - 1  # a token is an int32
+
+
+class Tokenizer(Record):
+    """What the ``tokens`` output means.
+
+    Attributes:
+        stages: how many tokens a step has; each refines the ones before it.
+        codes: a token is one of so many, counted from 0.
+        level: the hidden state that is quantized; none for the log-mel.
+        rvq_sha256: of the RVQ's weights and of what its input is normalised by.
+    """
+
+    stages: PositiveInt
+    codes: Annotated[int, Field(ge=1, le=_MOST_CODES)]
+    level: NonNegativeInt | None = None
+    rvq_sha256: Sha256
+
+    @property
+    def spec(self) -> TensorSpec:
+        """The output: (batch, stages, steps). The log-mel's steps are the whole ones only; a hidden
+        state has one more where a waveform ends with an incomplete step."""
+        steps = "whole_steps" if self.level is None else "steps"
+        return TensorSpec(name=TOKENS, dtype="int32", shape=["batch", self.stages, steps])
+
+    @property
+    def file_dtype(self) -> np.dtype:
+        """In which files hold tokens: int16 where the codes fit."""
+        return np.dtype(np.int16 if self.codes <= 2**15 else np.int32)
+
+
+def check_tokens(outputs: Sequence[TensorSpec], tokenizer: Tokenizer | None) -> None:
+    """Raise ValueError unless the output ``tokens`` is the tokenizer's, or both lack."""
+    found = [(spec.dtype, spec.shape) for spec in outputs if spec.name == TOKENS]
+    expected = [] if tokenizer is None else [(tokenizer.spec.dtype, tokenizer.spec.shape)]
+    if found != expected:
+        raise ValueError(f"outputs {TOKENS!r} are {found}; by the tokenizer: {expected}")
