@@ -250,7 +250,7 @@ def test_a_bundles_tags_are_the_references(
 ) -> None:
     torch = pytest.importorskip("torch")
     from muqrt.reference.checkpoint import load_checkpoint
-    from muqrt.reference.head import load_head
+    from muqrt.reference.head import load_head, pooled
     from muqrt.runtime import audio
 
     waveform = audio.load(music / "ode_to_joy_band.ogg")[:223_457]
@@ -263,7 +263,7 @@ def test_a_bundles_tags_are_the_references(
         with torch.inference_mode():
             window = torch.from_numpy(waveform[None, start : start + WINDOW])
             states = muq(window).hidden_states
-            means = torch.stack([states[level].mean(1) for level in head.config.levels], dim=1)
-            expected.append(head(means).sigmoid()[0].numpy())
+            statistics = [pooled(states[level]) for level in head.config.levels]
+            expected.append(head(torch.stack(statistics, dim=1)).sigmoid()[0].numpy())
     np.testing.assert_allclose(found.window_scores, expected, atol=1e-4)
     assert np.ptp(found.window_scores) > 0.4
