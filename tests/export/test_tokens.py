@@ -281,3 +281,23 @@ def test_tokens_that_cannot_be_compared_are_not_equal(
     spoilt = x.clone()
     spoilt[0, 0, 0] = torch.nan
     assert equal_tokens(rvq.rvq, spoilt, right) == 0
+
+
+def test_the_nodes_carry_what_tensorrt_looks_a_plugin_up_by(shallow: Checkpoint) -> None:
+    """The names, inputs and attributes of plugins.py's signatures, and the parser's three."""
+    model = onnx_from_checkpoint(shallow.model, ["tokens"], rvq=own_rvq(shallow))
+    parser = {"plugin_namespace": b"muqrt", "plugin_version": b"1", "aot": 1}
+    found = {node.op_type: node for node in model.graph.node if node.domain == "muqrt"}
+    attributes = {
+        name: {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+        for name, node in found.items()
+    }
+    mel = shallow.model.model.preprocessor_melspec_2048
+    scale = {name: pytest.approx(getattr(mel, name)) for name in ("mean_db", "std_db")}
+    assert attributes == {
+        "LogMel": {**parser, **scale},
+        "MelRvq": {**parser, "frames_per_step": 4},
+    }
+    assert {name: len(node.input) for name, node in found.items()} == {"LogMel": 2, "MelRvq": 5}
+    functions = {each.name: len(each.input) for each in model.functions}
+    assert functions == {"LogMel": 2, "MelRvq": 5}
