@@ -39,7 +39,8 @@ def change_a_weight(folder: Path) -> None:
     """Change one weight and every hash with it, so that nothing but the numbers can tell."""
     onnx = pytest.importorskip("onnx")
     model = onnx.load(folder / "muq.onnx")
-    weight = max(model.graph.initializer, key=lambda each: len(each.raw_data))
+    heard = [each for each in model.graph.initializer if each.name != "log_mel.tables"]
+    weight = max(heard, key=lambda each: len(each.raw_data))
     weight.raw_data = bytes(len(weight.raw_data))
     onnx.save(model, folder / "muq.onnx")
     bundle = load_bundle(folder)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import onnx
 import onnxruntime as ort
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...export.graph import OPSET, Graph
@@ -18,7 +19,7 @@ from ...kernels.mel_rvq import MelRvqTables
 from ...kernels.mel_rvq_torch import MelRvq
 from ...kernels.onnx_nodes import DOMAIN
 from ...reference.mel import LogMel
-from ...reference.rvq import ResidualVectorQuantize, stacked
+from ...reference.rvq import ResidualVectorQuantize, WeightNormConv1d, stacked
 from ...runtime.bundle import TensorSpec
 
 EAGER = "PyTorch eager"
@@ -37,7 +38,8 @@ class Contender:
 
 
 class EagerRvq(nn.Module):
-    """The tokenizer as the official package runs it: stacked copy, then stage by stage."""
+    """The tokenizer by width-1 convolutions and squared distances, as the official package has it,
+    without its losses. Linear projections only."""
 
     def __init__(self, rvq: ResidualVectorQuantize, frames_per_step: int) -> None:
         super().__init__()
@@ -46,8 +48,20 @@ class EagerRvq(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """(batch, mels, frames) -> tokens (batch, stages, steps)."""
-        tokens: Tensor = self.rvq(stacked(log_mel, self.frames_per_step))[1]
-        return tokens
+        residual = stacked(log_mel, self.frames_per_step)
+        tokens = []
+        for stage in self.rvq.stages:
+            down, up = stage.in_proj, stage.out_proj
+            assert isinstance(down, WeightNormConv1d) and isinstance(up, WeightNormConv1d)
+            latent = F.conv1d(residual, down.weight, down.bias)
+            flat = F.normalize(latent.transpose(1, 2).flatten(0, 1))
+            codes = F.normalize(stage.codebook.weight)
+            squares = flat.square().sum(1, keepdim=True) + codes.square().sum(1)
+            nearest = (2 * flat @ codes.T - squares).max(1).indices
+            tokens.append(nearest.view(len(residual), -1))
+            code = stage.codebook(tokens[-1]).transpose(1, 2)
+            residual = residual - F.conv1d(code, up.weight, up.bias)
+        return torch.stack(tokens, 1)
 
 
 def log_mel_contender(reference: LogMel, device: str, threads: int) -> Contender:
