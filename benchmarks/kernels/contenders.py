@@ -11,19 +11,18 @@ from torch import Tensor, nn
 
 from ...export.graph import OPSET, Graph
 from ...export.onnx_from_checkpoint import INPUT
-from ...kernels import mel_rvq_onnx
+from ...export.rvq import folded_tables, functions, tokens
+from ...export.tokens import TokenRvq
 from ...kernels.log_mel_onnx import NAME, log_mel_function
 from ...kernels.log_mel_tables import tables as log_mel_tables
 from ...kernels.log_mel_torch import log_mel
-from ...kernels.mel_rvq import MelRvqTables
 from ...kernels.mel_rvq_torch import MelRvq
 from ...kernels.onnx_nodes import DOMAIN
 from ...reference.mel import LogMel
 from ...reference.rvq import ResidualVectorQuantize, WeightNormConv1d, stacked
 from ...runtime.bundle import TensorSpec
+from ..contenders import COMPILED, EAGER
 
-EAGER = "PyTorch eager"
-COMPILED = "torch.compile"
 ONNX = "ONNX Runtime"
 FUSED = "fused kernel"
 _LOG_MEL = TensorSpec(name="log_mel", dtype="float32", shape=["batch", 128, "frames"])
@@ -49,7 +48,7 @@ class EagerRvq(nn.Module):
     def forward(self, log_mel: Tensor) -> Tensor:
         """(batch, mels, frames) -> tokens (batch, stages, steps)."""
         residual = stacked(log_mel, self.frames_per_step)
-        tokens = []
+        found = []
         for stage in self.rvq.stages:
             down, up = stage.in_proj, stage.out_proj
             assert isinstance(down, WeightNormConv1d) and isinstance(up, WeightNormConv1d)
@@ -58,10 +57,10 @@ class EagerRvq(nn.Module):
             codes = F.normalize(stage.codebook.weight)
             squares = flat.square().sum(1, keepdim=True) + codes.square().sum(1)
             nearest = (2 * flat @ codes.T - squares).max(1).indices
-            tokens.append(nearest.view(len(residual), -1))
-            code = stage.codebook(tokens[-1]).transpose(1, 2)
+            found.append(nearest.view(len(residual), -1))
+            code = stage.codebook(found[-1]).transpose(1, 2)
             residual = residual - F.conv1d(code, up.weight, up.bias)
-        return torch.stack(tokens, 1)
+        return torch.stack(found, 1)
 
 
 def log_mel_contender(reference: LogMel, device: str, threads: int) -> Contender:
@@ -77,22 +76,13 @@ def log_mel_contender(reference: LogMel, device: str, threads: int) -> Contender
     return _onnx_contender(model, "waveform", threads)
 
 
-def mel_rvq_contender(
-    tables: MelRvqTables, frames_per_step: int, device: str, threads: int
-) -> Contender:
+def mel_rvq_contender(rvq: TokenRvq, device: str, threads: int) -> Contender:
     """muqrt's: on "cuda" the fused kernel, on "cpu" the graph's function."""
     if device == "cuda":
-        return Contender(FUSED, MelRvq(tables, frames_per_step).to(device))
+        return Contender(FUSED, MelRvq(folded_tables(rvq), rvq.frames_per_step).to(device))
     graph = Graph()
-    inputs = [graph.weight(name, value) for name, value in vars(tables).items()]
-    tokens = graph.op(
-        mel_rvq_onnx.NAME, "log_mel", *inputs, domain=DOMAIN, frames_per_step=frames_per_step
-    )
-    graph.rename(tokens, "tokens")
-    stages, codes, width = tables.codebooks.shape
-    found_tokens = TensorSpec(name="tokens", dtype="int32", shape=["batch", stages, "steps"])
-    function = mel_rvq_onnx.mel_rvq_function(OPSET, stages, codes, width)
-    model = graph.model([_LOG_MEL], [found_tokens], [function])
+    graph.rename(tokens(graph, rvq, "log_mel", []), "tokens")
+    model = graph.model([_LOG_MEL], [rvq.tokenizer.spec], functions(rvq))
     return _onnx_contender(model, "log_mel", threads)
 
 

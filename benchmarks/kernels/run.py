@@ -17,13 +17,12 @@ from ...export.rvq import folded_tables
 from ...export.tokens import TokenRvq
 from ...reference.muq import MuQ
 from ...runtime.certificate import THRESHOLDS
-from ..contenders import cold_compiler
+from ..contenders import EAGER, cold_compiler
 from ..latency import Cell, music
 from ..neighbours import watch_neighbours
 from ..timing import Stopwatch, by_turns, cuda_stopwatch, ratios, spread, stopwatch
 from .ceilings import Ceilings, measure_ceilings
 from .contenders import (
-    EAGER,
     FUSED,
     Contender,
     EagerRvq,
@@ -141,8 +140,7 @@ def _operations(model: MuQ, rvq: TokenRvq, device: str, compiles: bool) -> list[
     threads = torch.get_num_threads()
     mel = model.model.preprocessor_melspec_2048.to(device).eval()
     tokenizer = EagerRvq(rvq.rvq, rvq.frames_per_step).to(device).eval()
-    tables = folded_tables(rvq)
-    stages, codes, width = tables.codebooks.shape
+    stages, codes, width = folded_tables(rvq).codebooks.shape
     fp32 = THRESHOLDS["fp32"]
 
     def waveform(cell: Cell) -> Tensor:
@@ -161,7 +159,7 @@ def _operations(model: MuQ, rvq: TokenRvq, device: str, compiles: bool) -> list[
             MEL_RVQ,
             [
                 *torch_contenders(tokenizer, compiles),
-                mel_rvq_contender(tables, rvq.frames_per_step, device, threads),
+                mel_rvq_contender(rvq, device, threads),
             ],
             lambda cell: mel(waveform(cell)),
             lambda cell: mel_rvq_work(cell, stages, codes, width, rvq.frames_per_step),
