@@ -32,7 +32,9 @@ def equal_tokens(rvq: ResidualVectorQuantize, x: Tensor, tokens: np.ndarray) -> 
     if not valid or tokens.min() < 0 or tokens.max() >= codes or not x.isfinite().all():
         return 0.0
     equal, residual = [], x
-    for stage, ours in zip(rvq.stages, torch.from_numpy(tokens).long().unbind(1), strict=True):
+    for stage, ours in zip(
+        rvq.stages, torch.from_numpy(tokens).long().to(x.device).unbind(1), strict=True
+    ):
         latent = stage.in_proj(residual)
         equal.append((ours == stage.nearest(latent)) | _as_near(stage, latent, ours))
         residual = residual - stage.from_tokens(ours)

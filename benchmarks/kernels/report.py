@@ -14,7 +14,8 @@ _COLUMNS = (
 )
 _METHOD = (
     "The contenders took turns on the same music, after a first call each whose answer had to be "
-    "eager's: *agreement* is the share of equal tokens, or a log-mel's relative L2 distance. "
+    "eager's: *agreement* is the share of equal tokens, near ties included, or a log-mel's "
+    "relative L2 distance. "
     "*times eager* is the median over the rounds of eager's seconds over the contender's. *share "
     "of floor* is the least time for the bytes and operations below, at this device's measured "
     "ceilings, over the median."

@@ -14,6 +14,7 @@ from ...console import Bar
 from ...environment import environment
 from ...errors import ParityError
 from ...export.rvq import folded_tables
+from ...export.token_parity import equal_tokens
 from ...export.tokens import TokenRvq
 from ...reference.muq import MuQ
 from ...runtime.certificate import THRESHOLDS
@@ -43,9 +44,10 @@ class Measurement:
     """One contender on one operation and input.
 
     ``speedup`` is the median over the rounds of eager's seconds over this contender's.
-    ``agreement`` is the share of tokens that are eager's, or the relative L2 distance from eager's
-    log-mel. Of the fused kernels alone: ``share_of_floor`` is the least time that their bytes and
-    operations take on this device, over the median, and ``launches`` counts kernels of a call.
+    ``agreement`` is the share of tokens that are the reference's, as the parity gate counts, or the
+    relative L2 distance from eager's log-mel. Of the fused kernels alone: ``share_of_floor`` is the
+    least time that their bytes and operations take on this device, over the median, and
+    ``launches`` counts kernels of a call.
     """
 
     operation: str
@@ -88,7 +90,7 @@ class _Operation:
     contenders: Sequence[Contender]
     input: Callable[[Cell], Tensor]
     work: Callable[[Cell], Work]
-    agreement: Callable[[Tensor, Tensor], float]
+    agreement: Callable[[Tensor, Tensor, Tensor], float]  # of the input, an answer and eager's
     agrees: Callable[[float], bool]
 
 
@@ -152,7 +154,7 @@ def _operations(model: MuQ, rvq: TokenRvq, device: str, compiles: bool) -> list[
             [*torch_contenders(mel, compiles), log_mel_contender(mel, device, threads)],
             waveform,
             log_mel_work,
-            lambda ours, eager: float((ours - eager).norm() / eager.norm()),
+            lambda x, ours, eager: float((ours - eager).norm() / eager.norm()),
             lambda distance: distance <= fp32.relative_l2,
         ),
         _Operation(
@@ -163,9 +165,8 @@ def _operations(model: MuQ, rvq: TokenRvq, device: str, compiles: bool) -> list[
             ],
             lambda cell: mel(waveform(cell)),
             lambda cell: mel_rvq_work(cell, stages, codes, width, rvq.frames_per_step),
-            lambda ours, eager: float((ours == eager).float().mean()),
-            # Near ties may fall either way; the parity gate looks at each of them.
-            lambda share: share >= THRESHOLDS["fp16"].equal_tokens,
+            lambda x, ours, eager: equal_tokens(rvq.rvq, rvq.input(x, []), ours.cpu().numpy()),
+            lambda share: share >= fp32.equal_tokens,
         ),
     ]
 
@@ -178,7 +179,7 @@ def _measure(
     runs = {each.name: lambda each=each: each.run(x) for each in operation.contenders}
     answers = {name: run() for name, run in runs.items()}
     agreements = {
-        name: operation.agreement(answer, answers[EAGER]) for name, answer in answers.items()
+        name: operation.agreement(x, answer, answers[EAGER]) for name, answer in answers.items()
     }
     for name, agreement in agreements.items():
         if not operation.agrees(agreement):
