@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...errors import UsageError
 from ...export.graph import OPSET, Graph
 from ...export.onnx_from_checkpoint import INPUT
 from ...export.rvq import folded_tables, functions, tokens
@@ -37,30 +38,54 @@ class Contender:
 
 
 class EagerRvq(nn.Module):
-    """The tokenizer by width-1 convolutions and squared distances, as the official package has it,
-    without its losses. Linear projections only."""
+    """The tokenizer as the official package's forward computes it: width-1 convolutions, squared
+    distances, and, whether asked for or not, the sum of the codes, the losses and one-hot codes.
+
+    Raises:
+        UsageError: the projections have several layers, which no kernel is for.
+    """
 
     def __init__(self, rvq: ResidualVectorQuantize, frames_per_step: int) -> None:
         super().__init__()
+        if not isinstance(rvq.stages[0].in_proj, WeightNormConv1d):
+            raise UsageError(
+                "This RVQ's projections have several layers: it is computed by plain operators, "
+                "there is no kernel to measure. Choose a checkpoint whose projections have one."
+            )
         self.rvq = rvq
         self.frames_per_step = frames_per_step
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """(batch, mels, frames) -> tokens (batch, stages, steps)."""
         residual = stacked(log_mel, self.frames_per_step)
-        found = []
+        present = torch.ones(len(residual), 1, 1, dtype=torch.bool, device=residual.device)
+        quantized, loss = torch.zeros_like(residual), torch.zeros_like(present, dtype=torch.float32)
+        found, latents = [], []
         for stage in self.rvq.stages:
-            down, up = stage.in_proj, stage.out_proj
-            assert isinstance(down, WeightNormConv1d) and isinstance(up, WeightNormConv1d)
-            latent = F.conv1d(residual, down.weight, down.bias)
-            flat = F.normalize(latent.transpose(1, 2).flatten(0, 1))
-            codes = F.normalize(stage.codebook.weight)
-            squares = flat.square().sum(1, keepdim=True) + codes.square().sum(1)
-            nearest = (2 * flat @ codes.T - squares).max(1).indices
-            found.append(nearest.view(len(residual), -1))
+            latents.append(_convolved(stage.in_proj, residual))
+            found.append(_nearest(latents[-1], stage.codebook.weight))
             code = stage.codebook(found[-1]).transpose(1, 2)
-            residual = residual - F.conv1d(code, up.weight, up.bias)
-        return torch.stack(found, 1)
+            for _ in ("commitment", "codebook"):
+                loss += F.mse_loss(latents[-1], code, reduction="none").mean((1, 2), keepdim=True)
+            taken = _convolved(stage.out_proj, latents[-1] + (code - latents[-1]))
+            quantized = quantized + taken * present
+            residual = residual - taken
+        tokens = torch.stack(found, 1)
+        torch.cat(latents, 1)
+        F.one_hot(tokens, self.rvq.stages[0].codebook.num_embeddings).float()
+        return tokens
+
+
+def _convolved(projection: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(projection, WeightNormConv1d)
+    return F.conv1d(x, projection.weight, projection.bias)
+
+
+def _nearest(latent: Tensor, codes: Tensor) -> Tensor:
+    flat = F.normalize(latent.transpose(1, 2).flatten(0, 1))
+    codes = F.normalize(codes)
+    distances = flat.square().sum(1, keepdim=True) - 2 * flat @ codes.T + codes.square().sum(1)
+    return (-distances).max(1).indices.view(len(latent), -1)
 
 
 def log_mel_contender(reference: LogMel, device: str, threads: int) -> Contender:

@@ -10,10 +10,11 @@ from typer.testing import CliRunner, Result
 from muqrt.benchmarks.kernels import run
 from muqrt.benchmarks.kernels.ceilings import Ceilings
 from muqrt.benchmarks.kernels.commands import commands
-from muqrt.benchmarks.kernels.contenders import Contender
+from muqrt.benchmarks.kernels.contenders import Contender, EagerRvq
 from muqrt.benchmarks.kernels.work import Work, log_mel_work, mel_rvq_work
 from muqrt.benchmarks.latency import Cell
 from muqrt.errors import ParityError, UsageError
+from muqrt.reference.rvq import ResidualVectorQuantize, stacked
 
 
 def bench(*arguments: object) -> Result:
@@ -52,6 +53,20 @@ def test_a_wrong_answer_is_not_reported(
 @pytest.mark.parametrize("options", [("--cells", "10"), ("--device", "tpu")])
 def test_wrong_options(tiny_checkpoint: Path, options: tuple[str, str]) -> None:
     assert isinstance(bench(tiny_checkpoint, *options).exception, UsageError)
+
+
+def test_an_rvq_no_kernel_is_for() -> None:
+    with pytest.raises(UsageError, match="several layers"):
+        EagerRvq(ResidualVectorQuantize(512, 2, 8, 4, layers=2), frames_per_step=4)
+
+
+def test_eager_is_the_reference() -> None:
+    torch.manual_seed(0)
+    rvq = ResidualVectorQuantize(512, 8, 1024, 16, layers=1)
+    log_mel = torch.randn(2, 128, 43)
+    with torch.inference_mode():
+        expected = rvq(stacked(log_mel, 4))[1]
+        torch.testing.assert_close(EagerRvq(rvq, 4)(log_mel), expected)
 
 
 def test_the_released_models_work_by_hand() -> None:
