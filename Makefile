@@ -36,12 +36,13 @@ $(VENV)/installed: pyproject.toml Makefile
 	touch $@
 
 # What pip cannot bring: the libpython that the server's Python backend links, a synthesizer with a
-# small soundfont for synth-corpus, and a compiler for the stubs in tests/kernels.
+# small soundfont for synth-corpus, a compiler for the stubs in tests/kernels, and an emulator of
+# other processors.
 .PHONY: debian
 debian:
 	@python=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; updated=; \
-	for package in libpython$$python libfluidsynth3 timgm6mb-soundfont gcc libc6-dev; do \
+	for package in libpython$$python libfluidsynth3 timgm6mb-soundfont gcc libc6-dev qemu-user; do \
 	dpkg -s $$package >/dev/null 2>&1 && continue; \
 	[ -n "$$updated" ] || $$sudo apt-get update -qq; updated=1; \
 	$$sudo apt-get install -y -qq $$package >/dev/null || \
@@ -51,8 +52,10 @@ debian:
 demo: setup
 	$(BIN)/python examples/demo.py --checkpoint "$(CHECKPOINT)"
 
+# A process a core, each with whole files of tests; the order is tests/conftest.py's.
 test: setup lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
+	--dist loadfile --no-loadscope-reorder
 
 # ruff and mypy, as before every commit: see .pre-commit-config.yaml.
 lint: setup

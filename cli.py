@@ -16,6 +16,7 @@ from .benchmarks.kernels.commands import commands as kernels
 from .doctor import commands as doctor
 from .embed import commands as embed
 from .errors import MuqrtError
+from .export.build_commands import commands as build
 from .export.commands import commands as export
 from .reference.synth.commands import commands as synth
 from .reference.training.commands import commands as training
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 for room in (
     export,
+    build,
     training,
     synth,
     runtime,

@@ -22,6 +22,7 @@ def doctor(as_json: Json = False) -> None:
         "export": lambda: _packages("export", "torch", "onnx", "safetensors", "huggingface-hub"),
         "benchmarks": lambda: _packages("bench", "torch", "onnx", "matplotlib", "psutil"),
         "m4a and aac": lambda: _packages("av", "av"),
+        "OpenVINO": lambda: _packages("openvino", "openvino"),
         "client": lambda: _packages("server", "tritonclient"),
         "server": _server,
     }

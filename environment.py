@@ -6,7 +6,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PACKAGES = ("muqrt", "numpy", "onnxruntime", "onnx", "torch")
+_PACKAGES = ("muqrt", "numpy", "onnxruntime", "openvino", "onnx", "torch")
 
 
 def environment() -> dict[str, str]:

@@ -1,16 +1,19 @@
-"""A chart of the latencies: one panel for each window and batch."""
+"""Charts: the latencies, a panel for each input; and where the artefacts' time goes."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .latency import Cell, Latency
+from .latency import Latency
+from .operators import PARTS, OperatorTime
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 COLOURS = ("#999999", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+_COLUMNS = 3
 _PANEL_WIDTH_INCHES = 4.2
 _ROW_HEIGHT_INCHES = 0.5
 _MARGIN_INCHES = 1.1
@@ -19,33 +22,65 @@ _LABEL_ROOM = 1.55
 
 
 def draw(title: str, latencies: Sequence[Latency], path: Path) -> None:
-    """Write a PNG: a row of panels per batch, a column per window, a bar per contender.
+    """Write a PNG: a panel for each window, batch and number of threads, a bar per contender.
 
     A bar is the median, its line goes from the 10th to the 90th percentile.
     """
     from matplotlib.figure import Figure
 
-    windows = sorted({each.window_seconds for each in latencies})
-    batches = sorted({each.batch for each in latencies})
-    names = list(dict.fromkeys(each.contender for each in latencies))
+    inputs = list(dict.fromkeys(map(_input, latencies)))
+    by_input = [[e.contender for e in latencies if _input(e) == each] for each in inputs]
+    names = list(dict.fromkeys(chain(*sorted(by_input, key=len, reverse=True))))
+    columns = min(_COLUMNS, len(inputs))
+    rows = -(-len(inputs) // columns)
     size = (
-        _PANEL_WIDTH_INCHES * len(windows) + 1,
-        (_ROW_HEIGHT_INCHES * len(names) + _MARGIN_INCHES) * len(batches) + 0.7,
+        _PANEL_WIDTH_INCHES * columns + 1,
+        (_ROW_HEIGHT_INCHES * len(names) + _MARGIN_INCHES) * rows + 0.7,
     )
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(title, fontsize=13, x=0.01, ha="left")
-    panels = figure.subplots(len(batches), len(windows), squeeze=False)
-    for row, batch in enumerate(batches):
-        for column, window in enumerate(windows):
-            here = [e for e in latencies if (e.window_seconds, e.batch) == (window, batch)]
-            _panel(panels[row, column], Cell(window, batch), here, names, column == 0)
-    for panel in panels[-1]:
-        panel.set_xlabel("seconds, median with 10th to 90th percentile")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for index, each in enumerate(inputs):
+        here = [latency for latency in latencies if _input(latency) == each]
+        _panel(panels[index // columns, index % columns], each, here, names, index % columns == 0)
+    for panel in panels.flat[len(inputs) :]:
+        panel.axis("off")
+    figure.supxlabel("seconds, median with 10th to 90th percentile", fontsize=10)
+    figure.savefig(path, dpi=150)
+
+
+def _input(each: Latency) -> str:
+    threads = f"{each.threads} thread{'s' if each.threads > 1 else ''}"
+    return f"{each.window_seconds:g} s window, batch {each.batch}, {threads}"
+
+
+def draw_parts(title: str, times: Sequence[OperatorTime], path: Path) -> None:
+    """Write a PNG: a bar per artefact, stacked from the parts of the model."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(each.artefact for each in times))
+    height = _ROW_HEIGHT_INCHES * len(names) + _MARGIN_INCHES + 0.7
+    figure = Figure(figsize=(2 * _PANEL_WIDTH_INCHES, height), layout="constrained")
+    axes = figure.subplots()
+    ends = [0.0] * len(names)
+    for part, colour in zip(PARTS, COLOURS, strict=True):
+        seconds = [
+            sum(each.seconds for each in times if (each.artefact, each.part) == (name, part))
+            for name in names
+        ]
+        axes.barh(names, seconds, left=ends, color=colour, height=0.62, label=part)
+        ends = [end + length for end, length in zip(ends, seconds, strict=True)]
+    axes.invert_yaxis()
+    axes.set_title(title, fontsize=13, loc="left")
+    axes.set_xlabel("seconds of a run, by ONNX Runtime's profile")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.savefig(path, dpi=150)
 
 
 def _panel(
-    axes: "Axes", cell: Cell, latencies: Sequence[Latency], names: list[str], labelled: bool
+    axes: "Axes", title: str, latencies: Sequence[Latency], names: list[str], labelled: bool
 ) -> None:
     rows = [names.index(each.contender) for each in latencies]
     medians = [each.median_seconds for each in latencies]
@@ -66,7 +101,7 @@ def _panel(
         )
     for row in sorted(set(range(len(names))) - set(rows)):
         axes.text(0, row, "  not measured", va="center", fontsize=9, color="#666666")
-    axes.set_title(f"{cell.window_seconds:g} s window, batch {cell.batch}", fontsize=10, loc="left")
+    axes.set_title(title, fontsize=10, loc="left")
     axes.set_yticks(range(len(names)), names if labelled else [""] * len(names))
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, _LABEL_ROOM * max(each.p90_seconds for each in latencies))

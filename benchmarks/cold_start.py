@@ -25,12 +25,14 @@ STARTS = 3
 
 @dataclass(frozen=True)
 class Request:
-    """What the fresh process loads: the checkpoint eagerly, or a bundle's artefact."""
+    """What the fresh process loads: the checkpoint eagerly, the plain ONNX graph in a file, or a
+    bundle's artefact."""
 
     contender: str
     waveform: str
     threads: int
     checkpoint: str | None = None
+    graph: str | None = None
     bundle: str | None = None
     artefact: str | None = None
 
@@ -118,6 +120,8 @@ def _load(request: Request) -> Callable[[np.ndarray], object]:
         from ..reference.checkpoint import load_checkpoint
 
         return contenders.eager(load_checkpoint(request.checkpoint).model, request.threads).run
+    if request.graph is not None:
+        return contenders.plain_onnx(Path(request.graph), 0, request.threads).run
     from ..runtime.bundle import load_bundle
 
     assert request.bundle is not None

@@ -15,50 +15,78 @@ commands = typer.Typer()
 def bench(
     bundle: Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")],
     checkpoint: Annotated[str, typer.Option(help="The checkpoint the bundle was made from.")],
+    cpu: Annotated[
+        bool,
+        typer.Option(
+            "--cpu",
+            help="All about a CPU: one thread and all, one thing changed at a time; where the "
+            "time goes, the machine's arithmetic, and songs an hour.",
+        ),
+    ] = False,
     windows: Annotated[
         str, typer.Option(help="Lengths of audio in seconds, comma-separated.")
     ] = "5,10,30",
     batches: Annotated[str, typer.Option(help="Batch sizes, comma-separated.")] = "1,4",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of each; all cores by default.")
+        str | None,
+        typer.Option(
+            help="CPU threads of each contender, comma-separated; all cores by default, with "
+            "--cpu one and all."
+        ),
     ] = None,
-    repeats: Annotated[
-        int, typer.Option(min=5, help="Rounds; slow cells get fewer, but at least 5.")
-    ] = 10,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="How often each contender runs; slow inputs get fewer, but at least 3. 10 by "
+            "default, with --cpu 5.",
+        ),
+    ] = None,
     compile_: Annotated[
-        bool, typer.Option("--compile/--no-compile", help="Measure torch.compile too.")
+        bool,
+        typer.Option("--compile/--no-compile", help="Measure torch.compile too, fp32 and bf16."),
     ] = True,
     compile_batches: Annotated[
         str | None,
-        typer.Option(help="Batch sizes to compile for, among --batches; all by default."),
+        typer.Option(
+            help="Batch sizes to compile for, among --batches; all by default, with --cpu the "
+            "smallest, for the middle window only."
+        ),
+    ] = None,
+    songs: Annotated[
+        int | None,
+        typer.Option(
+            help="Songs of 3 minutes to embed, decoding included; none by default, with --cpu 2."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", help="Write NAME.json, NAME.md and NAME.png.", metavar="NAME"
-        ),
+        typer.Option("--output", "-o", help="Write NAME.json, NAME.md and charts.", metavar="NAME"),
     ] = None,
     allow_uncertified: Annotated[
         bool, typer.Option(help="Report artefacts without a passing certificate too, marked.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure how fast a bundle is, against PyTorch, on this machine."""
+    """Measure how fast a bundle is, against PyTorch and plain ONNX, on this machine."""
     require_extra()
-    from .plan import plan
-    from .report import check_output, remarks, tables, write_report
+    from .plan import Request, plan
+    from .report import check_output, write_report
     from .run import run
+    from .tables import remarks, sections
 
-    wanted = plan(
-        bundle,
-        checkpoint,
-        windows,
-        batches,
-        threads,
-        repeats,
-        (compile_batches or batches) if compile_ else "",
-        allow_uncertified,
+    request = Request(
+        windows=windows,
+        batches=batches,
+        threads=threads,
+        rounds=rounds,
+        compiles=compile_,
+        compile_batches=compile_batches,
+        cpu=cpu,
+        songs=songs,
+        allow_uncertified=allow_uncertified,
     )
+    wanted = plan(bundle, checkpoint, request)
     if output is not None:
         check_output(output)
     with progress("Benchmark", wanted.steps) as bar:
@@ -67,7 +95,7 @@ def bench(
     show(
         as_json,
         report.document(),
-        *(table(*each) for each in tables(report)),
+        *(table(*each) for each, _ in sections(report)),
         *remarks(report),
         *(f"Wrote {path}" for path in written),
     )

@@ -1,4 +1,5 @@
-"""Who is measured: the PyTorch reference, torch.compile of it, and a bundle's artefacts.
+"""Who is measured: the PyTorch reference, torch.compile of it, its plain ONNX graph, and a
+bundle's artefacts.
 
 torch and onnxruntime are imported where they are used, because a fresh process that measures one
 of them must not pay for the other.
@@ -6,9 +7,11 @@ of them must not pay for the other.
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +20,14 @@ from ..runtime.bundle import Artefact, Bundle
 from ..runtime.certificate import Precision
 
 if TYPE_CHECKING:
+    import onnxruntime as ort
+
     from ..reference.muq import MuQ
 
 EAGER = "PyTorch eager"
 COMPILED = "torch.compile"
+COMPILED_BF16 = "torch.compile bf16"
+PLAIN_ONNX = "plain ONNX graph"
 
 States = Sequence[np.ndarray]
 
@@ -34,7 +41,8 @@ class Contender:
         precision: whose thresholds its answers are held to.
         run: (batch, samples) float32 at 24 kHz -> arrays, the last of which is compared.
         expected: the array that ``run`` should end with, from the reference's hidden states.
-        optional: whether the benchmark goes on without it when it fails to start.
+        optional: whether the benchmark goes on without it when it fails to start, and reports it,
+            marked, when its error is larger than its precision's thresholds.
     """
 
     name: str
@@ -57,24 +65,63 @@ def eager(model: "MuQ", threads: int) -> Contender:
     return Contender(EAGER, "fp32", run, lambda states: states[-1])
 
 
-def compiled(model: "MuQ", threads: int) -> Contender:
-    """``torch.compile`` of the reference, compiled anew for every shape."""
+def compiled(model: "MuQ", threads: int, precision: Precision = "fp32") -> Contender:
+    """``torch.compile`` of the reference, in fp32 or in bf16 by autocast.
+
+    It compiles for one shape: call ``torch.compiler.reset`` before another. After a few shapes
+    torch.compile would give up and silently run eager.
+    """
     import torch
 
     torch.set_num_threads(threads)
     fast = torch.compile(model, dynamic=False)
-    compiled_for: tuple[int, ...] | None = None
+    lossy = precision == "bf16"
 
     def run(waveform: np.ndarray) -> States:
-        nonlocal compiled_for
-        if waveform.shape != compiled_for:
-            # After a few shapes torch.compile would give up and silently run eager.
-            torch.compiler.reset()
-            compiled_for = waveform.shape
-        with torch.inference_mode():
-            return [state.numpy() for state in fast(torch.from_numpy(waveform)).hidden_states]
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=lossy):
+            states = fast(torch.from_numpy(waveform)).hidden_states
+            return [state.float().numpy() for state in states]
 
-    return Contender(COMPILED, "fp32", run, lambda states: states[-1], optional=True)
+    name = COMPILED_BF16 if lossy else COMPILED
+    return Contender(name, precision, run, lambda states: states[-1], optional=True)
+
+
+def plain_onnx(path: Path, level: int, threads: int) -> Contender:
+    """The convolutions as they are, in a session as ONNX Runtime opens it.
+
+    Args:
+        path: a graph with the output ``features``.
+        level: the hidden state that they are.
+        threads: of the session.
+    """
+    session = onnx_session(path, threads)
+
+    def run(waveform: np.ndarray) -> States:
+        return list(session.run(["features"], {"waveform": waveform}))
+
+    return Contender(PLAIN_ONNX, "fp32", run, lambda states: states[level])
+
+
+def onnx_session(
+    model: Path | bytes, threads: int, profile: Path | None = None
+) -> "ort.InferenceSession":
+    """An ONNX Runtime session on the CPU, with all defaults but the threads.
+
+    Args:
+        model: a file, or a whole model's bytes.
+        threads: within an operator.
+        profile: the beginning of the path of a profile that it shall keep.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    given = model if isinstance(model, bytes) else str(model)
+    return ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
 
 def from_artefact(bundle: Bundle, artefact: Artefact, threads: int) -> Contender:
@@ -82,10 +129,13 @@ def from_artefact(bundle: Bundle, artefact: Artefact, threads: int) -> Contender
 
     It computes the features, or the artefact's first output when it has none.
     """
-    from ..runtime.onnx_session import OnnxSession
+    from ..runtime.open_session import open_session
 
-    session = OnnxSession(bundle, artefact, threads)
+    session = open_session(bundle, artefact, threads)
     output = "features" if "features" in session.outputs else next(iter(session.outputs))
+    # An engine is loaded when it is first run.
+    shortest = np.zeros((1, bundle.framing.minimum_samples), np.float32)
+    session.run({"waveform": shortest}, [output])
 
     def run(waveform: np.ndarray) -> States:
         return list(session.run({"waveform": waveform}, [output]).values())
@@ -101,10 +151,17 @@ def from_artefact(bundle: Bundle, artefact: Artefact, threads: int) -> Contender
 
 @contextmanager
 def cold_compiler() -> Iterator[None]:
-    """Keep torch.compile from finding what an earlier run compiled: its time would look short."""
+    """Keep torch.compile from finding what an earlier run compiled: its time would look short.
+
+    Its warning that the mel's complex numbers are not compiled is known, and kept quiet.
+    """
     variable = "TORCHINDUCTOR_CACHE_DIR"
     before = os.environ.get(variable)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Torchinductor does not support code generation for")
         os.environ[variable] = folder
         try:
             yield

@@ -15,7 +15,7 @@ from .neighbours import watch_neighbours
 from .timing import by_turns, ratios, spread, stopwatch
 
 # A cell (one window and batch) is measured in fewer rounds rather than for longer than this.
-_CELL_SECONDS = 60.0
+_CELL_SECONDS = 45.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Latency:
     """
 
     contender: str
+    precision: str
+    threads: int
     window_seconds: float
     batch: int
     samples_seconds: list[float]
@@ -81,8 +83,9 @@ def music(cell: Cell) -> np.ndarray:
 
 def measure_cell(
     cell: Cell,
+    threads: int,
     contenders: Sequence[Contender],
-    repeats: int,
+    rounds: int,
     unavailable: dict[str, str],
     allow_uncertified: bool = False,
 ) -> list[Latency]:
@@ -90,13 +93,14 @@ def measure_cell(
 
     Args:
         cell: the input.
+        threads: that the contenders were made with.
         contenders: eager first.
-        repeats: rounds wanted; slow cells get fewer, but at least five.
+        rounds: how many are wanted; slow cells get fewer, but at least three.
         unavailable: gets the reason why an optional contender did not start.
         allow_uncertified: report a contender whose answer is not the reference's, marked.
 
     Raises:
-        ParityError: an answer is not the reference's.
+        ParityError: the answer of one that is not optional is not the reference's.
     """
     waveform = music(cell)
     states: States = []
@@ -113,12 +117,16 @@ def measure_cell(
             continue
         states = states or answer
         first[contender.name] = _checked(contender, seconds, answer, states, waveform)
-        if not (first[contender.name].matches or allow_uncertified):
+        if not (first[contender.name].matches or contender.optional or allow_uncertified):
             raise _mismatch(contender, cell, first[contender.name])
     neighbours_share = watch_neighbours()
-    samples = by_turns(runs, repeats, _CELL_SECONDS)
+    samples = by_turns(runs, rounds, _CELL_SECONDS)
     busy = neighbours_share()
-    return [_latency(cell, name, samples, first[name], busy) for name in runs]
+    return [
+        _latency(cell, threads, each, samples, first[each.name], busy)
+        for each in contenders
+        if each.name in runs
+    ]
 
 
 def _timed_answer(contender: Contender, waveform: np.ndarray) -> tuple[float, States]:
@@ -138,18 +146,22 @@ def _checked(
 
 def _latency(
     cell: Cell,
-    name: str,
+    threads: int,
+    contender: Contender,
     samples: dict[str, list[float]],
     first: _FirstCall,
     neighbours_share: float,
 ) -> Latency:
-    seconds = spread(samples[name])
-    speedup = spread(ratios(samples[EAGER], samples[name]))
+    ours = samples[contender.name]
+    seconds = spread(ours)
+    speedup = spread(ratios(samples[EAGER], ours))
     return Latency(
-        contender=name,
+        contender=contender.name,
+        precision=contender.precision,
+        threads=threads,
         window_seconds=cell.window_seconds,
         batch=cell.batch,
-        samples_seconds=samples[name],
+        samples_seconds=ours,
         median_seconds=seconds.median,
         p10_seconds=seconds.p10,
         p90_seconds=seconds.p90,

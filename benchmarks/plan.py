@@ -2,92 +2,206 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import ParityError, UsageError
-from ..runtime.bundle import Bundle, load_bundle
+from ..errors import MissingDependencyError, ParityError, SessionError, UsageError
+from ..runtime.bundle import Artefact, Bundle, load_bundle
+from ..runtime.open_session import open_session
 from .cold_start import STARTS
 from .latency import Cell
 
 _LONGEST_SECONDS = 600.0
+_MOST_SONGS = 100
 
 Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
+class Request:
+    """What the command line asks for; the lists are comma-separated, None where left out.
+
+    ``cpu`` asks for all there is to know about a CPU: fewer cells, and in addition where the time
+    goes, how it compares with the machine's arithmetic, and ``songs``, a library to embed.
+    """
+
+    windows: str
+    batches: str
+    threads: str | None
+    rounds: int | None
+    compiles: bool
+    compile_batches: str | None
+    cpu: bool
+    songs: int | None
+    allow_uncertified: bool
+
+
+@dataclass(frozen=True)
 class Plan:
-    """One benchmark. ``compile_batches`` are the batch sizes torch.compile takes part in."""
+    """One benchmark.
+
+    Attributes:
+        bundle: the bundle.
+        artefacts: of these, all that run on this machine.
+        unavailable: why the others do not.
+        checkpoint: what it was made from.
+        cells: the inputs, by the number of threads.
+        compiled: the inputs that torch.compile takes part in.
+        rounds: how many are wanted.
+        cpu: whether to measure also where the time goes and the machine's arithmetic.
+        songs: how many to embed; 0 for none.
+        allow_uncertified: report wrong answers too, marked.
+    """
 
     bundle: Bundle
+    artefacts: list[Artefact]
+    unavailable: dict[str, str]
     checkpoint: str
-    cells: list[Cell]
-    threads: int
-    repeats: int
-    compile_batches: list[int]
+    cells: dict[int, list[Cell]]
+    compiled: list[Cell]
+    rounds: int
+    cpu: bool
+    songs: int
     allow_uncertified: bool
 
     @property
+    def threads(self) -> int:
+        """The most: whatever is measured once is measured with these."""
+        return max(self.cells)
+
+    @property
+    def profiled(self) -> list[Artefact]:
+        """The artefacts whose operators' times can be had: ONNX Runtime's."""
+        found = [each for each in self.artefacts if each.engine == "onnxruntime"]
+        return found if self.cpu else []
+
+    @property
+    def base(self) -> Cell:
+        """The input of whatever is measured on one input only."""
+        return _base(self.cells[self.threads])
+
+    @property
     def steps(self) -> int:
-        """How many steps of progress it takes: every cell, and every fresh process."""
-        return len(self.cells) + STARTS * (1 + len(self.bundle.artefacts))
+        """How many steps of progress it takes: see ``run``."""
+        starts = STARTS * (2 + len(self.artefacts))
+        songs = self.songs * (1 + len(self.artefacts))
+        return sum(map(len, self.cells.values())) + starts + len(self.profiled) + self.cpu + songs
 
 
-def plan(
-    folder: Path,
-    checkpoint: str,
-    windows: str,
-    batches: str,
-    threads: int | None,
-    repeats: int,
-    compile_batches: str,
-    allow_uncertified: bool,
-) -> Plan:
-    """Check what the command line asks for; the lists are comma-separated.
+def plan(folder: Path, checkpoint: str, request: Request) -> Plan:
+    """Check what the command line asks for.
 
     Raises:
         BundleError: not a bundle. ParityError: an artefact has no passing certificate.
-        UsageError: a window or batch size that makes no sense.
+        SessionError: no artefact runs here. UsageError: a window, batch size or number of threads
+            or songs that makes no sense. MissingDependencyError: songs, but no librosa.
     """
     import torch
 
     bundle = load_bundle(folder)
     for artefact in bundle.artefacts:
-        if not (artefact.certified or allow_uncertified):
+        if not (artefact.certified or request.allow_uncertified):
             raise ParityError(
                 f"{folder}: {artefact.name} has no passing certificate, so its speed is not "
                 f"reported. Run: muqrt parity {folder} --checkpoint {checkpoint}"
             )
-    sizes = _numbers("--batches", batches, int)
+    # torch's choice is the physical cores, as ONNX Runtime's is.
+    cores = torch.get_num_threads()
+    default_threads = f"1,{cores}" if request.cpu else str(cores)
+    threads = _numbers("--threads", request.threads or default_threads, int)
+    grid = _grid(bundle, request)
+    base = _base(grid)
+    cells = {each: list(grid) for each in threads}
+    if request.cpu:
+        # One thing changes at a time: all of the grid would take over an hour.
+        star = [
+            each
+            for each in grid
+            if each.window_seconds == base.window_seconds or each.batch == base.batch
+        ]
+        cells = {each: star if each == max(threads) else [base] for each in threads}
+    songs = (2 if request.cpu else 0) if request.songs is None else request.songs
+    if not 0 <= songs <= _MOST_SONGS:
+        raise UsageError(f"--songs {songs}: 0 to {_MOST_SONGS}.")
+    if songs and find_spec("librosa") is None:
+        raise MissingDependencyError(
+            "--songs compares with the official package's loop, which needs librosa. "
+            "Run: pip install 'muqrt[bench]', or give --songs 0."
+        )
+    artefacts, unavailable = _openable(bundle)
+    return Plan(
+        bundle,
+        artefacts,
+        unavailable,
+        checkpoint,
+        cells,
+        _compiled(grid, request),
+        request.rounds or (5 if request.cpu else 10),
+        request.cpu,
+        songs,
+        request.allow_uncertified,
+    )
+
+
+def _openable(bundle: Bundle) -> tuple[list[Artefact], dict[str, str]]:
+    """The artefacts whose engines are installed and know this processor, and why others fail."""
+    found, failed = [], {}
+    for artefact in bundle.artefacts:
+        try:
+            open_session(bundle, artefact).close()
+        except (MissingDependencyError, SessionError) as error:
+            failed[artefact.name] = str(error)
+        else:
+            found.append(artefact)
+    if not found:
+        raise SessionError(f"{bundle.folder}: nothing runs here: {'; '.join(failed.values())}")
+    return found, failed
+
+
+def _grid(bundle: Bundle, request: Request) -> list[Cell]:
+    """Every batch of every window."""
+    sizes = _numbers("--batches", request.batches, int)
     framing = bundle.framing
     shortest = framing.minimum_samples / framing.sample_rate_hz
-    lengths = _numbers("--windows", windows, float)
+    lengths = _numbers("--windows", request.windows, float)
     for length in lengths:
         if not (shortest <= length <= _LONGEST_SECONDS):
             raise UsageError(
                 f"--windows: {length:g} s; the model takes {shortest:.4f} s (its STFT) or more, "
                 f"and a benchmark at most {_LONGEST_SECONDS:g} s."
             )
-    if min(sizes) < 1:
-        raise UsageError(f"--batches: {min(sizes)}; a batch has at least one row.")
-    compiled = _numbers("--compile-batches", compile_batches, int) if compile_batches else []
-    if not set(compiled) <= set(sizes):
-        raise UsageError(f"--compile-batches {compile_batches}: choose among --batches {batches}.")
-    return Plan(
-        bundle,
-        checkpoint,
-        [Cell(length, size) for size in sizes for length in lengths],
-        # torch's choice is the physical cores, as ONNX Runtime's is.
-        threads or torch.get_num_threads(),
-        repeats,
-        compiled,
-        allow_uncertified,
-    )
+    return [Cell(length, size) for size in sizes for length in lengths]
+
+
+def _base(cells: list[Cell]) -> Cell:
+    """The smallest batch of the middle window."""
+    batch = min(cell.batch for cell in cells)
+    windows = sorted(cell.window_seconds for cell in cells if cell.batch == batch)
+    return Cell(windows[len(windows) // 2], batch)
+
+
+def _compiled(grid: list[Cell], request: Request) -> list[Cell]:
+    """Compiling takes the better part of a minute for each."""
+    if not request.compiles:
+        return []
+    if request.compile_batches is None:
+        return [_base(grid)] if request.cpu else grid
+    sizes = _numbers("--compile-batches", request.compile_batches, int)
+    if not set(sizes) <= {cell.batch for cell in grid}:
+        raise UsageError(
+            f"--compile-batches {request.compile_batches}: choose among "
+            f"--batches {request.batches}."
+        )
+    return [cell for cell in grid if cell.batch in sizes]
 
 
 def _numbers(option: str, text: str, kind: Callable[[str], Number]) -> list[Number]:
     """Comma-separated numbers, ascending, each once."""
     try:
-        return sorted({kind(each) for each in text.split(",")})
+        found = sorted({kind(each) for each in text.split(",")})
     except ValueError:
         raise UsageError(f"{option} {text!r}: give numbers separated by commas.") from None
+    if kind is int and found[0] < 1:
+        raise UsageError(f"{option} {text!r}: {found[0]} is less than 1.")
+    return found

@@ -1,42 +1,29 @@
-"""A benchmark's results as JSON, Markdown, a chart, and tables for the terminal."""
+"""A benchmark's results as JSON, Markdown and charts."""
 
 import json
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import MissingDependencyError, UsageError
 from ..files import atomic_file
 from ..runtime.bundle import Bundle
-from .cold_start import STARTS, WINDOW_SECONDS, ColdStart
-from .contenders import COMPILED
+from .arithmetic import Arithmetic
+from .cold_start import ColdStart
 from .latency import Latency
-
-_LATENCY_COLUMNS = (
-    *("contender", "window, s", "batch", "median, s", "p10 to p90, s"),
-    *("times eager", "audio s / s", "rounds"),
-)
-_COLD_START_COLUMNS = (
-    *("contender", "cold start, s", "of it loading, s", "first answer, s"),
-    *("peak memory, MB", "files, MB"),
-)
-# Of the cores' time, taken by other programs.
-_QUIET_SHARE = 0.05
-_METHOD = (
-    "The contenders took turns in one process, with the same number of threads, on the clips that "
-    "come with muqrt, after a first call each whose answer had to be the reference's. "
-    "*times eager* is the median over the rounds of eager's seconds over the contender's."
-)
+from .library import LibraryTime
+from .operators import OperatorTime
+from .tables import Table, markdown_table, remarks, sections
 
 
 @dataclass(frozen=True)
 class Report:
     """One run of ``muqrt bench``; ``document`` is its JSON.
 
-    ``unavailable`` says which contender did not start, and why. ``size_bytes`` is of each
-    contender's files.
+    ``threads`` are those of whatever was measured with one number only. ``unavailable`` says which
+    contender did not start, and why. ``size_bytes`` is of each contender's files. What was not
+    asked for is empty or None.
     """
 
     created: str
@@ -50,6 +37,9 @@ class Report:
     size_bytes: dict[str, int]
     latencies: list[Latency]
     cold_starts: list[ColdStart]
+    operators: list[OperatorTime]
+    arithmetic: Arithmetic | None
+    library: list[LibraryTime]
 
     def document(self) -> dict[str, Any]:
         """Everything, raw samples included, in JSON's types."""
@@ -69,49 +59,6 @@ def artefact_facts(bundle: Bundle) -> list[dict[str, Any]]:
         }
         for artefact in bundle.artefacts
     ]
-
-
-class Table(NamedTuple):
-    """Finished cells."""
-
-    title: str
-    columns: Sequence[str]
-    rows: list[list[str]]
-
-
-def tables(report: Report) -> list[Table]:
-    """The latency table and the cold start table."""
-    uncertified = {each["name"] for each in report.artefacts if not each["certified"]}
-    marks = {name: f"{name} (NOT CERTIFIED)" for name in uncertified}
-    threads = f"{report.threads} thread{'s' if report.threads > 1 else ''}"
-    machine = f"{report.environment['cpu']}, {threads}"
-    latency_rows = [_latency_row(each, marks) for each in report.latencies]
-    cold_rows = [_cold_start_row(each, marks, report.size_bytes) for each in report.cold_starts]
-    return [
-        Table(f"Latency on {machine}", _LATENCY_COLUMNS, latency_rows),
-        Table(
-            f"From process start to the first answer, {WINDOW_SECONDS:g} s of audio",
-            _COLD_START_COLUMNS,
-            cold_rows,
-        ),
-    ]
-
-
-def remarks(report: Report) -> list[str]:
-    """What the tables do not say, one sentence each."""
-    compiling = [each.first_call_seconds for each in report.latencies if each.contender == COMPILED]
-    notes = [f"{name}: not available: {reason}" for name, reason in report.unavailable.items()]
-    if compiling:
-        span = f"{min(compiling):.0f} to {max(compiling):.0f} s"
-        notes.append(f"{COMPILED}: compiling took {span} for each window and batch, not included.")
-    shares = sorted(each.neighbours_share for each in report.latencies)
-    busy = f"Other programs took {shares[0]:.0%} to {shares[-1]:.0%} of the cores' time meanwhile"
-    # Measured: a neighbour slows PyTorch's thread pool down far more than ONNX Runtime's.
-    unfair = ", which hits the contenders unequally: measure again on a quiet machine."
-    notes.append(busy + (unfair if shares[-1] > _QUIET_SHARE else "."))
-    if any(not each.matches for each in report.latencies):
-        notes.append("* this contender's answer is NOT the reference's.")
-    return notes
 
 
 def check_output(output: Path) -> None:
@@ -137,68 +84,47 @@ def check_output(output: Path) -> None:
 def write_report(report: Report, output: Path) -> list[Path]:
     """Write ``output`` with .json, .md and .png added, each whole or not at all.
 
+    The operators' times, where they were measured, go to a second chart, ``output``-parts.png.
+
     Returns:
         The files written.
     """
-    from .chart import draw
+    from .chart import draw, draw_parts
 
-    paths = [_beside(output, suffix) for suffix in (".json", ".md", ".png")]
-    as_json, as_markdown, chart = paths
-    with atomic_file(as_json) as temporary:
-        text = json.dumps(report.document(), indent=2)
-        temporary.write_text(text + "\n", encoding="utf-8")
-    with atomic_file(chart) as temporary:
-        draw(tables(report)[0].title, report.latencies, temporary)
-    with atomic_file(as_markdown) as temporary:
-        temporary.write_text(_markdown(report, output.name, chart.name), encoding="utf-8")
-    return paths
+    charts = [_beside(output, ".png")]
+    with atomic_file(charts[0]) as temporary:
+        draw(sections(report)[0][0].title, report.latencies, temporary)
+    if report.operators:
+        charts.append(_beside(output, "-parts.png"))
+        with atomic_file(charts[1]) as temporary:
+            draw_parts("Where the time goes", report.operators, temporary)
+    texts = {
+        _beside(output, ".json"): json.dumps(report.document(), indent=2) + "\n",
+        _beside(output, ".md"): _markdown(report, output.name, [path.name for path in charts]),
+    }
+    for path, text in texts.items():
+        with atomic_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return [*texts, *charts]
 
 
 def _beside(output: Path, suffix: str) -> Path:
     return output.with_name(output.name + suffix)
 
 
-def _latency_row(each: Latency, marks: dict[str, str]) -> list[str]:
-    return [
-        marks.get(each.contender, each.contender) + ("" if each.matches else " *"),
-        f"{each.window_seconds:g}",
-        str(each.batch),
-        f"{each.median_seconds:.3g}",
-        f"{each.p10_seconds:.3g} to {each.p90_seconds:.3g}",
-        f"{each.speedup:.2f}",
-        f"{each.audio_seconds_per_second:.1f}",
-        str(len(each.samples_seconds)),
-    ]
-
-
-def _cold_start_row(
-    each: ColdStart, marks: dict[str, str], size_bytes: dict[str, int]
-) -> list[str]:
-    return [
-        marks.get(each.contender, each.contender),
-        f"{each.cold_start_seconds:.2f}",
-        f"{each.load_seconds:.2f}",
-        f"{each.first_answer_seconds:.2f}",
-        f"{each.peak_rss_bytes / 1e6:.0f}",
-        f"{size_bytes[each.contender] / 1e6:.0f}",
-    ]
-
-
-def _markdown(report: Report, name: str, chart: str) -> str:
-    latency, cold_start = tables(report)
-    measured = [[str(value) for value in facts.values()] for facts in report.artefacts]
+def _markdown(report: Report, name: str, charts: list[str]) -> str:
+    (latency, how_to_read), *others = sections(report)
     parts = [
         f"# {name}",
         f"`{report.command}`, {report.created}",
-        f"## {latency.title}",
-        markdown_table(latency.columns, latency.rows),
-        _METHOD,
+        *_section(latency, how_to_read),
         *remarks(report),
-        f"![{latency.title}]({chart})",
-        f"## {cold_start.title}",
-        markdown_table(cold_start.columns, cold_start.rows),
-        f"Medians of {STARTS} fresh processes each, peak memory (resident) of the largest. "
-        "Loading includes imports and the check of the files' hashes.",
+        *(f"![{latency.title}]({chart})" for chart in charts),
+    ]
+    for table, note in others:
+        parts += _section(table, note)
+    measured = [[str(value) for value in facts.values()] for facts in report.artefacts]
+    parts += [
         "## What was measured",
         f"Checkpoint {report.checkpoint}, SHA-256 `{report.checkpoint_sha256}`.",
         markdown_table(list(report.artefacts[0]), measured),
@@ -208,7 +134,6 @@ def _markdown(report: Report, name: str, chart: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def markdown_table(columns: Sequence[str], rows: list[list[str]]) -> str:
-    """The first column is text, the others are right-aligned figures."""
-    rule = ["---", *["---:"] * (len(columns) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, rule, *rows))
+def _section(table: Table, note: str) -> list[str]:
+    parts = [f"## {table.title}", markdown_table(table.columns, table.rows)]
+    return [*parts, note] if note else parts

@@ -3,19 +3,32 @@
 import shlex
 import sys
 import tempfile
-from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..console import Bar
 from ..environment import environment
+from ..export.onnx_from_checkpoint import onnx_from_checkpoint, save_onnx
 from ..export.parity import require_source
 from ..reference.checkpoint import Checkpoint, load_checkpoint
+from .arithmetic import Arithmetic, measure_peaks, multiply_adds, rates
 from .cold_start import WINDOW_SECONDS, ColdStart, Request, measure_cold_starts
-from .contenders import EAGER, Contender, cold_compiler, compiled, eager, from_artefact
+from .contenders import (
+    EAGER,
+    PLAIN_ONNX,
+    Contender,
+    cold_compiler,
+    compiled,
+    eager,
+    from_artefact,
+    plain_onnx,
+)
 from .latency import Cell, Latency, measure_cell, music
+from .library import LibraryTime, measure_library, muqrt_embed, official_loop, write_songs
+from .operators import OperatorTime, profile
 from .plan import Plan
 from .report import Report, artefact_facts
 
@@ -26,70 +39,134 @@ def run(plan: Plan, bar: Bar) -> Report:
     Raises:
         CheckpointError: it is not the bundle's. ParityError: an answer is not the reference's.
     """
-    bundle = plan.bundle
     checkpoint = load_checkpoint(plan.checkpoint)
-    require_source(bundle, checkpoint)
-    cold_starts = _cold_starts(plan, bar)
-    unavailable: dict[str, str] = {}
-    latencies = _latencies(plan, checkpoint, unavailable, bar)
+    require_source(plan.bundle, checkpoint)
+    unavailable = dict(plan.unavailable)
+    with tempfile.TemporaryDirectory() as folder:
+        files = _plain_graph(plan, checkpoint, Path(folder))
+        cold_starts = _cold_starts(plan, files[0], bar)
+        latencies: list[Latency] = []
+        for threads in sorted(plan.cells, reverse=True):
+            latencies += _latencies(plan, threads, checkpoint, files[0], unavailable, bar)
+        sizes = _sizes(plan, checkpoint, files)
     return Report(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=shlex.join(_without_folders(sys.argv)),
         threads=plan.threads,
         environment=environment(),
-        checkpoint=checkpoint.name,
+        checkpoint=_without_folders([checkpoint.name])[0],
         checkpoint_sha256=checkpoint.sha256,
-        artefacts=artefact_facts(bundle),
+        artefacts=artefact_facts(plan.bundle),
         unavailable=unavailable,
-        size_bytes=_sizes(plan, checkpoint),
+        size_bytes=sizes,
         latencies=latencies,
         cold_starts=cold_starts,
+        operators=_operators(plan, bar),
+        arithmetic=_arithmetic(plan, checkpoint, latencies, bar) if plan.cpu else None,
+        library=_library(plan, checkpoint, bar) if plan.songs else [],
     )
 
 
-def _cold_starts(plan: Plan, bar: Bar) -> list[ColdStart]:
-    with tempfile.TemporaryDirectory() as folder:
-        waveform = Path(folder) / "waveform.npy"
-        np.save(waveform, music(Cell(WINDOW_SECONDS, 1)))
-        requests = [Request(EAGER, str(waveform), plan.threads, checkpoint=plan.checkpoint)]
-        requests += [
-            Request(
-                artefact.name,
-                str(waveform),
-                plan.threads,
-                bundle=str(plan.bundle.folder),
-                artefact=artefact.name,
-            )
-            for artefact in plan.bundle.artefacts
-        ]
-        return measure_cold_starts(requests, lambda name: bar.advance(f"cold start: {name}"))
+def _plain_graph(plan: Plan, checkpoint: Checkpoint, folder: Path) -> list[Path]:
+    """Files of the reference as the plainest ONNX graph; it is in memory only meanwhile."""
+    model = checkpoint.model
+    graph = onnx_from_checkpoint(model, ["features"], _level(plan), target="any")
+    return save_onnx(graph, folder / "plain.onnx")
+
+
+def _level(plan: Plan) -> int:
+    return max(artefact.level for artefact in plan.artefacts)
+
+
+def _cold_starts(plan: Plan, graph: Path, bar: Bar) -> list[ColdStart]:
+    waveform, threads = str(graph.with_name("waveform.npy")), plan.threads
+    np.save(waveform, music(Cell(WINDOW_SECONDS, 1)))
+    requests = [
+        Request(EAGER, waveform, threads, checkpoint=plan.checkpoint),
+        Request(PLAIN_ONNX, waveform, threads, graph=str(graph)),
+    ]
+    bundle = str(plan.bundle.folder)
+    requests += [
+        Request(each.name, waveform, threads, bundle=bundle, artefact=each.name)
+        for each in plan.artefacts
+    ]
+    return measure_cold_starts(requests, lambda name: bar.advance(f"cold start: {name}"))
 
 
 def _latencies(
-    plan: Plan, checkpoint: Checkpoint, unavailable: dict[str, str], bar: Bar
+    plan: Plan,
+    threads: int,
+    checkpoint: Checkpoint,
+    graph: Path,
+    unavailable: dict[str, str],
+    bar: Bar,
 ) -> list[Latency]:
-    model, threads = checkpoint.model, plan.threads
+    """Every input with this many threads. The contenders are loaded all at once, and freed."""
+    model = checkpoint.model
+    first = eager(model, threads)
+    others = [plain_onnx(graph, _level(plan), threads)]
+    others += [from_artefact(plan.bundle, each, threads) for each in plan.artefacts]
     found: list[Latency] = []
-    with ExitStack() as stack:
-        always = [eager(model, threads)]
-        sometimes: list[Contender] = []
-        if plan.compile_batches:
-            stack.enter_context(cold_compiler())
-            sometimes.append(compiled(model, threads))
-        always += [from_artefact(plan.bundle, each, threads) for each in plan.bundle.artefacts]
-        for cell in plan.cells:
-            compiles = cell.batch in plan.compile_batches and not unavailable
-            contenders = [always[0], *(sometimes if compiles else []), *always[1:]]
+    # What was compiled for another number of threads must not be found either.
+    with cold_compiler():
+        for cell in plan.cells[threads]:
+            compilers: list[Contender] = []
+            if cell in plan.compiled:
+                torch.compiler.reset()
+                compilers = [compiled(model, threads), compiled(model, threads, "bf16")]
+            usable = [each for each in compilers if each.name not in unavailable]
+            contenders = [first, *usable, *others]
             found += measure_cell(
-                cell, contenders, plan.repeats, unavailable, plan.allow_uncertified
+                cell, threads, contenders, plan.rounds, unavailable, plan.allow_uncertified
             )
-            bar.advance(cell)
+            bar.advance(f"{cell}, threads: {threads}")
     return found
 
 
-def _sizes(plan: Plan, checkpoint: Checkpoint) -> dict[str, int]:
+def _operators(plan: Plan, bar: Bar) -> list[OperatorTime]:
+    found: list[OperatorTime] = []
+    for artefact in plan.profiled:
+        found += profile(plan.bundle, artefact, plan.threads, music(plan.base))
+        bar.advance(f"profile: {artefact.name}")
+    return found
+
+
+def _arithmetic(
+    plan: Plan, checkpoint: Checkpoint, latencies: list[Latency], bar: Bar
+) -> Arithmetic:
+    base = plan.base
+    work = multiply_adds(checkpoint.model.config, base, _level(plan))
+    peaks = measure_peaks(plan.threads)
+    on_base = [
+        each
+        for each in latencies
+        if (Cell(each.window_seconds, each.batch), each.threads) == (base, plan.threads)
+    ]
+    bar.advance("peaks")
+    return Arithmetic(
+        base.window_seconds, base.batch, plan.threads, work, peaks, rates(work, peaks, on_base)
+    )
+
+
+def _library(plan: Plan, checkpoint: Checkpoint, bar: Bar) -> list[LibraryTime]:
+    embeds = {EAGER: official_loop(checkpoint.model, _level(plan), plan.threads)}
+    for artefact in plan.artefacts:
+        embeds[artefact.name] = muqrt_embed(plan.bundle, artefact, plan.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        return measure_library(embeds, write_songs(Path(folder), plan.songs), bar.advance)
+
+
+def _sizes(plan: Plan, checkpoint: Checkpoint, files: list[Path]) -> dict[str, int]:
     """Bytes of each contender's weights or files."""
-    sizes = {EAGER: sum(tensor.nbytes for tensor in checkpoint.model.state_dict().values())}
-    for artefact in plan.bundle.artefacts:
+    sizes = {
+        EAGER: sum(tensor.nbytes for tensor in checkpoint.model.state_dict().values()),
+        PLAIN_ONNX: sum(path.stat().st_size for path in files),
+    }
+    for artefact in plan.artefacts:
         sizes[artefact.name] = plan.bundle.size_bytes(artefact)
     return sizes
+
+
+def _without_folders(arguments: list[str]) -> list[str]:
+    """Absolute paths by their last names: where things lie here is nobody's business."""
+    return [Path(each).name if Path(each).is_absolute() else each for each in arguments]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEAST_ROUNDS = 5
+LEAST_ROUNDS = 3
 # A thread pool spins for a while after its run (ONNX Runtime's for over 20 ms) and would take
 # cores from whoever is next.
 _PAUSE_SECONDS = 0.05

@@ -12,7 +12,15 @@ from ..files import atomic_folder, sha256
 from ..kernels import log_mel
 from ..reference.checkpoint import Checkpoint
 from ..reference.head import Head
-from ..runtime.bundle import MANIFEST, Artefact, Bundle, Framing, Source, load_bundle
+from ..runtime.bundle import (
+    MANIFEST,
+    Artefact,
+    Bundle,
+    Framing,
+    Source,
+    TensorSpec,
+    load_bundle,
+)
 from ..runtime.certificate import Measurement, TokenMeasurement
 from ..runtime.tagging import TAGS
 from ..runtime.tokens import TOKENS, TOKENS_FILE
@@ -24,6 +32,7 @@ from .onnx_from_checkpoint import (
     save_onnx,
 )
 from .parity import Excerpt, OnExcerpt, parity
+from .parts import save_parts
 from .tagging import TagHead
 from .tokens import TokenRvq, own_rvq
 
@@ -80,7 +89,7 @@ def bundle_from_checkpoint(
     specs = output_specs(checkpoint.model, outputs, level, module, tokenizer)
     _check_target(folder, checkpoint.parameters * _BYTES_PER_WEIGHT)
     with atomic_folder(folder) as temporary:
-        files = _save_graphs(temporary, checkpoint, outputs, level, target, module, rvq)
+        files = _save_graphs(temporary, checkpoint, specs, level, target, module, rvq)
         artefact = Artefact(
             name="onnx-fp32",
             engine="onnxruntime",
@@ -117,15 +126,18 @@ def bundle_from_checkpoint(
 def _save_graphs(
     folder: Path,
     checkpoint: Checkpoint,
-    outputs: Sequence[str],
+    specs: Sequence[TensorSpec],
     level: int,
     target: str,
     head: Head | None,
     rvq: TokenRvq | None,
 ) -> list[Path]:
-    """The graph of all outputs and, where they need no encoder, the tokens' own."""
+    """The graph of all outputs, its parts and, where they need no encoder, the tokens' own."""
+    outputs = [spec.name for spec in specs]
     whole = onnx_from_checkpoint(checkpoint.model, outputs, level, target, head, rvq)
     files = save_onnx(whole, folder / MODEL_FILE)
+    tokenizer = rvq.tokenizer if rvq is not None else None
+    files += save_parts(whole, folder / MODEL_FILE, [INPUT], specs, tokenizer)
     if rvq is not None and not rvq.needs_encoder:
         alone = onnx_from_checkpoint(checkpoint.model, [TOKENS], rvq=rvq)
         files += save_onnx(alone, folder / TOKENS_FILE)
@@ -138,7 +150,7 @@ def refuse_uncertified(bundle: Bundle) -> None:
         if not artefact.certified:
             raise ParityError(
                 f"{artefact.name} ({artefact.precision}) does not match the reference: "
-                f"{_worst_figures(artefact)}. No bundle was written."
+                f"{_worst_figures(artefact)}. Nothing was written."
             )
 
 

@@ -5,36 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import Json, progress, show, table
-from ..errors import MissingDependencyError, ParityError, UsageError
+from ..console import Json, progress, show
+from ..errors import ParityError, UsageError
+from .options import Head, Music, Rvq, chosen_head, chosen_rvq, require_torch
+from .parity_report import parity_tables
 
 if TYPE_CHECKING:
-    from ..reference.checkpoint import Checkpoint
-    from ..runtime.bundle import Bundle
-    from ..runtime.certificate import AnyMeasurement
     from .tagging import TagHead
-    from .tokens import TokenRvq
 
 commands = typer.Typer()
-
-_Music = Annotated[
-    list[Path] | None,
-    typer.Option("--music", help="Music to compare on; clips that come with muqrt by default."),
-]
-
-_Head = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of a tagger's head; the folder tags/ in the checkpoint's, where there is one."
-    ),
-]
-
-_Rvq = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of a fitted RVQ whose tokens to give; the checkpoint's own by default."
-    ),
-]
 
 
 @commands.command()
@@ -59,16 +38,16 @@ def export(
     parity: Annotated[
         bool, typer.Option(help="Prove the numbers; without it: no certificate.")
     ] = True,
-    music: _Music = None,
-    head: _Head = None,
+    music: Music = None,
+    head: Head = None,
     no_head: Annotated[
         bool, typer.Option("--no-head", help="Leave the checkpoint's own head out: no tags.")
     ] = False,
-    rvq: _Rvq = None,
+    rvq: Rvq = None,
     as_json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle whose numbers are proven."""
-    _require_torch()
+    require_torch()
     if head is not None and no_head:
         raise UsageError("--head and --no-head: choose one.")
     from ..reference.checkpoint import load_checkpoint
@@ -77,7 +56,7 @@ def export(
     from .tokens import load_token_rvq
 
     loaded = load_checkpoint(checkpoint)
-    tag_head = None if no_head else _tag_head(checkpoint, head)
+    tag_head = None if no_head else chosen_head(checkpoint, head)
     chosen = excerpts(music or []) if parity else []
     with progress("Exporting", len(chosen) or None) as bar:
         bundle = bundle_from_checkpoint(
@@ -96,7 +75,7 @@ def export(
     show(
         as_json,
         bundle.model_dump(),
-        *_report(bundle),
+        *parity_tables(bundle.artefacts, bundle.tokenizer is not None),
         f"Wrote {output}: {loaded.parameters / 1e6:.1f}M parameters, {size / 1e6:.1f} MB.",
         _head_line(tag_head, is_own=head is None) if tag_head is not None else "",
         "" if parity else "No certificate yet: muqrt parity proves it.",
@@ -107,13 +86,13 @@ def export(
 def parity(
     bundle: Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")],
     checkpoint: Annotated[str, typer.Option(help="The checkpoint the bundle was made from.")],
-    music: _Music = None,
-    head: _Head = None,
-    rvq: _Rvq = None,
+    music: Music = None,
+    head: Head = None,
+    rvq: Rvq = None,
     as_json: Json = False,
 ) -> None:
     """Compare every artefact with the PyTorch reference and write its certificate."""
-    _require_torch()
+    require_torch()
     from ..reference.checkpoint import load_checkpoint
     from ..runtime.bundle import load_bundle
     from .parity import excerpts
@@ -122,7 +101,7 @@ def parity(
     loaded = load_bundle(bundle)
     # A bundle may have been made without its checkpoint's own head.
     needs_head = loaded.tagging is not None or head is not None
-    tag_head = _tag_head(checkpoint, head) if needs_head else None
+    tag_head = chosen_head(checkpoint, head) if needs_head else None
     reference = load_checkpoint(checkpoint)
     needs_rvq = loaded.tokenizer is not None or rvq is not None
     chosen = excerpts(music or [])
@@ -133,10 +112,12 @@ def parity(
             chosen,
             on_excerpt=lambda excerpt: bar.advance(excerpt.name),
             head=tag_head,
-            rvq=_token_rvq(reference, rvq) if needs_rvq else None,
+            rvq=chosen_rvq(reference, rvq) if needs_rvq else None,
         )
     loaded.save(bundle)
-    show(as_json, loaded.model_dump(), *_report(loaded))
+    show(
+        as_json, loaded.model_dump(), *parity_tables(loaded.artefacts, loaded.tokenizer is not None)
+    )
     failed = [artefact.name for artefact in loaded.artefacts if not artefact.certified]
     if failed:
         raise ParityError(f"{bundle}: not the reference's numbers: {', '.join(failed)}.")
@@ -149,16 +130,19 @@ def random_checkpoint(
         str, typer.Option(help="large (the released architecture), small, tiny.")
     ] = "small",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the weights.")] = 0,
+    outliers: Annotated[
+        bool, typer.Option("--outliers", help="A few channels much larger: hard to quantize.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a checkpoint in the official format with random weights: for tests and benchmarks."""
-    _require_torch()
+    require_torch()
     from ..reference.checkpoint import save_checkpoint
     from ..reference.random_model import CONFIGS, random_model
 
     if size not in CONFIGS:
         raise UsageError(f"size {size!r}: choose among {', '.join(CONFIGS)}.")
-    model = random_model(CONFIGS[size], seed)
+    model = random_model(CONFIGS[size], seed, outliers)
     save_checkpoint(model, output)
     parameters = sum(weight.numel() for weight in model.parameters())
     show(
@@ -168,59 +152,6 @@ def random_checkpoint(
     )
 
 
-def _token_rvq(checkpoint: "Checkpoint", folder: Path | None) -> "TokenRvq":
-    """The RVQ in ``folder``, or else the checkpoint's own."""
-    from .tokens import load_token_rvq, own_rvq
-
-    return own_rvq(checkpoint) if folder is None else load_token_rvq(folder, checkpoint)
-
-
-def _report(bundle: "Bundle") -> list[object]:
-    tables: list[object] = []
-    for artefact in bundle.artefacts:
-        if artefact.certificate is None:
-            continue
-        rows = [_row(each) for each in artefact.certificate.measurements]
-        verdict = "passed" if artefact.certified else "FAILED"
-        title = f"{artefact.name}, {artefact.precision}: {verdict}"
-        columns = ["audio", "seconds", "output", "worst cosine", "relative L2", "largest"]
-        if bundle.tokenizer is not None:
-            columns.append("equal tokens")
-        tables.append(table(title, columns, rows))
-    return tables
-
-
-def _row(measured: "AnyMeasurement") -> list[str]:
-    from ..runtime.certificate import TokenMeasurement
-    from ..runtime.tagging import TAGS
-
-    row = [measured.audio, f"{measured.seconds:.3f}", measured.output]
-    if isinstance(measured, TokenMeasurement):
-        return [*row, "", "", "", f"{measured.equal_tokens:.3%}"]
-    if measured.output == TAGS:  # probabilities, which only the largest difference judges
-        return [*row, "", "", f"{measured.largest_difference:.1e}"]
-    cosine, relative = f"{measured.worst_frame_cosine:.8f}", f"{measured.relative_l2:.1e}"
-    return [*row, cosine, relative, f"{measured.largest_difference:.1e}"]
-
-
-def _tag_head(checkpoint: str, folder: Path | None) -> "TagHead | None":
-    """The head in ``folder``, or else the checkpoint's own, or none."""
-    from .tagging import find_head, load_tag_head
-
-    folder = folder or find_head(checkpoint)
-    return None if folder is None else load_tag_head(folder)
-
-
 def _head_line(head: "TagHead", is_own: bool) -> str:
     line = f"{len(head.tagging.vocabulary)} tags, by the head {head.name}"
     return f"{line}, the checkpoint's own (--no-head leaves it out)." if is_own else f"{line}."
-
-
-def _require_torch() -> None:
-    try:
-        import onnx  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"{error.name} is needed for this. Run: pip install 'muqrt[export]'"
-        ) from None

@@ -83,12 +83,12 @@ def _convolution_module(graph: Graph, module: ConvolutionModule, x: str) -> str:
     with graph.scope("conv_module"):
         x = _layer_norm(graph, "layer_norm", module.layer_norm, x)
         pointwise = array(module.pointwise_conv1.weight)[..., 0].T
-        x = graph.op("MatMul", x, graph.weight("pointwise_conv1.weight", pointwise))
+        x = graph.linear("pointwise_conv1", pointwise, None, x)
         content, gate = graph.ops("Split", [x], 2, axis=-1, num_outputs=2)
         x = graph.op("Mul", content, graph.op("Sigmoid", gate))
         x = _depthwise(graph, module, x)
         pointwise = array(module.pointwise_conv2.weight)[..., 0].T
-        return graph.op("MatMul", x, graph.weight("pointwise_conv2.weight", pointwise))
+        return graph.linear("pointwise_conv2", pointwise, None, x)
 
 
 def _depthwise(graph: Graph, module: ConvolutionModule, x: str) -> str:

@@ -1,7 +1,7 @@
 """The convolutional front end as ONNX operators, batch norms folded.
 
-The first block's direct form is for engines that choose their own convolution algorithms; see
-``winograd`` for the other one.
+The direct form is for engines that choose their own convolution algorithms; see ``winograd`` for
+the other one.
 
 A block's two convolutions of the same input stay apart: ONNX Runtime fuses the ReLU and the
 residual addition into separate convolutions, and merged ones measured 1 to 3 % slower.
@@ -14,25 +14,33 @@ import numpy as np
 from ..reference.front_end import Conv2dSubsampling, Res2dModule
 from .folding import fold_batch_norm, linear
 from .graph import Graph
-from .winograd import first_block
+from .winograd import residual_blocks
 
 
 def front_end(graph: Graph, module: Conv2dSubsampling, log_mel: str, winograd: bool) -> str:
     """(batch, mels, frames) -> (batch, steps, width)."""
     first, second = cast(list[Res2dModule], module.conv)
+    matrix, bias = linear(module.linear)
     with graph.scope("front_end"):
-        with graph.scope("block_0"):
-            if winograd:
-                x = first_block(graph, first, log_mel)
-            else:
-                image = graph.op("Unsqueeze", log_mel, graph.constant([1]))
-                x = _residual_block(graph, first, image)
-        with graph.scope("block_1"):
-            x = _residual_block(graph, second, x)
-        # (batch, channels, bands, steps) -> (batch, steps, channels * bands)
-        x = graph.op("Transpose", x, perm=[0, 3, 1, 2])
-        x = graph.op("Reshape", x, graph.constant([0, 0, -1]))
-        return graph.linear("linear", *linear(module.linear), x)
+        if winograd:
+            x = residual_blocks(graph, first, second, log_mel)
+            # Its columns are (bands * channels), the reference's (channels * bands).
+            matrix = matrix.reshape(second.conv2.out_channels, -1, len(bias))
+            matrix = matrix.swapaxes(0, 1).reshape(-1, len(bias))
+        else:
+            x = _direct(graph, first, second, log_mel)
+        return graph.linear("linear", matrix, bias, x)
+
+
+def _direct(graph: Graph, first: Res2dModule, second: Res2dModule, log_mel: str) -> str:
+    """(batch, mels, frames) -> (batch, steps, channels * bands)."""
+    with graph.scope("block_0"):
+        image = graph.op("Unsqueeze", log_mel, graph.constant([1]))
+        x = _residual_block(graph, first, image)
+    with graph.scope("block_1"):
+        x = _residual_block(graph, second, x)
+    x = graph.op("Transpose", x, perm=[0, 3, 1, 2])
+    return graph.op("Reshape", x, graph.constant([0, 0, -1]))
 
 
 def _residual_block(graph: Graph, block: Res2dModule, x: str) -> str:

@@ -12,6 +12,8 @@ from ..runtime.bundle import TensorSpec
 
 # The newest operator set that the Triton containers of the last two years all execute.
 OPSET = 18
+# ONNX Runtime's own operators.
+RUNTIME_DOMAIN = "com.microsoft"
 # Paired with that operator set by ONNX's release table.
 IR_VERSION = 8
 
@@ -71,6 +73,12 @@ class Graph:
         self.initializers.append(numpy_helper.from_array(stored, name))
         return name
 
+    def raw(self, name: str, value: np.ndarray) -> str:
+        """Store a weight in its own dtype; returns its name."""
+        name = self._unique(name)
+        self.initializers.append(numpy_helper.from_array(value, name))
+        return name
+
     def constant(self, value: object, dtype: type = np.int64) -> str:
         """Store a small constant once, however often it is used; returns its name."""
         array: np.ndarray = np.asarray(value, dtype=dtype)
@@ -81,9 +89,11 @@ class Graph:
             self._shared[key] = name
         return self._shared[key]
 
-    def linear(self, name: str, matrix: np.ndarray, bias: np.ndarray, x: str) -> str:
+    def linear(self, name: str, matrix: np.ndarray, bias: np.ndarray | None, x: str) -> str:
         """x @ matrix + bias, for a matrix (in, out)."""
         product = self.op("MatMul", x, self.weight(f"{name}.weight", matrix))
+        if bias is None:
+            return product
         return self.op("Add", product, self.weight(f"{name}.bias", bias))
 
     def rename(self, value: str, name: str) -> None:
@@ -107,8 +117,12 @@ class Graph:
             self._model.opset_import.append(helper.make_opsetid(domain, 1))
         return self._model
 
+    def scoped(self, name: str) -> str:
+        """The name with the scopes it is written in."""
+        return "/".join([*self._scopes, name])
+
     def _unique(self, name: str) -> str:
-        base = "/".join([*self._scopes, name])
+        base = self.scoped(name)
         candidate, count = base, 1
         while candidate in self._names:
             count += 1

@@ -13,19 +13,23 @@ from ..kernels.onnx_nodes import DOMAIN, PLUGIN
 from ..reference.head import Head
 from ..reference.muq import MuQ
 from ..runtime.bundle import TensorSpec
+from ..runtime.parts import FRAMES
 from ..runtime.tagging import TAGS
 from ..runtime.tokens import TOKENS, Tokenizer
 from .conformer import conformer
 from .front_end import front_end
 from .graph import OPSET, Graph
 from .head import tags
+from .int8.front_end import int8_front_end
+from .int8.graph import Int8Graph
 from .rvq import functions, tokens
 from .tokens import TokenRvq
 
 TARGETS = ("cpu", "any")
 INPUT = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])
-# Protobuf cannot hold 2 GiB, and external data is mapped when it is loaded, not parsed.
-_EXTERNAL_DATA_FROM_BYTES = 64 << 20
+# Protobuf cannot hold 2 GiB; external data is mapped when it is loaded, not parsed, and a graph's
+# parts share it.
+_EXTERNAL_DATA_FROM_BYTES = 16 << 20
 # Tensors below this stay in the graph, where shape inference can read them.
 _SMALL_TENSOR_BYTES = 1024
 # Weights begin at whole pages, so that a runtime can map each.
@@ -39,19 +43,21 @@ def onnx_from_checkpoint(
     target: str = "cpu",
     head: Head | None = None,
     rvq: TokenRvq | None = None,
+    graph: Graph | None = None,
 ) -> onnx.ModelProto:
-    """Build the graph: float32, dynamic batch and time, the mel and the RVQ as local functions.
+    """Build the graph: dynamic batch and time, the mel and the RVQ as local functions.
 
     Args:
         model: the reference model.
         outputs: among those of ``output_specs``.
         level: 0 for the front end's output, up to the number of layers; the deepest when None.
             Deeper layers are left out of the file.
-        target: "cpu" writes the first block in Winograd form, which CPU engines lack; "any"
-            leaves it a convolution, for engines that choose the algorithm themselves.
+        target: "cpu" writes the front end in Winograd form, which CPU engines lack; "any" leaves
+            it convolutions, for engines that choose the algorithm themselves.
         head: what the output ``tags`` is computed by; its levels are at most ``level``.
         rvq: what the output ``tokens`` is computed by; so is its level. Tokens of the log-mel,
             asked for alone, leave the encoder out.
+        graph: what writes it, empty as yet; one that writes float32 when left out.
 
     Raises:
         UsageError: an unknown output, level or target.
@@ -60,15 +66,16 @@ def onnx_from_checkpoint(
         raise UsageError(f"target {target!r}: choose among {', '.join(TARGETS)}.")
     level = checked_level(model, level)
     specs = output_specs(model, outputs, level, head, rvq.tokenizer if rvq is not None else None)
-    graph = Graph()
+    graph = graph or Graph()
     mel = model.model.preprocessor_melspec_2048
     tables = graph.weight("log_mel.tables", log_mel_tables.tables())
     scale = {"mean_db": mel.mean_db, "std_db": mel.std_db}
     log_mel = graph.op(NAME, INPUT.name, tables, domain=DOMAIN, **scale, **PLUGIN)
     states = []
     if rvq is None or rvq.needs_encoder or [spec.name for spec in specs] != [TOKENS]:
-        step_zero = front_end(graph, model.model.conv, log_mel, winograd=target == "cpu")
-        states = conformer(graph, model.model.conformer, step_zero, level)
+        # Named, because there the graph can be cut in two.
+        graph.rename(_front_end(graph, model, log_mel, target), FRAMES)
+        states = conformer(graph, model.model.conformer, FRAMES, level)
     for spec in specs:
         if spec.name == TOKENS and rvq is not None:
             value = tokens(graph, rvq, log_mel, states)
@@ -77,6 +84,12 @@ def onnx_from_checkpoint(
         graph.rename(value, spec.name)
     called = [log_mel_function(OPSET), *(functions(rvq) if rvq is not None else [])]
     return graph.model([INPUT], specs, called)
+
+
+def _front_end(graph: Graph, model: MuQ, log_mel: str, target: str) -> str:
+    if isinstance(graph, Int8Graph) and graph.has_front_end:
+        return int8_front_end(graph, model, log_mel)
+    return front_end(graph, model.model.conv, log_mel, winograd=target == "cpu")
 
 
 def checked_level(model: MuQ, level: int | None) -> int:

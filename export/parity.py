@@ -1,7 +1,7 @@
 """The parity gate: every artefact against the fp32 PyTorch reference, on real music."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
@@ -22,8 +22,10 @@ from ..runtime.certificate import (
     TokenMeasurement,
     certifies,
 )
-from ..runtime.onnx_session import OnnxSession
-from ..runtime.session import Session
+from ..runtime.frames import OverlappingFrames
+from ..runtime.open_session import open_session
+from ..runtime.parts import FRAMES
+from ..runtime.session import WAVEFORM, Arrays, Parts, Session
 from ..runtime.tagging import TAGS
 from ..runtime.tokens import TOKENS
 from .tagging import TagHead
@@ -71,7 +73,7 @@ def excerpts(files: Sequence[Path] = ()) -> list[Excerpt]:
         AudioError: a file cannot be decoded, or is silent.
     """
     files = list(files) or [EXAMPLES / name for name in EXAMPLE_FILES]
-    music = [(path.name, dithered(_beginning(path))) for path in files]
+    music = [(path.name, dithered(beginning(path))) for path in files]
     silent = [name for name, waveform in music if np.abs(waveform).max() < SILENCE]
     if silent:
         raise AudioError(f"parity needs music; these are silent: {', '.join(silent)}.")
@@ -85,7 +87,7 @@ def excerpts(files: Sequence[Path] = ()) -> list[Excerpt]:
     return found
 
 
-def _beginning(path: Path) -> np.ndarray:
+def beginning(path: Path) -> np.ndarray:
     """As much of a file as the longest excerpt takes, however long it is."""
     blocks: list[np.ndarray] = []
     for block in audio.stream(path):
@@ -161,7 +163,7 @@ def parity(
     require_source(bundle, checkpoint)
     require_head(bundle, head)
     require_rvq(bundle, rvq)
-    sessions = [OnnxSession(bundle, artefact) for artefact in bundle.artefacts]
+    sessions = [open_session(bundle, artefact) for artefact in bundle.artefacts]
     measurements: list[list[AnyMeasurement]] = [[] for _ in sessions]
     for excerpt in music:
         waveform = torch.from_numpy(excerpt.waveform)
@@ -196,16 +198,36 @@ def _measurements(
     }
     if head is not None:
         expected[TAGS] = partial(head.expected, states)
-    inputs = {"waveform": excerpt.waveform}
-    for name, ours in session.run(inputs).items():
-        if name == TOKENS and equal is not None:
-            # Asked for alone, they may come from a graph of their own.
-            share = min(equal(ours), equal(session.run(inputs, [TOKENS])[TOKENS]))
-            yield TokenMeasurement(
-                audio=excerpt.name, seconds=excerpt.seconds, tokens=ours.size, equal_tokens=share
-            )
-        else:
-            yield measure(excerpt, name, ours, expected[name]())
+    inputs, name = {WAVEFORM: excerpt.waveform}, excerpt.name
+    answers = {name: session.run(inputs)}
+    if TOKENS in session.outputs:
+        # They may come from a graph of their own.
+        answers[f"{name}, tokens alone"] = session.run(inputs, [TOKENS])
+    if session.parts is not None:
+        answers[f"{name}, in parts"] = _in_parts(session.parts, excerpt.waveform)
+    for called, answer in answers.items():
+        for output, ours in answer.items():
+            if output == TOKENS and equal is not None:
+                yield TokenMeasurement(
+                    audio=called,
+                    seconds=excerpt.seconds,
+                    tokens=ours.size,
+                    equal_tokens=equal(ours),
+                )
+            else:
+                of = replace(excerpt, name=called)
+                yield measure(of, output, ours, expected[output]())
+
+
+def _in_parts(parts: Parts, waveform: np.ndarray) -> Arrays:
+    """As a window of a long track: an earlier window has given the frames of its middle."""
+    framing, frames = parts.front_end.framing, OverlappingFrames(parts.front_end)
+    samples = waveform.shape[1]
+    steps = samples // framing.step_samples // 4
+    middle = waveform[:, steps * framing.step_samples : samples - steps * framing.step_samples]
+    if middle.shape[1] >= framing.minimum_samples:
+        frames.of(steps, middle)
+    return parts.encoder.run({FRAMES: frames.of(0, waveform)})
 
 
 def _certificate(

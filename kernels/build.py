@@ -1,9 +1,12 @@
 """``python -m muqrt.kernels.build``: every fused kernel for every GPU, compiled without one."""
 
 import json
+import signal
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,25 +54,39 @@ def build(
 ) -> None:
     """Compile and measure the fused kernels; needs no GPU."""
     try:
-        from .ptx import ptx_of
-
-        pairs = list(product(released_variants(), target or TARGETS))
+        variants = released_variants()
     except ImportError as error:
         raise MissingDependencyError(
             f"Kernels are compiled by Triton ({error}): pip install 'muqrt[gpu]'"
         ) from error
+    pairs = list(product([each.name for each in variants], target or TARGETS))
     compiled = []
-    with progress("Compiling", len(pairs)) as bar:
-        for variant, capability in pairs:
-            bar.advance(f"{variant.name} for sm_{capability}", steps=0)
-            compiled.append(ptx_of(variant, capability))
-            bar.advance()
+    # Forked, so before the progress bar starts a thread: importing Triton again takes seconds.
+    with ProcessPoolExecutor(mp_context=get_context("fork"), initializer=_leave_ctrl_c) as pool:
+        results = pool.map(_compile, *zip(*pairs, strict=True))
+        with progress("Compiling", len(pairs)) as bar:
+            for each in results:
+                compiled.append(each)
+                bar.advance(f"{each.name} for sm_{each.capability}")
     if output:
         _write(output, compiled)
     columns = ["kernel", "GPU", "warps", "registers", "shared bytes", "spilled", "scratch"]
     rows = [_row(each) for each in compiled]
     facts = {"kernels": [_facts(each) for each in compiled]}
     show(as_json, facts, table("Compiled kernels", columns, rows))
+
+
+def _leave_ctrl_c() -> None:
+    """To the first process: one of them speaks of it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _compile(name: str, capability: int) -> "Compiled":
+    """In a process of the pool: kernels cannot be sent there, their names can."""
+    from .ptx import ptx_of
+
+    (variant,) = (each for each in released_variants() if each.name == name)
+    return ptx_of(variant, capability)
 
 
 def _row(each: "Compiled") -> list[object]:

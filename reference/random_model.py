@@ -1,10 +1,14 @@
 """MuQs with seeded random weights: for tests, benchmarks, and a demo before any download."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .config import ConformerConfig, MuQConfig
-from .conformer import SelfAttention
+from .conformer import ConformerLayer, SelfAttention
+from .front_end import Res2dModule
 from .muq import MuQ
 
 # Brings the scores' standard deviation, 1/3 with torch's initial weights, to 2.
@@ -50,8 +54,16 @@ TINY = MuQConfig(
 CONFIGS = {"large": LARGE, "small": SMALL, "mini": MINI, "tiny": TINY}
 
 
-def random_model(config: MuQConfig, seed: int = 0) -> MuQ:
+# Of every so many channels one is an outlier, so many times as large as the others.
+_CHANNELS_PER_OUTLIER = 128
+_OUTLIER = 30.0
+
+
+def random_model(config: MuQConfig, seed: int = 0, outliers: bool = False) -> MuQ:
     """A MuQ in eval mode with seeded weights.
+
+    With ``outliers`` it is hard to quantize, as trained transformers are: wherever one matrix
+    follows another, a few channels between them are much larger than the rest.
 
     The norms get running statistics, scales and shifts that are not the identity, and the
     attention is sharp as a trained one's, so that no mistake in either can go unnoticed.
@@ -70,4 +82,33 @@ def random_model(config: MuQConfig, seed: int = 0) -> MuQ:
             if isinstance(module, SelfAttention):
                 module.linear_q.weight.data *= _SHARPNESS
                 module.linear_k.weight.data *= _SHARPNESS
+        if outliers:
+            _add_outliers(model)
     return model
+
+
+def _add_outliers(model: MuQ) -> None:
+    for block in cast(list[Res2dModule], model.model.conv.conv):
+        _enlarge([block.bn1], [block.conv2])
+    for layer in cast(list[ConformerLayer], model.model.conformer.layers):
+        attention, convolution = layer.self_attn, layer.conv_module
+        readers: list[nn.Module] = [attention.linear_q, attention.linear_k, attention.linear_v]
+        _enlarge([layer.ffn1_layer_norm], [layer.ffn1.intermediate_dense])
+        _enlarge([layer.self_attn_layer_norm], readers)
+        _enlarge([convolution.layer_norm], [convolution.pointwise_conv1])
+        _enlarge([layer.ffn2_layer_norm], [layer.ffn2.intermediate_dense])
+        _enlarge([attention.linear_v], [attention.linear_out])
+        _enlarge([convolution.batch_norm], [convolution.pointwise_conv2])
+        for ffn in (layer.ffn1, layer.ffn2):
+            _enlarge([ffn.intermediate_dense], [ffn.output_dense])
+
+
+def _enlarge(writers: Sequence[nn.Module], readers: Sequence[nn.Module]) -> None:
+    """Make some of the channels between modules larger; their readers' weights smaller for it."""
+    channels = len(cast(Tensor, writers[0].weight))
+    chosen = torch.randperm(channels)[: max(1, channels // _CHANNELS_PER_OUTLIER)]
+    for writer in writers:
+        for parameter in (writer.weight, writer.bias):
+            cast(Tensor, parameter).data[chosen] *= _OUTLIER
+    for reader in readers:
+        cast(Tensor, reader.weight).data[:, chosen] /= _OUTLIER

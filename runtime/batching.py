@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import AudioError, MissingDependencyError
+from .session import Session
 from .tracks import Track
 from .windows import Window
 
@@ -16,13 +17,16 @@ from .windows import Window
 class Job:
     """One window of a track, the model's ``output`` wanted for it and, when done, the result.
 
-    ``result`` is float32 (steps, width) or (width,), or int32 (stages, steps), according to the
-    output.
+    ``engine`` gives it for ``input``: the window's samples (samples,) or frames (steps, width),
+    float32. ``result`` is float32 (steps, width) or (width,), or int32 (stages, steps), according
+    to the output.
     """
 
     track: Track
     window: Window
     output: str
+    engine: Session
+    input: np.ndarray
     result: np.ndarray = field(init=False)
     done: bool = field(default=False, init=False)
 
@@ -47,8 +51,8 @@ def run_in_batches(
 
     Args:
         jobs: consumed lazily; at most twice ``batch_size`` are held.
-        run: finishes the jobs it is given: at most ``batch_size`` of them, all of as
-            many samples and the same output.
+        run: finishes the jobs it is given: at most ``batch_size`` of them, all of one engine,
+            shape of input and output.
     """
     queue: deque[Job | Failure] = deque()
     for job in jobs:
@@ -76,5 +80,6 @@ def _waiting_like(example: Job | Failure, queue: Iterable[Job | Failure]) -> lis
         if isinstance(job, Job)
         and not job.done
         and job.output == example.output
-        and len(job.window.waveform) == len(example.window.waveform)
+        and job.engine is example.engine
+        and job.input.shape == example.input.shape
     ]

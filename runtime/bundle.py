@@ -21,6 +21,7 @@ from pydantic import (
 from ..errors import BundleError
 from ..files import atomic_file, sha256
 from .certificate import Certificate, Precision
+from .quantization import Quantization
 from .record import Record, Sha256, TensorSpec
 from .tagging import TAGS, Tagging
 from .tokens import Tokenizer, check_tokens
@@ -68,7 +69,7 @@ class Artefact(Record):
     """One runnable file (and its external data), for one engine at one precision."""
 
     name: str
-    engine: Literal["onnxruntime"]
+    engine: Literal["onnxruntime", "openvino"]
     precision: Precision
     target: str
     file: RelativeFile
@@ -76,6 +77,7 @@ class Artefact(Record):
     level: Annotated[int, Field(ge=0)]
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
+    quantization: Quantization | None = None
     certificate: Certificate | None = None
     # What the bundle says of all its artefacts; theirs is the certificate, too.
     _shared_facts: str = PrivateAttr(default="")
@@ -89,7 +91,8 @@ class Artefact(Record):
     @property
     def digest(self) -> str:
         """One hash over the files and everything the manifest says of them: the certificate's."""
-        facts = json.dumps(self.model_dump(exclude={"certificate"}), sort_keys=True)
+        described = self.model_dump(exclude={"certificate"}, exclude_none=True)
+        facts = json.dumps(described, sort_keys=True)
         return hashlib.sha256(f"{facts}{self._shared_facts}".encode()).hexdigest()
 
     @property

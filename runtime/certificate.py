@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from .tagging import TAGS
 from .tokens import TOKENS
 
-Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8", "int8-weights", "int4-weights"]
 
 
 class Thresholds(BaseModel):
@@ -51,6 +51,8 @@ THRESHOLDS: dict[str, Thresholds] = {
     "bf16": _HALF,
     "int8": _EIGHT_BIT,
     "fp8": _EIGHT_BIT,
+    "int8-weights": _EIGHT_BIT,
+    "int4-weights": _EIGHT_BIT,
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import AudioError
 from .bundle import load_bundle
+from .open_session import open_session
 from .results import by_file, embeddings, or_raise, stitched, track_tags, track_tokens
 from .runner import OnWindow, Runner
 from .session import Session
@@ -238,9 +239,6 @@ def open_bundle(
     allow_uncertified: bool = False,
 ) -> Session:
     """The session of a bundle's artefact; arguments and errors are those of ``load``."""
-    # Here, because a client of a remote server needs no engine of its own.
-    from .onnx_session import OnnxSession
-
     bundle = load_bundle(fspath(folder))
     chosen = bundle.artefact(artefact, allow_uncertified=allow_uncertified)
-    return OnnxSession(bundle, chosen, threads)
+    return open_session(bundle, chosen, threads)

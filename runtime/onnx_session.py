@@ -1,27 +1,33 @@
 """Artefacts run by ONNX Runtime on the CPU."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import onnxruntime as ort
 
 from ..errors import SessionError
-from .bundle import Artefact, Bundle
-from .session import Arrays, Session
+from .bundle import Artefact, Bundle, Framing, TensorSpec
+from .parts import encoder_file, encoder_outputs, frames_spec, front_end_file
+from .session import Arrays, Parts, Session
 from .tokens import TOKENS, TOKENS_FILE
 
 
 class OnnxSession(Session):
     """An ONNX artefact on ONNX Runtime's CPU provider.
 
+    Each of its graphs is loaded when it is first run: whoever needs the parts alone does not pay
+    for the whole.
+
     Args:
         bundle: the bundle the artefact belongs to.
-        artefact: which one; its hashes are verified before it is loaded.
+        artefact: which one; its hashes are verified here.
         threads: intra-operator threads; ONNX Runtime's choice (the physical cores) when None.
 
     Raises:
-        BundleError: the artefact's bytes changed. SessionError: ONNX Runtime refused the file.
+        BundleError: the artefact's bytes changed. SessionError, when run: ONNX Runtime refused a
+            file.
     """
 
     def __init__(self, bundle: Bundle, artefact: Artefact, threads: int | None = None) -> None:
@@ -34,42 +40,96 @@ class OnnxSession(Session):
             bundle.tokenizer,
         )
         bundle.verify(artefact)
-        self._options = ort.SessionOptions()
-        self._options.log_severity_level = 3
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
         if threads is not None:
-            self._options.intra_op_num_threads = threads
-        self._engine: ort.InferenceSession | None = self._load(bundle.path(artefact.file))
-        self._tokens_path = bundle.path(TOKENS_FILE) if TOKENS_FILE in artefact.files else None
-        self._tokens_engine: ort.InferenceSession | None = None
+            options.intra_op_num_threads = threads
+
+        def graph(file: str) -> _Graph | None:
+            return _Graph(bundle.path(file), options) if file in artefact.files else None
+
+        self._whole = _Graph(bundle.path(artefact.file), options)
+        self._tokens = graph(TOKENS_FILE)
+        front_end = graph(front_end_file(artefact.file))
+        encoder = graph(encoder_file(artefact.file))
+        if front_end is not None and encoder is not None:
+            # Every artefact that has parts gives features, which are as wide as frames.
+            width = self.outputs["features"].shape[-1]
+            frames = [frames_spec(int(width))]
+            outputs = encoder_outputs(artefact.outputs, bundle.tokenizer)
+            self.parts = Parts(
+                _Part(front_end, artefact.inputs, frames, bundle.framing),
+                _Part(encoder, frames, outputs, bundle.framing),
+            )
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
-        if self._engine is None:
-            raise SessionError("the session is closed; load the bundle again.")
+        # An engine runs all of its graph, whichever outputs are asked for.
+        if outputs == [TOKENS] and self._tokens is not None:
+            return self._tokens.run(inputs, outputs)
+        return self._whole.run(inputs, outputs)
+
+    def close(self) -> None:
+        """Free the engines and their memory."""
+        self._whole.close()
+        if self._tokens is not None:
+            self._tokens.close()
+        for part in self.parts or ():
+            part.close()
+
+
+class _Part(Session):
+    """One of an artefact's parts."""
+
+    def __init__(
+        self,
+        graph: "_Graph",
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        framing: Framing,
+    ) -> None:
+        super().__init__(inputs, outputs, framing)
+        self._graph = graph
+
+    def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
+        return self._graph.run(inputs, outputs)
+
+    def close(self) -> None:
+        self._graph.close()
+
+
+class _Graph:
+    """A file with a graph, loaded when it is first run, by whichever thread comes first."""
+
+    def __init__(self, path: Path, options: ort.SessionOptions) -> None:
+        self._path, self._options = path, options
+        self._engine: ort.InferenceSession | None = None
+        self._closed = False
+        self._loading = Lock()
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
         contiguous = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-        engine = self._engine_for(outputs)
+        engine = self._loaded()
         try:
             results = engine.run(outputs, contiguous)
         except Exception as error:
             raise SessionError(f"ONNX Runtime failed: {error}") from error
         return dict(zip(outputs, results, strict=True))
 
-    def _engine_for(self, outputs: list[str]) -> ort.InferenceSession:
-        """The whole graph's, or the tokens' own: an engine runs all of its graph, whichever
-        outputs are asked for."""
-        if outputs != [TOKENS] or self._tokens_path is None:
-            return self._engine
-        if self._tokens_engine is None:
-            self._tokens_engine = self._load(self._tokens_path)
-        return self._tokens_engine
+    def close(self) -> None:
+        self._engine, self._closed = None, True
 
-    def _load(self, path: Path) -> ort.InferenceSession:
+    def _loaded(self) -> ort.InferenceSession:
+        with self._loading:
+            if self._closed:
+                raise SessionError("the session is closed; load the bundle again.")
+            if self._engine is None:
+                self._engine = self._load()
+            return self._engine
+
+    def _load(self) -> ort.InferenceSession:
         try:
             return ort.InferenceSession(
-                str(path), self._options, providers=["CPUExecutionProvider"]
+                str(self._path), self._options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's exceptions share no base of their own
-            raise SessionError(f"{path}: ONNX Runtime cannot load it: {error}") from error
-
-    def close(self) -> None:
-        """Free the engine and its memory."""
-        self._engine = self._tokens_engine = None
+            raise SessionError(f"{self._path}: ONNX Runtime cannot load it: {error}") from error

@@ -6,17 +6,20 @@ import numpy as np
 
 from ..errors import AudioError, MissingDependencyError, SessionError, UsageError
 from .batching import Failure, Job, run_in_batches
+from .frames import OverlappingFrames
 from .session import Session
-from .tracks import Track
+from .tracks import Track, decoded_ahead
 from .windows import Window, Windowing
-
-WAVEFORM = "waveform"
 
 OnWindow = Callable[[Window], None]
 
 
 class Runner:
     """Runs windows of one track or several, as many at once as fit a batch.
+
+    Where windows overlap and the session has its model in parts, the front end runs on each part
+    of a track once, window by window, and batches go through the encoder. Otherwise they go
+    through the whole model. Meanwhile the next windows are decoded.
 
     Args:
         session: runs the batches.
@@ -42,7 +45,7 @@ class Runner:
         """Every window of every track, in order, with its result; or a track's failure.
 
         Args:
-            tracks: read lazily.
+            tracks: read lazily, in another thread.
             windowing: how they are cut.
             output_of: which of the session's outputs is wanted for a window.
             on_window: called after each window.
@@ -50,17 +53,36 @@ class Runner:
         Raises:
             SessionError: the engine failed, or its numbers are not finite.
         """
-        jobs = _jobs(tracks, windowing, output_of)
+        jobs = self._jobs(tracks, windowing, output_of)
         for done in run_in_batches(jobs, self._run_batch, self._batch_size):
             if on_window is not None and isinstance(done, Job):
                 on_window(done.window)
             yield done
 
+    def _jobs(
+        self, tracks: Iterable[Track], windowing: Windowing, output_of: Callable[[Window], str]
+    ) -> Iterator[Job | Failure]:
+        parts = self.session.parts if windowing.overlap_steps > 0 else None
+        for track, blocks in decoded_ahead(tracks, windowing.framing.sample_rate_hz):
+            frames = None if parts is None else OverlappingFrames(parts.front_end)
+            try:
+                for window in windowing.cut(blocks, track.name):
+                    output = output_of(window)
+                    # Tokens of the log-mel need no frames.
+                    if parts is None or frames is None or output not in parts.encoder.outputs:
+                        yield Job(track, window, output, self.session, window.waveform)
+                    else:
+                        found = frames.of(window.start_step, window.waveform[None])
+                        yield Job(track, window, output, parts.encoder, found[0])
+            except (AudioError, MissingDependencyError) as error:
+                yield Failure(track, error)
+
     def _run_batch(self, jobs: list[Job]) -> None:
-        """Run windows of equal length at once and give each its result, checked to be finite."""
-        output = jobs[0].output
-        waveform = np.stack([job.window.waveform for job in jobs])
-        results = self.session.run({WAVEFORM: waveform}, [output])[output]
+        """Run jobs of one engine and equal shape at once; give each its result, checked to be
+        finite."""
+        engine, output = jobs[0].engine, jobs[0].output
+        (name,) = engine.inputs
+        results = engine.run({name: np.stack([job.input for job in jobs])}, [output])[output]
         if len(results) != len(jobs):
             raise SessionError(f"the engine gave {len(results)} {output} for {len(jobs)} windows.")
         if results.dtype.kind == "f":  # tokens are integers
@@ -73,15 +95,3 @@ class Runner:
                     f"at {seconds:.1f} s. Use the fp32 artefact, or run muqrt parity on this one."
                 )
             job.finish(result)
-
-
-def _jobs(
-    tracks: Iterable[Track], windowing: Windowing, output_of: Callable[[Window], str]
-) -> Iterator[Job | Failure]:
-    for track in tracks:
-        blocks = track.blocks(windowing.framing.sample_rate_hz)
-        try:
-            for window in windowing.cut(blocks, track.name):
-                yield Job(track, window, output_of(window))
-        except (AudioError, MissingDependencyError) as error:
-            yield Failure(track, error)

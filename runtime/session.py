@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from .tokens import Tokenizer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+WAVEFORM = "waveform"  # the input's name
 
 Arrays = dict[str, np.ndarray]
 
@@ -28,7 +30,10 @@ class Session(ABC):
         artefact_sha256: which artefact it is, as its certificate says.
         tagging: what the output ``tags`` means, where there is one.
         tokenizer: what the output ``tokens`` means, where there is one.
+        parts: the same model in two, where the artefact has them.
     """
+
+    parts: "Parts | None" = None
 
     def __init__(
         self,
@@ -94,6 +99,14 @@ class Session(ABC):
                 f"waveform has {samples} samples; the STFT needs at least "
                 f"{self.framing.minimum_samples} at {self.framing.sample_rate_hz} Hz."
             )
+
+
+class Parts(NamedTuple):
+    """A model in two: waveform to frames, and frames to outputs (see ``parts.py``). They are closed
+    with the session they belong to."""
+
+    front_end: Session
+    encoder: Session
 
 
 def _check_tensor(array: np.ndarray, spec: TensorSpec, sizes: dict[str, int]) -> None:

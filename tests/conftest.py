@@ -18,7 +18,10 @@ if shutil.which("nvidia-smi") is None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the server's tests, with the reason, where there is no server."""
+    """Files with slow tests first, so that no process ends long after the others; and where there
+    is no server, its tests skipped with the reason."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     served = [item for item in items if item.get_closest_marker("server")]
     if not served:
         return

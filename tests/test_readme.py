@@ -45,6 +45,7 @@ def run(command: str, folder: Path) -> None:
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_every_block_runs_in_order(desk: Path) -> None:
     server: subprocess.Popen[bytes] | None = None

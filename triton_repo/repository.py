@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from ..errors import BundleError, UsageError
 from ..files import atomic_folder
 from ..runtime.bundle import Artefact, Bundle
+from ..runtime.parts import encoder_file, front_end_file
 from .config import (
     MODEL_FILENAME,
     MODEL_NAME_PATTERN,
@@ -60,6 +61,7 @@ def write_repository(
         UsageError: the model's name is not one, or something else is where it should go.
     """
     artefact = bundle.artefact(artefact_name, allow_uncertified=allow_uncertified)
+    _require_onnx_runtime(artefact)
     _check_destination(output, model_name)
     bundle.verify(artefact)
     config = ModelConfig(
@@ -87,6 +89,14 @@ def write_repository(
     )
 
 
+def _require_onnx_runtime(artefact: Artefact) -> None:
+    if artefact.engine != "onnxruntime":
+        raise BundleError(
+            f"artefact {artefact.name!r} is for {artefact.engine}; Triton serves artefacts for "
+            "onnxruntime. Name one of those with --artefact."
+        )
+
+
 def _contract(bundle: Bundle, artefact: Artefact) -> Contract:
     return Contract(
         framing=bundle.framing,
@@ -105,7 +115,9 @@ def _places(artefact: Artefact) -> dict[str, str]:
     """Where each of the artefact's files goes, relative to the version's folder."""
     home = PurePosixPath(artefact.file).parent
     places = {}
-    for name in artefact.files:
+    # A server runs whole windows.
+    parts = {front_end_file(artefact.file), encoder_file(artefact.file)}
+    for name in (name for name in artefact.files if name not in parts):
         path = PurePosixPath(name)
         if name == artefact.file:
             places[name] = MODEL_FILENAME

@@ -14,10 +14,9 @@ from ...errors import ParityError, UsageError
 from ...reference.mel import LogMel
 from ...reference.training.features import Encoder, pooled_over_parts
 from ...runtime.bundle import Artefact, Bundle, load_bundle
-from ...runtime.onnx_session import OnnxSession
+from ...runtime.open_session import open_session
 from ...runtime.results import FEATURES
-from ...runtime.runner import WAVEFORM
-from ...runtime.session import Session
+from ...runtime.session import WAVEFORM, Session
 
 HIDDEN_STATES = "hidden_states"
 BASELINES = ("mel",)
@@ -145,7 +144,7 @@ def _from_artefact(
 
 @contextmanager
 def _local(bundle: Bundle, artefact: Artefact, threads: int | None) -> Iterator[Encoder]:
-    with OnnxSession(bundle, artefact, threads) as session:
+    with open_session(bundle, artefact, threads) as session:
         yield SessionEncoder(session)
 
 

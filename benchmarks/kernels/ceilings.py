@@ -4,14 +4,13 @@ from dataclasses import dataclass
 
 import torch
 
-from ..timing import Stopwatch, by_turns, spread
+from ..rates import measure_rates
+from ..timing import Stopwatch
 from .work import Work
 
 _COPY_BYTES = {"cpu": 1 << 28, "cuda": 1 << 30}
 _MATRIX_WIDTH = {"cpu": 2048, "cuda": 8192}
 _TF32_PRODUCTS = 3  # for one of float32 accuracy
-_ROUNDS = 10
-_BUDGET_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,10 @@ def measure_ceilings(device: str, stopwatch: Stopwatch) -> Ceilings:
     product = torch.empty_like(a)
     allowed = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = True
-    runs = {"copy": lambda: target.copy_(source), "matmul": lambda: torch.mm(a, b, out=product)}
-    for run in runs.values():
-        run()
-    samples = by_turns(runs, _ROUNDS, _BUDGET_SECONDS, stopwatch)
+    work = {
+        "copy": (lambda: target.copy_(source), 2.0 * _COPY_BYTES[device]),
+        "matmul": (lambda: torch.mm(a, b, out=product), 2.0 * width**3),
+    }
+    rates = measure_rates(work, stopwatch)
     torch.backends.cuda.matmul.allow_tf32 = allowed
-    return Ceilings(
-        2 * _COPY_BYTES[device] / spread(samples["copy"]).median,
-        2 * width**3 / spread(samples["matmul"]).median,
-    )
+    return Ceilings(rates["copy"], rates["matmul"])

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ...files import atomic_file
-from ..report import Table, markdown_table
+from ..tables import Table, markdown_table
 from .run import Report
 
 _COLUMNS = (

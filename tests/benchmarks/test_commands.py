@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from muqrt.benchmarks import cold_start
+from muqrt.benchmarks import arithmetic, cold_start, library, timing
 from muqrt.benchmarks.commands import commands
-from muqrt.benchmarks.contenders import EAGER
+from muqrt.benchmarks.contenders import EAGER, PLAIN_ONNX
+from muqrt.benchmarks.operators import OTHER, PARTS
 from muqrt.errors import (
     BundleError,
     CheckpointError,
@@ -38,9 +39,17 @@ def tiny_bench(tiny_bundle: Path, tiny_checkpoint: Path) -> Callable[..., Result
 def written(
     tiny_bundle: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
+    """The name of the results of a run with everything, but less of it."""
     output = tmp_path_factory.mktemp("results") / "v1.2"
-    options = ("--windows", "0.5,0.2", "--batches", "1,2", "--repeats", 6, "-o", output, "--json")
-    result = bench(tiny_bundle, tiny_checkpoint, *options)
+    sizes = ("--windows", "0.5,0.2", "--batches", "1,2", "--rounds", 3, "--songs", 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cold_start, "STARTS", 1)
+        patch.setattr(timing, "_PAUSE_SECONDS", 0)
+        patch.setattr(library, "SONG_SECONDS", 2.0)
+        patch.setattr(arithmetic, "_WIDTH", 64)
+        patch.setattr(arithmetic, "_CHANNELS", 8)
+        patch.setattr(sys, "argv", ["/usr/bin/muqrt", "bench", str(tiny_bundle), "--cpu"])
+        result = bench(tiny_bundle, tiny_checkpoint, "--cpu", *sizes, "-o", output, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads(Path(f"{output}.json").read_text())
     return output
@@ -49,16 +58,17 @@ def written(
 def test_the_json_has_every_cell(written: Path, tiny_bundle: Path) -> None:
     report = json.loads(Path(f"{written}.json").read_text())
     cells = {(x["contender"], x["window_seconds"], x["batch"]) for x in report["latencies"]}
-    names = (EAGER, "onnx-fp32")
-    assert cells == {(name, w, b) for name in names for w in (0.2, 0.5) for b in (1, 2)}
+    names = (EAGER, PLAIN_ONNX, "onnx-fp32")
+    assert cells == {(name, *cell) for name in names for cell in ((0.2, 1), (0.5, 1), (0.5, 2))}
     for each in report["latencies"]:
-        assert len(each["samples_seconds"]) == 6
+        assert len(each["samples_seconds"]) == 3
         assert min(each["samples_seconds"]) > 0
         assert 0 < each["p10_seconds"] <= each["median_seconds"] <= each["p90_seconds"]
         assert each["audio_seconds_per_second"] > 0
         assert each["matches"]
         assert each["speedup"] > 0
         assert each["contender"] != EAGER or each["speedup"] == 1
+        assert each["threads"] == 1
     manifest = json.loads((tiny_bundle / "bundle.json").read_text())
     assert report["checkpoint_sha256"] == manifest["source"]["sha256"]
     assert report["artefacts"][0]["certified"] is True
@@ -68,25 +78,52 @@ def test_the_json_has_every_cell(written: Path, tiny_bundle: Path) -> None:
 
 def test_the_json_has_every_cold_start(written: Path) -> None:
     starts = json.loads(Path(f"{written}.json").read_text())["cold_starts"]
-    assert [each["contender"] for each in starts] == [EAGER, "onnx-fp32"]
+    assert [each["contender"] for each in starts] == [EAGER, PLAIN_ONNX, "onnx-fp32"]
     for each in starts:
         assert each["cold_start_seconds"] > each["load_seconds"] > 0
         assert each["peak_rss_bytes"] > 30e6
-    assert starts[0]["peak_rss_bytes"] > starts[1]["peak_rss_bytes"]
+    assert starts[0]["peak_rss_bytes"] > starts[2]["peak_rss_bytes"]
 
 
-def test_the_page_names_hardware_versions_and_units(written: Path) -> None:
+def test_the_page_names_hardware_versions_and_units(written: Path, tiny_bundle: Path) -> None:
     page = Path(f"{written}.md").read_text()
     report = json.loads(Path(f"{written}.json").read_text())
     for expected in (report["environment"]["cpu"], "median, s", "| torch |", "(v1.2.png)"):
         assert expected in page
-    assert page.count("| onnx-fp32 | 0.2 |") == 2
+    for expected in ("songs an hour", "by operator", "(v1.2-parts.png)", "int8 product"):
+        assert expected in page
+    assert page.count("| onnx-fp32 | 1 | 0.5 x ") == 2
+    assert report["command"] == "muqrt bench bundle --cpu"
+    assert str(tiny_bundle.parent) not in page
 
 
-def test_the_chart_is_a_picture(written: Path) -> None:
-    with Image.open(f"{written}.png") as chart:
-        chart.verify()
-        assert chart.width > 600
+@pytest.mark.parametrize("chart", ["", "-parts"])
+def test_the_charts_are_pictures(chart: str, written: Path) -> None:
+    with Image.open(f"{written}{chart}.png") as picture:
+        picture.verify()
+        assert picture.width > 600
+
+
+def test_the_json_has_where_the_time_goes(written: Path) -> None:
+    operators = json.loads(Path(f"{written}.json").read_text())["operators"]
+    assert {each["artefact"] for each in operators} == {"onnx-fp32"}
+    assert {each["part"] for each in operators} >= set(PARTS) - {OTHER}
+    assert all(each["seconds"] >= 0 and each["nodes"] >= 1 for each in operators)
+
+
+def test_the_json_has_the_arithmetic_of_the_base_input(written: Path) -> None:
+    work = json.loads(Path(f"{written}.json").read_text())["arithmetic"]
+    assert (work["window_seconds"], work["batch"], work["threads"]) == (0.5, 1, 1)
+    assert [each["contender"] for each in work["rates"]] == [EAGER, PLAIN_ONNX, "onnx-fp32"]
+    assert len(work["peaks_flops_per_second"]) == 4
+    assert min(work["peaks_flops_per_second"].values()) > 0
+
+
+def test_the_json_has_a_library(written: Path) -> None:
+    official, ours = json.loads(Path(f"{written}.json").read_text())["library"]
+    assert (official["contender"], ours["contender"]) == (EAGER, "onnx-fp32")
+    # 2 s are one window and one piece, of the same samples but for the resampler.
+    assert 0.999 < ours["worst_cosine"] < 1.000001
 
 
 def test_an_uncertified_artefact_is_refused(
@@ -102,7 +139,7 @@ def test_an_uncertified_artefact_is_marked_when_allowed(
     uncertified_bundle: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cold_start, "STARTS", 1)
-    options = ("--windows", "0.2", "--batches", "1", "--repeats", 5, "--allow-uncertified")
+    options = ("--windows", "0.2", "--batches", "1", "--rounds", 2, "--allow-uncertified")
     result = bench(uncertified_bundle, tiny_checkpoint, *options)
     assert result.exit_code == 0, result.output
     assert "onnx-fp32 (NOT CERTIFIED)" in result.stdout
@@ -125,6 +162,9 @@ def test_another_checkpoint_is_refused(tiny_bundle: Path, tmp_path: Path) -> Non
         ("--batches", "0"),
         ("--batches", "1,-2"),
         ("--batches", "1.5"),
+        ("--threads", "0"),
+        ("--threads", "1,two"),
+        ("--songs", "-1"),
     ],
 )
 def test_windows_and_batches_that_make_no_sense(
@@ -136,7 +176,7 @@ def test_windows_and_batches_that_make_no_sense(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [("--repeats", 4), ("--threads", 0)])
+@pytest.mark.parametrize("options", [("--rounds", 1), ("--rounds", "ten")])
 def test_options_out_of_range(options: tuple[str, int], tiny_bench: Callable[..., Result]) -> None:
     assert tiny_bench(*options).exit_code == 2
 

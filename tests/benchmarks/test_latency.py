@@ -7,9 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from muqrt.benchmarks.contenders import EAGER, Contender, compiled, eager, from_artefact
+from muqrt.benchmarks.contenders import (
+    COMPILED,
+    COMPILED_BF16,
+    EAGER,
+    PLAIN_ONNX,
+    Contender,
+    compiled,
+    eager,
+    from_artefact,
+    plain_onnx,
+)
 from muqrt.benchmarks.latency import Cell, measure_cell, music
 from muqrt.errors import ParityError
+from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint, save_onnx
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.reference.random_model import TINY, random_model
 from muqrt.runtime.bundle import load_bundle
@@ -43,7 +54,7 @@ def test_music_loops_where_the_window_is_longer() -> None:
 
 
 def test_every_contender_is_timed_and_checked(contenders: list[Contender]) -> None:
-    baseline, ours = measure_cell(CELL, contenders, 5, {})
+    baseline, ours = measure_cell(CELL, 1, contenders, 5, {})
     assert baseline.contender == EAGER
     assert (baseline.speedup, baseline.relative_l2) == (1.0, 0.0)
     assert ours.matches
@@ -57,8 +68,8 @@ def test_a_wrong_answer_is_not_timed(contenders: list[Contender]) -> None:
     reference, ours = contenders
     wrong = changed(ours, lambda waveform: [1.01 * x + 0.1 for x in ours.run(waveform)])
     with pytest.raises(ParityError, match="not the reference's numbers"):
-        measure_cell(CELL, [reference, wrong], 5, {})
-    _, marked = measure_cell(CELL, [reference, wrong], 5, {}, allow_uncertified=True)
+        measure_cell(CELL, 1, [reference, wrong], 5, {})
+    _, marked = measure_cell(CELL, 1, [reference, wrong], 5, {}, allow_uncertified=True)
     assert not marked.matches
 
 
@@ -66,7 +77,7 @@ def test_a_nan_is_not_timed(contenders: list[Contender]) -> None:
     reference, ours = contenders
     broken = changed(ours, lambda waveform: [x * np.nan for x in ours.run(waveform)])
     with pytest.raises(ParityError):
-        measure_cell(CELL, [reference, broken], 5, {})
+        measure_cell(CELL, 1, [reference, broken], 5, {})
 
 
 def failing(waveform: np.ndarray) -> list[np.ndarray]:
@@ -77,7 +88,7 @@ def test_an_optional_contender_may_fail_to_start(contenders: list[Contender]) ->
     reference, ours = contenders
     unavailable: dict[str, str] = {}
     optional = changed(ours, failing, optional=True, name="torch.compile")
-    found = measure_cell(CELL, [reference, optional, ours], 5, unavailable)
+    found = measure_cell(CELL, 1, [reference, optional, ours], 5, unavailable)
     assert [each.contender for each in found] == [EAGER, ours.name]
     assert unavailable == {"torch.compile": "RuntimeError: no C++ compiler"}
 
@@ -85,14 +96,36 @@ def test_an_optional_contender_may_fail_to_start(contenders: list[Contender]) ->
 def test_any_other_contender_may_not(contenders: list[Contender]) -> None:
     reference, ours = contenders
     with pytest.raises(RuntimeError):
-        measure_cell(CELL, [reference, changed(ours, failing)], 5, {})
+        measure_cell(CELL, 1, [reference, changed(ours, failing)], 5, {})
+
+
+def test_an_optional_contender_is_reported_with_its_error(contenders: list[Contender]) -> None:
+    reference, ours = contenders
+    lossy = changed(ours, lambda waveform: [1.01 * x for x in ours.run(waveform)], optional=True)
+    _, found = measure_cell(CELL, 1, [reference, lossy], 2, {})
+    assert not found.matches
+    assert found.relative_l2 == pytest.approx(0.01, rel=1e-3)
+
+
+def test_the_plain_graph_is_the_reference(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    model = load_checkpoint(tiny_checkpoint).model
+    path = tmp_path / "plain.onnx"
+    save_onnx(onnx_from_checkpoint(model, ["features"], level=3, target="any"), path)
+    _, found = measure_cell(CELL, 1, [eager(model, 1), plain_onnx(path, 3, 1)], 2, {})
+    assert found.contender == PLAIN_ONNX
+    assert found.matches
 
 
 @pytest.mark.slow
 def test_torch_compile_takes_part() -> None:
     model = random_model(dataclasses.replace(TINY, encoder_depth=1))
     unavailable: dict[str, str] = {}
-    found = measure_cell(CELL, [eager(model, 1), compiled(model, 1)], 5, unavailable)
+    contenders = [eager(model, 1), compiled(model, 1), compiled(model, 1, "bf16")]
+    _, fp32, bf16 = measure_cell(CELL, 1, contenders, 2, unavailable)
     assert unavailable == {}
-    assert [each.contender for each in found] == [EAGER, "torch.compile"]
-    assert found[1].first_call_seconds > found[1].median_seconds
+    assert [fp32.contender, bf16.contender] == [COMPILED, COMPILED_BF16]
+    for found in (fp32, bf16):
+        # Compiled once: neither has thrown the other's away.
+        assert found.first_call_seconds > 5 * max(found.samples_seconds)
+    assert fp32.matches
+    assert 1e-3 < bf16.relative_l2 < 0.1

@@ -18,7 +18,9 @@ def test_the_full_size_passes_at_every_length(all_excerpts: list[Excerpt], tmp_p
     assert checkpoint.parameters > 300e6
     bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", all_excerpts[:-1])
     artefact = bundle.artefact()
-    assert set(artefact.files) == {"muq.onnx", "muq.onnx.data"}
+    graphs = {"muq.onnx", "muq-front-end.onnx", "muq-encoder.onnx"}
+    assert set(artefact.files) == {"muq.onnx.data", *graphs}
+    assert all(bundle.path(name).stat().st_size < 4e6 for name in graphs)
     assert artefact.certificate is not None
     lengths = {round(each.seconds * 24_000) for each in artefact.certificate.measurements}
     assert lengths == set(EXCERPT_SAMPLES)

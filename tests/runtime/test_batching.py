@@ -1,6 +1,7 @@
 """Jobs come back in order and done, in full batches, and few are held at a time."""
 
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,15 +10,18 @@ from hypothesis import strategies as st
 
 from muqrt.errors import AudioError
 from muqrt.runtime.batching import Failure, Job, run_in_batches
+from muqrt.runtime.session import Session
 from muqrt.runtime.tracks import Track
 from muqrt.runtime.windows import Window
 
 TRACK = Track("a.wav", None, "a.wav")
+ENGINES = Mock(Session), Mock(Session)
 
 
 def job(samples: int, output: str = "features") -> Job:
     waveform = np.zeros(samples, np.float32)
-    return Job(TRACK, Window(0, 1, waveform, range(1), True), output)
+    window = Window(0, 1, waveform, range(1), True)
+    return Job(TRACK, window, output, ENGINES[samples % 2], waveform)
 
 
 class Runner:
@@ -27,7 +31,7 @@ class Runner:
         self.batches: list[tuple[int, int]] = []
 
     def __call__(self, jobs: list[Job]) -> None:
-        ((samples, _),) = {(len(each.window.waveform), each.output) for each in jobs}
+        ((samples, *_),) = {(len(each.input), each.output, each.engine) for each in jobs}
         self.batches.append((len(jobs), samples))
         for each in jobs:
             assert not each.done

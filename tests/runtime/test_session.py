@@ -125,8 +125,9 @@ def test_a_closed_session_says_so(tiny_bundle: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x08\x07" * 1000])
 def test_a_file_that_is_no_model(bundle_copy: Path, content: bytes) -> None:
     bundle = replace_model(bundle_copy, content)
+    session = OnnxSession(bundle, bundle.artefacts[0])
     with pytest.raises(SessionError, match=r"muq\.onnx: ONNX Runtime cannot load it"):
-        OnnxSession(bundle, bundle.artefacts[0])
+        session.run({"waveform": noise(1, 2_000)})
 
 
 def test_a_changed_file_is_not_even_opened(

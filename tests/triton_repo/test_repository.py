@@ -71,6 +71,15 @@ def test_external_data_keeps_its_folder(fresh_bundle: Callable[..., Bundle]) -> 
     assert not report.certified
 
 
+def test_parts_are_not_served(fresh_bundle: Callable[..., Bundle]) -> None:
+    bundle = fresh_bundle()
+    for name in ("muq-front-end.onnx", "muq-encoder.onnx"):
+        (bundle.folder / name).write_bytes(b"a part")
+        bundle.artefacts[0].files[name] = sha256(bundle.folder / name)
+    report = write_repository(bundle, bundle.folder.parent / "models", allow_uncertified=True)
+    assert report.files == FILES
+
+
 def test_data_that_is_not_beside_the_graph_is_refused(fresh_bundle: Callable[..., Bundle]) -> None:
     bundle = fresh_bundle()
     artefact = bundle.artefacts[0]
@@ -80,6 +89,16 @@ def test_data_that_is_not_beside_the_graph_is_refused(fresh_bundle: Callable[...
     artefact.file = "onnx/muq.onnx"
     with pytest.raises(BundleError, match=r"muq\.onnx\.data is not beside"):
         write_repository(bundle, bundle.folder.parent / "models", allow_uncertified=True)
+
+
+def test_an_artefact_for_openvino_is_refused(
+    fresh_bundle: Callable[..., Bundle], tmp_path: Path
+) -> None:
+    bundle = fresh_bundle()
+    bundle.artefacts[0].engine = "openvino"
+    with pytest.raises(BundleError, match=r"is for openvino; Triton serves .* onnxruntime"):
+        write_repository(bundle, tmp_path / "models", allow_uncertified=True)
+    assert not (tmp_path / "models").exists()
 
 
 def test_an_uncertified_artefact_is_served_only_when_forced(

@@ -253,7 +253,7 @@ def test_a_served_model_is_judged_like_its_bundle(
 def test_what_makes_no_sense(
     labelled: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contenders_module, "OnnxSession", None)  # nothing may start
+    monkeypatch.setattr(contenders_module, "open_session", None)  # nothing may start
     assert "nothing to evaluate" in refused(evaluate(labelled), UsageError)
     assert "choose among mel" in refused(evaluate(labelled, "--baseline", "cqt"), UsageError)
     assert "genre, key" in refused(evaluate(tiny_bundle, labelled, "--task", "x"), UsageError)

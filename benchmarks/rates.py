@@ -1,0 +1,27 @@
+"""What a device can do at best, measured."""
+
+from collections.abc import Mapping
+
+from .timing import Run, Stopwatch, by_turns, spread, stopwatch
+
+_ROUNDS = 10
+_BUDGET_SECONDS = 10.0
+
+
+def measure_rates(
+    work: Mapping[str, tuple[Run, float]], stopwatch: Stopwatch = stopwatch
+) -> dict[str, float]:
+    """Time every run by turns, after a first call each.
+
+    Args:
+        work: each run, and how much it does, in bytes, operations or whatever.
+        stopwatch: what times a call; the default is for the CPU.
+
+    Returns:
+        How much of it each does in a second, by the median.
+    """
+    runs = {name: run for name, (run, _) in work.items()}
+    for run in runs.values():
+        run()
+    samples = by_turns(runs, _ROUNDS, _BUDGET_SECONDS, stopwatch)
+    return {name: amount / spread(samples[name]).median for name, (_, amount) in work.items()}

@@ -1,0 +1,184 @@
+"""An int8 artefact, beside the fp32 one in its bundle: calibrate, measure, choose, prove."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from ...errors import ParityError, UsageError
+from ...reference.checkpoint import Checkpoint
+from ...reference.muq import MuQ
+from ...runtime.audio import SAMPLE_RATE_HZ
+from ...runtime.bundle import Artefact, Bundle
+from ...runtime.certificate import THRESHOLDS, Measurement
+from ...runtime.quantization import Quantization, QuantizedSite
+from ...runtime.tagging import TAGS
+from ..addition import candidate, fp32_source, put
+from ..bundle_from_checkpoint import refuse_uncertified
+from ..onnx_from_checkpoint import onnx_from_checkpoint
+from ..parity import Excerpt, parity, require_source
+from ..tagging import TagHead
+from ..tokens import TokenRvq
+from .calibration import Range, observe, with_fades
+from .equalization import equalize, with_folded_norms
+from .graph import Int8Graph
+from .ranges import ranges
+from .sensitivity import Allowed, Sensitivity, chosen, sensitivities
+from .sites import FRONT_END, activations, in_front_end, sites
+
+# Errors are predicted from each site's alone; of what is allowed this much is planned for.
+_PLANNED = 0.8
+# Where that was too hopeful, so much less is the next time.
+_TIGHTER = 0.6
+_ATTEMPTS = 5
+_SENSITIVITY_SECONDS = 4.0  # of each song, and so many songs:
+_SENSITIVITY_SONGS = 4
+
+OnStep = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """A model that is ready to be quantized.
+
+    Attributes:
+        model: equalized; the same function as the checkpoint's.
+        ranges: of its activations.
+        sensitivities: of its sites.
+    """
+
+    model: MuQ
+    ranges: dict[str, Range]
+    sensitivities: list[Sensitivity]
+
+
+def add_int8(
+    bundle: Bundle,
+    checkpoint: Checkpoint,
+    calibration: Sequence[Excerpt],
+    music: Sequence[Excerpt],
+    accuracy: float | None = None,
+    head: TagHead | None = None,
+    rvq: TokenRvq | None = None,
+    on_step: OnStep = lambda what: None,
+) -> Artefact:
+    """Add the artefact ``onnx-int8`` to a bundle in its folder, proven or not at all.
+
+    An older one is replaced. The first attempt quantizes whatever the gate, or ``accuracy``, is
+    likely to allow; while the certificate says otherwise, more stays float32.
+
+    Args:
+        bundle: as loaded; the new manifest is saved.
+        checkpoint: what the bundle was made from.
+        calibration: what ranges and sensitivities are measured on.
+        music: what parity is measured on.
+        accuracy: the worst frame cosine to reach; the int8 gate's when None.
+        head, rvq: what the bundle's ``tags`` and ``tokens`` are compared with.
+        on_step: called after each step with what was done.
+
+    Raises:
+        UsageError: an accuracy below the gate's, or not below 1. BundleError: no fp32 ONNX artefact
+            to follow. CheckpointError: not what the bundle was made from. AudioError: the music is
+            too little, or silent. ParityError: the accuracy cannot be reached in int8.
+    """
+    require_source(bundle, checkpoint)
+    source = fp32_source(bundle)
+    gate = THRESHOLDS["int8"]
+    goal = gate.worst_frame_cosine if accuracy is None else accuracy
+    if not gate.worst_frame_cosine <= goal < 1:
+        raise UsageError(
+            f"accuracy {goal}: the worst frame cosine to reach is at least "
+            f"{gate.worst_frame_cosine}, int8's gate, and below 1."
+        )
+    calibrated = calibrate(checkpoint.model, calibration, source.level, on_step)
+    allowed, share = Allowed(goal, gate.relative_l2), _PLANNED
+    for _ in range(_ATTEMPTS):
+        selected = chosen(calibrated.sensitivities, allowed, share)
+        if not selected:
+            break
+        names = [each.site.name for each in selected]
+        graph = onnx_from_checkpoint(
+            calibrated.model,
+            [spec.name for spec in source.outputs],
+            source.level,
+            head=head.head if head is not None else None,
+            rvq=rvq,
+            graph=Int8Graph(of_sites(calibrated.ranges, names)),
+        )
+        with TemporaryDirectory(prefix=".int8-", dir=bundle.folder) as temporary:
+            added = candidate(bundle, graph, "int8", Path(temporary))
+            (artefact,) = added.artefacts
+            artefact.quantization = _record(calibrated, names, calibration, accuracy)
+            parity(added, checkpoint, music, lambda e: on_step(f"parity: {e.name}"), head, rvq)
+            if artefact.certified and worst_frame_cosine(artefact) >= goal:
+                return put(bundle, added)
+        share = _TIGHTER * min(share, allowed.used(selected))
+    if accuracy is None and selected:
+        refuse_uncertified(added)
+    raise ParityError(
+        f"{bundle.folder}: a worst frame cosine of {goal} cannot be reached in int8; nothing was "
+        "written. Ask for less, or calibrate on more music like yours with --music."
+    )
+
+
+def calibrate(
+    model: MuQ, music: Sequence[Excerpt], level: int, on_step: OnStep = lambda what: None
+) -> Calibrated:
+    """Equalize a copy of the model, and measure its ranges and sensitivities on the music.
+
+    Raises:
+        AudioError: the music is too little, or not music.
+    """
+    faded = with_fades(music)
+    equal = with_folded_norms(model)
+    watched = activations(equal, level)
+    equalize(equal, observe(equal, watched, faded, lambda: on_step("equalization")), level)
+    candidates = sites(equal, level)
+    found = ranges(observe(equal, watched, faded, lambda: on_step("ranges")), candidates)
+    samples = round(_SENSITIVITY_SECONDS * SAMPLE_RATE_HZ)
+    rows = [np.resize(each.waveform, samples) for each in music[:_SENSITIVITY_SONGS]]
+    excerpt = Excerpt("calibration", np.stack(rows))
+    return Calibrated(
+        equal, found, sensitivities(equal, candidates, found, excerpt, level, on_step)
+    )
+
+
+def worst_frame_cosine(artefact: Artefact) -> float:
+    """The smallest in an artefact's certificate, of all outputs but tags and tokens."""
+    assert artefact.certificate is not None
+    figures = [each for each in artefact.certificate.measurements if isinstance(each, Measurement)]
+    return min(each.worst_frame_cosine for each in figures if each.output != TAGS)
+
+
+def of_sites(found: dict[str, Range], selected: Sequence[str]) -> dict[str, Range]:
+    """The ranges that the sites of these names need."""
+    return {
+        name: each
+        for name, each in found.items()
+        if (FRONT_END if in_front_end(name) else name) in selected
+    }
+
+
+def _record(
+    calibrated: Calibrated,
+    selected: Sequence[str],
+    calibration: Sequence[Excerpt],
+    accuracy: float | None,
+) -> Quantization:
+    return Quantization(
+        calibrated_on=[each.name for each in calibration],
+        calibrated_seconds=sum(each.seconds for each in calibration),
+        accuracy=accuracy,
+        sites=[
+            QuantizedSite(
+                name=each.site.name,
+                int8=each.site.name in selected,
+                macs_per_step=each.site.macs_per_step,
+                worst_frame_cosine=each.worst_frame_cosine,
+                relative_l2=each.relative_l2,
+            )
+            for each in calibrated.sensitivities
+        ],
+    )

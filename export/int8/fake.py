@@ -1,0 +1,63 @@
+"""Int8 arithmetic imitated in PyTorch: the sites of a model, quantized and put back."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import weights
+from .calibration import Range
+from .sites import FRONT_END, Product, Site, Watched, in_front_end
+
+
+@contextmanager
+def quantized(
+    chosen: Sequence[Site], watched: Mapping[str, Watched], ranges: Mapping[str, Range]
+) -> Iterator[None]:
+    """Round the chosen sites' weights and activations inside the block."""
+    products = [(site, product) for site in chosen for product in site.products]
+    with ExitStack() as stack:
+        for site, product in products:
+            stack.callback(setattr, product.weight, "data", product.weight.data)
+            product.weight.data = _rounded(product, ranges.get(site.name))
+        for name in _activations(chosen, watched):
+            for module in watched[name].modules:
+                stack.callback(_hook(module, watched[name], ranges[name]).remove)
+        yield
+
+
+def _activations(chosen: Sequence[Site], watched: Mapping[str, Watched]) -> Iterator[str]:
+    for site in chosen:
+        if site.name == FRONT_END:
+            yield from filter(in_front_end, watched)
+        else:
+            yield site.name
+
+
+def _rounded(product: Product, found: Range | None) -> Tensor:
+    """The weights as bytes hold them, with the input's channels divided by those of its range."""
+    matrix = product.weight.data.numpy()
+    channels = np.ones(1, np.float32) if found is None or found.channels is None else found.channels
+    columns = channels.reshape(1, -1, *[1] * (matrix.ndim - 2))
+    codes, scales = weights.quantized(matrix * columns)
+    return torch.from_numpy(codes * scales.reshape(-1, *[1] * (codes.ndim - 1)) / columns)
+
+
+def _hook(module: nn.Module, watched: Watched, found: Range) -> torch.utils.hooks.RemovableHandle:
+    def rounded(x: Tensor) -> Tensor:
+        axis = watched.channel_axis
+        return found.quantized(x.movedim(axis, -1)).movedim(-1, axis)
+
+    if watched.side == "input":
+
+        def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (rounded(inputs[0]), *inputs[1:])
+
+        return module.register_forward_pre_hook(before)
+
+    def after(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return rounded(output)
+
+    return module.register_forward_hook(after)

@@ -1,0 +1,40 @@
+"""What of an artefact is computed in int8, and why."""
+
+from pydantic import Field
+
+from .record import Record
+
+
+class QuantizedSite(Record):
+    """Matrix products of the model that were quantized, or left in float32.
+
+    ``worst_frame_cosine`` and ``relative_l2`` say what quantizing them alone does to the features.
+    """
+
+    name: str
+    int8: bool
+    macs_per_step: int = Field(ge=0)
+    worst_frame_cosine: float
+    relative_l2: float
+
+
+class Quantization(Record):
+    """How an int8 artefact was made.
+
+    Attributes:
+        calibrated_on: the music whose activations gave the ranges.
+        calibrated_seconds: of it.
+        accuracy: the worst frame cosine that was asked for; None asks for the gate's.
+        sites: every candidate, in the order of the computation.
+    """
+
+    calibrated_on: list[str]
+    calibrated_seconds: float
+    accuracy: float | None
+    sites: list[QuantizedSite]
+
+    @property
+    def share(self) -> float:
+        """Of the candidates' multiplications: how many are int8."""
+        total = sum(site.macs_per_step for site in self.sites)
+        return sum(site.macs_per_step for site in self.sites if site.int8) / max(total, 1)
