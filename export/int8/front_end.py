@@ -70,12 +70,13 @@ def _convolution(
 ) -> str:
     convolution = getattr(block, f"conv{number}")
     kernel, bias = fold_batch_norm(convolution, getattr(block, f"bn{number}"))
-    ranges = graph.ranges[f"front_end/{scope}/{before}"], graph.ranges[f"front_end/{scope}/{after}"]
-    return graph.convolution(f"conv{number}", kernel, bias, x, list(convolution.stride), ranges)
+    first, second = (graph.ranges[f"{FRONT_END}/{scope}/{each}"] for each in (before, after))
+    strides = list(convolution.stride)
+    return graph.convolution(f"conv{number}", kernel, bias, x, strides, (first, second))
 
 
 def _sum(graph: Int8Graph, inner: str, outer: str, scope: str, after: str) -> str:
-    first, second = (graph.ranges[f"front_end/{scope}/{each}"] for each in ("inner", "outer"))
+    first, second = (graph.ranges[f"{FRONT_END}/{scope}/{each}"] for each in ("inner", "outer"))
     return graph.add(inner, outer, (first, second, graph.ranges[after]))
 
 
