@@ -1,7 +1,7 @@
 """``muqrt build``: other artefacts of a bundle, each proven like the first."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,9 +9,6 @@ from ..console import Json, progress, show
 from ..errors import UsageError
 from .options import Head, Music, Rvq, chosen_head, chosen_rvq, require_torch
 from .parity_report import parity_tables
-
-if TYPE_CHECKING:
-    from ..runtime.quantization import Quantization
 
 commands = typer.Typer()
 
@@ -86,13 +83,7 @@ def build(
         as_json,
         artefact.model_dump(),
         *parity_tables([artefact], loaded.tokenizer is not None),
-        *([_quantization(artefact.quantization)] if artefact.quantization else []),
+        artefact.quantization.summary() if artefact.quantization is not None else "",
         f"Added {artefact.name} to {bundle}: {size / 1e6:.1f} MB. "
         f"Choose it with --artefact {artefact.name}.",
     )
-
-
-def _quantization(quantization: "Quantization") -> str:
-    kept = [site.name for site in quantization.sites if not site.int8]
-    names = f"; float32 stay: {', '.join(kept)}" if kept else ""
-    return f"int8: {quantization.share:.1%} of the matrix products' multiplications{names}."

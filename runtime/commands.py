@@ -47,6 +47,11 @@ def info(
         f"{loaded.source.checkpoint}: {loaded.source.parameters / 1e6:.1f}M parameters, "
         f"{loaded.framing.steps_per_second:g} features a second, windows of {window:g} s",
         table(str(bundle), columns, rows),
+        *(
+            f"{artefact.name}: {artefact.quantization.summary()}"
+            for artefact in loaded.artefacts
+            if artefact.quantization is not None
+        ),
         *(_tagging_lines(loaded.tagging) if loaded.tagging is not None else ()),
         _tokenizer_line(loaded.tokenizer) if loaded.tokenizer is not None else "",
     )

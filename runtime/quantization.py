@@ -38,3 +38,9 @@ class Quantization(Record):
         """Of the candidates' multiplications: how many are int8."""
         total = sum(site.macs_per_step for site in self.sites)
         return sum(site.macs_per_step for site in self.sites if site.int8) / max(total, 1)
+
+    def summary(self) -> str:
+        """One line for people."""
+        kept = [site.name for site in self.sites if not site.int8]
+        names = f"; float32 stay: {', '.join(kept)}" if kept else ""
+        return f"{self.share:.1%} of the matrix products' multiplications are int8{names}."

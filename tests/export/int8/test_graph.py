@@ -38,20 +38,23 @@ def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
 
 
+@pytest.mark.parametrize("last", [1, None], ids=["front end", "all"])
 @pytest.mark.parametrize("samples", [1_025, 2_399, 33_333])
-def test_all_sites(calibrated: Calibrated, songs: list[Excerpt], samples: int) -> None:
+def test_sites_in_a_row(
+    calibrated: Calibrated, songs: list[Excerpt], samples: int, last: int | None
+) -> None:
     """Where a number lies between two codes either may be taken, and everything after differs: but
     the answer is as near to the exact one."""
     waveform = np.concatenate([each.waveform[:, :samples] for each in songs])
-    ours, expected = answers(calibrated, sites(calibrated.model, LEVEL), waveform)
+    ours, expected = answers(calibrated, sites(calibrated.model, LEVEL)[:last], waveform)
     exact = features(calibrated.model, waveform)
     assert ours.shape == expected.shape
-    assert relative(ours, exact) < 1.2 * relative(expected, exact)
+    assert 0 < relative(ours, exact) < 1.2 * relative(expected, exact)
 
 
-@pytest.mark.parametrize("index", range(1 + 9))
+@pytest.mark.parametrize("index", range(1, 1 + 9))
 def test_a_site_alone(calibrated: Calibrated, songs: list[Excerpt], index: int) -> None:
-    """The front end and every kind in a layer: what is not chosen stays float32."""
+    """Every kind in a layer: what is not chosen stays float32."""
     site = sites(calibrated.model, LEVEL)[index]
     waveform = songs[0].waveform[:, :20_011]
     ours, expected = answers(calibrated, [site], waveform)
