@@ -30,9 +30,9 @@ from .sites import FRONT_END, activations, in_front_end, sites
 
 # Errors are predicted from each site's alone; of what is allowed this much is planned for.
 _PLANNED = 0.8
-# Where that was too hopeful, so much less is the next time.
-_TIGHTER = 0.6
-_ATTEMPTS = 5
+# Where that was too hopeful, it is less the next time by what was missed, and at least so much.
+_TIGHTER = 0.85
+_ATTEMPTS = 6
 _SENSITIVITY_SECONDS = 4.0  # of each song, and so many songs:
 _SENSITIVITY_SONGS = 4
 
@@ -112,9 +112,10 @@ def add_int8(
             (artefact,) = added.artefacts
             artefact.quantization = _record(calibrated, names, calibration, accuracy)
             parity(added, checkpoint, music, lambda e: on_step(f"parity: {e.name}"), head, rvq)
-            if artefact.certified and worst_frame_cosine(artefact) >= goal:
+            missed = times_missed(artefact, goal)
+            if artefact.certified and missed <= 1:
                 return put(bundle, added)
-        share = _TIGHTER * min(share, allowed.used(selected))
+        share = min(share, allowed.used(selected)) * min(_TIGHTER, 1 / max(missed, 1))
     if accuracy is None and selected:
         refuse_uncertified(added)
     raise ParityError(
@@ -143,6 +144,20 @@ def calibrate(
     return Calibrated(
         equal, found, sensitivities(equal, candidates, found, excerpt, level, on_step)
     )
+
+
+def times_missed(artefact: Artefact, goal: float) -> float:
+    """How many times as much error as allowed a certificate shows: squares, which add up, of
+    distances, and what cosines lack of 1. At most 1 where everything is within."""
+    assert artefact.certificate is not None
+    gate = THRESHOLDS[artefact.precision]
+    found = [(1 - worst_frame_cosine(artefact)) / (1 - goal)]
+    for each in artefact.certificate.measurements:
+        if isinstance(each, Measurement) and each.output == TAGS:
+            found.append((each.largest_difference / gate.largest_tag_change) ** 2)
+        elif isinstance(each, Measurement):
+            found.append((each.relative_l2 / gate.relative_l2) ** 2)
+    return max(found)
 
 
 def worst_frame_cosine(artefact: Artefact) -> float:

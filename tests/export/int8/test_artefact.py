@@ -11,7 +11,7 @@ import pytest
 
 import muqrt
 from muqrt.errors import ParityError, UsageError
-from muqrt.export.int8.artefact import add_int8, worst_frame_cosine
+from muqrt.export.int8.artefact import add_int8, times_missed, worst_frame_cosine
 from muqrt.export.parity import Excerpt
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
 from muqrt.runtime.bundle import Bundle, load_bundle
@@ -112,6 +112,13 @@ def test_what_cannot_be_reached_changes_nothing(
         with pytest.raises(UsageError, match="accuracy"):
             add(load_bundle(folder), checkpoint, songs, short_music, accuracy)
     assert files(folder) == before
+
+
+def test_what_is_missed_is_the_worst_figure(built: Path) -> None:
+    artefact = load_bundle(built).artefact(NAME)
+    lack = 1 - worst_frame_cosine(artefact)
+    assert times_missed(artefact, 0.99) <= 1
+    assert times_missed(artefact, 1 - lack / 3) == pytest.approx(3)
 
 
 def test_an_uncertified_one_is_never_chosen(built: Path, tmp_path: Path) -> None:
