@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import onnx
 from onnx import inliner
 
-from ..errors import BundleError, UsageError
+from ..errors import UsageError
 from ..files import atomic_file, sha256
 from ..kernels.log_mel import MELS
 from ..kernels.log_mel_onnx import NAME as LOG_MEL
@@ -25,6 +25,7 @@ from ..runtime.openvino_session import (
 )
 from ..runtime.parts import encoder_outputs, frames_spec
 from ..runtime.record import TensorSpec
+from .addition import fp32_source
 from .bundle_from_checkpoint import refuse_uncertified
 from .parity import Excerpt, OnExcerpt, parity
 from .parts import part
@@ -64,7 +65,8 @@ def add_openvino(
     """
     if precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r}: for OpenVINO it is {' or '.join(PRECISIONS)}.")
-    source = _source(bundle)
+    source = fp32_source(bundle)
+    bundle.verify(source)
     graphs = _graphs(bundle, source)
     written = [bundle.folder / name for name in graphs if not (bundle.folder / name).exists()]
     try:
@@ -94,16 +96,6 @@ def add_openvino(
     bundle.artefacts = [x for x in bundle.artefacts if x.name != artefact.name] + [artefact]
     bundle.save(bundle.folder)
     return artefact
-
-
-def _source(bundle: Bundle) -> Artefact:
-    for artefact in bundle.artefacts:
-        if artefact.engine == "onnxruntime" and artefact.precision == "fp32":
-            bundle.verify(artefact)
-            return artefact
-    raise BundleError(
-        f"{bundle.folder}: no fp32 artefact for ONNX Runtime to start from. Export it again."
-    )
 
 
 def _graphs(bundle: Bundle, source: Artefact) -> dict[str, onnx.ModelProto]:

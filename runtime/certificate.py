@@ -123,6 +123,20 @@ class Certificate(BaseModel):
     measurements: list[AnyMeasurement]
     passed: bool
 
+    @property
+    def worst(self) -> Thresholds:
+        """The thresholds that these measurements would just pass."""
+        numbers = [each for each in self.measurements if isinstance(each, Measurement)]
+        others = [each for each in numbers if each.output != TAGS]
+        tags = [each for each in numbers if each.output == TAGS]
+        tokens = [each for each in self.measurements if isinstance(each, TokenMeasurement)]
+        return Thresholds(
+            worst_frame_cosine=min((each.worst_frame_cosine for each in others), default=1.0),
+            relative_l2=max((each.relative_l2 for each in others), default=0.0),
+            largest_tag_change=max((each.largest_difference for each in tags), default=0.0),
+            equal_tokens=min((each.equal_tokens for each in tokens), default=1.0),
+        )
+
     @model_validator(mode="after")
     def _passed_follows_from_the_figures(self) -> "Certificate":
         if self.passed != certifies(self.precision, self.measurements):

@@ -1,6 +1,6 @@
 """Artefacts run by ONNX Runtime on the CPU."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
 
@@ -8,9 +8,9 @@ import numpy as np
 import onnxruntime as ort
 
 from ..errors import SessionError
-from .bundle import Artefact, Bundle, Framing, TensorSpec
+from .bundle import Artefact, Bundle
 from .parts import encoder_file, encoder_outputs, frames_spec, front_end_file
-from .session import Arrays, Parts, Session
+from .session import Arrays, Part, Parts, Session
 from .tokens import TOKENS, TOKENS_FILE
 
 
@@ -58,8 +58,8 @@ class OnnxSession(Session):
             frames = [frames_spec(int(width))]
             outputs = encoder_outputs(artefact.outputs, bundle.tokenizer)
             self.parts = Parts(
-                _Part(front_end, artefact.inputs, frames, bundle.framing),
-                _Part(encoder, frames, outputs, bundle.framing),
+                Part(front_end, artefact.inputs, frames, bundle.framing),
+                Part(encoder, frames, outputs, bundle.framing),
             )
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
@@ -75,26 +75,6 @@ class OnnxSession(Session):
             self._tokens.close()
         for part in self.parts or ():
             part.close()
-
-
-class _Part(Session):
-    """One of an artefact's parts."""
-
-    def __init__(
-        self,
-        graph: "_Graph",
-        inputs: Sequence[TensorSpec],
-        outputs: Sequence[TensorSpec],
-        framing: Framing,
-    ) -> None:
-        super().__init__(inputs, outputs, framing)
-        self._graph = graph
-
-    def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
-        return self._graph.run(inputs, outputs)
-
-    def close(self) -> None:
-        self._graph.close()
 
 
 class _Graph:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import MissingDependencyError, SessionError
-from .bundle import Artefact, Bundle, Framing
+from .bundle import Artefact, Bundle
 from .parts import FRAMES, encoder_outputs, frames_spec
-from .record import TensorSpec
-from .session import Arrays, Parts, Session
+from .session import Arrays, Part, Parts, Session
 
 if TYPE_CHECKING:
     import openvino
@@ -68,8 +67,8 @@ class OpenVinoSession(Session):
         frames = [frames_spec(int(self.outputs["features"].shape[-1]))]
         outputs = encoder_outputs(artefact.outputs, bundle.tokenizer)
         self.parts = Parts(
-            _Part(self._chain, artefact.inputs, frames, bundle.framing),
-            _Part(self._chain, frames, outputs, bundle.framing),
+            Part(self._chain, artefact.inputs, frames, bundle.framing),
+            Part(self._chain, frames, outputs, bundle.framing),
         )
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
@@ -77,26 +76,6 @@ class OpenVinoSession(Session):
 
     def close(self) -> None:
         """Free the engine and its memory."""
-        self._chain.close()
-
-
-class _Part(Session):
-    """One of an artefact's parts: some of its graphs."""
-
-    def __init__(
-        self,
-        chain: "_Chain",
-        inputs: Sequence[TensorSpec],
-        outputs: Sequence[TensorSpec],
-        framing: Framing,
-    ) -> None:
-        super().__init__(inputs, outputs, framing)
-        self._chain = chain
-
-    def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
-        return self._chain.run(inputs, outputs)
-
-    def close(self) -> None:
         self._chain.close()
 
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -99,6 +99,37 @@ class Session(ABC):
                 f"waveform has {samples} samples; the STFT needs at least "
                 f"{self.framing.minimum_samples} at {self.framing.sample_rate_hz} Hz."
             )
+
+
+class Engine(Protocol):
+    """What runs some of an artefact's graphs."""
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
+        """Run them on checked inputs."""
+
+    def close(self) -> None:
+        """Free them."""
+
+
+class Part(Session):
+    """One of an artefact's parts."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        framing: Framing,
+    ) -> None:
+        super().__init__(inputs, outputs, framing)
+        self._engine = engine
+
+    def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
+        return self._engine.run(inputs, outputs)
+
+    def close(self) -> None:
+        """Free its graphs."""
+        self._engine.close()
 
 
 class Parts(NamedTuple):

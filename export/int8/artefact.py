@@ -12,9 +12,8 @@ from ...reference.checkpoint import Checkpoint
 from ...reference.muq import MuQ
 from ...runtime.audio import SAMPLE_RATE_HZ
 from ...runtime.bundle import Artefact, Bundle
-from ...runtime.certificate import THRESHOLDS, Measurement
+from ...runtime.certificate import THRESHOLDS, Certificate
 from ...runtime.quantization import Quantization, QuantizedSite
-from ...runtime.tagging import TAGS
 from ..addition import candidate, fp32_source, put
 from ..bundle_from_checkpoint import refuse_uncertified
 from ..onnx_from_checkpoint import onnx_from_checkpoint
@@ -112,7 +111,8 @@ def add_int8(
             (artefact,) = added.artefacts
             artefact.quantization = _record(calibrated, names, calibration, accuracy)
             parity(added, checkpoint, music, lambda e: on_step(f"parity: {e.name}"), head, rvq)
-            missed = times_missed(artefact, goal)
+            assert artefact.certificate is not None
+            missed = times_missed(artefact.certificate, goal)
             if artefact.certified and missed <= 1:
                 return put(bundle, added)
         share = min(share, allowed.used(selected)) * min(_TIGHTER, 1 / max(missed, 1))
@@ -146,25 +146,15 @@ def calibrate(
     )
 
 
-def times_missed(artefact: Artefact, goal: float) -> float:
+def times_missed(certificate: Certificate, goal: float) -> float:
     """How many times as much error as allowed a certificate shows: squares, which add up, of
     distances, and what cosines lack of 1. At most 1 where everything is within."""
-    assert artefact.certificate is not None
-    gate = THRESHOLDS[artefact.precision]
-    found = [(1 - worst_frame_cosine(artefact)) / (1 - goal)]
-    for each in artefact.certificate.measurements:
-        if isinstance(each, Measurement) and each.output == TAGS:
-            found.append((each.largest_difference / gate.largest_tag_change) ** 2)
-        elif isinstance(each, Measurement):
-            found.append((each.relative_l2 / gate.relative_l2) ** 2)
-    return max(found)
-
-
-def worst_frame_cosine(artefact: Artefact) -> float:
-    """The smallest in an artefact's certificate, of all outputs but tags and tokens."""
-    assert artefact.certificate is not None
-    figures = [each for each in artefact.certificate.measurements if isinstance(each, Measurement)]
-    return min(each.worst_frame_cosine for each in figures if each.output != TAGS)
+    gate, worst = THRESHOLDS[certificate.precision], certificate.worst
+    return max(
+        (1 - worst.worst_frame_cosine) / (1 - goal),
+        (worst.relative_l2 / gate.relative_l2) ** 2,
+        (worst.largest_tag_change / gate.largest_tag_change) ** 2,
+    )
 
 
 def of_sites(found: dict[str, Range], selected: Sequence[str]) -> dict[str, Range]:
