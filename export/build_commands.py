@@ -7,7 +7,7 @@ import typer
 
 from ..console import Json, progress, show
 from ..errors import UsageError
-from .options import Head, Music, Rvq, chosen_head, chosen_rvq, require_torch
+from .options import Head, Music, Rvq, proof_of, require_torch
 from .parity_report import parity_tables
 
 commands = typer.Typer()
@@ -54,8 +54,7 @@ def build(
 
     loaded = load_bundle(bundle)
     reference = load_checkpoint(checkpoint)
-    tag_head = chosen_head(checkpoint, head) if loaded.tagging or head else None
-    token_rvq = chosen_rvq(reference, rvq) if loaded.tokenizer or rvq else None
+    tag_head, token_rvq = proof_of(loaded, checkpoint, reference, head, rvq)
     chosen = excerpts(music or [])
     with progress(f"Building {precision}", None) as bar:
         if precision == "int8":

@@ -21,7 +21,6 @@ from ..runtime.bundle import (
     TensorSpec,
     load_bundle,
 )
-from ..runtime.certificate import Measurement, TokenMeasurement
 from ..runtime.tagging import TAGS
 from ..runtime.tokens import TOKENS, TOKENS_FILE
 from .onnx_from_checkpoint import (
@@ -155,17 +154,15 @@ def refuse_uncertified(bundle: Bundle) -> None:
 
 
 def _worst_figures(artefact: Artefact) -> str:
-    measured = artefact.certificate.measurements if artefact.certificate else []
-    numbers = [each for each in measured if isinstance(each, Measurement)]
-    others = [each for each in numbers if each.output != TAGS]
-    cosine = min((each.worst_frame_cosine for each in others), default=float("nan"))
-    relative = max((each.relative_l2 for each in others), default=float("nan"))
-    figures = f"worst frame cosine {cosine:.7f}, relative L2 {relative:.2e}"
-    changes = [each.largest_difference for each in numbers if each.output == TAGS]
-    if changes:
-        figures += f", largest change of a tag {max(changes):.2e}"
-    equal = [each.equal_tokens for each in measured if isinstance(each, TokenMeasurement)]
-    return f"{figures}, equal tokens {min(equal):.3%}" if equal else figures
+    assert artefact.certificate is not None  # measured just before
+    worst = artefact.certificate.worst
+    outputs = {each.output for each in artefact.certificate.measurements}
+    figures = (
+        f"worst frame cosine {worst.worst_frame_cosine:.7f}, relative L2 {worst.relative_l2:.2e}"
+    )
+    if TAGS in outputs:
+        figures += f", largest change of a tag {worst.largest_tag_change:.2e}"
+    return f"{figures}, equal tokens {worst.equal_tokens:.3%}" if TOKENS in outputs else figures
 
 
 def _check_target(folder: Path, size_bytes: int) -> None:

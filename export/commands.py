@@ -7,7 +7,7 @@ import typer
 
 from ..console import Json, progress, show
 from ..errors import ParityError, UsageError
-from .options import Head, Music, Rvq, chosen_head, chosen_rvq, require_torch
+from .options import Head, Music, Rvq, chosen_head, proof_of, require_torch
 from .parity_report import parity_tables
 
 if TYPE_CHECKING:
@@ -99,11 +99,8 @@ def parity(
     from .parity import parity as measure
 
     loaded = load_bundle(bundle)
-    # A bundle may have been made without its checkpoint's own head.
-    needs_head = loaded.tagging is not None or head is not None
-    tag_head = chosen_head(checkpoint, head) if needs_head else None
     reference = load_checkpoint(checkpoint)
-    needs_rvq = loaded.tokenizer is not None or rvq is not None
+    tag_head, token_rvq = proof_of(loaded, checkpoint, reference, head, rvq)
     chosen = excerpts(music or [])
     with progress("Parity", len(chosen)) as bar:
         measure(
@@ -112,7 +109,7 @@ def parity(
             chosen,
             on_excerpt=lambda excerpt: bar.advance(excerpt.name),
             head=tag_head,
-            rvq=chosen_rvq(reference, rvq) if needs_rvq else None,
+            rvq=token_rvq,
         )
     loaded.save(bundle)
     show(

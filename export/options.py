@@ -9,6 +9,7 @@ from ..errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from ..reference.checkpoint import Checkpoint
+    from ..runtime.bundle import Bundle
     from .tagging import TagHead
     from .tokens import TokenRvq
 
@@ -56,3 +57,18 @@ def chosen_rvq(checkpoint: "Checkpoint", folder: Path | None) -> "TokenRvq":
     from .tokens import load_token_rvq, own_rvq
 
     return own_rvq(checkpoint) if folder is None else load_token_rvq(folder, checkpoint)
+
+
+def proof_of(
+    bundle: "Bundle", name: str, checkpoint: "Checkpoint", head: Path | None, rvq: Path | None
+) -> "tuple[TagHead | None, TokenRvq | None]":
+    """What a bundle's ``tags`` and ``tokens`` are compared with; None for what it does not have.
+
+    A bundle may have been made without its checkpoint's own head. ``name`` is the checkpoint's.
+    """
+    needs_head = bundle.tagging is not None or head is not None
+    needs_rvq = bundle.tokenizer is not None or rvq is not None
+    return (
+        chosen_head(name, head) if needs_head else None,
+        chosen_rvq(checkpoint, rvq) if needs_rvq else None,
+    )
