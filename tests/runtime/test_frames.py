@@ -144,7 +144,7 @@ def test_what_is_not_needed_is_not_loaded(tiny_bundle: Path, song: np.ndarray) -
             session = model.session
             assert isinstance(session, OnnxSession) and session.parts is not None
             model.embed(song[:50_000], RATE_HZ)
-            graphs = [session._whole, *(part._graph for part in session.parts)]  # type: ignore[attr-defined]
+            graphs = [session._whole, *(part._engine for part in session.parts)]  # type: ignore[attr-defined]
             assert tuple(graph._engine is not None for graph in graphs) == loaded
 
 
