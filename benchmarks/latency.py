@@ -120,7 +120,7 @@ def measure_cell(
         if not (first[contender.name].matches or contender.optional or allow_uncertified):
             raise _mismatch(contender, cell, first[contender.name])
     neighbours_share = watch_neighbours()
-    samples = by_turns(runs, rounds, _CELL_SECONDS)
+    samples = by_turns(runs, rounds, _CELL_SECONDS, warm_up=True)
     busy = neighbours_share()
     return [
         _latency(cell, threads, each, samples, first[each.name], busy)

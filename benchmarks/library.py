@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SONG_SECONDS = 180.0  # of the songs that are measured
 TYPICAL_SONG_SECONDS = 210.0  # of the songs that are counted in an hour
 PIECE_SECONDS = 30.0  # what the model was trained on, and the song to warm up with
+WHOLE_SONGS = f"{EAGER}, whole songs"
 # As in a collection of music.
 _FILE_RATE_HZ, _FILE_CHANNELS = 44_100, 2
 
@@ -65,8 +66,9 @@ def write_songs(folder: Path, songs: int) -> list[Path]:
     return paths
 
 
-def official_loop(model: "MuQ", level: int, threads: int) -> Embed:
-    """librosa, as in the official README, pieces of 30 s, fp32, and a level's mean over time."""
+def official_loop(model: "MuQ", level: int, threads: int, piece_seconds: float | None) -> Embed:
+    """librosa, fp32, and a level's mean over time, as in the official README; which gives the model
+    a whole song at once, as here where ``piece_seconds`` is None."""
     import librosa
     import torch
 
@@ -75,7 +77,8 @@ def official_loop(model: "MuQ", level: int, threads: int) -> Embed:
     def embed(paths: Sequence[Path]) -> Iterator[np.ndarray]:
         for path in paths:
             waveform, rate_hz = librosa.load(path, sr=audio.SAMPLE_RATE_HZ)
-            pieces = torch.from_numpy(waveform)[None].split(round(PIECE_SECONDS * rate_hz), dim=1)
+            samples = len(waveform) if piece_seconds is None else round(piece_seconds * rate_hz)
+            pieces = torch.from_numpy(waveform)[None].split(samples, dim=1)
             # An MP3 may decode to a little more than was encoded, too little for the STFT.
             pieces = [each for each in pieces if each.shape[1] >= MINIMUM_SAMPLES]
             with torch.no_grad():
@@ -104,7 +107,7 @@ def measure_library(
     """Embed all songs with one contender after another.
 
     Args:
-        embeds: by contender, the official loop as ``EAGER`` first.
+        embeds: by contender, the official loop in pieces as ``EAGER`` first.
         paths: what ``write_songs`` gave.
         on_song: called after each that is.
     """

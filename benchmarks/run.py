@@ -4,6 +4,7 @@ import shlex
 import sys
 import tempfile
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,15 @@ from .contenders import (
     plain_onnx,
 )
 from .latency import Cell, Latency, measure_cell, music
-from .library import LibraryTime, measure_library, muqrt_embed, official_loop, write_songs
+from .library import (
+    PIECE_SECONDS,
+    WHOLE_SONGS,
+    LibraryTime,
+    measure_library,
+    muqrt_embed,
+    official_loop,
+    write_songs,
+)
 from .operators import OperatorTime, profile
 from .plan import Plan
 from .report import Report, artefact_facts
@@ -149,7 +158,8 @@ def _arithmetic(
 
 
 def _library(plan: Plan, checkpoint: Checkpoint, bar: Bar) -> list[LibraryTime]:
-    embeds = {EAGER: official_loop(checkpoint.model, _level(plan), plan.threads)}
+    official = partial(official_loop, checkpoint.model, _level(plan), plan.threads)
+    embeds = {EAGER: official(PIECE_SECONDS), WHOLE_SONGS: official(None)}
     for artefact in plan.artefacts:
         embeds[artefact.name] = muqrt_embed(plan.bundle, artefact, plan.threads)
     with tempfile.TemporaryDirectory() as folder:

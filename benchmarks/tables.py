@@ -26,7 +26,8 @@ _LIBRARY_COLUMNS = ("contender", "songs an hour", "times eager", "seconds a song
 _LATENCY_NOTE = (
     "The contenders took turns in one process, with the same number of threads, on the clips that "
     "come with muqrt, after a first call each whose answer was compared with eager's: the relative "
-    "L2 distance, and the smallest cosine of any frame. *times eager* is the median over the "
+    "L2 distance, and the smallest cosine of any frame. A turn is two calls, of which the second "
+    "is timed. *times eager* is the median over the "
     "rounds of eager's seconds over the contender's."
 )
 _COLD_START_NOTE = (
@@ -35,8 +36,9 @@ _COLD_START_NOTE = (
 )
 _LIBRARY_NOTE = (
     "Songs of 3.5 minutes, from MP3 to one embedding each. Eager is the official package's own "
-    "loop: librosa, and pieces of 30 s. The artefacts are `muqrt embed`, whose windows overlap, so "
-    "that the embeddings are not quite the same."
+    "loop, librosa and the model, in pieces of 30 s; its README gives the model whole songs. The "
+    "artefacts are `muqrt embed`, whose windows overlap, so that the embeddings are not quite the "
+    "same."
 )
 _OPERATORS_NOTE = (
     "ONNX Runtime's own profile, means over its runs. A part is known by the names of its nodes; "

@@ -61,6 +61,7 @@ def by_turns(
     rounds: int,
     budget_seconds: float,
     stopwatch: Stopwatch = stopwatch,
+    warm_up: bool = False,
 ) -> dict[str, list[float]]:
     """Time every run once a round, so that the machine's drift hits all of them alike.
 
@@ -71,6 +72,9 @@ def by_turns(
         rounds: how many are wanted.
         budget_seconds: no new round is begun after it, except to reach ``LEAST_ROUNDS``.
         stopwatch: what times a call; the default is for the CPU.
+        warm_up: make a call that is not timed before each that is. A whole model that has just had
+            the machine to itself finds its weights and memory as it left them; one that takes turns
+            with others does not, and nobody serves several by turns.
 
     Returns:
         Seconds of each run, one per round, in the rounds' order.
@@ -85,5 +89,7 @@ def by_turns(
         shuffler.shuffle(order)
         for name in order:
             time.sleep(_PAUSE_SECONDS)
+            if warm_up:
+                runs[name]()
             samples[name].append(stopwatch(runs[name]))
     return samples

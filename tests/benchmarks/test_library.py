@@ -43,17 +43,18 @@ def test_the_songs_are_stereo_and_different(songs: list[Path]) -> None:
     assert len({each[44_100:88_200].tobytes() for each in samples}) == 3
 
 
-def test_pieces_are_of_30_seconds_and_weigh_by_their_length(
-    tiny_checkpoint: Path, songs: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pieces_weigh_by_their_length(tiny_checkpoint: Path, songs: list[Path]) -> None:
     model = load_checkpoint(tiny_checkpoint).model
     seen: list[int] = []
     model.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].shape[1]))
-    monkeypatch.setattr(library, "PIECE_SECONDS", 1.25)
-    (found,) = official_loop(model, 6, 1)(songs[1:2])
+    (found,) = official_loop(model, 6, 1, 1.25)(songs[1:2])
     assert seen[:2] == [30_000, 30_000] and len(seen) == 3
     assert 12_000 <= seen[2] <= 15_000
     assert found.shape == (32,)
+    samples = sum(seen)
+    seen.clear()
+    (whole,) = official_loop(model, 6, 1, None)(songs[1:2])
+    assert seen == [samples] and whole.shape == (32,)
 
 
 def test_a_song_that_cannot_be_read_is_no_result(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_with_cpu_one_thing_changes_at_a_time(tiny_bundle: Path) -> None:
     assert (found.rounds, found.songs) == (5, 2)
     assert [each.name for each in found.profiled] == ["onnx-fp32"]
     # 5 inputs, 9 fresh processes, a profile, the peaks, 2 songs for 2.
-    assert found.steps == 5 + 9 + 1 + 1 + 4
+    assert found.steps == 5 + 9 + 1 + 1 + 6
 
 
 def test_options_go_before_what_cpu_means(tiny_bundle: Path) -> None:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from muqrt.benchmarks.timing import LEAST_ROUNDS, by_turns, ratios, spread, stopwatch
+from muqrt.benchmarks.timing import LEAST_ROUNDS, Run, by_turns, ratios, spread, stopwatch
 
 
 def test_spread_interpolates_between_samples() -> None:
@@ -57,3 +57,16 @@ def test_the_budget_ends_the_rounds_but_not_before_the_least() -> None:
 
 def test_stopwatch_measures_seconds() -> None:
     assert 0.02 <= stopwatch(lambda: time.sleep(0.02)) < 2
+
+
+def test_only_the_second_of_two_calls_is_timed_when_warming_up() -> None:
+    timed: list[int] = []
+    calls: list[str] = []
+
+    def watch(run: Run) -> float:
+        run()
+        timed.append(len(calls))
+        return 1.0
+
+    by_turns({"a": lambda: calls.append("a")}, 3, 60, watch, warm_up=True)
+    assert timed == [2, 4, 6]
