@@ -9,6 +9,7 @@ import onnxruntime as ort
 
 from ..errors import SessionError
 from .bundle import Artefact, Bundle
+from .cpus import given_cpus
 from .parts import encoder_file, encoder_outputs, frames_spec, front_end_file
 from .session import Arrays, Part, Parts, Session
 from .tokens import TOKENS, TOKENS_FILE
@@ -23,7 +24,8 @@ class OnnxSession(Session):
     Args:
         bundle: the bundle the artefact belongs to.
         artefact: which one; its hashes are verified here.
-        threads: intra-operator threads; ONNX Runtime's choice (the physical cores) when None.
+        threads: intra-operator threads; when None as many as this process was given, or ONNX
+            Runtime's choice, the physical cores.
 
     Raises:
         BundleError: the artefact's bytes changed. SessionError, when run: ONNX Runtime refused a
@@ -45,8 +47,7 @@ class OnnxSession(Session):
         # A session's threads would go on spinning after its run and take the cores from the next
         # session to run: the encoder took 1.3 times as long after the front end.
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or given_cpus() or 0  # 0 is ONNX Runtime's choice
 
         def graph(file: str) -> _Graph | None:
             return _Graph(bundle.path(file), options) if file in artefact.files else None

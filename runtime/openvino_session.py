@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import MissingDependencyError, SessionError
 from .bundle import Artefact, Bundle
+from .cpus import given_cpus
 from .parts import FRAMES, encoder_outputs, frames_spec
 from .session import Arrays, Part, Parts, Session
 
@@ -38,7 +39,8 @@ class OpenVinoSession(Session):
     Args:
         bundle: the bundle the artefact belongs to.
         artefact: which one; its hashes are verified before it is loaded.
-        threads: of the engine; OpenVINO's choice (the physical cores) when None.
+        threads: of the engine; when None as many as this process was given, or OpenVINO's choice,
+            the physical cores.
 
     Raises:
         BundleError: the artefact's bytes changed. SessionError: OpenVINO refused a file, or this
@@ -118,7 +120,7 @@ class _Graph:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
         }
-        if threads is not None:
+        if (threads := threads or given_cpus()) is not None:
             self._options["INFERENCE_NUM_THREADS"] = threads
         self._model = self._read()
         self.inputs = {each.any_name for each in self._model.inputs}

@@ -1,0 +1,57 @@
+"""How many processors this process was given, where that is fewer than the machine has.
+
+An engine's own choice is the machine's physical cores. In a container with a quota of two on a
+machine of 64 those are 64 threads, which the system stops for most of every tenth of a second.
+"""
+
+import os
+from pathlib import Path
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+def given_cpus(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int | None:
+    """As many as the affinity mask and the control groups' quotas allow, at least 1.
+
+    None where the whole machine may be used, or the system does not say (it is not Linux).
+    See the kernel's cgroup-v2 documentation, ``cpu.max``, and for version 1 ``cpu.cfs_quota_us``.
+    """
+    limits = [quota for folder in _own(cgroups, membership) if (quota := _quota(folder))]
+    if hasattr(os, "sched_getaffinity"):
+        limits.append(float(len(os.sched_getaffinity(0))))
+    fewest = min(limits, default=float("inf"))
+    return max(1, int(fewest)) if fewest < (os.cpu_count() or 1) else None
+
+
+def _own(cgroups: Path, membership: Path) -> list[Path]:
+    """The folders of the groups that hold this process, and of all that hold those."""
+    try:
+        lines = membership.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return []
+    folders = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = cgroups / "cpu" if controllers else cgroups
+        # In a container its own group is mounted as the root, whatever the path says.
+        inner = root / path.lstrip("/")
+        folders += [root, *(each for each in (inner, *inner.parents) if each.is_relative_to(root))]
+    return folders
+
+
+def _quota(folder: Path) -> float | None:
+    """Processors' worth of time, or None for no limit."""
+    try:
+        if (folder / "cpu.max").is_file():
+            quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+        else:
+            quota, period = (
+                (folder / f"cpu.cfs_{name}_us").read_text(encoding="ascii").strip()
+                for name in ("quota", "period")
+            )
+        return float(quota) / float(period) if float(quota) > 0 else None
+    except (OSError, ValueError):  # no such limit, or "max"
+        return None
