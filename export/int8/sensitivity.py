@@ -84,9 +84,16 @@ def chosen(measured: Sequence[Sensitivity], allowed: Allowed, share: float) -> l
     """The sites to quantize so that the features are likely to stay within a share of what is
     allowed.
 
-    Left out is, one by one, the site that costs most for the multiplications that it saves.
+    Left out is, one by one, the site that costs most for the multiplications that it saves. The
+    last one may have been large, and leave room for some of those before it.
     """
-    kept = list(measured)
+    cheapest_first = sorted(
+        measured, key=lambda each: allowed.used([each]) / each.site.macs_per_step
+    )
+    kept = list(cheapest_first)
     while kept and allowed.used(kept) > share:
-        kept.remove(max(kept, key=lambda each: allowed.used([each]) / each.site.macs_per_step))
-    return kept
+        kept.pop()
+    for each in cheapest_first[len(kept) + 1 :]:
+        if allowed.used([*kept, each]) <= share:
+            kept.append(each)
+    return [each for each in measured if each in kept]

@@ -29,6 +29,15 @@ def test_what_costs_most_for_its_work_is_left_out() -> None:
     assert chosen([cheap, dear, harmless], Allowed(0.99, 0.1), 0.5) == [cheap, harmless]
 
 
+def test_what_is_left_out_last_may_leave_room_for_others() -> None:
+    # The small ones are dearer for their work, but without the large one they are allowed.
+    small = [measured(1, distance, macs=1) for distance in (0.05, 0.04, 0.01)]
+    large = measured(1, 0.09, macs=100)
+    allowed = Allowed(0.99, 0.1)
+    assert chosen([*small, large], allowed, 0.8) == small
+    assert chosen([*small, large], allowed, 0.2) == small[1:]
+
+
 @given(st.lists(st.tuples(st.floats(0.9, 1), st.floats(0, 0.3), st.integers(1, 9)), max_size=8))
 @settings(max_examples=50, deadline=None)
 def test_what_is_chosen_is_allowed(figures: list[tuple[float, float, int]]) -> None:
