@@ -10,6 +10,7 @@ import soxr
 from ..errors import AudioError
 from ..kernels.log_mel import SAMPLE_RATE_HZ
 from .decode import DecodedAudio, DecodingError, open_audio, to_float
+from .resampler import QUALITY, Resampler
 
 _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 768_000
 _MOST_CHANNELS = 64
@@ -17,7 +18,6 @@ _LOUDEST = 1e3  # full scale is 1; a float file may exceed it, but not by 60 dB
 _LONGEST_HOURS = 24
 # A decoder may drop the padding its encoder added, which the header's length may include.
 _PADDING_SECONDS = 0.25
-_QUALITY = "VHQ"
 _DTYPES = ("float32", "float64", "int16", "int32")
 
 
@@ -42,7 +42,7 @@ def stream(path: str | PathLike[str], rate_hz: int = SAMPLE_RATE_HZ) -> Iterator
     """
     path = Path(path)
     with open_audio(path) as audio:
-        _check_rate(audio.rate_hz, str(path))
+        check_rate(audio.rate_hz, str(path))
         yield from _resampled(_mono_blocks(audio, str(path)), audio.rate_hz, rate_hz)
 
 
@@ -68,7 +68,17 @@ def from_array(
     Raises:
         AudioError: a wrong dtype or shape, no samples, not finite, an implausible rate.
     """
-    _check_rate(rate_hz, name)
+    check_rate(rate_hz, name)
+    mono = mono_from_array(waveform, name)
+    _check_length(len(mono), rate_hz, name)
+    if rate_hz == target_rate_hz:
+        return mono
+    resampled: np.ndarray = soxr.resample(mono, rate_hz, target_rate_hz, quality=QUALITY)
+    return resampled
+
+
+def mono_from_array(waveform: np.ndarray, name: str = "audio array") -> np.ndarray:
+    """Mono float32 (samples,) from samples in memory; arguments and errors are ``from_array``'s."""
     if waveform.dtype.name not in _DTYPES:
         raise AudioError(f"{name}: dtype {waveform.dtype}; convert it to {' or '.join(_DTYPES)}.")
     if waveform.ndim not in (1, 2):
@@ -81,12 +91,7 @@ def from_array(
             f"{name}: shape {waveform.shape} looks like (samples, channels); expected (channels, "
             "samples), so pass its transpose, waveform.T."
         )
-    _check_length(channels.shape[1], rate_hz, name)
-    mono = _down_mix(to_float(channels).T, name, 0.0)
-    if rate_hz == target_rate_hz:
-        return mono
-    resampled: np.ndarray = soxr.resample(mono, rate_hz, target_rate_hz, quality=_QUALITY)
-    return resampled
+    return _down_mix(to_float(channels).T, name, 0.0)
 
 
 def _mono_blocks(audio: DecodedAudio, name: str) -> Iterator[np.ndarray]:
@@ -133,16 +138,14 @@ def _down_mix(samples: np.ndarray, name: str, start_seconds: float) -> np.ndarra
 def _resampled(
     blocks: Iterable[np.ndarray], rate_hz: int, target_rate_hz: int
 ) -> Iterator[np.ndarray]:
-    if rate_hz == target_rate_hz:
-        yield from blocks
-        return
-    resampler = soxr.ResampleStream(rate_hz, target_rate_hz, 1, dtype="float32", quality=_QUALITY)
+    resampler = Resampler(rate_hz, target_rate_hz)
     for block in blocks:
-        yield resampler.resample_chunk(block)
-    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        yield resampler.push(block)
+    yield resampler.finish()
 
 
-def _check_rate(rate_hz: int, name: str) -> None:
+def check_rate(rate_hz: int, name: str) -> None:
+    """Raise AudioError for a rate that no audio has."""
     if not _LOWEST_RATE_HZ <= rate_hz <= _HIGHEST_RATE_HZ:
         raise AudioError(
             f"{name}: a sample rate of {rate_hz} Hz; expected {_LOWEST_RATE_HZ} to "

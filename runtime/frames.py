@@ -15,6 +15,8 @@ the 4 oldest and the 3 newest of a window. They are computed with their own wind
 every window's frames are those of the front end on that window alone.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..kernels.log_mel import PAD_SAMPLES
@@ -23,6 +25,25 @@ from .session import WAVEFORM, Session
 
 # How many mel frames a step reads before and after its own, beyond one step's worth.
 _CONVOLUTION_REACH = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Excerpt:
+    """What the front end has to run on for a window, and how its frames then fit in.
+
+    Attributes:
+        waveform: (batch, samples) float32: the window, or what is new of it with its edges.
+        start_step: where the window begins in its stream.
+        inner: the window's steps that do not depend on its edges.
+        known: which of the window's steps need not be found.
+        removed: how many steps' samples were cut out.
+    """
+
+    waveform: np.ndarray
+    start_step: int
+    inner: range
+    known: range
+    removed: int
 
 
 class OverlappingFrames:
@@ -59,30 +80,41 @@ class OverlappingFrames:
         Raises:
             SessionError: the engine failed.
         """
+        excerpt = self.excerpt(start_step, waveform)
+        return self.complete(excerpt, self._front_end.run({WAVEFORM: excerpt.waveform})[FRAMES])
+
+    def excerpt(self, start_step: int, waveform: np.ndarray) -> Excerpt:
+        """What to run the front end on for ``of``, for who runs it on several streams at once."""
         samples = waveform.shape[-1]
         oldest = _ceil_divide(self._reach_samples, self._step_samples)
         newest = (samples - self._reach_samples) // self._step_samples
         inner = range(oldest, max(oldest, newest + 1))
         moved = start_step - self._start_step
-        first = max(inner.start, self._inner.start - moved)
-        stop = min(inner.stop, self._inner.stop - moved)
+        known = range(
+            max(inner.start, self._inner.start - moved), min(inner.stop, self._inner.stop - moved)
+        )
         # The samples of as many whole steps are cut out as only known steps have read on both
-        # sides of the cut: the steps before ``first`` read no farther than the cut, those from
-        # ``stop`` on read nothing before its end.
-        removed = stop - first + 1 - _ceil_divide(2 * self._reach_samples, self._step_samples)
+        # sides of the cut: the steps before the known read no farther than the cut, those after
+        # them read nothing before its end.
+        spoiled = _ceil_divide(2 * self._reach_samples, self._step_samples) - 1
+        removed = known.stop - known.start - spoiled
         if self._frames is None or removed <= 0:
-            frames = self._run(waveform)
-        else:
-            known = self._frames[:, first + moved : stop + moved]
-            cut = (first - 1) * self._step_samples + self._reach_samples
-            rest = waveform[:, cut + removed * self._step_samples :]
-            found = self._run(np.concatenate([waveform[:, :cut], rest], axis=1))
-            frames = np.concatenate([found[:, :first], known, found[:, stop - removed :]], axis=1)
-        self._start_step, self._frames, self._inner = start_step, frames, inner
-        return frames
+            return Excerpt(waveform, start_step, inner, range(0), 0)
+        cut = (known.start - 1) * self._step_samples + self._reach_samples
+        rest = waveform[:, cut + removed * self._step_samples :]
+        short = np.concatenate([waveform[:, :cut], rest], axis=1)
+        return Excerpt(short, start_step, inner, known, removed)
 
-    def _run(self, waveform: np.ndarray) -> np.ndarray:
-        return self._front_end.run({WAVEFORM: waveform}, [FRAMES])[FRAMES]
+    def complete(self, excerpt: Excerpt, found: np.ndarray) -> np.ndarray:
+        """A window's frames, from those that the front end gave for its excerpt."""
+        if excerpt.removed:
+            assert self._frames is not None  # or nothing would be known
+            moved, known = excerpt.start_step - self._start_step, excerpt.known
+            held = self._frames[:, known.start + moved : known.stop + moved]
+            newer = found[:, known.stop - excerpt.removed :]
+            found = np.concatenate([found[:, : known.start], held, newer], axis=1)
+        self._start_step, self._frames, self._inner = excerpt.start_step, found, excerpt.inner
+        return found
 
 
 def _ceil_divide(number: int, divisor: int) -> int:

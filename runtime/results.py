@@ -9,7 +9,7 @@ from ..errors import AudioError, BundleError, MissingDependencyError
 from .batching import Failure
 from .runner import OnWindow, Runner
 from .session import Session
-from .tagging import TAGS, TrackTags
+from .tagging import TAGS, Tagging, TrackTags
 from .tokens import TOKENS, Tokenizer
 from .tracks import AudioFile, Track
 from .windows import Window, Windowing
@@ -69,12 +69,7 @@ def track_tags(
     Raises:
         BundleError: the model has none. UsageError: the hop is longer than a window.
     """
-    tagging, framing = runner.session.tagging, runner.session.framing
-    if tagging is None:
-        raise BundleError(
-            "this model has no tags. Export it with a head: "
-            "muqrt export CHECKPOINT --head HEAD -o BUNDLE"
-        )
+    tagging, framing = require_tagging(runner.session), runner.session.framing
     windowing = Windowing.every(framing, tagging.window_seconds, hop_seconds)
     starts: list[float] = []
     scores: list[np.ndarray] = []
@@ -114,6 +109,20 @@ def track_tokens(
         parts.append(done.window.trim(done.result.T))
         if done.window.is_last:
             yield done.track, np.ascontiguousarray(np.concatenate(parts).T)
+
+
+def require_tagging(session: Session) -> Tagging:
+    """What the session's tags mean.
+
+    Raises:
+        BundleError: the model has none.
+    """
+    if session.tagging is None:
+        raise BundleError(
+            "this model has no tags. Export it with a head: "
+            "muqrt export CHECKPOINT --head HEAD -o BUNDLE"
+        )
+    return session.tagging
 
 
 def require_tokenizer(session: Session) -> Tokenizer:

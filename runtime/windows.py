@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import AudioError, BundleError, SessionError, UsageError
 from ..kernels.log_mel import PAD_SAMPLES
 from .bundle import Framing
+from .recent import RecentSamples
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +146,7 @@ class Windowing:
         """
         window_samples, step_samples = self.framing.window_samples, self.framing.step_samples
         stride = self._window_steps - self.overlap_steps
-        recent = _RecentSamples()
+        recent = RecentSamples()
         start, kept = 0, 0
         for block in blocks:
             recent.append(block)
@@ -170,7 +171,7 @@ class Windowing:
         yield self._window(recent, last, kept, None)
 
     def _window(
-        self, recent: "_RecentSamples", start: int, kept: int, following: int | None
+        self, recent: RecentSamples, start: int, kept: int, following: int | None
     ) -> Window:
         first = start * self.framing.step_samples
         waveform = recent.between(first, min(first + self.framing.window_samples, recent.stop))
@@ -179,32 +180,6 @@ class Windowing:
         if following is not None:
             stop = (following + stop) // 2  # the middle of the overlap
         return Window(start, steps, waveform, range(kept, stop), following is None)
-
-
-class _RecentSamples:
-    """The newest samples of a stream, addressed by their position in it."""
-
-    def __init__(self) -> None:
-        self._parts: list[np.ndarray] = [np.zeros(0, np.float32)]
-        self._start = 0
-        self.stop = 0
-
-    def append(self, block: np.ndarray) -> None:
-        # Joined only when read, so that small blocks are not copied again and again.
-        self._parts.append(block)
-        self.stop += len(block)
-
-    def between(self, first: int, last: int) -> np.ndarray:
-        return self._joined()[first - self._start : last - self._start]
-
-    def drop_before(self, position: int) -> None:
-        self._parts = [self._joined()[position - self._start :]]
-        self._start = position
-
-    def _joined(self) -> np.ndarray:
-        if len(self._parts) > 1:
-            self._parts = [np.concatenate(self._parts)]
-        return self._parts[0]
 
 
 def _ceil_divide(number: int, divisor: int) -> int:
