@@ -21,6 +21,7 @@ from pydantic import (
 from ..errors import BundleError
 from ..files import atomic_file, sha256
 from .certificate import Certificate, Precision
+from .plan import Plan
 from .quantization import Quantization
 from .record import Record, Sha256, TensorSpec
 from .tagging import TAGS, Tagging
@@ -69,7 +70,7 @@ class Artefact(Record):
     """One runnable file (and its external data), for one engine at one precision."""
 
     name: str
-    engine: Literal["onnxruntime", "openvino"]
+    engine: Literal["onnxruntime", "openvino", "tensorrt"]
     precision: Precision
     target: str
     file: RelativeFile
@@ -78,6 +79,7 @@ class Artefact(Record):
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
     quantization: Quantization | None = None
+    plan: Plan | None = None
     certificate: Certificate | None = None
     # What the bundle says of all its artefacts; theirs is the certificate, too.
     _shared_facts: str = PrivateAttr(default="")
@@ -86,6 +88,12 @@ class Artefact(Record):
     def _the_file_is_hashed(self) -> "Artefact":
         if self.file not in self.files:
             raise ValueError(f"{self.file} has no SHA-256 in files")
+        return self
+
+    @model_validator(mode="after")
+    def _a_plan_is_described(self) -> "Artefact":
+        if (self.engine == "tensorrt") != (self.plan is not None):
+            raise ValueError(f"{self.name} is for {self.engine}; TensorRT's alone have a plan")
         return self
 
     @property

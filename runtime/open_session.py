@@ -1,5 +1,6 @@
 """From an artefact to the session of its engine."""
 
+from ..errors import SessionError
 from .bundle import Artefact, Bundle
 from .session import Session
 
@@ -21,6 +22,11 @@ def open_session(bundle: Bundle, artefact: Artefact, threads: int | None = None)
         from .openvino_session import OpenVinoSession
 
         return OpenVinoSession(bundle, artefact, threads)
+    if artefact.engine == "tensorrt":
+        raise SessionError(
+            f"artefact {artefact.name!r} is a TensorRT plan, which Triton runs: write a model "
+            "repository of it (muqrt repository), or choose another with --artefact."
+        )
     from .onnx_session import OnnxSession
 
     return OnnxSession(bundle, artefact, threads)

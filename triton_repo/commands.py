@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..console import Json, show
+from .repository_command import repository
 
 if TYPE_CHECKING:
     from .server import Server
@@ -15,72 +16,7 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 
-@commands.command()
-def repository(
-    bundle: Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Model repository to write the model into.")
-    ],
-    artefact: Annotated[
-        str | None, typer.Option(help="Artefact to serve; the first certified one by default.")
-    ] = None,
-    model: Annotated[str, typer.Option(help="Name of the model on the server.")] = "muq",
-    max_batch_size: Annotated[int, typer.Option(min=1, help="Largest batch in one run.")] = 4,
-    queue_delay_ms: Annotated[
-        float,
-        typer.Option(min=0, max=60_000, help="How long a request waits for others to batch with."),
-    ] = 2.0,
-    queue_size: Annotated[
-        int, typer.Option(min=1, help="Requests that may wait; more are rejected.")
-    ] = 64,
-    queue_timeout_s: Annotated[
-        float,
-        typer.Option(
-            min=0.001, max=86_400, help="How long a request may wait before it is rejected."
-        ),
-    ] = 120.0,
-    instances: Annotated[int, typer.Option(min=1, help="Copies of the model.")] = 1,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of each copy; all cores by default.")
-    ] = None,
-    allow_uncertified: Annotated[
-        bool, typer.Option(help="Serve an artefact without a passing parity certificate.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Write a bundle's artefact as a model of a Triton model repository."""
-    from dataclasses import asdict
-
-    from ..runtime.bundle import load_bundle
-    from .config import ServingOptions
-    from .repository import write_repository
-
-    report = write_repository(
-        load_bundle(bundle),
-        output,
-        artefact,
-        allow_uncertified=allow_uncertified,
-        model_name=model,
-        options=ServingOptions(
-            max_batch_size=max_batch_size,
-            max_queue_delay_us=round(queue_delay_ms * 1e3),
-            max_queue_size=queue_size,
-            queue_timeout_us=round(queue_timeout_s * 1e6),
-            instances=instances,
-            threads=threads,
-        ),
-    )
-    certified = "certified" if report.certified else "NOT certified"
-    show(
-        as_json,
-        {**asdict(report), "repository": str(report.repository)},
-        f"Wrote {report.repository / report.model}: {report.artefact} ({report.precision}, "
-        f"{certified}), {report.size_bytes / 2**20:.1f} MiB.",
-        "It runs on the CPU, on a GPU server too; for GPUs: muqrt export --target any."
-        if report.target == "cpu"
-        else "",
-        f"Serve it with: muqrt serve {report.repository}",
-    )
+commands.command()(repository)
 
 
 @commands.command()
@@ -95,16 +31,27 @@ def serve(
     log_file: Annotated[
         Path | None, typer.Option(help="Where the server's log goes; a temporary file by default.")
     ] = None,
+    cache_mib: Annotated[
+        int | None,
+        typer.Option(min=1, help="Memory for models with --response-cache; without it: none."),
+    ] = None,
+    rate_limit: Annotated[
+        bool, typer.Option("--rate-limit", help="Let models share what --resource says.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run Triton on a model repository until Ctrl-C."""
     from .server import Server
 
+    more = [f"--cache-config=local,size={cache_mib << 20}"] if cache_mib else []
+    more += ["--rate-limit=execution_count"] if rate_limit else []
     # A service manager's SIGTERM and a closed terminal end the server as Ctrl-C does.
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = {each: signal.signal(each, signal.default_int_handler) for each in signals}
     try:
-        with Server(models, http_port, grpc_port, metrics_port, address, log_file) as server:
+        with Server(
+            models, http_port, grpc_port, metrics_port, address, log_file, more_arguments=more
+        ) as server:
             _announce(server, as_json)
             while True:
                 server.check()

@@ -4,124 +4,91 @@ Everything in it is understood by the C++ onnxruntime backend, which looks its o
 by name and never sees the ``muqrt.*`` ones.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from ..errors import BundleError
-from ..runtime.bundle import Framing, TensorSpec, check_tags
-from ..runtime.tagging import Tagging
-from ..runtime.tokens import Tokenizer, check_tokens
+from ..errors import BundleError, UsageError
+from ..runtime.record import TensorSpec
+from .contract import Contract
 from .extras import server_extra
+from .options import QueuePolicy, ServingOptions
 
 MODEL_FILENAME = "model.onnx"
 MODEL_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+# A parameter of every model that muqrt writes, streaming ones too.
+OURS = "muqrt.artefact_sha256"
+# A JSON list of ``ModelConfig.lengths``.
+LENGTHS = "muqrt.lengths"
 _MESSAGES = "tritonclient.grpc.model_config_pb2"
 _TEXT_FORMAT = "google.protobuf.text_format"
-_SPECS = TypeAdapter(list[TensorSpec])
-
-
-@dataclass(frozen=True)
-class ServingOptions:
-    """How the server batches, queues and runs a model.
-
-    ``threads`` are ONNX Runtime's intra-operator threads of each instance; its own choice (the
-    physical cores) when None. A request that finds ``max_queue_size`` others waiting, or waits
-    longer than ``queue_timeout_us``, is rejected as UNAVAILABLE.
-    """
-
-    max_batch_size: PositiveInt = 4
-    preferred_batch_sizes: tuple[PositiveInt, ...] = ()
-    max_queue_delay_us: NonNegativeInt = 2_000
-    max_queue_size: PositiveInt = 64
-    queue_timeout_us: PositiveInt = 120_000_000
-    instances: PositiveInt = 1
-    threads: PositiveInt | None = None
-
-    @model_validator(mode="after")
-    def _preferences_can_be_met(self) -> "ServingOptions":
-        if any(size > self.max_batch_size for size in self.preferred_batch_sizes):
-            raise ValueError(
-                f"preferred batch sizes {list(self.preferred_batch_sizes)} exceed the largest "
-                f"batch, {self.max_batch_size}"
-            )
-        return self
-
-
-@dataclass(frozen=True)
-class Contract:
-    """What a client must know of the served artefact; travels as ``muqrt.*`` parameters.
-
-    Triton's own configuration has no names for dynamic dimensions, so the tensors travel whole.
-    """
-
-    framing: Framing
-    level: NonNegativeInt
-    precision: str
-    artefact_sha256: str
-    source: str
-    inputs: list[TensorSpec]
-    outputs: list[TensorSpec]
-    tagging: Tagging | None = None
-    tokenizer: Tokenizer | None = None
-
-    @model_validator(mode="after")
-    def _outputs_are_explained(self) -> "Contract":
-        check_tags(self.outputs, self.tagging)
-        check_tokens(self.outputs, self.tokenizer)
-        return self
-
-    def to_parameters(self) -> dict[str, str]:
-        """The contract as a string map."""
-        parameters = {
-            "muqrt.framing": self.framing.model_dump_json(),
-            "muqrt.level": str(self.level),
-            "muqrt.precision": self.precision,
-            "muqrt.artefact_sha256": self.artefact_sha256,
-            "muqrt.source": self.source,
-            "muqrt.inputs": _SPECS.dump_json(self.inputs).decode(),
-            "muqrt.outputs": _SPECS.dump_json(self.outputs).decode(),
-        }
-        if self.tagging is not None:
-            parameters["muqrt.tagging"] = self.tagging.model_dump_json()
-        if self.tokenizer is not None:
-            parameters["muqrt.tokenizer"] = self.tokenizer.model_dump_json()
-        return parameters
-
-    @classmethod
-    def from_parameters(cls, parameters: Mapping[str, str]) -> "Contract":
-        """The contract in a model's parameters.
-
-        Raises:
-            KeyError: a parameter is missing: the model is not one that muqrt wrote.
-            ValueError: a parameter is not what muqrt writes.
-        """
-        tagging, tokenizer = map(parameters.get, ("muqrt.tagging", "muqrt.tokenizer"))
-        return cls(
-            framing=Framing.model_validate_json(parameters["muqrt.framing"]),
-            level=int(parameters["muqrt.level"]),
-            precision=parameters["muqrt.precision"],
-            artefact_sha256=parameters["muqrt.artefact_sha256"],
-            source=parameters["muqrt.source"],
-            inputs=_SPECS.validate_json(parameters["muqrt.inputs"]),
-            outputs=_SPECS.validate_json(parameters["muqrt.outputs"]),
-            tagging=None if tagging is None else Tagging.model_validate_json(tagging),
-            tokenizer=None if tokenizer is None else Tokenizer.model_validate_json(tokenizer),
-        )
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One model's ``config.pbtxt``."""
+    """One model's ``config.pbtxt``.
+
+    Attributes:
+        filename: of the graph or plan, in the version's folder.
+        plans: for TensorRT, the file for each compute capability, as 9.0.
+
+    Raises:
+        UsageError: an option that does not go with the artefact.
+    """
 
     name: Annotated[str, Field(pattern=MODEL_NAME_PATTERN)]
     contract: Contract
     options: ServingOptions = ServingOptions()
-    kind: Literal["KIND_CPU", "KIND_AUTO"] = "KIND_AUTO"
-    backend: Literal["onnxruntime"] = "onnxruntime"
+    kind: Literal["KIND_CPU", "KIND_GPU", "KIND_AUTO"] = "KIND_AUTO"
+    backend: Literal["onnxruntime", "tensorrt"] = "onnxruntime"
+    filename: str = MODEL_FILENAME
+    plans: Mapping[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _options_go_with_the_artefact(self) -> "ModelConfig":
+        options, framing = self.options, self.contract.framing
+        if options.cuda_graphs and self.backend != "tensorrt":
+            raise UsageError("CUDA graphs are TensorRT's: leave --cuda-graphs out.")
+        if options.threads is not None and self.backend != "onnxruntime":
+            raise UsageError("threads are ONNX Runtime's on the CPU: leave --threads out.")
+        if options.gpus and self.kind == "KIND_CPU":
+            raise UsageError(
+                "the artefact is for the CPU: leave --gpu out, or muqrt export --target any."
+            )
+        # The cache's key is the audio's bytes: neither their shape nor which outputs are wanted.
+        if options.response_cache and len(self.contract.outputs) > 1:
+            names = ", ".join(spec.name for spec in self.contract.outputs)
+            raise UsageError(
+                "the server's response cache would answer a request for one output with another. "
+                f"Serve one of {names} (--outputs)."
+            )
+        if options.response_cache and options.max_batch_size > 1:
+            raise UsageError(
+                "the server's response cache takes two waveforms for one of twice the length: "
+                "--response-cache needs --max-batch-size 1."
+            )
+        if options.lengths_seconds and min(self.lengths) < framing.minimum_samples:
+            raise UsageError(
+                f"a length of {min(options.lengths_seconds):g} s; the model needs at least "
+                f"{framing.minimum_samples / framing.sample_rate_hz:.3f} s."
+            )
+        return self
+
+    @property
+    def lengths(self) -> list[int]:
+        """The waveforms worth sending, in samples, ascending."""
+        framing, tagging = self.contract.framing, self.contract.tagging
+        if chosen := self.options.lengths_seconds:
+            return sorted({round(seconds * framing.sample_rate_hz) for seconds in chosen})
+        lengths = {framing.window_samples}
+        if tagging is not None:
+            steps = round(tagging.window_seconds * framing.steps_per_second)
+            lengths.add(steps * framing.step_samples)
+        return sorted(lengths)
 
     def to_protobuf(self) -> Any:
         """The configuration as ``tritonclient.grpc.model_config_pb2.ModelConfig``.
@@ -130,27 +97,21 @@ class ModelConfig:
             BundleError: a tensor has no batch dimension, or a dtype Triton has no name for.
         """
         options = self.options
-        policy = {
-            "timeout_action": "REJECT",
-            "default_timeout_microseconds": options.queue_timeout_us,
-            "max_queue_size": options.max_queue_size,
-        }
-        batching = {
-            "preferred_batch_size": options.preferred_batch_sizes,
-            "max_queue_delay_microseconds": options.max_queue_delay_us,
-            "default_queue_policy": policy,
-        }
         return server_extra(_MESSAGES).ModelConfig(
             name=self.name,
             backend=self.backend,
-            default_model_filename=MODEL_FILENAME,
+            default_model_filename=self.filename,
+            cc_model_filenames=self.plans,
             max_batch_size=options.max_batch_size,
             input=[_tensor(spec) for spec in self.contract.inputs],
             output=[_tensor(spec) for spec in self.contract.outputs],
-            version_policy={"latest": {"num_versions": 1}},
-            dynamic_batching=batching,
-            instance_group=[{"kind": self.kind, "count": options.instances}],
-            model_warmup=[self._warm_up()],
+            # The contract is this version's: another one's folder is not to be served with it.
+            version_policy={"specific": {"versions": [options.version]}},
+            dynamic_batching=self._batching(),
+            instance_group=[self._instances()],
+            model_warmup=[self._warm_up(samples) for samples in self.lengths],
+            response_cache={"enable": True} if options.response_cache else None,
+            optimization={"cuda": self._graphs()} if options.cuda_graphs else None,
             parameters={k: {"string_value": v} for k, v in self._parameters().items()},
         )
 
@@ -159,20 +120,62 @@ class ModelConfig:
         return str(server_extra(_TEXT_FORMAT).MessageToString(self.to_protobuf()))
 
     def _parameters(self) -> dict[str, str]:
-        own = self.contract.to_parameters()
+        own = {**self.contract.to_parameters(), LENGTHS: json.dumps(self.lengths)}
         if self.options.threads is not None:
             own["intra_op_thread_count"] = str(self.options.threads)
         return own
 
-    def _warm_up(self) -> dict[str, Any]:
-        # The first run allocates; with a warm-up no client waits for it.
-        window = self.contract.framing.window_samples
-        inputs = {}
+    def _batching(self) -> dict[str, Any]:
+        options = self.options
+        batching: dict[str, Any] = {
+            "preferred_batch_size": options.preferred_batch_sizes,
+            "max_queue_delay_microseconds": options.max_queue_delay_us,
+            "default_queue_policy": _policy(options.queue),
+        }
+        if options.bulk_queue is not None:
+            batching["priority_levels"] = 2
+            batching["default_priority_level"] = 1
+            batching["priority_queue_policy"] = {2: _policy(options.bulk_queue)}
+        return batching
+
+    def _instances(self) -> dict[str, Any]:
+        options = self.options
+        group: dict[str, Any] = {
+            "kind": "KIND_GPU" if options.gpus else self.kind,
+            "count": options.instances,
+            "gpus": options.gpus,
+        }
+        if options.rate_limit is not None:
+            limit = options.rate_limit
+            resources = [{"name": name, "count": n} for name, n in limit.resources.items()]
+            group["rate_limiter"] = {"resources": resources, "priority": limit.priority}
+        return group
+
+    def _warm_up(self, samples: int) -> dict[str, Any]:
+        # The first run of a length allocates, or chooses kernels; no client waits for that.
+        seconds = samples / self.contract.framing.sample_rate_hz
+        inputs = {
+            name: {"data_type": data_type, "dims": dims, "zero_data": True}
+            for name, data_type, dims in self._input_shapes(samples)
+        }
+        return {"name": f"{seconds:g} s of silence", "batch_size": 1, "inputs": inputs}
+
+    def _graphs(self) -> dict[str, Any]:
+        # No lower bounds: they would run other shapes over memory that nobody initialised.
+        batches = sorted({1, *self.options.preferred_batch_sizes, self.options.max_batch_size})
+        shapes = [
+            {name: {"dim": dims} for name, _, dims in self._input_shapes(samples)}
+            for samples in self.lengths
+        ]
+        specs = [{"batch_size": batch, "input": shape} for batch in batches for shape in shapes]
+        return {"graphs": True, "graph_spec": specs}
+
+    def _input_shapes(self, samples: int) -> Iterator[tuple[str, str, list[int]]]:
+        """Each input's name, type and dimensions (without the batch) for waveforms so long."""
         for spec in self.contract.inputs:
             tensor = _tensor(spec)
-            dims = [window if size < 0 else size for size in tensor["dims"]]
-            inputs[spec.name] = {"data_type": tensor["data_type"], "dims": dims, "zero_data": True}
-        return {"name": "one window of silence", "batch_size": 1, "inputs": inputs}
+            dims = [samples if size < 0 else size for size in tensor["dims"]]
+            yield spec.name, tensor["data_type"], dims
 
 
 def parse_config(text: str) -> Any:
@@ -192,6 +195,14 @@ def parse_config(text: str) -> Any:
 def parameters_of(message: Any) -> dict[str, str]:
     """The string parameters of a configuration message."""
     return {key: value.string_value for key, value in message.parameters.items()}
+
+
+def _policy(queue: QueuePolicy) -> dict[str, Any]:
+    return {
+        "timeout_action": "REJECT",
+        "default_timeout_microseconds": queue.timeout_us,
+        "max_queue_size": queue.max_size,
+    }
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

@@ -27,10 +27,11 @@ _INSTALL = "pip install 'muqrt[server]'"
 
 @dataclass(frozen=True)
 class Installation:
-    """A server that can be started. ``backends`` is None for one that knows its own."""
+    """A server that can be started. The folders are None for one that knows its own."""
 
     binary: Path
     backends: Path | None = None
+    caches: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def arguments(self, shared_memory: str) -> list[str]:
@@ -39,6 +40,7 @@ class Installation:
             return []
         return [
             f"--backend-directory={self.backends}",
+            f"--cache-directory={self.caches}",
             f"--backend-config=python,shm-region-prefix-name={shared_memory}",
         ]
 
@@ -75,6 +77,7 @@ def _from_the_wheel() -> Installation:
     return Installation(
         binary,
         _assemble_backends(home / "backends" / "python", stub),
+        home / "caches",
         _python_environment(package.parent / "nvidia_pytriton.libs"),
     )
 

@@ -4,24 +4,17 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from ..errors import BundleError, UsageError
+from ..errors import UsageError
 from ..files import atomic_folder
 from ..runtime.bundle import Artefact, Bundle
-from ..runtime.parts import encoder_file, front_end_file
-from .config import (
-    MODEL_FILENAME,
-    MODEL_NAME_PATTERN,
-    Contract,
-    ModelConfig,
-    ServingOptions,
-    parameters_of,
-    parse_config,
-)
+from .config import MODEL_NAME_PATTERN, OURS, parameters_of, parse_config
+from .layout import config_of, layout_of
+from .options import ServingOptions
 
 CONFIG_FILENAME = "config.pbtxt"
-_VERSION = "1"
+VERSION = "1"
 
 
 @dataclass(frozen=True)
@@ -49,92 +42,52 @@ def write_repository(
 ) -> RepositoryReport:
     """Write ``<output>/<model_name>``, whole or not at all; other models there are left alone.
 
-    Files are hard links to the bundle's where the file system allows it, copies elsewhere.
+    Files are hard links to the bundle's where the file system allows it, copies elsewhere. A
+    TensorRT artefact brings the bundle's certified plans of the same model for other GPUs along.
 
     Args:
         artefact_name: the artefact to serve; the bundle's first certified one when left out.
         allow_uncertified: serve an artefact that has no passing certificate.
-        options: batching, queue and threads; the defaults when left out.
+        options: outputs, batching, queues and so on; the defaults when left out.
 
     Raises:
         BundleError: no such artefact, not certified, changed since its export, or not servable.
-        UsageError: the model's name is not one, or something else is where it should go.
+        UsageError: the model's name is not one, something else is where it should go, or an
+            option does not go with the artefact.
     """
     artefact = bundle.artefact(artefact_name, allow_uncertified=allow_uncertified)
-    _require_onnx_runtime(artefact)
-    _check_destination(output, model_name)
-    bundle.verify(artefact)
-    config = ModelConfig(
-        name=model_name,
-        contract=_contract(bundle, artefact),
-        options=options or ServingOptions(),
-        kind="KIND_CPU" if artefact.target == "cpu" else "KIND_AUTO",
-    ).to_text()
+    options = options or ServingOptions()
+    layout = layout_of(bundle, artefact)
+    check_destination(output, model_name)
+    config = config_of(bundle, artefact, model_name, options).to_text()
+    for each in layout.artefacts:
+        bundle.verify(each)
     with atomic_folder(output / model_name) as folder:
         (folder / CONFIG_FILENAME).write_text(config, encoding="utf-8")
-        for name, place in _places(artefact).items():
-            destination = folder / _VERSION / place
+        for place, name in layout.sources.items():
+            destination = folder / str(options.version) / place
             destination.parent.mkdir(parents=True, exist_ok=True)
-            _link_or_copy(bundle.path(name), destination)
-    written = sorted(path for path in (output / model_name).rglob("*") if path.is_file())
+            link_or_copy(bundle.path(name), destination)
+    return report_of(output, model_name, artefact)
+
+
+def report_of(repository: Path, model: str, artefact: Artefact) -> RepositoryReport:
+    """What was written as ``<repository>/<model>`` of an artefact."""
+    written = sorted(path for path in (repository / model).rglob("*") if path.is_file())
     return RepositoryReport(
-        repository=output,
-        model=model_name,
+        repository=repository,
+        model=model,
         artefact=artefact.name,
         precision=artefact.precision,
         target=artefact.target,
         certified=artefact.certified,
-        files=[path.relative_to(output).as_posix() for path in written],
+        files=[path.relative_to(repository).as_posix() for path in written],
         size_bytes=sum(path.stat().st_size for path in written),
     )
 
 
-def _require_onnx_runtime(artefact: Artefact) -> None:
-    if artefact.engine != "onnxruntime":
-        raise BundleError(
-            f"artefact {artefact.name!r} is for {artefact.engine}; Triton serves artefacts for "
-            "onnxruntime. Name one of those with --artefact."
-        )
-
-
-def _contract(bundle: Bundle, artefact: Artefact) -> Contract:
-    return Contract(
-        framing=bundle.framing,
-        level=artefact.level,
-        precision=artefact.precision,
-        artefact_sha256=artefact.digest,
-        source=f"{bundle.source.checkpoint} sha256:{bundle.source.sha256}",
-        inputs=artefact.inputs,
-        outputs=artefact.outputs,
-        tagging=bundle.tagging,
-        tokenizer=bundle.tokenizer,
-    )
-
-
-def _places(artefact: Artefact) -> dict[str, str]:
-    """Where each of the artefact's files goes, relative to the version's folder."""
-    home = PurePosixPath(artefact.file).parent
-    places = {}
-    # A server runs whole windows.
-    parts = {front_end_file(artefact.file), encoder_file(artefact.file)}
-    for name in (name for name in artefact.files if name not in parts):
-        path = PurePosixPath(name)
-        if name == artefact.file:
-            places[name] = MODEL_FILENAME
-        elif path.is_relative_to(home):
-            # The graph refers to its external data by this name, relative to itself.
-            places[name] = path.relative_to(home).as_posix()
-        else:
-            raise BundleError(
-                f"{name} is not beside {artefact.file}, so the graph cannot refer to it once it "
-                "is in a model repository. Export the bundle again."
-            )
-    if len(set(places.values())) < len(places):
-        raise BundleError(f"external data of {artefact.file} is called {MODEL_FILENAME}; rename it")
-    return places
-
-
-def _check_destination(output: Path, model_name: str) -> None:
+def check_destination(output: Path, model_name: str) -> None:
+    """Raise UsageError unless a model of muqrt's may be written, or replaced, there."""
     if not re.fullmatch(MODEL_NAME_PATTERN, model_name):
         raise UsageError(
             f"{model_name!r} cannot be a model's name; use letters, digits, '_', '-' and '.'."
@@ -152,13 +105,13 @@ def _check_destination(output: Path, model_name: str) -> None:
 def _is_ours(model: Path) -> bool:
     try:
         message = parse_config((model / CONFIG_FILENAME).read_text(encoding="utf-8"))
-        Contract.from_parameters(parameters_of(message))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError):
         return False
-    return True
+    return OURS in parameters_of(message)
 
 
-def _link_or_copy(source: Path, destination: Path) -> None:
+def link_or_copy(source: Path, destination: Path) -> None:
+    """Make a file that nobody will change: a hard link where there can be one."""
     try:
         os.link(source, destination)
     except OSError:  # another file system, or one without hard links

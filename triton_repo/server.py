@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -35,6 +36,7 @@ class Server:
         log: file that receives the server's output; a temporary one when None.
         start_timeout_seconds: how long the models may take to load and warm up.
         exit_timeout_seconds: how long requests in flight may take when the server stops.
+        more_arguments: of tritonserver's own, such as ``--rate-limit=execution_count``.
 
     Raises:
         ServerError: the repository or a port cannot be used.
@@ -52,6 +54,7 @@ class Server:
         *,
         start_timeout_seconds: float = 600.0,
         exit_timeout_seconds: int = 10,
+        more_arguments: Sequence[str] = (),
     ) -> None:
         self.repository = Path(repository)
         if not any(self.repository.glob("*/config.pbtxt")):
@@ -59,7 +62,7 @@ class Server:
                 f"{repository}: no model repository there (no <model>/config.pbtxt). "
                 "Make one with: muqrt repository BUNDLE -o models/"
             )
-        self.address = address
+        self.address, self._more_arguments = address, more_arguments
         self.start_timeout_seconds = start_timeout_seconds
         self.exit_timeout_seconds = exit_timeout_seconds
         self.http_port, self.grpc_port, self.metrics_port = _usable_ports(
@@ -187,6 +190,7 @@ class Server:
             f"--metrics-address={self.address}",
             f"--metrics-port={self.metrics_port}",
             "--metrics-interval-ms=1000",
+            *self._more_arguments,
         ]
 
     def _wait_until_ready(self) -> None:
@@ -206,8 +210,7 @@ class Server:
     def _ask(self, request: Request | str) -> bytes:
         # The environment's proxy is for the outside world.
         with build_opener(ProxyHandler({})).open(request, timeout=5) as response:
-            body: bytes = response.read()
-            return body
+            return bytes(response.read())
 
 
 def _temporary_log() -> Path:

@@ -1,0 +1,74 @@
+"""What a client must know of a served artefact, and how the server tells it."""
+
+from collections.abc import Mapping
+
+from pydantic import NonNegativeInt, TypeAdapter, model_validator
+from pydantic.dataclasses import dataclass
+
+from ..runtime.bundle import Framing, TensorSpec, check_tags
+from ..runtime.tagging import Tagging
+from ..runtime.tokens import Tokenizer, check_tokens
+
+_SPECS = TypeAdapter(list[TensorSpec])
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a client must know of the served artefact; travels as ``muqrt.*`` parameters.
+
+    Triton's own configuration has no names for dynamic dimensions, so the tensors travel whole.
+    """
+
+    framing: Framing
+    level: NonNegativeInt
+    precision: str
+    artefact_sha256: str
+    source: str
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    tagging: Tagging | None = None
+    tokenizer: Tokenizer | None = None
+
+    @model_validator(mode="after")
+    def _outputs_are_explained(self) -> "Contract":
+        check_tags(self.outputs, self.tagging)
+        check_tokens(self.outputs, self.tokenizer)
+        return self
+
+    def to_parameters(self) -> dict[str, str]:
+        """The contract as a string map."""
+        parameters = {
+            "muqrt.framing": self.framing.model_dump_json(),
+            "muqrt.level": str(self.level),
+            "muqrt.precision": self.precision,
+            "muqrt.artefact_sha256": self.artefact_sha256,
+            "muqrt.source": self.source,
+            "muqrt.inputs": _SPECS.dump_json(self.inputs).decode(),
+            "muqrt.outputs": _SPECS.dump_json(self.outputs).decode(),
+        }
+        if self.tagging is not None:
+            parameters["muqrt.tagging"] = self.tagging.model_dump_json()
+        if self.tokenizer is not None:
+            parameters["muqrt.tokenizer"] = self.tokenizer.model_dump_json()
+        return parameters
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, str]) -> "Contract":
+        """The contract in a model's parameters.
+
+        Raises:
+            KeyError: a parameter is missing: the model is not one that muqrt wrote.
+            ValueError: a parameter is not what muqrt writes.
+        """
+        tagging, tokenizer = map(parameters.get, ("muqrt.tagging", "muqrt.tokenizer"))
+        return cls(
+            framing=Framing.model_validate_json(parameters["muqrt.framing"]),
+            level=int(parameters["muqrt.level"]),
+            precision=parameters["muqrt.precision"],
+            artefact_sha256=parameters["muqrt.artefact_sha256"],
+            source=parameters["muqrt.source"],
+            inputs=_SPECS.validate_json(parameters["muqrt.inputs"]),
+            outputs=_SPECS.validate_json(parameters["muqrt.outputs"]),
+            tagging=None if tagging is None else Tagging.model_validate_json(tagging),
+            tokenizer=None if tokenizer is None else Tokenizer.model_validate_json(tokenizer),
+        )

@@ -1,0 +1,158 @@
+"""An artefact in a model repository: where its files go, and what the server is told of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+from ..errors import BundleError, UsageError
+from ..runtime.bundle import Artefact, Bundle
+from ..runtime.parts import encoder_file, front_end_file
+from ..runtime.tagging import TAGS
+from ..runtime.tokens import TOKENS
+from .config import MODEL_FILENAME, ModelConfig
+from .contract import Contract
+from .options import ServingOptions
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of a version's folder.
+
+    Attributes:
+        backend: Triton's, for the artefact's engine.
+        filename: the graph or plan to load.
+        plans: for TensorRT, the one for each compute capability.
+        sources: the bundle's file for each place in the folder.
+        hashes: the SHA-256 of each.
+        artefacts: whose files they are; several only for TensorRT.
+    """
+
+    backend: Literal["onnxruntime", "tensorrt"]
+    filename: str
+    plans: Mapping[str, str]
+    sources: Mapping[str, str]
+    hashes: Mapping[str, str]
+    artefacts: tuple[Artefact, ...]
+
+
+def layout_of(bundle: Bundle, artefact: Artefact) -> Layout:
+    """How an artefact is served.
+
+    Raises:
+        BundleError: Triton has no engine for it, or its files cannot be moved.
+    """
+    if artefact.engine == "onnxruntime":
+        return _graph(artefact)
+    if artefact.engine == "tensorrt":
+        return _plans(bundle, artefact)
+    raise BundleError(
+        f"artefact {artefact.name!r} is for {artefact.engine}; Triton serves artefacts for "
+        "onnxruntime and tensorrt. Name one of those with --artefact."
+    )
+
+
+def config_of(
+    bundle: Bundle, artefact: Artefact, model_name: str, options: ServingOptions
+) -> ModelConfig:
+    """The configuration of an artefact's model.
+
+    Raises:
+        BundleError: Triton cannot serve it.
+        UsageError: the options do not go with it.
+    """
+    layout = layout_of(bundle, artefact)
+    if layout.backend == "tensorrt":
+        kind: Literal["KIND_CPU", "KIND_GPU", "KIND_AUTO"] = "KIND_GPU"
+    else:
+        kind = "KIND_CPU" if artefact.target == "cpu" else "KIND_AUTO"
+    return ModelConfig(
+        name=model_name,
+        contract=contract_of(bundle, artefact, options.outputs),
+        options=options,
+        kind=kind,
+        backend=layout.backend,
+        filename=layout.filename,
+        plans=layout.plans,
+    )
+
+
+def contract_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = ()) -> Contract:
+    """What a client must know of an artefact, of which these outputs are served: all when empty.
+
+    Raises:
+        UsageError: the artefact has no such output.
+    """
+    known = {spec.name: spec for spec in artefact.outputs}
+    if unknown := [name for name in outputs if name not in known]:
+        raise UsageError(
+            f"no output {', '.join(unknown)}; artefact {artefact.name!r} has: {', '.join(known)}."
+        )
+    served = [spec for name, spec in known.items() if not outputs or name in outputs]
+    names = {spec.name for spec in served}
+    return Contract(
+        framing=bundle.framing,
+        level=artefact.level,
+        precision=artefact.precision,
+        artefact_sha256=artefact.digest,
+        source=f"{bundle.source.checkpoint} sha256:{bundle.source.sha256}",
+        inputs=artefact.inputs,
+        outputs=served,
+        tagging=bundle.tagging if TAGS in names else None,
+        tokenizer=bundle.tokenizer if TOKENS in names else None,
+    )
+
+
+def _graph(artefact: Artefact) -> Layout:
+    """One ONNX graph with its external data."""
+    home = PurePosixPath(artefact.file).parent
+    sources: dict[str, str] = {}
+    # A server runs whole windows.
+    parts = {front_end_file(artefact.file), encoder_file(artefact.file)}
+    for name in (name for name in artefact.files if name not in parts):
+        path = PurePosixPath(name)
+        if not path.is_relative_to(home):
+            raise BundleError(
+                f"{name} is not beside {artefact.file}, so the graph cannot refer to it once it "
+                "is in a model repository. Export the bundle again."
+            )
+        # The graph refers to its external data by this name, relative to itself.
+        place = MODEL_FILENAME if name == artefact.file else path.relative_to(home).as_posix()
+        if place in sources:
+            raise BundleError(
+                f"external data of {artefact.file} is called {MODEL_FILENAME}; rename it"
+            )
+        sources[place] = name
+    hashes = {place: artefact.files[name] for place, name in sources.items()}
+    return Layout("onnxruntime", MODEL_FILENAME, {}, sources, hashes, (artefact,))
+
+
+def _plans(bundle: Bundle, artefact: Artefact) -> Layout:
+    """The artefact's plan, and the same model's plans for other GPUs that are certified too."""
+    chosen = {_capability(artefact): artefact}
+    for other in bundle.artefacts:
+        if other.engine == "tensorrt" and other.certified and _same_model(artefact, other):
+            chosen.setdefault(_capability(other), other)
+    plans = {capability: f"model-{capability}.plan" for capability in sorted(chosen)}
+    return Layout(
+        "tensorrt",
+        plans[_capability(artefact)],
+        plans,
+        {place: chosen[capability].file for capability, place in plans.items()},
+        {place: chosen[each].files[chosen[each].file] for each, place in plans.items()},
+        tuple(chosen.values()),
+    )
+
+
+def _capability(artefact: Artefact) -> str:
+    assert artefact.plan is not None  # the manifest is validated
+    return artefact.plan.compute_capability
+
+
+def _same_model(one: Artefact, other: Artefact) -> bool:
+    assert one.plan is not None and other.plan is not None
+    return (
+        one.plan.tensorrt == other.plan.tensorrt
+        and (one.precision, one.level) == (other.precision, other.level)
+        and (one.inputs, one.outputs) == (other.inputs, other.outputs)
+    )

@@ -1,0 +1,231 @@
+"""``muqrt repository``: writes a bundle's models for Triton, or checks what was written."""
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ..console import Json, show, table
+from ..errors import UsageError
+from . import repository_arguments as arguments
+
+if TYPE_CHECKING:
+    from ..runtime.bundle import Artefact, Bundle
+    from .options import QueuePolicy, RateLimit, ServingOptions
+    from .repository import RepositoryReport
+
+
+def repository(
+    folder: arguments.Folder = None,
+    output: arguments.Output = None,
+    check: arguments.Check = None,
+    bundle: arguments.SameFolder = None,
+    artefact: arguments.Artefact = None,
+    allow_uncertified: arguments.Uncertified = False,
+    model: arguments.ModelName = "muq",
+    version: arguments.Version = None,
+    outputs: arguments.Outputs = None,
+    profile: arguments.Profile = None,
+    max_batch_size: arguments.MaxBatchSize = None,
+    preferred_batch_size: arguments.PreferredBatchSize = None,
+    queue_delay_ms: arguments.QueueDelay = None,
+    queue_size: arguments.QueueSize = None,
+    queue_timeout_s: arguments.QueueTimeout = None,
+    bulk_queue_size: arguments.BulkQueueSize = None,
+    bulk_queue_timeout_s: arguments.BulkQueueTimeout = None,
+    length_seconds: arguments.LengthSeconds = None,
+    instances: arguments.Instances = None,
+    gpu: arguments.Gpu = None,
+    threads: arguments.Threads = None,
+    response_cache: arguments.ResponseCache = False,
+    cuda_graphs: arguments.CudaGraphs = False,
+    resource: arguments.Resource = None,
+    resource_priority: arguments.ResourcePriority = None,
+    stream: arguments.Stream = False,
+    max_streams: arguments.MaxStreams = None,
+    idle_seconds: arguments.IdleSeconds = None,
+    hop_seconds: arguments.HopSeconds = None,
+    window_seconds: arguments.WindowSeconds = None,
+    tensorrt: arguments.TensorRt = None,
+    compute_capability: arguments.ComputeCapability = None,
+    as_json: Json = False,
+) -> None:
+    """Write a bundle's artefact as a model of a Triton model repository, or check one."""
+    from ..runtime.bundle import load_bundle
+    from .options import ServingOptions, with_given
+    from .profiles import PROFILES
+    from .repository import write_repository
+
+    if (folder is None) == (bundle is None):
+        raise UsageError("name one bundle: muqrt repository BUNDLE, or --bundle BUNDLE.")
+    if (output is None) == (check is None):
+        raise UsageError("say what to do: --output MODELS writes it, --check MODELS checks it.")
+    if (tensorrt or compute_capability) and check is None:
+        raise UsageError("--tensorrt and --compute-capability go with --check.")
+    if (max_streams or idle_seconds or hop_seconds or window_seconds) and not stream:
+        raise UsageError("limits, hop and window of streams go with --stream.")
+    loaded = load_bundle(folder or bundle or Path())
+    if check is not None:
+        _check(check, loaded, tensorrt, compute_capability, allow_uncertified, as_json)
+        return
+    assert output is not None
+    begin = PROFILES[profile] if profile else ServingOptions()
+    options = with_given(
+        begin,
+        {
+            "outputs": [name.strip() for name in outputs.split(",")] if outputs else None,
+            "max_batch_size": max_batch_size,
+            "preferred_batch_sizes": preferred_batch_size or None,
+            "max_queue_delay_us": _microseconds(queue_delay_ms, 1e3),
+            "max_queue_size": queue_size,
+            "queue_timeout_us": _microseconds(queue_timeout_s),
+            "bulk_queue": _bulk_queue(begin, bulk_queue_size, bulk_queue_timeout_s),
+            "lengths_seconds": length_seconds or None,
+            "instances": instances,
+            "gpus": gpu or None,
+            "threads": threads,
+            "version": version,
+            "response_cache": response_cache or None,
+            "cuda_graphs": cuda_graphs or None,
+            "rate_limit": _rate_limit(resource or [], resource_priority),
+        },
+    )
+    stream_options = {
+        "max_streams": max_streams,
+        "idle_seconds": idle_seconds,
+        "hop_seconds": hop_seconds,
+        "window_seconds": window_seconds,
+        "threads": threads,
+    }
+    chosen = loaded.artefact(artefact, allow_uncertified=allow_uncertified)
+    streams = _write_streams(loaded, output, chosen, model, stream_options) if stream else None
+    report = write_repository(
+        loaded,
+        output,
+        artefact,
+        allow_uncertified=allow_uncertified,
+        model_name=model,
+        options=options,
+    )
+    _announce(report, streams, options, as_json)
+
+
+def _write_streams(
+    bundle: "Bundle", output: Path, artefact: "Artefact", model: str, given: dict[str, Any]
+) -> "RepositoryReport":
+    from .options import with_given
+    from .stream_config import StreamOptions
+    from .stream_repository import write_stream_repository
+
+    if artefact.engine == "tensorrt":
+        raise UsageError("--stream is not for TensorRT; write it with another --artefact.")
+    return write_stream_repository(
+        bundle,
+        output,
+        artefact.name,
+        allow_uncertified=True,  # or it would not have been chosen
+        model_name=f"{model}_stream",
+        options=with_given(StreamOptions(), given),
+    )
+
+
+def _microseconds(value: float | None, each: float = 1e6) -> int | None:
+    return None if value is None else round(value * each)
+
+
+def _bulk_queue(
+    begin: "ServingOptions", size: int | None, timeout_s: float | None
+) -> "QueuePolicy | None":
+    """The profile's second queue with what was given; None if nothing was."""
+    from .options import QueuePolicy, with_given
+
+    given = {"max_size": size, "timeout_us": _microseconds(timeout_s)}
+    if set(given.values()) == {None}:
+        return None
+    return with_given(begin.bulk_queue or QueuePolicy(), given)
+
+
+def _rate_limit(resources: list[str], priority: int | None) -> "RateLimit | None":
+    from .options import RateLimit
+
+    if not resources:
+        if priority is not None:
+            raise UsageError("--resource-priority is a turn at a resource: name one (--resource).")
+        return None
+    counts = {}
+    for text in resources:
+        if (match := re.fullmatch(r"([\w.-]+):([1-9]\d{0,8})", text)) is None:
+            raise UsageError(f"--resource {text}: write NAME:COUNT, as gpu:1.")
+        counts[match[1]] = int(match[2])
+    return RateLimit(counts, priority or 1)
+
+
+def _announce(
+    report: "RepositoryReport",
+    streams: "RepositoryReport | None",
+    options: "ServingOptions",
+    as_json: bool,
+) -> None:
+    written = [each for each in (report, streams) if each is not None]
+    serve = f"muqrt serve {report.repository}"
+    if options.response_cache:
+        serve += " --cache-mib 256"
+    if options.rate_limit is not None:
+        serve += " --rate-limit"
+    facts = [{**asdict(each), "repository": str(each.repository)} for each in written]
+    show(
+        as_json,
+        {**facts[0], "stream": facts[1] if streams else None},
+        *(
+            f"Wrote {each.repository / each.model}: {each.artefact} ({each.precision}, "
+            f"{'certified' if each.certified else 'NOT certified'}), "
+            f"{each.size_bytes / 2**20:.1f} MiB."
+            for each in written
+        ),
+        "It runs on the CPU, on a GPU server too; for GPUs: muqrt export --target any."
+        if report.target == "cpu"
+        else "",
+        f"Serve it with: {serve}",
+    )
+
+
+def _check(
+    models: Path,
+    bundle: "Bundle",
+    tensorrt: str | None,
+    compute_capability: list[str] | None,
+    allow_uncertified: bool,
+    as_json: bool,
+) -> None:
+    """Print what was found; the exit status is 1 if there are problems."""
+    from .check import check_repository
+    from .machine import this_machine
+    from .options import with_given
+
+    given = {
+        "tensorrt": tensorrt,
+        "compute_capabilities": tuple(compute_capability) if compute_capability else None,
+    }
+    machine = with_given(this_machine(), given)
+    checks = check_repository(models, bundle, machine, allow_uncertified=allow_uncertified)
+    rows = [
+        [each.model, each.artefact or "-", each.files, "ok" if each.ok else "REFUSED"]
+        for each in checks
+    ]
+    is_ok = all(each.ok for each in checks)
+    show(
+        as_json,
+        {
+            "repository": str(models),
+            "bundle": str(bundle.folder),
+            "ok": is_ok,
+            "machine": asdict(machine),
+            "models": [{**asdict(each), "ok": each.ok} for each in checks],
+        },
+        table(f"{models} against {bundle.folder}", ["model", "artefact", "files", "result"], rows),
+        *(f"{each.model}: {problem}" for each in checks for problem in each.problems),
+    )
+    if not is_ok:
+        raise typer.Exit(1)
