@@ -26,7 +26,7 @@ class _RefusedError(Exception):
     """The request's input is wrong; the message is for its sender."""
 
 
-class _Shared:
+class Shared:
     """An array as Triton can take it over, whichever numpy Triton was built for.
 
     A ``pb_utils.Tensor`` made from a numpy 2 array by a stub built for numpy 1 has no bytes in
@@ -134,7 +134,7 @@ class TritonPythonModel:
             stop = start + inputs[0].shape[0]
             yield pb_utils.InferenceResponse(
                 [
-                    pb_utils.Tensor.from_dlpack(name, _Shared(outputs[name][start:stop]))
+                    pb_utils.Tensor.from_dlpack(name, Shared(outputs[name][start:stop]))
                     for name in request.requested_output_names()
                 ]
             )
