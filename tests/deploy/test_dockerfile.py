@@ -1,0 +1,55 @@
+"""The image: its linter's opinion, and that it fits the server and the wheel."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from muqrt.triton_repo.installation import find_server
+
+# Of later servers than the 2.51 in the wheel.
+LATER_OPTIONS = {"http-max-input-size", "grpc-max-response-pool-size"}
+
+
+def test_hadolint_finds_nothing(deploy: Path) -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    if not hadolint.is_file():
+        pytest.skip("hadolint is not installed; make setup installs it where it can")
+    done = subprocess.run([hadolint, deploy / "Dockerfile"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.server
+def test_the_server_knows_every_option(server_arguments: dict[str, str]) -> None:
+    server = find_server()
+    environment = {**os.environ, **server.environment}
+    asked = subprocess.run(
+        [server.binary, "--help"], env=environment, capture_output=True, text=True
+    )
+    unknown = {name for name in server_arguments if f"--{name}" not in asked.stdout + asked.stderr}
+    assert unknown <= LATER_OPTIONS
+
+
+def test_it_listens_to_everyone(server_arguments: dict[str, str]) -> None:
+    # Triton's default; a loopback address could not be reached from outside the container.
+    assert not [name for name in server_arguments if name.endswith("-address")]
+
+
+def test_it_runs_as_a_numbered_user(deploy: Path) -> None:
+    lines = (deploy / "Dockerfile").read_text().splitlines()
+    users = [line for line in lines if line.startswith("USER ")]
+    assert users == ["USER 1000:1000"]
+
+
+def test_the_build_context_has_the_wheel_and_no_more(deploy: Path) -> None:
+    tomllib = pytest.importorskip("tomllib", reason="part of Python 3.11 and later")
+    project = tomllib.loads((deploy.parent / "pyproject.toml").read_text())
+    setuptools = project["tool"]["setuptools"]
+    rooms = {name.split(".")[1] for name in setuptools["packages"] if "." in name}
+    data = {str(Path(each).parent) for each in setuptools["package-data"]["muqrt"]}
+    ignored = (deploy / "Dockerfile.dockerignore").read_text().splitlines()
+    kept = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    assert "deploy" not in rooms
+    assert kept == rooms | data | {"pyproject.toml", "README.md", "LICENSE", "*.py"}
