@@ -41,22 +41,34 @@ def open_session(
     """The session of a bundle's artefact, or of a server's model.
 
     Raises:
-        UsageError: neither or both were named, or one with the other's options.
+        UsageError: what ``check_place`` raises.
     """
-    if (bundle is None) == (server is None):
-        raise UsageError("say where to run it: either --bundle FOLDER or --server HOST:PORT.")
+    check_place(bundle, server, model, artefact, threads, timeout_seconds)
     if bundle is not None:
-        if model is not None or timeout_seconds is not None:
-            raise UsageError("--model and --timeout-seconds are for --server, not for --bundle.")
         from .runtime.model import open_bundle
 
         return open_bundle(bundle, artefact, threads)
-    if artefact is not None or threads is not None:
-        raise UsageError("--artefact and --threads are for --bundle; a server has its own.")
     from .triton_repo.client import TIMEOUT_SECONDS, TritonSession
 
     assert server is not None
     return TritonSession(server, model or "muq", timeout_seconds or TIMEOUT_SECONDS)
+
+
+def check_place(
+    bundle: Path | None,
+    server: str | None,
+    model: str | None,
+    artefact: str | None,
+    threads: int | None,
+    timeout_seconds: float | None,
+) -> None:
+    """Raise UsageError if neither or both were named, or one with the other's options."""
+    if (bundle is None) == (server is None):
+        raise UsageError("say where to run it: either --bundle FOLDER or --server HOST:PORT.")
+    if bundle is not None and (model is not None or timeout_seconds is not None):
+        raise UsageError("--model and --timeout-seconds are for --server, not for --bundle.")
+    if server is not None and (artefact is not None or threads is not None):
+        raise UsageError("--artefact and --threads are for --bundle; a server has its own.")
 
 
 def audio_files(paths: list[Path]) -> Iterator[tuple[Path, Path]]:

@@ -13,6 +13,7 @@ import typer
 from .benchmarks.accuracy.commands import commands as accuracy
 from .benchmarks.commands import commands as benchmarks
 from .benchmarks.kernels.commands import commands as kernels
+from .benchmarks.loadtest.commands import commands as loadtest
 from .doctor import commands as doctor
 from .embed import commands as embed
 from .errors import MuqrtError
@@ -21,6 +22,7 @@ from .export.commands import commands as export
 from .reference.synth.commands import commands as synth
 from .reference.training.commands import commands as training
 from .runtime.commands import commands as runtime
+from .stream import commands as stream
 from .tag import commands as tag
 from .tokens import commands as tokens
 from .triton_repo.commands import commands as triton_repo
@@ -42,10 +44,12 @@ for room in (
     runtime,
     embed,
     tag,
+    stream,
     tokens,
     triton_repo,
     benchmarks,
     kernels,
+    loadtest,
     accuracy,
     doctor,
 ):

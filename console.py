@@ -46,8 +46,12 @@ def progress(title: str, total: int | None) -> Iterator[Bar]:
         yield Bar(p, total)
 
 
-def show(as_json: bool, facts: object, *lines: Any) -> None:
-    """Print either the facts as JSON or the lines (text or rich renderables)."""
+def show(as_json: bool, facts: object, *lines: Any) -> bool:
+    """Print either the facts as JSON or the lines (text or rich renderables).
+
+    Returns:
+        False if whoever was reading has just gone.
+    """
     text = json.dumps(facts) + "\n" if as_json else _rendered(lines)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file's name may be bytes that are no text.
@@ -56,8 +60,10 @@ def show(as_json: bool, facts: object, *lines: Any) -> None:
         # Flushed at once: a program at the other end of a pipe is waiting for this line.
         print(text, end="", flush=True)
     except BrokenPipeError:
-        # Whoever was reading has gone, and the work is done all the same.
+        # The work is done all the same.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

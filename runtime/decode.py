@@ -32,11 +32,11 @@ _SHORTENED = re.compile(
 _UNKNOWN_BYTES = 0x7FFF_F000
 # What FFmpeg may open. It knows playlists too, that make it wait for a live broadcast or fetch
 # from a network, and images, subtitles and text.
-_FFMPEG_OPTIONS = {
-    "format_whitelist": "mov,aac,loas,matroska,asf,caf,ac3,eac3,dts,amr,ape,wv,tta,mpc,mpc8,tak,"
-    "ogg,mp3,wav,w64,flac,aiff,flv,avi,mpegts,mpeg",
-    "protocol_whitelist": "file",
-}
+AUDIO_FORMATS = (
+    "mov,aac,loas,matroska,asf,caf,ac3,eac3,dts,amr,ape,wv,tta,mpc,mpc8,tak,ogg,mp3,wav,w64,flac,"
+    "aiff,flv,avi,mpegts,mpeg"
+)
+_FFMPEG_OPTIONS = {"format_whitelist": AUDIO_FORMATS, "protocol_whitelist": "file"}
 # libsndfile's length of a file that does not tell its own.
 _UNKNOWN_SAMPLES = 2**62
 
@@ -194,7 +194,7 @@ def _ffmpeg_blocks(
         while frame is not None:
             if frame.sample_rate != rate_hz:
                 raise DecodingError(f"the rate changes from {rate_hz} to {frame.sample_rate} Hz")
-            samples = _frame_samples(frame)
+            samples = frame_samples(frame)
             # FFmpeg's frames are short, and their number of channels may change.
             full = sum(map(len, gathered)) + len(samples) > _BLOCK_SAMPLES
             if gathered and (full or gathered[-1].shape[1] != samples.shape[1]):
@@ -208,7 +208,8 @@ def _ffmpeg_blocks(
         yield np.concatenate(gathered)
 
 
-def _frame_samples(frame: "av.AudioFrame") -> np.ndarray:
+def frame_samples(frame: "av.AudioFrame") -> np.ndarray:
+    """FFmpeg's samples as float32 (samples, channels)."""
     samples = frame.to_ndarray()
     planar = frame.format.is_planar
     return to_float(samples.T if planar else samples.reshape(-1, frame.layout.nb_channels))

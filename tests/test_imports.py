@@ -14,6 +14,7 @@ import muqrt
 PACKAGE = Path(muqrt.__file__).parent
 EXTRAS = ("torch", "onnx", "safetensors", "huggingface_hub", "tritonclient", "av", "matplotlib")
 EXTRAS += ("scipy", "fluidsynth", "lightning_fabric", "sklearn", "mir_eval", "pyarrow", "openvino")
+EXTRAS += ("sounddevice",)
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "soundfile", "pydantic", "typer", "rich")
 ROOMS = ("benchmarks", "export", "kernels", "reference", "runtime", "triton_repo")
 # What a room may import besides itself.

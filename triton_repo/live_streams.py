@@ -5,7 +5,7 @@ lets any number of clients begin, so they are limited here.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 
@@ -113,7 +113,8 @@ class LiveStreams:
         """
         with self._lock:
             arrived = self._clock()
-            self._drop_idle(arrived)
+            # A chunk that comes late may have waited in the server's queue.
+            self._drop_idle(arrived, {chunk.stream_id for chunk in chunks})
             admitted = [self._admitted(chunk, arrived) for chunk in chunks]
             found = iter(self._run([each for each in admitted if isinstance(each, Push)]))
             answers = [next(found) if isinstance(each, Push) else each for each in admitted]
@@ -128,12 +129,12 @@ class LiveStreams:
     def take_stock(self) -> tuple[int, Totals]:
         """How many streams are live, now that the idle ones are dropped, and what has happened."""
         with self._lock:
-            self._drop_idle(self._clock())
+            self._drop_idle(self._clock(), set())
             return len(self._live), replace(self._totals)
 
-    def _drop_idle(self, now: float) -> None:
+    def _drop_idle(self, now: float, heard: Collection[int | str]) -> None:
         for stream_id, live in list(self._live.items()):
-            if now - live.last_heard_seconds > self._idle_seconds:
+            if stream_id not in heard and now - live.last_heard_seconds > self._idle_seconds:
                 del self._live[stream_id]
                 self._totals.streams_expired += 1
 

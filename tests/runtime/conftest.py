@@ -1,6 +1,7 @@
 """What several tests of audio files need."""
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,3 +35,13 @@ def write_with_ffmpeg() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that were asked for; none is taken, and the clock goes on by them."""
+    taken: list[float] = []
+    began = time.monotonic()
+    monkeypatch.setattr("time.sleep", taken.append)
+    monkeypatch.setattr("time.monotonic", lambda: began + sum(taken))
+    return taken

@@ -12,7 +12,8 @@ from muqrt.errors import MissingDependencyError
 from muqrt.files import sha256
 from muqrt.runtime.bundle import Artefact, Bundle, Framing, Source, TensorSpec, load_bundle
 from muqrt.runtime.certificate import Certificate, Measurement
-from muqrt.triton_repo.config import ServingOptions
+from muqrt.runtime.plan import Plan
+from muqrt.triton_repo.options import ServingOptions
 from muqrt.triton_repo.repository import write_repository
 from muqrt.triton_repo.server import Server
 
@@ -143,6 +144,31 @@ def fresh_bundle(tmp_path: Path) -> Callable[..., Bundle]:
         return make_bundle(tmp_path / name, certified=certified)
 
     return make
+
+
+@pytest.fixture
+def plan_bundle(fresh_bundle: Callable[..., Bundle]) -> Bundle:
+    """A bundle with plans (only text) for two kinds of GPU, and one for another TensorRT."""
+    bundle = fresh_bundle()
+    (graph,) = bundle.artefacts
+    for name, tensorrt, capability in (
+        ("plan-8.6", "10.13.3.9", "8.6"),
+        ("plan-9.0", "10.13.3.9", "9.0"),
+        ("old-9.0", "10.12.0.36", "9.0"),
+    ):
+        file = f"muq-{name.removeprefix('plan-')}.plan"
+        (bundle.folder / file).write_text(f"a plan for {capability}")
+        plan = Plan(tensorrt=tensorrt, compute_capability=capability, gpu="tests")
+        described = graph.model_dump(exclude={"certificate", "name", "engine", "file", "files"})
+        described |= {"name": name, "engine": "tensorrt", "target": "any", "plan": plan}
+        hashes = {file: sha256(bundle.folder / file)}
+        bundle.artefacts.append(Artefact(**described, file=file, files=hashes))
+    bundle.save(bundle.folder)
+    bundle = load_bundle(bundle.folder)
+    for artefact in bundle.artefacts:
+        artefact.certificate = _certificate(artefact)
+    bundle.save(bundle.folder)
+    return load_bundle(bundle.folder)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from muqrt.errors import MissingDependencyError, ServerError
-from muqrt.triton_repo import client, extras
+from muqrt.triton_repo import client, connection, extras
 from muqrt.triton_repo.client import TritonSession, statistics
 
 
@@ -25,7 +25,7 @@ def full_queue(failures: int) -> Callable[[], str]:
 
     def attempt() -> str:
         if not next(answers):
-            raise client._QueueFullError("full")
+            raise connection.BusyError("full")
         return "answer"
 
     return attempt
@@ -77,4 +77,4 @@ def test_what_grpc_cannot_carry_is_refused_before_it_is_sent() -> None:
     # A view of one value: 2 GiB to look at, none in memory.
     huge = np.broadcast_to(np.zeros(1, np.float32), (1, 1 << 29))
     with pytest.raises(ServerError, match=r"waveform is 2\.0 GiB"):
-        client._tensor(None, "waveform", huge)
+        connection.as_tensor("waveform", huge)

@@ -1,5 +1,6 @@
 """``config.pbtxt``: what was asked for is what the text says, and what a client reads back."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -7,17 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from muqrt.errors import BundleError
+from muqrt.errors import BundleError, UsageError
 from muqrt.runtime.bundle import Framing, TensorSpec
 from muqrt.runtime.tagging import Tagging
 from muqrt.runtime.tokens import Tokenizer
-from muqrt.triton_repo.config import (
-    Contract,
-    ModelConfig,
-    ServingOptions,
-    parameters_of,
-    parse_config,
-)
+from muqrt.runtime.windows import Windowing
+from muqrt.triton_repo.config import LENGTHS, ModelConfig, parameters_of, parse_config
+from muqrt.triton_repo.contract import Contract
+from muqrt.triton_repo.options import QueuePolicy, RateLimit, ServingOptions, with_given
 
 positive = st.integers(1, 1 << 20)
 names = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
@@ -65,8 +63,14 @@ options = st.builds(
     max_queue_delay_us=st.integers(0, 1 << 40),
     max_queue_size=positive,
     queue_timeout_us=positive,
+    bulk_queue=st.none() | st.builds(QueuePolicy, positive, positive),
     instances=st.integers(1, 8),
     threads=st.none() | st.integers(1, 64),
+    version=st.integers(1, 99),
+    rate_limit=st.none()
+    | st.builds(
+        RateLimit, st.dictionaries(names, st.integers(1, 9), max_size=2), st.integers(1, 9)
+    ),
 )
 configs = st.builds(
     ModelConfig, name=names, contract=contracts, options=options, kind=st.just("KIND_CPU")
@@ -74,6 +78,7 @@ configs = st.builds(
 
 
 @given(configs)
+@settings(max_examples=30, deadline=None)
 def test_text_says_everything_that_was_asked_for(config: ModelConfig) -> None:
     message = parse_config(config.to_text())
     assert message == config.to_protobuf()
@@ -84,7 +89,25 @@ def test_text_says_everything_that_was_asked_for(config: ModelConfig) -> None:
     assert batching.max_queue_delay_microseconds == asked.max_queue_delay_us
     assert batching.default_queue_policy.max_queue_size == asked.max_queue_size
     assert batching.default_queue_policy.default_timeout_microseconds == asked.queue_timeout_us
-    assert message.instance_group[0].count == asked.instances
+    assert batching.default_queue_policy.timeout_action == 0  # REJECT: UNAVAILABLE
+    if asked.bulk_queue is None:
+        assert not batching.priority_levels
+    else:
+        assert (batching.priority_levels, batching.default_priority_level) == (2, 1)
+        (bulk,) = batching.priority_queue_policy.items()
+        assert bulk[0] == 2
+        assert bulk[1].max_queue_size == asked.bulk_queue.max_size
+        assert bulk[1].default_timeout_microseconds == asked.bulk_queue.timeout_us
+    assert list(message.version_policy.specific.versions) == [asked.version]
+    (group,) = message.instance_group
+    assert group.count == asked.instances
+    assert group.HasField("rate_limiter") == (asked.rate_limit is not None)
+    if asked.rate_limit is not None:
+        taken = {each.name: each.count for each in group.rate_limiter.resources}
+        assert taken == asked.rate_limit.resources
+        assert group.rate_limiter.priority == asked.rate_limit.priority
+    assert not message.HasField("response_cache")
+    assert not message.HasField("optimization")
     threads = parameters_of(message).get("intra_op_thread_count")
     assert threads == (None if asked.threads is None else str(asked.threads))
 
@@ -150,6 +173,105 @@ def test_warm_up_is_one_window_of_zeros(config: ModelConfig) -> None:
         assert list(tensor.dims) == [window if isinstance(d, str) else d for d in spec.shape[1:]]
 
 
+def muq(**options: object) -> ModelConfig:
+    """The configuration of MuQ's embedding by these options."""
+    backend = options.pop("backend", "onnxruntime")
+    kind = options.pop("kind", "KIND_AUTO")
+    contract = Contract(
+        framing=Framing(
+            sample_rate_hz=24_000,
+            hop_samples=240,
+            step_samples=960,
+            minimum_samples=1_025,
+            window_samples=720_000,
+        ),
+        level=12,
+        precision="fp32",
+        artefact_sha256="0" * 64,
+        source="tests",
+        inputs=[TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])],
+        outputs=[TensorSpec(name="embedding", dtype="float32", shape=["batch", 1024])],
+    )
+    return ModelConfig("muq", contract, ServingOptions(**options), kind, backend)  # type: ignore[arg-type]
+
+
+def warmed_up(config: ModelConfig) -> list[int]:
+    message = parse_config(config.to_text())
+    lengths = [each.inputs["waveform"].dims[0] for each in message.model_warmup]
+    assert json.loads(parameters_of(message)[LENGTHS]) == lengths
+    return lengths
+
+
+def test_every_length_is_warmed_up_and_told_to_clients() -> None:
+    assert warmed_up(muq()) == [720_000]
+    assert warmed_up(muq(lengths_seconds=(10, 0.5, 30, 10.0))) == [12_000, 240_000, 720_000]
+    tagging = Tagging(
+        task="tagging",
+        vocabulary=["a"],
+        thresholds=[0.5],
+        window_seconds=10.03,
+        head_sha256="0" * 64,
+    )
+    tags = TensorSpec(name="tags", dtype="float32", shape=["batch", 1])
+    contract = replace(muq().contract, outputs=[tags], tagging=tagging)
+    # The tags' window in whole steps, as those who ask for tags cut it.
+    window = Windowing.every(contract.framing, 10.03).framing.window_samples
+    assert warmed_up(replace(muq(), contract=contract)) == [window, 720_000]
+
+
+def test_cuda_graphs_are_of_each_batch_and_length() -> None:
+    config = muq(
+        backend="tensorrt",
+        kind="KIND_GPU",
+        cuda_graphs=True,
+        max_batch_size=8,
+        preferred_batch_sizes=(4,),
+        lengths_seconds=(1, 2),
+        gpus=(1, 3),
+    )
+    message = parse_config(config.to_text())
+    cuda = message.optimization.cuda
+    assert cuda.graphs
+    found = [(each.batch_size, list(each.input["waveform"].dim)) for each in cuda.graph_spec]
+    assert found == [(batch, [length]) for batch in (1, 4, 8) for length in (24_000, 48_000)]
+    # Graphs for a range of shapes run on memory that nobody initialised.
+    assert not any(each.HasField("graph_lower_bound") for each in cuda.graph_spec)
+    assert list(message.instance_group[0].gpus) == [1, 3]
+
+
+def test_chosen_gpus_are_gpus() -> None:
+    (group,) = muq(gpus=(1,)).to_protobuf().instance_group
+    assert (type(group).Kind.Name(group.kind), list(group.gpus)) == ("KIND_GPU", [1])
+
+
+def test_the_response_cache_is_on_when_asked_for() -> None:
+    assert muq(response_cache=True, max_batch_size=1).to_protobuf().response_cache.enable
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"cuda_graphs": True}, "CUDA graphs are TensorRT's"),
+        ({"backend": "tensorrt", "threads": 2}, "threads are ONNX Runtime's"),
+        ({"kind": "KIND_CPU", "gpus": (0,)}, "artefact is for the CPU"),
+        ({"response_cache": True, "max_batch_size": 2}, "--max-batch-size 1"),
+        ({"lengths_seconds": (10, 0.04)}, r"0\.04 s; the model needs at least 0\.043 s"),
+        ({"max_batch_size": 4, "preferred_batch_sizes": (2, 8)}, "exceed the largest batch, 4"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(wrong: dict[str, object], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        muq(**wrong)
+
+
+def test_a_cache_that_would_mix_up_outputs_is_refused() -> None:
+    config = muq(response_cache=True, max_batch_size=1)
+    features = TensorSpec(name="features", dtype="float32", shape=["batch", "steps", 1024])
+    contract = replace(config.contract, outputs=[*config.contract.outputs, features])
+    with pytest.raises(UsageError, match="Serve one of embedding, features"):
+        replace(config, contract=contract)
+
+
 @pytest.mark.parametrize("shape", [[4, "samples"], ["batch"], []])
 def test_a_tensor_without_a_dynamic_batch_is_refused(shape: list[int | str]) -> None:
     spec = TensorSpec(name="waveform", dtype="float32", shape=shape)
@@ -172,12 +294,23 @@ def test_a_tensor_without_a_dynamic_batch_is_refused(shape: list[int | str]) -> 
         {"max_batch_size": 0},
         {"max_queue_size": 0},
         {"threads": 0},
-        {"max_batch_size": 4, "preferred_batch_sizes": (8,)},
+        {"version": 0},
+        {"lengths_seconds": (float("nan"),)},
+        {"gpus": (-1,)},
+        {"rate_limit": {"resources": {"gpu": 0}}},
     ],
 )
 def test_options_that_cannot_work_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ServingOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_given_options_win_and_wrong_ones_are_named() -> None:
+    begin = ServingOptions(max_batch_size=8, instances=2)
+    given = {"max_batch_size": 16, "instances": None, "max_queue_delay_us": 0}
+    assert with_given(begin, given) == replace(begin, max_batch_size=16, max_queue_delay_us=0)
+    with pytest.raises(UsageError, match=r"instances: .*greater than 0"):
+        with_given(begin, {"instances": 0})
 
 
 def test_text_that_is_no_configuration_is_refused() -> None:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -12,8 +13,11 @@ from muqrt.errors import BundleError, UsageError
 from muqrt.files import sha256
 from muqrt.runtime.bundle import Bundle, load_bundle
 from muqrt.triton_repo import repository
-from muqrt.triton_repo.config import ServingOptions, parse_config
+from muqrt.triton_repo.config import parameters_of, parse_config
+from muqrt.triton_repo.contract import Contract
+from muqrt.triton_repo.options import ServingOptions
 from muqrt.triton_repo.repository import write_repository
+from muqrt.triton_repo.server import Server
 
 FILES = ["muq/1/model.onnx", "muq/1/muq.onnx.data", "muq/config.pbtxt"]
 
@@ -96,7 +100,9 @@ def test_an_artefact_for_openvino_is_refused(
 ) -> None:
     bundle = fresh_bundle()
     bundle.artefacts[0].engine = "openvino"
-    with pytest.raises(BundleError, match=r"is for openvino; Triton serves .* onnxruntime"):
+    with pytest.raises(
+        BundleError, match=r"is for openvino; Triton serves .* onnxruntime and tensorrt"
+    ):
         write_repository(bundle, tmp_path / "models", allow_uncertified=True)
     assert not (tmp_path / "models").exists()
 
@@ -137,7 +143,7 @@ def test_a_failure_half_way_leaves_nothing_behind(
     def fail(source: Path, destination: Path) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(repository, "_link_or_copy", fail)
+    monkeypatch.setattr(repository, "link_or_copy", fail)
     with pytest.raises(OSError, match="No space left"):
         write_repository(bundle, output, options=ServingOptions(max_batch_size=2))
     assert contents(output) == before
@@ -191,3 +197,75 @@ def test_the_instances_follow_the_target(
     message = parse_config((tmp_path / "models" / "muq" / "config.pbtxt").read_text())
     (group,) = message.instance_group
     assert type(group).Kind.Name(group.kind) == kind
+
+
+def read_config(models: Path) -> Any:
+    return parse_config((models / "muq" / "config.pbtxt").read_text())
+
+
+def test_chosen_outputs_are_served_and_no_others(bundle: Bundle, tmp_path: Path) -> None:
+    write_repository(bundle, tmp_path, options=ServingOptions(outputs=("embedding",)))
+    message = read_config(tmp_path)
+    assert [each.name for each in message.output] == ["embedding"]
+    contract = Contract.from_parameters(parameters_of(message))
+    assert [spec.name for spec in contract.outputs] == ["embedding"]
+    with pytest.raises(UsageError, match="no output tags; artefact 'onnx-fp32' has: features"):
+        write_repository(bundle, tmp_path, options=ServingOptions(outputs=("tags", "features")))
+
+
+def test_a_version_of_another_number(bundle: Bundle, tmp_path: Path) -> None:
+    report = write_repository(bundle, tmp_path, options=ServingOptions(version=7))
+    assert report.files == [name.replace("/1/", "/7/") for name in FILES]
+    assert list(read_config(tmp_path).version_policy.specific.versions) == [7]
+
+
+def test_plans_of_one_model_are_served_together(plan_bundle: Bundle, tmp_path: Path) -> None:
+    report = write_repository(plan_bundle, tmp_path, "plan-9.0")
+    assert report.files == [
+        "muq/1/model-8.6.plan",
+        "muq/1/model-9.0.plan",
+        "muq/config.pbtxt",
+    ]
+    for capability in ("8.6", "9.0"):
+        plan = tmp_path / "muq" / "1" / f"model-{capability}.plan"
+        assert plan.read_text() == f"a plan for {capability}"
+    message = read_config(tmp_path)
+    assert message.backend == "tensorrt"
+    assert message.default_model_filename == "model-9.0.plan"
+    assert message.cc_model_filenames == {
+        "8.6": "model-8.6.plan",
+        "9.0": "model-9.0.plan",
+    }
+    (group,) = message.instance_group
+    assert type(group).Kind.Name(group.kind) == "KIND_GPU"
+    contract = Contract.from_parameters(parameters_of(message))
+    assert contract.artefact_sha256 == plan_bundle.artefact("plan-9.0").digest
+
+
+def test_another_plan_that_changed_or_is_not_certified_stays_away(
+    plan_bundle: Bundle, tmp_path: Path
+) -> None:
+    (plan_bundle.folder / "muq-8.6.plan").write_text("another plan")
+    with pytest.raises(BundleError, match=r"muq-8\.6\.plan has changed"):
+        write_repository(plan_bundle, tmp_path, "plan-9.0")
+    plan_bundle.artefact("plan-8.6").certificate = None
+    report = write_repository(plan_bundle, tmp_path, "plan-9.0")
+    assert report.files == ["muq/1/model-9.0.plan", "muq/config.pbtxt"]
+
+
+@pytest.mark.server
+def test_the_server_understands_what_it_has_no_tensorrt_for(
+    start_server: Callable[..., Server], plan_bundle: Bundle, tmp_path: Path
+) -> None:
+    from tritonclient.grpc import InferenceServerClient
+    from tritonclient.utils import InferenceServerException
+
+    options = ServingOptions(cuda_graphs=True, preferred_batch_sizes=(2,), lengths_seconds=(1, 2))
+    write_repository(plan_bundle, tmp_path / "models", "plan-9.0", options=options)
+    explicit = ["--model-control-mode=explicit"]
+    server = start_server(tmp_path / "models", more_arguments=explicit)
+    client = InferenceServerClient(server.grpc_url)
+    # The configuration is parsed and validated first; only then the backend is looked for.
+    with pytest.raises(InferenceServerException, match=r"find backend library for .*tensorrt"):
+        client.load_model("muq")
+    client.close()

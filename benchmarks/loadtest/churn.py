@@ -1,0 +1,86 @@
+"""Endurance: very many short streams one after the other, a third of them killed without END."""
+
+import asyncio
+import random
+from itertools import count
+
+from ...console import Bar
+from ...errors import ServerError
+from ...triton_repo.connection import BusyError, pause_seconds
+from .live import readiness_watched
+from .music import Music
+from .outcome import Outcome
+from .served import ServedStreams, new_sequence
+
+_CHUNK_SECONDS = 0.1
+_MOST_CHUNKS = 3
+_KILLED_EVERY = 3
+
+
+async def churn(
+    served: ServedStreams,
+    streams: int,
+    at_once: int,
+    music: Music,
+    outcome: Outcome,
+    bar: Bar,
+    seed: int = 0,
+) -> None:
+    """Open and close so many streams as fast as the server takes them.
+
+    Each sends one to three chunks. Of those that are killed, half go silent and half go while a
+    request is on its way. One that is refused tries again until it is taken.
+    """
+    chance = random.Random(seed)
+    numbers = iter(range(streams))
+
+    async def one_after_the_other() -> None:
+        for number in numbers:
+            try:
+                await _until_taken(served, number, music, outcome, chance)
+            except ServerError as error:
+                outcome.fail(error)
+            bar.advance(f"{outcome.refused} refusals, {outcome.errors.total()} errors")
+
+    async with readiness_watched(served, outcome):
+        await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
+
+
+async def _until_taken(
+    served: ServedStreams,
+    number: int,
+    music: Music,
+    outcome: Outcome,
+    chance: random.Random,
+) -> None:
+    for retry in count():
+        try:
+            await _short_life(served, number, music, outcome, chance)
+            return
+        except BusyError:
+            outcome.refused += 1
+            await asyncio.sleep(pause_seconds(retry))
+
+
+async def _short_life(
+    served: ServedStreams,
+    number: int,
+    music: Music,
+    outcome: Outcome,
+    chance: random.Random,
+) -> None:
+    sequence, place = new_sequence(), chance.random()
+    rate_hz = served.sliding.framing.sample_rate_hz
+    size, chunks = round(_CHUNK_SECONDS * rate_hz), chance.randint(1, _MOST_CHUNKS)
+    killed = number % _KILLED_EVERY == 0
+    interrupted = killed and chance.random() < 0.5
+    for index in range(chunks):
+        is_last = index == chunks - 1
+        samples = music.excerpt(place, index * size, (index + 1) * size)
+        if is_last and interrupted:
+            await served.abandon(sequence, index, samples)
+        else:
+            await served.send(sequence, index, samples, is_last and not killed)
+        outcome.opened += index == 0
+        outcome.audio_seconds += len(samples) / rate_hz
+    outcome.vanished += killed

@@ -1,0 +1,194 @@
+"""Puts an engine or a server under load, and gathers what is known of it."""
+
+import asyncio
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from ...console import Bar
+from ...environment import environment
+from ...errors import ServerError
+from ...runtime.model import open_bundle
+from ...runtime.streaming import Streaming
+from ..neighbours import watch_neighbours
+from .churn import churn
+from .engine import run_in_process
+from .figures import Figures, churn_figures, machine_figures, stream_figures, stretches
+from .live import run_on_server
+from .music import Music
+from .outcome import Outcome
+from .plan import Load, schedule
+from .report import Report
+from .served import ServedStreams
+from .watch import Watch
+
+_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server under load.
+
+    Attributes:
+        url: host and port of its gRPC endpoint.
+        model: name of the live model.
+        timeout_seconds: how long one answer may take.
+        pid: of its process, if it is on this machine.
+        metrics_url: of its metrics, if they are wanted.
+    """
+
+    url: str
+    model: str
+    timeout_seconds: float
+    pid: int | None = None
+    metrics_url: str | None = None
+
+
+def load_engine(
+    bundle: Path,
+    artefact: str | None,
+    threads: int | None,
+    load: Load,
+    audio: Sequence[Path],
+    bar: Bar,
+) -> Report:
+    """The load on a bundle's engine in this process.
+
+    Raises:
+        BundleError, SessionError, UsageError: the bundle cannot be used, or has no tags.
+        AudioError: the audio cannot be decoded.
+    """
+    with open_bundle(bundle, artefact, threads) as session:
+        streaming = Streaming(session)
+        rate_hz = session.framing.sample_rate_hz
+        music, lives = Music(audio, rate_hz), schedule(load, rate_hz)
+        _warm_up(streaming, music)
+        outcome = Outcome()
+        with Watch(os.getpid(), None) as watch:
+            measured = _Measured(watch, served=False)
+            run_in_process(streaming, lives, music, outcome, bar)
+            figures = measured.figures(outcome)
+        hop_seconds = streaming.sliding.hop_seconds
+    target = f"the engine in this process, {artefact or 'first artefact'} of {bundle.name}"
+    figures = stream_figures(outcome, hop_seconds) | figures
+    return _report(target, asdict(load), figures, outcome, watch)
+
+
+async def load_server(target: Target, load: Load, audio: Sequence[Path], bar: Bar) -> Report:
+    """The load on a server.
+
+    Raises:
+        ServerError: it cannot be reached, or has no such model, before the test begins.
+    """
+    async with ServedStreams(target.url, target.model, target.timeout_seconds) as served:
+        rate_hz = served.sliding.framing.sample_rate_hz
+        music, lives = Music(audio, rate_hz), schedule(load, rate_hz)
+        outcome = Outcome()
+        with Watch(target.pid, target.metrics_url) as watch:
+            measured = _Measured(watch, served=True)
+            await run_on_server(served, lives, music, outcome, bar)
+            figures = measured.figures(outcome)
+    figures = stream_figures(outcome, served.sliding.hop_seconds) | figures
+    return _report(_name(target), asdict(load), figures, outcome, watch)
+
+
+async def churn_server(
+    target: Target,
+    streams: int,
+    at_once: int,
+    idle_seconds: float,
+    audio: Sequence[Path],
+    bar: Bar,
+    seed: int,
+) -> Report:
+    """Very many short streams on a server, and what is left of them once they have been idle.
+
+    Raises:
+        ServerError: it cannot be reached, or has no such model, before the test begins.
+    """
+    async with ServedStreams(target.url, target.model, target.timeout_seconds) as served:
+        music = Music(audio, served.sliding.framing.sample_rate_hz)
+        outcome = Outcome()
+        with Watch(target.pid, target.metrics_url) as watch:
+            measured = _Measured(watch, served=True)
+            began = time.perf_counter()
+            await churn(served, streams, at_once, music, outcome, bar, seed)
+            seconds = time.perf_counter() - began
+            lost = await _live_in_the_end(watch, idle_seconds)
+            figures = measured.figures(outcome)
+    asked = {"churn": streams, "at_once": at_once, "idle_seconds": idle_seconds, "seed": seed}
+    figures = churn_figures(outcome, seconds, lost) | figures
+    return _report(_name(target), asked, figures, outcome, watch)
+
+
+class _Measured:
+    """From its making on: what this process and others took meanwhile."""
+
+    def __init__(self, watch: Watch, served: bool) -> None:
+        self._watch, self._served = watch, served
+        self._neighbours = watch_neighbours()
+        self._began, self._own = time.perf_counter(), time.process_time()
+
+    def figures(self, outcome: Outcome) -> Figures:
+        """The machine's, until now."""
+        self._watch.samples.append(self._watch.look())
+        seconds = time.perf_counter() - self._began
+        own_cores = (time.process_time() - self._own) / seconds
+        counted: dict[str, float] = {}
+        with suppress(ServerError):  # it has gone: readiness tells
+            counted = self._watch.counted()
+        found = machine_figures(outcome, self._watch.samples, counted)
+        others = self._neighbours()
+        if not self._served:
+            return found | {"others_share": others}
+        found["generator_cores"] = own_cores
+        # The server is one of the neighbours.
+        if (server_cores := found.get("cpu_cores")) is not None:
+            found["others_share"] = max(0.0, others - server_cores / (os.cpu_count() or 1))
+        return found
+
+
+def _warm_up(streaming: Streaming, music: Music) -> None:
+    """Run the engine once, so that no stream waits for its first run."""
+    rate_hz = streaming.sliding.framing.sample_rate_hz
+    stream = streaming.open()
+    for second in range(int(streaming.sliding.window_seconds) + 1):
+        streaming.push(stream, music.excerpt(0.0, second * rate_hz, (second + 1) * rate_hz))
+
+
+async def _live_in_the_end(watch: Watch, idle_seconds: float) -> float | None:
+    """How many streams are live once all should be gone; None where the server does not say."""
+    live = watch.look().live_streams
+    patience = time.perf_counter() + idle_seconds
+    while live and time.perf_counter() < patience:
+        await asyncio.sleep(_POLL_SECONDS)
+        live = watch.look().live_streams
+    return live
+
+
+def _name(target: Target) -> str:
+    return f"{target.model} at {target.url}"
+
+
+def _report(
+    target: str, asked: dict[str, float | int], figures: Figures, outcome: Outcome, watch: Watch
+) -> Report:
+    return Report(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        # Without the folders of whoever measured it.
+        command=shlex.join(Path(word).name if word[:1] == "/" else word for word in sys.argv),
+        environment=environment(),
+        target=target,
+        load=asked,
+        figures=figures,
+        errors=dict(outcome.errors),
+        over_time=stretches(outcome.answers),
+        latencies_ms=[each.latency_seconds * 1000 for each in outcome.answers],
+        samples=watch.samples,
+    )
