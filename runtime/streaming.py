@@ -5,6 +5,7 @@ on the whole window. So every answer is the one that the window alone would give
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,10 +69,12 @@ class Streaming:
         session: runs the model; it is not closed here.
         sliding: the windows; ``Sliding.every``'s when left out.
         outputs: which of the session's outputs are wanted.
-        batch_size: how many windows to run at once.
+        batch_size: how many windows are in one run of the engine.
+        runs: how many runs of the engine at the same time. Small models with many streams get more
+            from runs of one thread each than from threads in one run.
 
     Raises:
-        UsageError: an output that the model does not have, or a batch size below 1.
+        UsageError: an output that the model does not have, or a batch size or runs below 1.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Streaming:
         sliding: Sliding | None = None,
         outputs: Sequence[str] = (TAGS,),
         batch_size: int = BATCH_SIZE,
+        runs: int = 1,
     ) -> None:
         unknown = [name for name in outputs if name not in session.outputs]
         if unknown or not outputs:
@@ -87,11 +91,12 @@ class Streaming:
                 f"no output {', '.join(unknown) or 'was named'}; this model has: "
                 f"{', '.join(session.outputs)}. Tags need a bundle with a head."
             )
-        if batch_size < 1:
-            raise UsageError(f"batch size {batch_size}; it must be at least 1.")
+        if batch_size < 1 or runs < 1:
+            raise UsageError(f"batch size {batch_size}, {runs} runs; each must be at least 1.")
         self.session = session
         self.sliding = sliding or Sliding.every(session.framing, session.tagging)
         self._outputs, self._batch_size = list(outputs), batch_size
+        self._each = map if runs == 1 else ThreadPoolExecutor(runs, "streaming").map
         self._front_end: Session | None = None
         self._encoder = session
         if session.parts is not None and set(outputs) <= set(session.parts.encoder.outputs):
@@ -167,14 +172,22 @@ class Streaming:
 
     def _run_in_batches(self, jobs: list[_Job], engine: Session, outputs: list[str]) -> None:
         (name,) = engine.inputs
-        for alike in _by_shape(jobs):
-            for first in range(0, len(alike), self._batch_size):
-                batch = alike[first : first + self._batch_size]
-                together = np.concatenate([job.array for job in batch])
-                found = engine.run({name: together}, outputs)
-                for i, job in enumerate(batch):
-                    # Copied, or one stream would keep the whole batch in memory.
-                    job.outputs = {each: array[i : i + 1].copy() for each, array in found.items()}
+
+        def run(batch: list[_Job]) -> None:
+            together = np.concatenate([job.array for job in batch])
+            found = engine.run({name: together}, outputs)
+            for i, job in enumerate(batch):
+                # Copied, or one stream would keep the whole batch in memory.
+                job.outputs = {each: array[i : i + 1].copy() for each, array in found.items()}
+
+        size = self._batch_size
+        batches = [
+            alike[first : first + size]
+            for alike in _by_shape(jobs)
+            for first in range(0, len(alike), size)
+        ]
+        for _ in self._each(run, batches):
+            pass
 
     def _hop(self, job: _Job) -> Hop:
         for name, array in job.outputs.items():

@@ -97,6 +97,7 @@ def repository(
         "idle_seconds": idle_seconds,
         "hop_seconds": hop_seconds,
         "window_seconds": window_seconds,
+        "instances": instances,
         "threads": threads,
     }
     chosen = loaded.artefact(artefact, allow_uncertified=allow_uncertified)

@@ -43,13 +43,15 @@ class StreamOptions:
         idle_seconds: a stream of which nothing comes for so long is dropped.
         hop_seconds: from an answer to the next.
         window_seconds: how much audio an answer is for; what the tags are made for when None.
-        threads: of the engine; all physical cores when None.
+        instances: how many runs of the engine at the same time.
+        threads: of each run; all physical cores when None.
     """
 
     max_streams: Annotated[PositiveInt, Field(le=_MOST_STREAMS)] = 64
     idle_seconds: Annotated[Seconds, Field(le=86_400)] = 30.0
     hop_seconds: Seconds = HOP_SECONDS
     window_seconds: Seconds | None = None
+    instances: PositiveInt = 1
     threads: PositiveInt | None = None
 
     @model_validator(mode="after")

@@ -114,7 +114,7 @@ def load_streams(folder: Path, parameters: Mapping[str, str]) -> tuple[LiveStrea
         )
     session = open_session(bundle, artefact, options.threads)
     _warm_up(session, contract.sliding)
-    streaming = Streaming(session, contract.sliding)
+    streaming = Streaming(session, contract.sliding, runs=options.instances)
     live = LiveStreams(streaming, options.max_streams, options.idle_seconds)
     return live, len(contract.tagging.vocabulary)
 

@@ -83,6 +83,17 @@ def test_streams_together_equal_each_alone(
     assert (len(front_end.shapes) > 0) == in_parts == (not whole.shapes)
 
 
+def test_runs_at_the_same_time_change_nothing(session: Session) -> None:
+    found = []
+    for runs in (1, 3):
+        streaming = Streaming(session, None, OUTPUTS, batch_size=1, runs=runs)
+        found.append(advance_together(streaming, crowd(streaming)))
+    for name, hops in found[0].items():
+        assert_same(found[1][name], hops)
+    with pytest.raises(UsageError, match="0 runs"):
+        Streaming(session, None, OUTPUTS, runs=0)
+
+
 BAD_CHUNKS = [
     (np.array([0, np.nan], np.float32), "NaN or infinite"),
     (np.zeros(0, np.float32), "has no samples"),
