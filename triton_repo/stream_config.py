@@ -16,7 +16,6 @@ from pydantic.dataclasses import dataclass
 from ..runtime.bundle import Framing
 from ..runtime.record import Record
 from ..runtime.stream import HOP_SECONDS, Sliding
-from ..runtime.streaming import BATCH_SIZE
 from ..runtime.tagging import TAGS, Tagging
 from .config import MODEL_NAME_PATTERN
 from .extras import server_extra
@@ -30,6 +29,7 @@ _REFUSED_IDS = 1 << 14
 # By how much the model, whose message is clearer, is the first to find a stream idle. Not more: a
 # server that stops waits for the streams it believes in.
 _GRACE_SECONDS = 2.0
+_MOST_CHUNKS = 64  # that are taken at once
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -134,8 +134,8 @@ class StreamConfig:
         return server_extra("tritonclient.grpc.model_config_pb2").ModelConfig(
             name=self.name,
             backend="python",
-            # One run of the engine: no stream's answer waits for others' runs.
-            max_batch_size=min(options.max_streams, BATCH_SIZE),
+            # Most chunks end no hop, so that many of them are one run of the engine.
+            max_batch_size=min(options.max_streams, _MOST_CHUNKS),
             input=[
                 _input(WAVEFORM, "TYPE_FP32", -1),
                 _input(PCM, "TYPE_INT16", -1),
