@@ -20,7 +20,7 @@ from muqrt.triton_repo.stream_repository import write_stream_repository
 
 pytestmark = pytest.mark.server
 
-OPTIONS = StreamOptions(max_streams=120, idle_seconds=5.0, threads=1)
+OPTIONS = StreamOptions(max_streams=120, idle_seconds=9.0, threads=1)
 
 
 @pytest.fixture(scope="module")

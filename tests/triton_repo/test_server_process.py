@@ -147,6 +147,8 @@ def test_a_server_killed_mid_request_is_an_error(
             session.run({"waveform": waveform()})
         with pytest.raises(ServerError, match="cannot be reached"):
             session.run({"waveform": waveform()})
+    # A connection may break before its process is quite dead.
+    os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
     with pytest.raises(ServerError, match=r"exited \(-9\)"):
         server.check()
     server.stop()
