@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -21,6 +20,7 @@ from .arguments import (
 )
 from .console import show
 from .errors import AudioError, UsageError
+from .runtime.closing import Closing
 from .stream_source import Source
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def stream(
         raise source.error
 
 
-class LocalStreams:
+class LocalStreams(Closing):
     """A bundle's artefact as ``StreamingClient`` is a server's model.
 
     Args:
@@ -155,15 +155,8 @@ class LocalStreams:
             yield from self._streaming.push(live, chunk)
         yield from self._streaming.finish(live)
 
-    def __enter__(self) -> "LocalStreams":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the session."""
         self._session.close()
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from ..kernels.log_mel import PAD_SAMPLES
 from .parts import FRAMES
 from .session import WAVEFORM, Session
+from .windows import ceil_divide
 
 # How many mel frames a step reads before and after its own, beyond one step's worth.
 _CONVOLUTION_REACH = 5
@@ -86,7 +87,7 @@ class OverlappingFrames:
     def excerpt(self, start_step: int, waveform: np.ndarray) -> Excerpt:
         """What to run the front end on for ``of``, for who runs it on several streams at once."""
         samples = waveform.shape[-1]
-        oldest = _ceil_divide(self._reach_samples, self._step_samples)
+        oldest = ceil_divide(self._reach_samples, self._step_samples)
         newest = (samples - self._reach_samples) // self._step_samples
         inner = range(oldest, max(oldest, newest + 1))
         moved = start_step - self._start_step
@@ -96,7 +97,7 @@ class OverlappingFrames:
         # The samples of as many whole steps are cut out as only known steps have read on both
         # sides of the cut: the steps before the known read no farther than the cut, those after
         # them read nothing before its end.
-        spoiled = _ceil_divide(2 * self._reach_samples, self._step_samples) - 1
+        spoiled = ceil_divide(2 * self._reach_samples, self._step_samples) - 1
         removed = known.stop - known.start - spoiled
         if self._frames is None or removed <= 0:
             return Excerpt(waveform, start_step, inner, range(0), 0)
@@ -115,7 +116,3 @@ class OverlappingFrames:
             found = np.concatenate([found[:, : known.start], held, newer], axis=1)
         self._start_step, self._frames, self._inner = excerpt.start_step, found, excerpt.inner
         return found
-
-
-def _ceil_divide(number: int, divisor: int) -> int:
-    return -(-number // divisor)

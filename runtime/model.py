@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from os import PathLike, fspath
-from types import TracebackType
 from typing import Any, overload
 
 import numpy as np
 
 from ..errors import AudioError
 from .bundle import load_bundle
+from .closing import Closing
 from .open_session import open_session
 from .results import by_file, embeddings, or_raise, stitched, track_tags, track_tokens
 from .runner import OnWindow, Runner
@@ -20,7 +20,7 @@ from .windows import Windowing
 _OVERLAP_SECONDS = 2.0
 
 
-class Model:
+class Model(Closing):
     """A MuQ ready for use. A context manager; ``close`` frees its session.
 
     Everywhere ``x`` is an audio file's path or an array, (samples,) or (channels, samples), whose
@@ -196,17 +196,6 @@ class Model:
     def close(self) -> None:
         """Close the session."""
         self.session.close()
-
-    def __enter__(self) -> "Model":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def load(

@@ -1,26 +1,23 @@
 """One interface for every engine: named numpy arrays in, named numpy arrays out."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from ..errors import SessionError
 from .bundle import Framing, TensorSpec
+from .closing import Closing
 from .tagging import Tagging
 from .tokens import Tokenizer
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 WAVEFORM = "waveform"  # the input's name
 
 Arrays = dict[str, np.ndarray]
 
 
-class Session(ABC):
+class Session(Closing):
     """A loaded artefact, ready to run. A context manager; ``close`` frees the engine.
 
     Attributes:
@@ -68,21 +65,6 @@ class Session(ABC):
     @abstractmethod
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
         """Run the engine; the arguments are already checked."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Free the engine. Calling it twice is harmless."""
-
-    def __enter__(self) -> "Self":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _check(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> None:
         unknown = [name for name in outputs if name not in self.outputs]

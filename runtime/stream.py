@@ -12,6 +12,7 @@ from .recent import RecentSamples
 from .resampler import Resampler
 from .session import Session
 from .tagging import Tagging
+from .windows import ceil_divide
 
 HOP_SECONDS = 0.5
 WINDOW_SECONDS = 10.0
@@ -78,7 +79,7 @@ class Sliding:
         if not first_seconds > 0:
             raise UsageError(f"a first answer after {first_seconds} s; that must be above 0.")
         first_seconds = min(first_seconds, window_seconds)
-        shortest = _ceil_divide(framing.minimum_samples, step_samples)
+        shortest = ceil_divide(framing.minimum_samples, step_samples)
         window_steps, first_steps = (
             max(shortest, round(seconds * rate_hz / step_samples))
             for seconds in (window_seconds, first_seconds)
@@ -98,7 +99,7 @@ class Sliding:
     def following(self, hops: int) -> tuple[int, int]:
         """After so many hops, how many there are with the next window, and its end in steps."""
         first_samples = self.first_steps * self.framing.step_samples
-        hops = max(hops + 1, _ceil_divide(first_samples, self.hop_samples))
+        hops = max(hops + 1, ceil_divide(first_samples, self.hop_samples))
         return hops, hops * self.hop_samples // self.framing.step_samples
 
 
@@ -200,7 +201,7 @@ class Stream:
         if end_step * step_samples <= stop:
             stop, self._hops, self._end_step = end_step * step_samples, hops, end_step
         elif self.ended and stop > self._end_step * step_samples:
-            self._end_step = _ceil_divide(stop, step_samples)
+            self._end_step = ceil_divide(stop, step_samples)
         else:
             return None
         start_step = max(0, self._end_step - window_steps)
@@ -209,7 +210,3 @@ class Stream:
         self._samples.drop_before(start_step * step_samples)
         is_last = self.ended and stop == self._samples.stop
         return StreamWindow(start_step, waveform[None], is_last)
-
-
-def _ceil_divide(number: int, divisor: int) -> int:
-    return -(-number // divisor)

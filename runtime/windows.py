@@ -117,7 +117,7 @@ class Windowing:
         A step's frames look no farther than half an STFT window before and after it. So much of
         every window's edges is left to its neighbours, rounded up to whole steps.
         """
-        overlap = 2 * _ceil_divide(PAD_SAMPLES, framing.step_samples)
+        overlap = 2 * ceil_divide(PAD_SAMPLES, framing.step_samples)
         return cls(framing, overlap, whole_steps=True)
 
     @property
@@ -129,7 +129,7 @@ class Windowing:
         if self.whole_steps:
             return samples // self.framing.step_samples
         hops = samples // self.framing.hop_samples
-        return _ceil_divide(hops, self.framing.step_samples // self.framing.hop_samples)
+        return ceil_divide(hops, self.framing.step_samples // self.framing.hop_samples)
 
     def end_seconds(self, window: Window) -> float:
         """Where a window ends in its track."""
@@ -163,7 +163,7 @@ class Windowing:
                 f"{name}: too short: {recent.stop / rate_hz:.3f} s; the model needs at least "
                 f"{self.framing.minimum_samples / rate_hz:.3f} s."
             )
-        last = _ceil_divide(max(0, recent.stop - window_samples), step_samples)
+        last = ceil_divide(max(0, recent.stop - window_samples), step_samples)
         if start < last:
             window = self._window(recent, start, kept, last)
             yield window
@@ -182,5 +182,6 @@ class Windowing:
         return Window(start, steps, waveform, range(kept, stop), following is None)
 
 
-def _ceil_divide(number: int, divisor: int) -> int:
+def ceil_divide(number: int, divisor: int) -> int:
+    """The quotient, rounded up."""
     return -(-number // divisor)

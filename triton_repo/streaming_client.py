@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from ..errors import ServerError
+from ..runtime.closing import Closing
 from ..runtime.stream import Sliding
 from ..runtime.streaming import Hop
 from ..runtime.tagging import TAGS, Tagging
@@ -27,7 +27,7 @@ END_TIMEOUT_SECONDS = 2.0
 PASSING = (BusyError, GoneError, LostStreamError)
 
 
-class StreamingClient:
+class StreamingClient(Closing):
     """A served live model. A context manager; ``close`` ends what streams are left.
 
     Several streams may be used by turns, or one client by several threads.
@@ -125,17 +125,6 @@ class StreamingClient:
             self._end(live)
         self._open = False
         self._connection.close()
-
-    def __enter__(self) -> "StreamingClient":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def config_of(model: str, timeout_seconds: float) -> dict[str, Any]:
