@@ -96,6 +96,7 @@ class Streaming:
         self.session = session
         self.sliding = sliding or Sliding.every(session.framing, session.tagging)
         self._outputs, self._batch_size = list(outputs), batch_size
+        self._runs = runs
         self._each = map if runs == 1 else ThreadPoolExecutor(runs, "streaming").map
         self._front_end: Session | None = None
         self._encoder = session
@@ -157,7 +158,12 @@ class Streaming:
         return results
 
     def _run(self, jobs: list[_Job]) -> None:
-        """Give each its outputs."""
+        """Give each its outputs; every run of the engine gets as many as the others."""
+        shares = [jobs[first :: self._runs] for first in range(self._runs)]
+        for _ in self._each(self._run_share, shares):
+            pass
+
+    def _run_share(self, jobs: list[_Job]) -> None:
         if self._front_end is not None:
             excerpts = []
             for job in jobs:
@@ -172,22 +178,15 @@ class Streaming:
 
     def _run_in_batches(self, jobs: list[_Job], engine: Session, outputs: list[str]) -> None:
         (name,) = engine.inputs
-
-        def run(batch: list[_Job]) -> None:
-            together = np.concatenate([job.array for job in batch])
-            found = engine.run({name: together}, outputs)
-            for i, job in enumerate(batch):
-                # Copied, or one stream would keep the whole batch in memory.
-                job.outputs = {each: array[i : i + 1].copy() for each, array in found.items()}
-
         size = self._batch_size
-        batches = [
-            alike[first : first + size]
-            for alike in _by_shape(jobs)
-            for first in range(0, len(alike), size)
-        ]
-        for _ in self._each(run, batches):
-            pass
+        for alike in _by_shape(jobs):
+            for first in range(0, len(alike), size):
+                batch = alike[first : first + size]
+                together = np.concatenate([job.array for job in batch])
+                found = engine.run({name: together}, outputs)
+                for i, job in enumerate(batch):
+                    # Copied, or one stream would keep the whole batch in memory.
+                    job.outputs = {each: array[i : i + 1].copy() for each, array in found.items()}
 
     def _hop(self, job: _Job) -> Hop:
         for name, array in job.outputs.items():
