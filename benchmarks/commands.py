@@ -20,7 +20,7 @@ def bench(
         typer.Option(
             "--cpu",
             help="All about a CPU: one thread and all, one thing changed at a time; where the "
-            "time goes, the machine's arithmetic, and songs an hour.",
+            "time goes, the machine's arithmetic, a live stream, and songs an hour.",
         ),
     ] = False,
     windows: Annotated[
@@ -53,6 +53,13 @@ def bench(
             "smallest, for the middle window only."
         ),
     ] = None,
+    hops: Annotated[
+        int | None,
+        typer.Option(
+            help="Hops of a live stream, at 0.5 s with windows of 10 s; none by default, with "
+            "--cpu 5."
+        ),
+    ] = None,
     songs: Annotated[
         int | None,
         typer.Option(
@@ -83,6 +90,7 @@ def bench(
         compiles=compile_,
         compile_batches=compile_batches,
         cpu=cpu,
+        hops=hops,
         songs=songs,
         allow_uncertified=allow_uncertified,
     )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
     from ..reference.muq import MuQ
+    from ..runtime.session import Session
+    from ..runtime.stream import Sliding
 
 EAGER = "PyTorch eager"
 COMPILED = "torch.compile"
@@ -132,7 +134,7 @@ def from_artefact(bundle: Bundle, artefact: Artefact, threads: int) -> Contender
     from ..runtime.open_session import open_session
 
     session = open_session(bundle, artefact, threads)
-    output = "features" if "features" in session.outputs else next(iter(session.outputs))
+    output = _output(session)
     # An engine is loaded when it is first run.
     shortest = np.zeros((1, bundle.framing.minimum_samples), np.float32)
     session.run({"waveform": shortest}, [output])
@@ -140,13 +142,41 @@ def from_artefact(bundle: Bundle, artefact: Artefact, threads: int) -> Contender
     def run(waveform: np.ndarray) -> States:
         return list(session.run({"waveform": waveform}, [output]).values())
 
+    return Contender(artefact.name, artefact.precision, run, _expected(artefact, output))
+
+
+def live_stream(bundle: Bundle, artefact: Artefact, threads: int, sliding: "Sliding") -> Contender:
+    """One live stream on an artefact: ``run`` takes its next chunk, (1, samples), and gives what
+    the model says of the window that ends there: nothing as long as none does."""
+    from ..runtime.open_session import open_session
+    from ..runtime.streaming import Streaming
+
+    session = open_session(bundle, artefact, threads)
+    output = _output(session)
+    streaming = Streaming(session, sliding, [output])
+    stream = streaming.open()
+
+    def run(chunk: np.ndarray) -> States:
+        return [hop.outputs[output][None] for hop in streaming.push(stream, chunk)]
+
+    return Contender(artefact.name, artefact.precision, run, _expected(artefact, output))
+
+
+def _output(session: "Session") -> str:
+    """Which of its outputs is compared."""
+    return "features" if "features" in session.outputs else next(iter(session.outputs))
+
+
+def _expected(artefact: Artefact, output: str) -> Callable[[States], np.ndarray]:
+    """What that output should be, from the reference's hidden states."""
+
     def expected(states: States) -> np.ndarray:
         deepest = states[artefact.level]
         if output == "hidden_states":
             return np.stack(states[: artefact.level + 1], axis=1)
         return deepest if output == "features" else deepest.mean(axis=1)
 
-    return Contender(artefact.name, artefact.precision, run, expected)
+    return expected
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from .neighbours import watch_neighbours
 from .timing import by_turns, ratios, spread, stopwatch
 
 # A cell (one window and batch) is measured in fewer rounds rather than for longer than this.
-_CELL_SECONDS = 45.0
+_CELL_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class _FirstCall:
-    seconds: float
+class Agreement:
+    """How near an answer is to the reference's, and whether that is near enough."""
+
     worst_frame_cosine: float
     relative_l2: float
     matches: bool
@@ -104,11 +105,12 @@ def measure_cell(
     """
     waveform = music(cell)
     states: States = []
-    first: dict[str, _FirstCall] = {}
+    first_seconds: dict[str, float] = {}
+    agreements: dict[str, Agreement] = {}
     runs = {each.name: partial(each.run, waveform) for each in contenders}
     for contender in contenders:
         try:
-            seconds, answer = _timed_answer(contender, waveform)
+            first_seconds[contender.name], answer = _timed_answer(contender, waveform)
         except Exception as error:  # a compiler can fail in any way
             if not contender.optional:
                 raise
@@ -116,14 +118,16 @@ def measure_cell(
             del runs[contender.name]
             continue
         states = states or answer
-        first[contender.name] = _checked(contender, seconds, answer, states, waveform)
-        if not (first[contender.name].matches or contender.optional or allow_uncertified):
-            raise _mismatch(contender, cell, first[contender.name])
+        agreements[contender.name] = agreement(
+            contender, answer, states, waveform, str(cell), allow_uncertified
+        )
     neighbours_share = watch_neighbours()
     samples = by_turns(runs, rounds, _CELL_SECONDS, warm_up=True)
     busy = neighbours_share()
     return [
-        _latency(cell, threads, each, samples, first[each.name], busy)
+        _latency(
+            cell, threads, each, samples, first_seconds[each.name], agreements[each.name], busy
+        )
         for each in contenders
         if each.name in runs
     ]
@@ -135,13 +139,38 @@ def _timed_answer(contender: Contender, waveform: np.ndarray) -> tuple[float, St
     return seconds, answers[0]
 
 
-def _checked(
-    contender: Contender, seconds: float, answer: States, states: States, waveform: np.ndarray
-) -> _FirstCall:
+def agreement(
+    contender: Contender,
+    answer: States,
+    states: States,
+    waveform: np.ndarray,
+    what: str,
+    allow_uncertified: bool = False,
+) -> Agreement:
+    """Compare what a contender said of a waveform with the reference's hidden states.
+
+    Args:
+        contender: whose answer it is.
+        answer: what it is.
+        states: the reference's.
+        waveform: (batch, samples) float32.
+        what: the input's name for the error.
+        allow_uncertified: no error.
+
+    Raises:
+        ParityError: it is not the reference's within the contender's precision, and the contender
+            is not optional.
+    """
     excerpt = Excerpt("benchmark", waveform)
     found = measure(excerpt, contender.name, answer[-1], contender.expected(states))
     matches = found.passes(THRESHOLDS[contender.precision])
-    return _FirstCall(seconds, found.worst_frame_cosine, found.relative_l2, matches)
+    if not (matches or contender.optional or allow_uncertified):
+        raise ParityError(
+            f"{contender.name} on {what}: not the reference's numbers (worst frame cosine "
+            f"{found.worst_frame_cosine:.7f}, relative L2 {found.relative_l2:.2e}), so its speed "
+            "is not reported. See: muqrt parity, or use --allow-uncertified."
+        )
+    return Agreement(found.worst_frame_cosine, found.relative_l2, matches)
 
 
 def _latency(
@@ -149,7 +178,8 @@ def _latency(
     threads: int,
     contender: Contender,
     samples: dict[str, list[float]],
-    first: _FirstCall,
+    first_call_seconds: float,
+    agreement: Agreement,
     neighbours_share: float,
 ) -> Latency:
     ours = samples[contender.name]
@@ -169,19 +199,11 @@ def _latency(
         speedup_p10=speedup.p10,
         speedup_p90=speedup.p90,
         audio_seconds_per_second=cell.audio_seconds / seconds.median,
-        first_call_seconds=first.seconds,
-        worst_frame_cosine=first.worst_frame_cosine,
-        relative_l2=first.relative_l2,
-        matches=first.matches,
+        first_call_seconds=first_call_seconds,
+        worst_frame_cosine=agreement.worst_frame_cosine,
+        relative_l2=agreement.relative_l2,
+        matches=agreement.matches,
         neighbours_share=neighbours_share,
-    )
-
-
-def _mismatch(contender: Contender, cell: Cell, first: _FirstCall) -> ParityError:
-    return ParityError(
-        f"{contender.name} on {cell}: not the reference's numbers (worst frame cosine "
-        f"{first.worst_frame_cosine:.7f}, relative L2 {first.relative_l2:.2e}), so its speed is "
-        "not reported. See: muqrt parity, or use --allow-uncertified."
     )
 
 

@@ -14,6 +14,7 @@ from .latency import Cell
 
 _LONGEST_SECONDS = 600.0
 _MOST_SONGS = 100
+_MOST_HOPS = 1000
 
 Number = TypeVar("Number", int, float)
 
@@ -33,6 +34,7 @@ class Request:
     compiles: bool
     compile_batches: str | None
     cpu: bool
+    hops: int | None
     songs: int | None
     allow_uncertified: bool
 
@@ -50,6 +52,7 @@ class Plan:
         compiled: the inputs that torch.compile takes part in.
         rounds: how many are wanted.
         cpu: whether to measure also where the time goes and the machine's arithmetic.
+        hops: of a live stream, for each number of threads; 0 for none.
         songs: how many to embed; 0 for none.
         allow_uncertified: report wrong answers too, marked.
     """
@@ -62,6 +65,7 @@ class Plan:
     compiled: list[Cell]
     rounds: int
     cpu: bool
+    hops: int
     songs: int
     allow_uncertified: bool
 
@@ -86,7 +90,9 @@ class Plan:
         """How many steps of progress it takes: see ``run``."""
         starts = STARTS * (2 + len(self.artefacts))
         songs = self.songs * (2 + len(self.artefacts))  # the official loop in two ways
-        return sum(map(len, self.cells.values())) + starts + len(self.profiled) + self.cpu + songs
+        streams = len(self.cells) if self.hops else 0
+        cells = sum(map(len, self.cells.values()))
+        return cells + starts + len(self.profiled) + self.cpu + streams + songs
 
 
 def plan(folder: Path, checkpoint: str, request: Request) -> Plan:
@@ -95,7 +101,7 @@ def plan(folder: Path, checkpoint: str, request: Request) -> Plan:
     Raises:
         BundleError: not a bundle. ParityError: an artefact has no passing certificate.
         SessionError: no artefact runs here. UsageError: a window, batch size or number of threads
-            or songs that makes no sense. MissingDependencyError: songs, but no librosa.
+            or hops or songs that makes no sense. MissingDependencyError: songs, but no librosa.
     """
     import torch
 
@@ -121,6 +127,9 @@ def plan(folder: Path, checkpoint: str, request: Request) -> Plan:
             if each.window_seconds == base.window_seconds or each.batch == base.batch
         ]
         cells = {each: star if each == max(threads) else [base] for each in threads}
+    hops = (5 if request.cpu else 0) if request.hops is None else request.hops
+    if not 0 <= hops <= _MOST_HOPS:
+        raise UsageError(f"--hops {hops}: 0 to {_MOST_HOPS}.")
     songs = (2 if request.cpu else 0) if request.songs is None else request.songs
     if not 0 <= songs <= _MOST_SONGS:
         raise UsageError(f"--songs {songs}: 0 to {_MOST_SONGS}.")
@@ -139,6 +148,7 @@ def plan(folder: Path, checkpoint: str, request: Request) -> Plan:
         _compiled(grid, request),
         request.rounds or (5 if request.cpu else 10),
         request.cpu,
+        hops,
         songs,
         request.allow_uncertified,
     )

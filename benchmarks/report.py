@@ -11,6 +11,7 @@ from ..files import atomic_file
 from ..runtime.bundle import Bundle
 from .arithmetic import Arithmetic
 from .cold_start import ColdStart
+from .hops import HopTime
 from .latency import Latency
 from .library import LibraryTime
 from .operators import OperatorTime
@@ -39,6 +40,7 @@ class Report:
     cold_starts: list[ColdStart]
     operators: list[OperatorTime]
     arithmetic: Arithmetic | None
+    hops: list[HopTime]
     library: list[LibraryTime]
 
     def document(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from .contenders import (
     from_artefact,
     plain_onnx,
 )
+from .hops import HopTime, measure_hops
 from .latency import Cell, Latency, measure_cell, music
 from .library import (
     PIECE_SECONDS,
@@ -72,6 +73,7 @@ def run(plan: Plan, bar: Bar) -> Report:
         cold_starts=cold_starts,
         operators=_operators(plan, bar),
         arithmetic=_arithmetic(plan, checkpoint, latencies, bar) if plan.cpu else None,
+        hops=_hops(plan, checkpoint, bar) if plan.hops else [],
         library=_library(plan, checkpoint, bar) if plan.songs else [],
     )
 
@@ -155,6 +157,21 @@ def _arithmetic(
     return Arithmetic(
         base.window_seconds, base.batch, plan.threads, work, peaks, rates(work, peaks, on_base)
     )
+
+
+def _hops(plan: Plan, checkpoint: Checkpoint, bar: Bar) -> list[HopTime]:
+    found: list[HopTime] = []
+    for threads in sorted(plan.cells, reverse=True):
+        found += measure_hops(
+            checkpoint.model,
+            plan.bundle,
+            plan.artefacts,
+            threads,
+            plan.hops,
+            plan.allow_uncertified,
+        )
+        bar.advance(f"live stream, threads: {threads}")
+    return found
 
 
 def _library(plan: Plan, checkpoint: Checkpoint, bar: Bar) -> list[LibraryTime]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .arithmetic import Arithmetic
 from .cold_start import STARTS, WINDOW_SECONDS, ColdStart
 from .contenders import COMPILED, COMPILED_BF16
+from .hops import HopTime
 from .latency import Latency
 from .library import LibraryTime
 from .operators import OTHER, PARTS, OperatorTime
@@ -23,6 +24,10 @@ _COLD_START_COLUMNS = (
 )
 _RATE_COLUMNS = ("contender", "seconds", "GFLOP/s", "share of its precision's peak")
 _LIBRARY_COLUMNS = ("contender", "songs an hour", "times eager", "seconds a song", "worst cosine")
+_HOP_COLUMNS = (
+    *("contender", "threads", "a hop, s", "p10 to p90, s", "times eager", "real-time factor"),
+    *("streams a core", "relative L2", "worst cosine", "hops"),
+)
 _LATENCY_NOTE = (
     "The contenders took turns in one process, with the same number of threads, on the clips that "
     "come with muqrt, after a first call each whose answer was compared with eager's: the relative "
@@ -39,6 +44,13 @@ _LIBRARY_NOTE = (
     "loop, librosa and the model, in pieces of 30 s; its README gives the model whole songs. The "
     "artefacts are `muqrt embed`, whose windows overlap, so that the embeddings are not quite the "
     "same."
+)
+_HOPS_NOTE = (
+    "Every 0.5 s the features of the last 10 s. Eager computes the whole window anew; an artefact "
+    "is `muqrt stream`'s engine, which runs the front end on what is new and on the window's "
+    "edges, and the encoder on the whole window. A turn is two hops, of which the second is timed. The "
+    "*real-time factor* is seconds for each second of audio; *streams a core* is how many streams "
+    "one core could just keep up with, a window at a time."
 )
 _OPERATORS_NOTE = (
     "ONNX Runtime's own profile, means over its runs. A part is known by the names of its nodes; "
@@ -76,6 +88,9 @@ def sections(report: "Report") -> list[tuple[Table, str]]:
         [_cold_start_row(each, marks, report.size_bytes) for each in report.cold_starts],
     )
     found = [(latency, _LATENCY_NOTE), (cold_start, _COLD_START_NOTE)]
+    if report.hops:
+        rows = [_hop_row(each, marks) for each in report.hops]
+        found.append((Table("A live stream", _HOP_COLUMNS, rows), _HOPS_NOTE))
     if report.library:
         rows = [_library_row(each, marks) for each in report.library]
         found.append((Table("A library, decoding included", _LIBRARY_COLUMNS, rows), _LIBRARY_NOTE))
@@ -137,6 +152,21 @@ def _cold_start_row(
         f"{each.first_answer_seconds:.2f}",
         f"{each.peak_rss_bytes / 1e6:.0f}",
         f"{size_bytes[each.contender] / 1e6:.0f}",
+    ]
+
+
+def _hop_row(each: HopTime, marks: dict[str, str]) -> list[str]:
+    return [
+        marks.get(each.contender, each.contender) + ("" if each.agreement.matches else " *"),
+        str(each.threads),
+        f"{each.median_seconds:.3g}",
+        f"{each.p10_seconds:.3g} to {each.p90_seconds:.3g}",
+        f"{each.speedup:.2f}",
+        f"{each.real_time_factor:.3f}",
+        f"{each.streams_per_core:.2f}",
+        f"{each.agreement.relative_l2:.1e}",
+        f"{each.agreement.worst_frame_cosine:.6f}",
+        str(len(each.samples_seconds)),
     ]
 
 

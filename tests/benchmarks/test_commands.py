@@ -42,7 +42,7 @@ def written(
 ) -> Path:
     """The name of the results of a run with everything, but less of it."""
     output = tmp_path_factory.mktemp("results") / "v1.2"
-    sizes = ("--windows", "0.5,0.2", "--batches", "1,2", "--rounds", 3, "--songs", 1)
+    sizes = ("--windows", "0.5,0.2", "--batches", "1,2", "--rounds", 3, "--hops", 3, "--songs", 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cold_start, "STARTS", 1)
         patch.setattr(timing, "_PAUSE_SECONDS", 0)
@@ -91,7 +91,13 @@ def test_the_page_names_hardware_versions_and_units(written: Path, tiny_bundle: 
     report = json.loads(Path(f"{written}.json").read_text())
     for expected in (report["environment"]["cpu"], "median, s", "| torch |", "(v1.2.png)"):
         assert expected in page
-    for expected in ("songs an hour", "by operator", "(v1.2-parts.png)", "int8 product"):
+    for expected in (
+        "songs an hour",
+        "streams a core",
+        "by operator",
+        "(v1.2-parts.png)",
+        "int8 product",
+    ):
         assert expected in page
     assert page.count("| onnx-fp32 | 1 | 0.5 x ") == 2
     assert report["command"] == "muqrt bench bundle --cpu"
@@ -103,6 +109,17 @@ def test_the_charts_are_pictures(chart: str, written: Path) -> None:
     with Image.open(f"{written}{chart}.png") as picture:
         picture.verify()
         assert picture.width > 600
+
+
+def test_the_json_has_a_live_stream(written: Path) -> None:
+    eager, ours = json.loads(Path(f"{written}.json").read_text())["hops"]
+    assert (eager["contender"], eager["speedup"]) == (EAGER, 1.0)
+    assert ours["contender"] == "onnx-fp32"
+    assert ours["agreement"]["matches"] and 0 < ours["agreement"]["relative_l2"] < 1e-4
+    for each in (eager, ours):
+        assert len(each["samples_seconds"]) == 3
+        assert each["real_time_factor"] == pytest.approx(each["median_seconds"] / 0.5)
+        assert each["streams_per_core"] == pytest.approx(0.5 / each["median_seconds"])
 
 
 def test_the_json_has_where_the_time_goes(written: Path) -> None:
@@ -167,6 +184,7 @@ def test_another_checkpoint_is_refused(tiny_bundle: Path, tmp_path: Path) -> Non
         ("--threads", "0"),
         ("--threads", "1,two"),
         ("--songs", "-1"),
+        ("--hops", "-1"),
     ],
 )
 def test_windows_and_batches_that_make_no_sense(

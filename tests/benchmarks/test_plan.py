@@ -12,6 +12,7 @@ from muqrt.errors import MissingDependencyError, UsageError
 def planned(bundle: Path, **options: object) -> Plan:
     defaults = {"windows": "5,10,30", "batches": "1,4", "threads": "1,2", "rounds": None}
     defaults |= {"compiles": True, "compile_batches": None, "cpu": False, "songs": None}
+    defaults |= {"hops": None}
     return plan(
         bundle, "checkpoint", Request(**{**defaults, "allow_uncertified": False, **options})
     )
@@ -22,7 +23,7 @@ def test_without_cpu_it_is_the_whole_grid(tiny_bundle: Path) -> None:
     grid = [Cell(window, batch) for batch in (1, 4) for window in (5, 10, 30)]
     assert found.cells == {1: grid, 2: grid}
     assert found.compiled == grid
-    assert (found.rounds, found.songs, found.profiled) == (10, 0, [])
+    assert (found.rounds, found.hops, found.songs, found.profiled) == (10, 0, 0, [])
     # 12 inputs, 3 fresh processes of 3 contenders.
     assert found.steps == 12 + 9
 
@@ -32,10 +33,10 @@ def test_with_cpu_one_thing_changes_at_a_time(tiny_bundle: Path) -> None:
     base = Cell(10, 1)
     assert found.cells == {1: [base], 2: [Cell(5, 1), base, Cell(30, 1), Cell(10, 4)]}
     assert (found.base, found.threads, found.compiled) == (base, 2, [base])
-    assert (found.rounds, found.songs) == (5, 2)
+    assert (found.rounds, found.hops, found.songs) == (5, 5, 2)
     assert [each.name for each in found.profiled] == ["onnx-fp32"]
-    # 5 inputs, 9 fresh processes, a profile, the peaks, 2 songs for 2.
-    assert found.steps == 5 + 9 + 1 + 1 + 6
+    # 5 inputs, 9 fresh processes, a profile, the peaks, 2 live streams, 2 songs for 3.
+    assert found.steps == 5 + 9 + 1 + 1 + 2 + 6
 
 
 def test_options_go_before_what_cpu_means(tiny_bundle: Path) -> None:
@@ -49,6 +50,11 @@ def test_options_go_before_what_cpu_means(tiny_bundle: Path) -> None:
 def test_too_many_songs(tiny_bundle: Path) -> None:
     with pytest.raises(UsageError, match="--songs 1000"):
         planned(tiny_bundle, songs=1000)
+
+
+def test_too_many_hops(tiny_bundle: Path) -> None:
+    with pytest.raises(UsageError, match="--hops 1001"):
+        planned(tiny_bundle, hops=1001)
 
 
 def test_songs_without_librosa(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
