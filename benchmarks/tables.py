@@ -48,9 +48,9 @@ _LIBRARY_NOTE = (
 _HOPS_NOTE = (
     "Every 0.5 s the features of the last 10 s. Eager computes the whole window anew; an artefact "
     "is `muqrt stream`'s engine, which runs the front end on what is new and on the window's "
-    "edges, and the encoder on the whole window. A turn is two hops, of which the second is timed. The "
-    "*real-time factor* is seconds for each second of audio; *streams a core* is how many streams "
-    "one core could just keep up with, a window at a time."
+    "edges, and the encoder on the whole window. A turn is two hops, of which the second is "
+    "timed. The *real-time factor* is seconds for each second of audio; *streams a core* is how "
+    "many streams one core could just keep up with, a window at a time."
 )
 _OPERATORS_NOTE = (
     "ONNX Runtime's own profile, means over its runs. A part is known by the names of its nodes; "
