@@ -29,6 +29,13 @@ TimeoutSeconds = Annotated[
     float | None, typer.Option(min=0.1, max=86400, help="For one answer of the server.")
 ]
 
+Bulk = Annotated[
+    bool,
+    typer.Option(
+        "--bulk", help="Let others overtake on the server, where the model has a queue for it."
+    ),
+]
+
 
 def open_session(
     bundle: Path | None,
@@ -37,13 +44,16 @@ def open_session(
     artefact: str | None,
     threads: int | None,
     timeout_seconds: float | None,
+    bulk: bool,
 ) -> "Session":
     """The session of a bundle's artefact, or of a server's model.
 
     Raises:
-        UsageError: what ``check_place`` raises.
+        UsageError: what ``check_place`` raises, or bulk without a server.
     """
     check_place(bundle, server, model, artefact, threads, timeout_seconds)
+    if bulk and server is None:
+        raise UsageError("--bulk is for --server, not for --bundle.")
     if bundle is not None:
         from .runtime.model import open_bundle
 
@@ -51,7 +61,7 @@ def open_session(
     from .triton_repo.client import TIMEOUT_SECONDS, TritonSession
 
     assert server is not None
-    return TritonSession(server, model or "muq", timeout_seconds or TIMEOUT_SECONDS)
+    return TritonSession(server, model or "muq", timeout_seconds or TIMEOUT_SECONDS, bulk)
 
 
 def check_place(

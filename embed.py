@@ -9,6 +9,7 @@ from .arguments import (
     ArtefactName,
     AudioPaths,
     BatchSize,
+    Bulk,
     BundleFolder,
     ServedModel,
     ServerAddress,
@@ -48,6 +49,7 @@ def embed(
         float | None, typer.Option(min=0, max=600, help="Shared by neighbouring windows; 2 s.")
     ] = None,
     timeout_seconds: TimeoutSeconds = None,
+    bulk: Bulk = False,
     as_json: Json = False,
 ) -> None:
     """Embed audio, here or on a server."""
@@ -58,7 +60,7 @@ def embed(
     tasks, kept = tasks_for(list(audio_files(audio)), output)
     if features and output is None:
         raise UsageError("--features are large: say where they go with --output.")
-    with open_session(bundle, server, model, artefact, threads, timeout_seconds) as session:
+    with open_session(bundle, server, model, artefact, threads, timeout_seconds, bulk) as session:
         loaded = Model(session, overlap_seconds, batch_size)
         claim = claim_on(output, session, "features" if features else "embeddings")
         if features:

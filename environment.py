@@ -30,6 +30,15 @@ def installed(package: str) -> str | None:
         return None
 
 
+def device_name(device: str) -> str:
+    """Of "cpu" or "cuda", as the system or the driver gives it."""
+    if device == "cpu":
+        return cpu_name()
+    import torch
+
+    return torch.cuda.get_device_name()
+
+
 def cpu_name() -> str:
     """The processor's name as the system gives it."""
     try:

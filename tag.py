@@ -9,6 +9,7 @@ from .arguments import (
     ArtefactName,
     AudioPaths,
     BatchSize,
+    Bulk,
     BundleFolder,
     ServedModel,
     ServerAddress,
@@ -55,6 +56,7 @@ def tag(
     threads: Threads = None,
     batch_size: BatchSize = 1,
     timeout_seconds: TimeoutSeconds = None,
+    bulk: Bulk = False,
     as_json: Json = False,
 ) -> None:
     """Say what is heard in music, and where: by a bundle with a head, here or on a server."""
@@ -65,7 +67,7 @@ def tag(
     _check_outputs(csv, chart, len(files))
     choice = Choice(threshold, top, every_tag)
     results: list[tuple[Path, Result]] = []
-    with open_session(bundle, server, model, artefact, threads, timeout_seconds) as session:
+    with open_session(bundle, server, model, artefact, threads, timeout_seconds, bulk) as session:
         tagged = Model(session, batch_size=batch_size).tag_files(files, hop_seconds)
         with progress("Tagging", len(files)) as bar:
             for path, result in tagged:

@@ -11,6 +11,7 @@ from .arguments import (
     ArtefactName,
     AudioPaths,
     BatchSize,
+    Bulk,
     BundleFolder,
     ServedModel,
     ServerAddress,
@@ -44,6 +45,7 @@ def tokens(
     threads: Threads = None,
     batch_size: BatchSize = 1,
     timeout_seconds: TimeoutSeconds = None,
+    bulk: Bulk = False,
     as_json: Json = False,
 ) -> None:
     """Turn audio into the tokens of a bundle's RVQ, here or on a server."""
@@ -61,7 +63,7 @@ def tokens(
         tasks, kept = tasks_for(files, output)
     with ExitStack() as stack:
         session = stack.enter_context(
-            open_session(bundle, server, model, artefact, threads, timeout_seconds)
+            open_session(bundle, server, model, artefact, threads, timeout_seconds, bulk)
         )
         tokenizer = require_tokenizer(session)
         dtype = tokenizer.file_dtype

@@ -12,10 +12,10 @@ from .contenders import onnx_session
 from .latency import Cell, Latency
 from .operators import ATTENTION, CONVOLUTION, FEED_FORWARD, FRONT_END
 from .rates import measure_rates
-from .timing import Run
+from .timing import Run, cuda_stopwatch, stopwatch
 
 _TAPS = 9  # of a 3x3 kernel
-_WIDTH = 2048  # of the square matrices
+_WIDTH = {"cpu": 2048, "cuda": 8192}  # of the square matrices
 # The image of the front end's largest convolution, a quarter of 10 s of it.
 _CHANNELS, _ROWS, _COLUMNS = 512, 64, 125
 _QUANTIZED_OPSET, _MICROSOFT = 18, "com.microsoft"
@@ -32,6 +32,8 @@ class Rate:
     """
 
     contender: str
+    window_seconds: float
+    batch: int
     seconds: float
     flops_per_second: float
     share_of_peak: float | None
@@ -84,22 +86,26 @@ def multiply_adds(config: MuQConfig, cell: Cell, level: int | None = None) -> di
     }
 
 
-def measure_peaks(threads: int) -> dict[str, float]:
-    """Operations a second of large products of matrices, by precision, and of a convolution."""
+def measure_peaks(threads: int, device: str = "cpu") -> dict[str, float]:
+    """Operations a second of large products of matrices, by precision, and of a convolution, on
+    "cpu" or "cuda" (where fp32 is without TF32, as PyTorch's default is)."""
     torch.set_num_threads(threads)
-    product = 2.0 * _WIDTH**3
+    width = _WIDTH[device]
+    product = 2.0 * width**3
     convolution = 2.0 * _ROWS * _COLUMNS * _TAPS * _CHANNELS**2
-    image = torch.randn(1, _CHANNELS, _ROWS, _COLUMNS)
-    kernel = torch.randn(_CHANNELS, _CHANNELS, 3, 3)
+    image = torch.randn(1, _CHANNELS, _ROWS, _COLUMNS, device=device)
+    kernel = torch.randn(_CHANNELS, _CHANNELS, 3, 3, device=device)
+    work: dict[str, tuple[Run, float]] = {
+        _product("fp32"): (_torch_product(torch.float32, width, device), product),
+        CONVOLVED: (lambda: torch.conv2d(image, kernel, padding=1), convolution),
+        _product("bf16"): (_torch_product(torch.bfloat16, width, device), product),
+    }
+    if device == "cpu":
+        work[_product("int8")] = _int8_product(threads, width), product
+    else:
+        work[_product("fp16")] = _torch_product(torch.float16, width, device), product
     with torch.inference_mode():
-        return measure_rates(
-            {
-                _product("fp32"): (_torch_product(torch.float32), product),
-                CONVOLVED: (lambda: torch.conv2d(image, kernel, padding=1), convolution),
-                _product("bf16"): (_torch_product(torch.bfloat16), product),
-                _product("int8"): (_int8_product(threads), product),
-            }
-        )
+        return measure_rates(work, stopwatch if device == "cpu" else cuda_stopwatch)
 
 
 def rates(work: dict[str, int], peaks: dict[str, float], latencies: list[Latency]) -> list[Rate]:
@@ -109,7 +115,9 @@ def rates(work: dict[str, int], peaks: dict[str, float], latencies: list[Latency
         rate = 2 * sum(work.values()) / each.median_seconds
         peak = peaks.get(_product(each.precision))
         share = rate / peak if peak is not None else None
-        found.append(Rate(each.contender, each.median_seconds, rate, share))
+        found.append(
+            Rate(each.contender, each.window_seconds, each.batch, each.median_seconds, rate, share)
+        )
     return found
 
 
@@ -117,20 +125,20 @@ def _product(precision: str) -> str:
     return f"{precision} product of matrices"
 
 
-def _torch_product(dtype: torch.dtype) -> Run:
-    a, b = torch.randn(2, _WIDTH, _WIDTH).to(dtype)
+def _torch_product(dtype: torch.dtype, width: int, device: str) -> Run:
+    a, b = torch.randn(2, width, width, device=device).to(dtype)
     out = torch.empty_like(a)
     return lambda: torch.mm(a, b, out=out)
 
 
-def _int8_product(threads: int) -> Run:
+def _int8_product(threads: int, width: int) -> Run:
     """Bytes without sign times constant signed ones, to floats, in ONNX Runtime."""
-    a = torch.randint(0, 256, (_WIDTH, _WIDTH), dtype=torch.uint8).numpy()
-    b = torch.randint(-64, 64, (_WIDTH, _WIDTH), dtype=torch.int8).numpy()
+    a = torch.randint(0, 256, (width, width), dtype=torch.uint8).numpy()
+    b = torch.randint(-64, 64, (width, width), dtype=torch.int8).numpy()
     node = helper.make_node(
         "MatMulIntegerToFloat", ["a", "b", "scale", "scale"], ["y"], domain=_MICROSOFT
     )
-    shape = [_WIDTH, _WIDTH]
+    shape = [width, width]
     graph = helper.make_graph(
         [node],
         "product",

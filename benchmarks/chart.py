@@ -1,4 +1,4 @@
-"""Charts: the latencies, a panel for each input; and where the artefacts' time goes."""
+"""Charts: the latencies, a panel for each input; throughput; and where the time goes."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from .latency import Latency
 from .operators import PARTS, OperatorTime
+from .palette import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-COLOURS = ("#999999", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 _COLUMNS = 3
 _PANEL_WIDTH_INCHES = 4.2
 _ROW_HEIGHT_INCHES = 0.5
@@ -76,6 +75,40 @@ def draw_parts(title: str, times: Sequence[OperatorTime], path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.savefig(path, dpi=150)
+
+
+def batches(latencies: Sequence[Latency]) -> list[Latency]:
+    """Those of the window and threads that were measured with the most batch sizes."""
+    sizes: dict[tuple[float, int], set[int]] = {}
+    for each in latencies:
+        sizes.setdefault((each.window_seconds, each.threads), set()).add(each.batch)
+    chosen = max(sizes, key=lambda key: len(sizes[key]))
+    return [each for each in latencies if (each.window_seconds, each.threads) == chosen]
+
+
+def draw_throughput(title: str, latencies: Sequence[Latency], path: Path) -> None:
+    """Write a PNG: hours of audio in an hour against the batch, a line per contender."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2 * _PANEL_WIDTH_INCHES, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for index, name in enumerate(dict.fromkeys(each.contender for each in latencies)):
+        line = sorted((e for e in latencies if e.contender == name), key=lambda each: each.batch)
+        axes.plot(
+            [each.batch for each in line],
+            [each.audio_seconds_per_second for each in line],
+            "o-",
+            color=COLOURS[index % len(COLOURS)],
+            label=name,
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_title(title, fontsize=13, loc="left")
+    axes.set_xlabel(f"windows of {latencies[0].window_seconds:g} s in a batch")
+    axes.set_ylabel("hours of audio in an hour")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
     figure.savefig(path, dpi=150)
 
 

@@ -31,6 +31,7 @@ class Request:
     contender: str
     waveform: str
     threads: int
+    device: str = "cpu"
     checkpoint: str | None = None
     graph: str | None = None
     bundle: str | None = None
@@ -39,12 +40,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Start:
-    """One fresh process. ``load_seconds`` includes imports and the check of the file's hash."""
+    """One fresh process. ``load_seconds`` includes imports and the check of the file's hash;
+    ``device_bytes`` is what a GPU's memory holds afterwards, other programs' included."""
 
     cold_start_seconds: float
     load_seconds: float
     first_answer_seconds: float
     peak_rss_bytes: int
+    device_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class ColdStart:
     load_seconds: float
     first_answer_seconds: float
     peak_rss_bytes: int
+    device_bytes: int | None
     starts: list[Start]
 
 
@@ -82,6 +86,7 @@ def _summary(contender: str, starts: list[Start]) -> ColdStart:
         median(each.load_seconds for each in starts),
         median(each.first_answer_seconds for each in starts),
         max(each.peak_rss_bytes for each in starts),
+        max((each.device_bytes for each in starts if each.device_bytes is not None), default=None),
         starts,
     )
 
@@ -113,21 +118,30 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def device_bytes() -> int:
+    """What the current CUDA device's memory holds."""
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    return total - free
+
+
 def _load(request: Request) -> Callable[[np.ndarray], object]:
     from . import contenders
 
     if request.checkpoint is not None:
         from ..reference.checkpoint import load_checkpoint
 
-        return contenders.eager(load_checkpoint(request.checkpoint).model, request.threads).run
+        model = load_checkpoint(request.checkpoint).model.to(request.device)
+        return contenders.eager(model, request.threads).run
     if request.graph is not None:
-        return contenders.plain_onnx(Path(request.graph), 0, request.threads).run
+        return contenders.plain_onnx(Path(request.graph), 0, request.threads, request.device).run
     from ..runtime.bundle import load_bundle
 
     assert request.bundle is not None
     bundle = load_bundle(request.bundle)
     artefact = bundle.artefact(request.artefact, allow_uncertified=True)
-    return contenders.from_artefact(bundle, artefact, request.threads).run
+    return contenders.from_artefact(bundle, artefact, request.threads, request.device).run
 
 
 def _main() -> None:
@@ -142,6 +156,7 @@ def _main() -> None:
         "load_seconds": loaded - begin,
         "first_answer_seconds": answered - loaded,
         "peak_rss_bytes": peak_rss_bytes(),
+        "device_bytes": None if request.device == "cpu" else device_bytes(),
     }
     print(json.dumps(facts), flush=True)
 

@@ -15,6 +15,7 @@ commands = typer.Typer()
 def bench(
     bundle: Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")],
     checkpoint: Annotated[str, typer.Option(help="The checkpoint the bundle was made from.")],
+    device: Annotated[str, typer.Option(help="Where all contenders run: cpu, or cuda.")] = "cpu",
     cpu: Annotated[
         bool,
         typer.Option(
@@ -26,7 +27,10 @@ def bench(
     windows: Annotated[
         str, typer.Option(help="Lengths of audio in seconds, comma-separated.")
     ] = "5,10,30",
-    batches: Annotated[str, typer.Option(help="Batch sizes, comma-separated.")] = "1,4",
+    batches: Annotated[
+        str | None,
+        typer.Option(help="Batch sizes, comma-separated; 1,4 by default, on a GPU 1,8,32."),
+    ] = None,
     threads: Annotated[
         str | None,
         typer.Option(
@@ -39,7 +43,7 @@ def bench(
         typer.Option(
             min=2,
             help="How often each contender runs; slow inputs get fewer, but at least 3. 10 by "
-            "default, with --cpu 5.",
+            "default, with --cpu 5, on a GPU 100.",
         ),
     ] = None,
     compile_: Annotated[
@@ -49,8 +53,8 @@ def bench(
     compile_batches: Annotated[
         str | None,
         typer.Option(
-            help="Batch sizes to compile for, among --batches; all by default, with --cpu the "
-            "smallest, for the middle window only."
+            help="Batch sizes to compile for, among --batches; all by default, with --cpu or on a "
+            "GPU the smallest, for the middle window only."
         ),
     ] = None,
     hops: Annotated[
@@ -65,6 +69,10 @@ def bench(
         typer.Option(
             help="Songs of 3 minutes to embed, decoding included; none by default, with --cpu 2."
         ),
+    ] = None,
+    price: Annotated[
+        float | None,
+        typer.Option(help="Of an hour of the device: adds how much audio the money buys."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -83,6 +91,7 @@ def bench(
     from .tables import remarks, sections
 
     request = Request(
+        device=device,
         windows=windows,
         batches=batches,
         threads=threads,
@@ -92,6 +101,7 @@ def bench(
         cpu=cpu,
         hops=hops,
         songs=songs,
+        price=price,
         allow_uncertified=allow_uncertified,
     )
     wanted = plan(bundle, checkpoint, request)

@@ -21,6 +21,7 @@ from ..runtime.certificate import Precision
 
 if TYPE_CHECKING:
     import onnxruntime as ort
+    import torch
 
     from ..reference.muq import MuQ
     from ..runtime.session import Session
@@ -30,6 +31,8 @@ EAGER = "PyTorch eager"
 COMPILED = "torch.compile"
 COMPILED_BF16 = "torch.compile bf16"
 PLAIN_ONNX = "plain ONNX graph"
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 States = Sequence[np.ndarray]
 
@@ -54,15 +57,25 @@ class Contender:
     optional: bool = False
 
 
+def hidden_states(model: "MuQ", waveform: np.ndarray) -> States:
+    """What every answer is compared with: the reference's, on the device where its weights are."""
+    import torch
+
+    with torch.inference_mode():
+        given = torch.from_numpy(waveform).to(_device(model))
+        return [state.cpu().numpy() for state in model(given).hidden_states]
+
+
 def eager(model: "MuQ", threads: int) -> Contender:
-    """The fp32 reference as the official package runs it."""
+    """The fp32 reference as the official package runs it, on the device where its weights are."""
     import torch
 
     torch.set_num_threads(threads)
 
     def run(waveform: np.ndarray) -> States:
         with torch.inference_mode():
-            return [state.numpy() for state in model(torch.from_numpy(waveform)).hidden_states]
+            given = torch.from_numpy(waveform).to(_device(model))
+            return [model(given).hidden_states[-1].cpu().numpy()]
 
     return Contender(EAGER, "fp32", run, lambda states: states[-1])
 
@@ -80,23 +93,25 @@ def compiled(model: "MuQ", threads: int, precision: Precision = "fp32") -> Conte
     lossy = precision == "bf16"
 
     def run(waveform: np.ndarray) -> States:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=lossy):
-            states = fast(torch.from_numpy(waveform)).hidden_states
-            return [state.float().numpy() for state in states]
+        device = _device(model)
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=lossy):
+            states = fast(torch.from_numpy(waveform).to(device)).hidden_states
+            return [states[-1].float().cpu().numpy()]
 
     name = COMPILED_BF16 if lossy else COMPILED
     return Contender(name, precision, run, lambda states: states[-1], optional=True)
 
 
-def plain_onnx(path: Path, level: int, threads: int) -> Contender:
+def plain_onnx(path: Path, level: int, threads: int, device: str = "cpu") -> Contender:
     """The convolutions as they are, in a session as ONNX Runtime opens it.
 
     Args:
         path: a graph with the output ``features``.
         level: the hidden state that they are.
         threads: of the session.
+        device: "cpu" or "cuda".
     """
-    session = onnx_session(path, threads)
+    session = onnx_session(path, threads, device=device)
 
     def run(waveform: np.ndarray) -> States:
         return list(session.run(["features"], {"waveform": waveform}))
@@ -105,14 +120,15 @@ def plain_onnx(path: Path, level: int, threads: int) -> Contender:
 
 
 def onnx_session(
-    model: Path | bytes, threads: int, profile: Path | None = None
+    model: Path | bytes, threads: int, profile: Path | None = None, device: str = "cpu"
 ) -> "ort.InferenceSession":
-    """An ONNX Runtime session on the CPU, with all defaults but the threads.
+    """An ONNX Runtime session with all defaults but the threads.
 
     Args:
         model: a file, or a whole model's bytes.
         threads: within an operator.
         profile: the beginning of the path of a profile that it shall keep.
+        device: "cpu" or "cuda".
     """
     import onnxruntime as ort
 
@@ -123,17 +139,19 @@ def onnx_session(
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     given = model if isinstance(model, bytes) else str(model)
-    return ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(given, options, providers=[_PROVIDERS[device]])
 
 
-def from_artefact(bundle: Bundle, artefact: Artefact, threads: int) -> Contender:
-    """A bundle's artefact through its session.
+def from_artefact(
+    bundle: Bundle, artefact: Artefact, threads: int, device: str = "cpu"
+) -> Contender:
+    """A bundle's artefact through its session, on "cpu" or "cuda".
 
     It computes the features, or the artefact's first output when it has none.
     """
     from ..runtime.open_session import open_session
 
-    session = open_session(bundle, artefact, threads)
+    session = open_session(bundle, artefact, threads, device)
     output = _output(session)
     # An engine is loaded when it is first run.
     shortest = np.zeros((1, bundle.framing.minimum_samples), np.float32)
@@ -160,6 +178,10 @@ def live_stream(bundle: Bundle, artefact: Artefact, threads: int, sliding: "Slid
         return [hop.outputs[output][None] for hop in streaming.push(stream, chunk)]
 
     return Contender(artefact.name, artefact.precision, run, _expected(artefact, output))
+
+
+def _device(model: "MuQ") -> "torch.device":
+    return next(model.parameters()).device
 
 
 def _output(session: "Session") -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..runtime.bundle import Artefact, Bundle
 from ..runtime.stream import HOP_SECONDS, WINDOW_SECONDS, Sliding
-from .contenders import EAGER, eager, live_stream
+from .contenders import EAGER, eager, hidden_states, live_stream
 from .latency import Agreement, Cell, agreement, music
 from .timing import by_turns, ratios, spread
 
@@ -72,9 +72,9 @@ def measure_hops(
     window = music(Cell(WINDOW_SECONDS, 1))
     chunks = np.split(window, round(WINDOW_SECONDS / HOP_SECONDS), axis=1)
     reference = eager(model, threads)
-    states = reference.run(window)
+    states = hidden_states(model, window)
     runs = {EAGER: partial(reference.run, window)}
-    agreements = {EAGER: agreement(reference, states, states, window, EAGER)}
+    agreements = {EAGER: agreement(reference, reference.run(window), states, window, EAGER)}
     for artefact in artefacts:
         contender = live_stream(bundle, artefact, threads, sliding)
         for chunk in chunks:

@@ -54,6 +54,7 @@ class Latency:
     median_seconds: float
     p10_seconds: float
     p90_seconds: float
+    p99_seconds: float
     speedup: float
     speedup_p10: float
     speedup_p90: float
@@ -86,6 +87,7 @@ def measure_cell(
     cell: Cell,
     threads: int,
     contenders: Sequence[Contender],
+    states: States,
     rounds: int,
     unavailable: dict[str, str],
     allow_uncertified: bool = False,
@@ -96,6 +98,7 @@ def measure_cell(
         cell: the input.
         threads: that the contenders were made with.
         contenders: eager first.
+        states: the reference's, of ``music(cell)``.
         rounds: how many are wanted; slow cells get fewer, but at least three.
         unavailable: gets the reason why an optional contender did not start.
         allow_uncertified: report a contender whose answer is not the reference's, marked.
@@ -104,7 +107,6 @@ def measure_cell(
         ParityError: the answer of one that is not optional is not the reference's.
     """
     waveform = music(cell)
-    states: States = []
     first_seconds: dict[str, float] = {}
     agreements: dict[str, Agreement] = {}
     runs = {each.name: partial(each.run, waveform) for each in contenders}
@@ -117,7 +119,6 @@ def measure_cell(
             unavailable[contender.name] = _first_line(error)
             del runs[contender.name]
             continue
-        states = states or answer
         agreements[contender.name] = agreement(
             contender, answer, states, waveform, str(cell), allow_uncertified
         )
@@ -195,6 +196,7 @@ def _latency(
         median_seconds=seconds.median,
         p10_seconds=seconds.p10,
         p90_seconds=seconds.p90,
+        p99_seconds=seconds.p99,
         speedup=speedup.median,
         speedup_p10=speedup.p10,
         speedup_p90=speedup.p90,

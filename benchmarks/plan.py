@@ -15,6 +15,9 @@ from .latency import Cell
 _LONGEST_SECONDS = 600.0
 _MOST_SONGS = 100
 _MOST_HOPS = 1000
+_BATCHES = {"cpu": "1,4", "cuda": "1,8,32"}  # where none are asked for
+# By the device, and whether all about a CPU is asked for. A 99th percentile needs a hundred.
+_ROUNDS = {("cpu", False): 10, ("cpu", True): 5, ("cuda", False): 100}
 
 Number = TypeVar("Number", int, float)
 
@@ -23,12 +26,14 @@ Number = TypeVar("Number", int, float)
 class Request:
     """What the command line asks for; the lists are comma-separated, None where left out.
 
+    ``device`` is "cpu" or "cuda", where ``price`` is an hour's.
     ``cpu`` asks for all there is to know about a CPU: fewer cells, and in addition where the time
     goes, how it compares with the machine's arithmetic, and ``songs``, a library to embed.
     """
 
+    device: str
     windows: str
-    batches: str
+    batches: str | None
     threads: str | None
     rounds: int | None
     compiles: bool
@@ -36,6 +41,7 @@ class Request:
     cpu: bool
     hops: int | None
     songs: int | None
+    price: float | None
     allow_uncertified: bool
 
 
@@ -48,12 +54,14 @@ class Plan:
         artefacts: of these, all that run on this machine.
         unavailable: why the others do not.
         checkpoint: what it was made from.
+        device: "cpu" or "cuda": where all contenders run.
         cells: the inputs, by the number of threads.
         compiled: the inputs that torch.compile takes part in.
         rounds: how many are wanted.
         cpu: whether to measure also where the time goes and the machine's arithmetic.
         hops: of a live stream, for each number of threads; 0 for none.
         songs: how many to embed; 0 for none.
+        price: of an hour of the device, in any currency; None where it does not matter.
         allow_uncertified: report wrong answers too, marked.
     """
 
@@ -61,12 +69,14 @@ class Plan:
     artefacts: list[Artefact]
     unavailable: dict[str, str]
     checkpoint: str
+    device: str
     cells: dict[int, list[Cell]]
     compiled: list[Cell]
     rounds: int
     cpu: bool
     hops: int
     songs: int
+    price: float | None
     allow_uncertified: bool
 
     @property
@@ -81,6 +91,23 @@ class Plan:
         return found if self.cpu else []
 
     @property
+    def plain_onnx(self) -> bool:
+        """Whether ONNX Runtime runs a graph on the device: always on the CPU."""
+        import onnxruntime
+
+        return self.device == "cpu" or "CUDAExecutionProvider" in (
+            onnxruntime.get_available_providers()
+        )
+
+    @property
+    def counted(self) -> list[Cell]:
+        """The inputs whose arithmetic is compared with the machine's: where a GPU is meant to be
+        full, the largest one, too."""
+        if self.device == "cpu":
+            return [self.base] if self.cpu else []
+        return list(dict.fromkeys([self.base, self.cells[self.threads][-1]]))
+
+    @property
     def base(self) -> Cell:
         """The input of whatever is measured on one input only."""
         return _base(self.cells[self.threads])
@@ -88,11 +115,12 @@ class Plan:
     @property
     def steps(self) -> int:
         """How many steps of progress it takes: see ``run``."""
-        starts = STARTS * (2 + len(self.artefacts))
+        starts = STARTS * (1 + self.plain_onnx + len(self.artefacts))
         songs = self.songs * (2 + len(self.artefacts))  # the official loop in two ways
         streams = len(self.cells) if self.hops else 0
         cells = sum(map(len, self.cells.values()))
-        return cells + starts + len(self.profiled) + self.cpu + streams + songs
+        peaks = bool(self.counted)
+        return cells + starts + len(self.profiled) + peaks + streams + songs
 
 
 def plan(folder: Path, checkpoint: str, request: Request) -> Plan:
@@ -105,6 +133,7 @@ def plan(folder: Path, checkpoint: str, request: Request) -> Plan:
     """
     import torch
 
+    _check_device(request)
     bundle = load_bundle(folder)
     for artefact in bundle.artefacts:
         if not (artefact.certified or request.allow_uncertified):
@@ -119,7 +148,7 @@ def plan(folder: Path, checkpoint: str, request: Request) -> Plan:
     grid = _grid(bundle, request)
     base = _base(grid)
     cells = {each: list(grid) for each in threads}
-    if request.cpu:
+    if request.cpu or request.device != "cpu":
         # One thing changes at a time: all of the grid would take over an hour.
         star = [
             each
@@ -138,28 +167,48 @@ def plan(folder: Path, checkpoint: str, request: Request) -> Plan:
             "--songs compares with the official package's loop, which needs librosa. "
             "Run: pip install 'muqrt[bench]', or give --songs 0."
         )
-    artefacts, unavailable = _openable(bundle)
+    artefacts, unavailable = _openable(bundle, request.device)
     return Plan(
         bundle,
         artefacts,
         unavailable,
         checkpoint,
+        request.device,
         cells,
         _compiled(grid, request),
-        request.rounds or (5 if request.cpu else 10),
+        request.rounds or _ROUNDS[request.device, request.cpu],
         request.cpu,
         hops,
         songs,
+        request.price,
         request.allow_uncertified,
     )
 
 
-def _openable(bundle: Bundle) -> tuple[list[Artefact], dict[str, str]]:
+def _check_device(request: Request) -> None:
+    if request.device not in _BATCHES:
+        raise UsageError(f"--device {request.device}: choose {' or '.join(_BATCHES)}.")
+    if request.price is not None and not request.price > 0:
+        raise UsageError(f"--price {request.price}: what an hour costs, above 0.")
+    if request.device == "cpu":
+        return
+    if request.cpu or request.hops or request.songs:
+        raise UsageError("--cpu, --hops and --songs are for the CPU, not for --device cuda.")
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UsageError(
+            "--device cuda: PyTorch finds no CUDA device here. Check nvidia-smi, and that this is "
+            f"not PyTorch's CPU build (it is {torch.__version__})."
+        )
+
+
+def _openable(bundle: Bundle, device: str) -> tuple[list[Artefact], dict[str, str]]:
     """The artefacts whose engines are installed and know this processor, and why others fail."""
     found, failed = [], {}
     for artefact in bundle.artefacts:
         try:
-            open_session(bundle, artefact).close()
+            open_session(bundle, artefact, device=device).close()
         except (MissingDependencyError, SessionError) as error:
             failed[artefact.name] = str(error)
         else:
@@ -171,7 +220,7 @@ def _openable(bundle: Bundle) -> tuple[list[Artefact], dict[str, str]]:
 
 def _grid(bundle: Bundle, request: Request) -> list[Cell]:
     """Every batch of every window."""
-    sizes = _numbers("--batches", request.batches, int)
+    sizes = _numbers("--batches", request.batches or _BATCHES[request.device], int)
     framing = bundle.framing
     shortest = framing.minimum_samples / framing.sample_rate_hz
     lengths = _numbers("--windows", request.windows, float)
@@ -196,12 +245,12 @@ def _compiled(grid: list[Cell], request: Request) -> list[Cell]:
     if not request.compiles:
         return []
     if request.compile_batches is None:
-        return [_base(grid)] if request.cpu else grid
+        return [_base(grid)] if request.cpu or request.device != "cpu" else grid
     sizes = _numbers("--compile-batches", request.compile_batches, int)
     if not set(sizes) <= {cell.batch for cell in grid}:
         raise UsageError(
             f"--compile-batches {request.compile_batches}: choose among "
-            f"--batches {request.batches}."
+            f"--batches {request.batches or _BATCHES[request.device]}."
         )
     return [cell for cell in grid if cell.batch in sizes]
 

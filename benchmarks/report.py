@@ -14,20 +14,25 @@ from .cold_start import ColdStart
 from .hops import HopTime
 from .latency import Latency
 from .library import LibraryTime
+from .markdown import markdown_table
 from .operators import OperatorTime
-from .tables import Table, markdown_table, remarks, sections
+from .tables import Table, remarks, sections
+
+_LEAST_BATCHES = 3  # for a line
 
 
 @dataclass(frozen=True)
 class Report:
     """One run of ``muqrt bench``; ``document`` is its JSON.
 
-    ``threads`` are those of whatever was measured with one number only. ``unavailable`` says which
-    contender did not start, and why. ``size_bytes`` is of each contender's files. What was not
-    asked for is empty or None.
+    ``device`` is its name, ``price`` an hour's. ``threads`` are those of whatever was measured with
+    one number only. ``unavailable`` says which contender did not start, and why. ``size_bytes`` is
+    of each contender's files. What was not asked for is empty or None.
     """
 
     created: str
+    device: str
+    price: float | None
     command: str
     threads: int
     environment: dict[str, str]
@@ -86,19 +91,25 @@ def check_output(output: Path) -> None:
 def write_report(report: Report, output: Path) -> list[Path]:
     """Write ``output`` with .json, .md and .png added, each whole or not at all.
 
-    The operators' times, where they were measured, go to a second chart, ``output``-parts.png.
+    Further charts, where there is something to draw: ``output``-throughput.png, of three batch
+    sizes or more, and ``output``-parts.png, of the operators' times.
 
     Returns:
         The files written.
     """
-    from .chart import draw, draw_parts
+    from .chart import batches, draw, draw_parts, draw_throughput
 
     charts = [_beside(output, ".png")]
     with atomic_file(charts[0]) as temporary:
         draw(sections(report)[0][0].title, report.latencies, temporary)
+    batched = batches(report.latencies)
+    if len({each.batch for each in batched}) >= _LEAST_BATCHES:
+        charts.append(_beside(output, "-throughput.png"))
+        with atomic_file(charts[-1]) as temporary:
+            draw_throughput(f"Throughput on {report.device}", batched, temporary)
     if report.operators:
         charts.append(_beside(output, "-parts.png"))
-        with atomic_file(charts[1]) as temporary:
+        with atomic_file(charts[-1]) as temporary:
             draw_parts("Where the time goes", report.operators, temporary)
     texts = {
         _beside(output, ".json"): json.dumps(report.document(), indent=2) + "\n",

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from ..console import Bar
-from ..environment import environment
+from ..environment import device_name, environment
 from ..export.onnx_from_checkpoint import onnx_from_checkpoint, save_onnx
 from ..export.parity import require_source
 from ..reference.checkpoint import Checkpoint, load_checkpoint
-from .arithmetic import Arithmetic, measure_peaks, multiply_adds, rates
+from .arithmetic import Arithmetic, Rate, measure_peaks, multiply_adds, rates
 from .cold_start import WINDOW_SECONDS, ColdStart, Request, measure_cold_starts
 from .contenders import (
     EAGER,
@@ -25,6 +25,7 @@ from .contenders import (
     compiled,
     eager,
     from_artefact,
+    hidden_states,
     plain_onnx,
 )
 from .hops import HopTime, measure_hops
@@ -51,16 +52,24 @@ def run(plan: Plan, bar: Bar) -> Report:
     """
     checkpoint = load_checkpoint(plan.checkpoint)
     require_source(plan.bundle, checkpoint)
+    peaks: dict[str, float] = {}
+    if plan.counted:
+        peaks = measure_peaks(plan.threads, plan.device)
+        bar.advance("peaks")
     unavailable = dict(plan.unavailable)
     with tempfile.TemporaryDirectory() as folder:
         files = _plain_graph(plan, checkpoint, Path(folder))
         cold_starts = _cold_starts(plan, files[0], bar)
         latencies: list[Latency] = []
+        checkpoint.model.to(plan.device)
         for threads in sorted(plan.cells, reverse=True):
             latencies += _latencies(plan, threads, checkpoint, files[0], unavailable, bar)
+        checkpoint.model.cpu()
         sizes = _sizes(plan, checkpoint, files)
     return Report(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        device=device_name(plan.device),
+        price=plan.price,
         command=shlex.join(_without_folders(sys.argv)),
         threads=plan.threads,
         environment=environment(),
@@ -72,7 +81,7 @@ def run(plan: Plan, bar: Bar) -> Report:
         latencies=latencies,
         cold_starts=cold_starts,
         operators=_operators(plan, bar),
-        arithmetic=_arithmetic(plan, checkpoint, latencies, bar) if plan.cpu else None,
+        arithmetic=_arithmetic(plan, checkpoint, peaks, latencies) if plan.counted else None,
         hops=_hops(plan, checkpoint, bar) if plan.hops else [],
         library=_library(plan, checkpoint, bar) if plan.songs else [],
     )
@@ -93,12 +102,13 @@ def _cold_starts(plan: Plan, graph: Path, bar: Bar) -> list[ColdStart]:
     waveform, threads = str(graph.with_name("waveform.npy")), plan.threads
     np.save(waveform, music(Cell(WINDOW_SECONDS, 1)))
     requests = [
-        Request(EAGER, waveform, threads, checkpoint=plan.checkpoint),
-        Request(PLAIN_ONNX, waveform, threads, graph=str(graph)),
+        Request(EAGER, waveform, threads, plan.device, checkpoint=plan.checkpoint),
     ]
+    if plan.plain_onnx:
+        requests.append(Request(PLAIN_ONNX, waveform, threads, plan.device, graph=str(graph)))
     bundle = str(plan.bundle.folder)
     requests += [
-        Request(each.name, waveform, threads, bundle=bundle, artefact=each.name)
+        Request(each.name, waveform, threads, plan.device, bundle=bundle, artefact=each.name)
         for each in plan.artefacts
     ]
     return measure_cold_starts(requests, lambda name: bar.advance(f"cold start: {name}"))
@@ -115,8 +125,8 @@ def _latencies(
     """Every input with this many threads. The contenders are loaded all at once, and freed."""
     model = checkpoint.model
     first = eager(model, threads)
-    others = [plain_onnx(graph, _level(plan), threads)]
-    others += [from_artefact(plan.bundle, each, threads) for each in plan.artefacts]
+    others = [plain_onnx(graph, _level(plan), threads, plan.device)] if plan.plain_onnx else []
+    others += [from_artefact(plan.bundle, each, threads, plan.device) for each in plan.artefacts]
     found: list[Latency] = []
     # What was compiled for another number of threads must not be found either.
     with cold_compiler():
@@ -128,7 +138,13 @@ def _latencies(
             usable = [each for each in compilers if each.name not in unavailable]
             contenders = [first, *usable, *others]
             found += measure_cell(
-                cell, threads, contenders, plan.rounds, unavailable, plan.allow_uncertified
+                cell,
+                threads,
+                contenders,
+                hidden_states(model, music(cell)),
+                plan.rounds,
+                unavailable,
+                plan.allow_uncertified,
             )
             bar.advance(f"{cell}, threads: {threads}")
     return found
@@ -143,20 +159,19 @@ def _operators(plan: Plan, bar: Bar) -> list[OperatorTime]:
 
 
 def _arithmetic(
-    plan: Plan, checkpoint: Checkpoint, latencies: list[Latency], bar: Bar
+    plan: Plan, checkpoint: Checkpoint, peaks: dict[str, float], latencies: list[Latency]
 ) -> Arithmetic:
-    base = plan.base
-    work = multiply_adds(checkpoint.model.config, base, _level(plan))
-    peaks = measure_peaks(plan.threads)
-    on_base = [
-        each
-        for each in latencies
-        if (Cell(each.window_seconds, each.batch), each.threads) == (base, plan.threads)
-    ]
-    bar.advance("peaks")
-    return Arithmetic(
-        base.window_seconds, base.batch, plan.threads, work, peaks, rates(work, peaks, on_base)
-    )
+    config, level, base = checkpoint.model.config, _level(plan), plan.base
+    found: list[Rate] = []
+    for cell in plan.counted:
+        here = [
+            each
+            for each in latencies
+            if (Cell(each.window_seconds, each.batch), each.threads) == (cell, plan.threads)
+        ]
+        found += rates(multiply_adds(config, cell, level), peaks, here)
+    work = multiply_adds(config, base, level)
+    return Arithmetic(base.window_seconds, base.batch, plan.threads, work, peaks, found)
 
 
 def _hops(plan: Plan, checkpoint: Checkpoint, bar: Bar) -> list[HopTime]:

@@ -22,7 +22,7 @@ _COLD_START_COLUMNS = (
     *("contender", "cold start, s", "of it loading, s", "first answer, s"),
     *("peak memory, MB", "files, MB"),
 )
-_RATE_COLUMNS = ("contender", "seconds", "GFLOP/s", "share of its precision's peak")
+_RATE_COLUMNS = ("contender", "s x batch", "seconds", "GFLOP/s", "share of its precision's peak")
 _LIBRARY_COLUMNS = ("contender", "songs an hour", "times eager", "seconds a song", "worst cosine")
 _HOP_COLUMNS = (
     *("contender", "threads", "a hop, s", "p10 to p90, s", "times eager", "real-time factor"),
@@ -36,7 +36,8 @@ _LATENCY_NOTE = (
     "rounds of eager's seconds over the contender's."
 )
 _COLD_START_NOTE = (
-    f"Medians of {STARTS} fresh processes each, peak memory (resident) of the largest. "
+    f"Medians of {STARTS} fresh processes each, peak memory (resident) of the largest; a device's "
+    "is what it holds after the answer, other programs included. "
     "Loading includes imports and the check of the files' hashes."
 )
 _LIBRARY_NOTE = (
@@ -63,6 +64,7 @@ _RATES_NOTE = (
 # Of the cores' time, taken by other programs.
 _QUIET_SHARE = 0.05
 _OPERATORS_SHOWN = 12
+_ROUNDS_FOR_P99 = 100
 
 
 class Table(NamedTuple):
@@ -78,15 +80,27 @@ def sections(report: "Report") -> list[tuple[Table, str]]:
     uncertified = {each["name"] for each in report.artefacts if not each["certified"]}
     marks = {name: f"{name} (NOT CERTIFIED)" for name in uncertified}
     latency = Table(
-        f"Latency on {report.environment['cpu']}",
+        f"Latency on {report.device}",
         _LATENCY_COLUMNS,
         [_latency_row(each, marks) for each in report.latencies],
     )
+    # Of fewer it would be the longest.
+    if any(len(each.samples_seconds) >= _ROUNDS_FOR_P99 for each in report.latencies):
+        p99 = [f"{each.p99_seconds:.3g}" for each in report.latencies]
+        latency = _with_column(latency, "p99, s", p99)
+    if report.price is not None:
+        # An hour of the device buys so many hours of audio, for each unit of its price.
+        hours = [f"{x.audio_seconds_per_second / report.price:,.0f}" for x in report.latencies]
+        latency = _with_column(latency, f"audio h for 1, at {report.price:g} an hour", hours)
     cold_start = Table(
         f"From process start to the first answer, {WINDOW_SECONDS:g} s of audio",
         _COLD_START_COLUMNS,
         [_cold_start_row(each, marks, report.size_bytes) for each in report.cold_starts],
     )
+    held = [each.device_bytes for each in report.cold_starts]
+    if any(held):
+        cells = [f"{(each or 0) / 1e6:.0f}" for each in held]
+        cold_start = _with_column(cold_start, "device memory, MB", cells)
     found = [(latency, _LATENCY_NOTE), (cold_start, _COLD_START_NOTE)]
     if report.hops:
         rows = [_hop_row(each, marks) for each in report.hops]
@@ -121,12 +135,6 @@ def remarks(report: "Report") -> list[str]:
     return notes
 
 
-def markdown_table(columns: Sequence[str], rows: list[list[str]]) -> str:
-    """The first column is text, the others are right-aligned figures."""
-    rule = ["---", *["---:"] * (len(columns) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, rule, *rows))
-
-
 def _latency_row(each: Latency, marks: dict[str, str]) -> list[str]:
     return [
         marks.get(each.contender, each.contender) + ("" if each.matches else " *"),
@@ -140,6 +148,11 @@ def _latency_row(each: Latency, marks: dict[str, str]) -> list[str]:
         f"{each.worst_frame_cosine:.6f}",
         str(len(each.samples_seconds)),
     ]
+
+
+def _with_column(table: Table, name: str, cells: list[str]) -> Table:
+    rows = [[*row, cell] for row, cell in zip(table.rows, cells, strict=True)]
+    return Table(table.title, (*table.columns, name), rows)
 
 
 def _cold_start_row(
@@ -224,6 +237,7 @@ def _arithmetic_tables(arithmetic: Arithmetic) -> list[Table]:
     rates = [
         [
             each.contender,
+            f"{each.window_seconds:g} x {each.batch}",
             f"{each.seconds:.3g}",
             f"{each.flops_per_second / 1e9:.0f}",
             "" if each.share_of_peak is None else f"{each.share_of_peak:.0%}",

@@ -18,17 +18,18 @@ Stopwatch = Callable[[Run], float]  # seconds that one call takes
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and 10th and 90th percentiles of samples, in their unit."""
+    """Median and 10th, 90th and 99th percentiles of samples, in their unit."""
 
     median: float
     p10: float
     p90: float
+    p99: float
 
 
 def spread(samples: Sequence[float]) -> Spread:
     """Median and percentiles, linearly interpolated between samples."""
-    p10, median, p90 = np.percentile(samples, [10, 50, 90])
-    return Spread(float(median), float(p10), float(p90))
+    p10, median, p90, p99 = map(float, np.percentile(samples, [10, 50, 90, 99]))
+    return Spread(median, p10, p90, p99)
 
 
 def ratios(baseline: Sequence[float], samples: Sequence[float]) -> list[float]:

@@ -18,6 +18,8 @@ _T = TypeVar("_T")
 # A full-size model takes 14 s for four windows of 30 s on two cores, and others may be waiting.
 TIMEOUT_SECONDS = 300.0
 _RETRIES = 6
+# Triton's name for the queue that others overtake, where a model has one.
+_BULK = 2
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class TritonSession(Session):
         url: host and port of the server's gRPC endpoint.
         model: name of the model on the server.
         timeout_seconds: how long one ``run`` may take, retries included.
+        bulk: let the requests of others overtake these, where the model has a queue for it.
 
     Attributes:
         level: the encoder level that the features are of.
@@ -56,8 +59,10 @@ class TritonSession(Session):
         url: str = "localhost:8001",
         model: str = "muq",
         timeout_seconds: float = TIMEOUT_SECONDS,
+        bulk: bool = False,
     ) -> None:
         self.model = model
+        self._priority = _BULK if bulk else 0  # 0 is the model's default
         self.timeout_seconds = timeout_seconds
         self._connection = Connection(url)
         self._open = True
@@ -97,6 +102,7 @@ class TritonSession(Session):
                 model_name=self.model,
                 inputs=tensors,
                 outputs=requested,
+                priority=self._priority,
             )
 
         result = _while_queue_is_full(infer, deadline)

@@ -130,8 +130,9 @@ class ModelConfig:
         batching: dict[str, Any] = {
             "preferred_batch_size": options.preferred_batch_sizes,
             "max_queue_delay_microseconds": options.max_queue_delay_us,
-            "default_queue_policy": _policy(options.queue),
         }
+        if options.queue != QueuePolicy():
+            batching["default_queue_policy"] = _policy(options.queue)
         if options.bulk_queue is not None:
             batching["priority_levels"] = 2
             batching["default_priority_level"] = 1
@@ -198,10 +199,11 @@ def parameters_of(message: Any) -> dict[str, str]:
 
 
 def _policy(queue: QueuePolicy) -> dict[str, Any]:
+    # Triton's 0 is no bound.
     return {
         "timeout_action": "REJECT",
-        "default_timeout_microseconds": queue.timeout_us,
-        "max_queue_size": queue.max_size,
+        "default_timeout_microseconds": queue.timeout_us or 0,
+        "max_queue_size": queue.max_size or 0,
     }
 
 

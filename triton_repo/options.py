@@ -25,10 +25,13 @@ _Options = TypeVar("_Options")
 
 @dataclass(frozen=True)
 class QueuePolicy:
-    """The bound of a queue: who finds it full, or waits too long, is rejected as UNAVAILABLE."""
+    """The bound of a queue: who finds it full, or waits too long, is rejected as UNAVAILABLE.
 
-    max_size: _Count = 64
-    timeout_us: PositiveInt = 120_000_000
+    None: there is no such bound.
+    """
+
+    max_size: _Count | None = None
+    timeout_us: PositiveInt | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class ServingOptions:
         preferred_batch_sizes: a batch of such a size waits for no further requests.
         max_queue_delay_us: how long a request waits for others to be batched with.
         max_queue_size, queue_timeout_us: a request that finds so many others waiting, or waits
-            longer, is rejected as UNAVAILABLE.
+            longer, is rejected as UNAVAILABLE. None: it waits until its sender gives up.
         bulk_queue: a queue behind the first one, for requests of priority 2; those of priority 1,
             or without one, overtake them. None: one queue for all.
         lengths_seconds: of the waveforms worth sending. Only equal lengths share a batch, and
@@ -76,8 +79,8 @@ class ServingOptions:
     max_batch_size: _Count = 4
     preferred_batch_sizes: tuple[PositiveInt, ...] = ()
     max_queue_delay_us: NonNegativeInt = 2_000
-    max_queue_size: _Count = 64
-    queue_timeout_us: PositiveInt = 120_000_000
+    max_queue_size: _Count | None = None
+    queue_timeout_us: PositiveInt | None = None
     bulk_queue: QueuePolicy | None = None
     lengths_seconds: tuple[_Seconds, ...] = ()
     instances: _Count = 1
@@ -101,6 +104,16 @@ class ServingOptions:
     def queue(self) -> QueuePolicy:
         """The first queue's bound."""
         return QueuePolicy(self.max_queue_size, self.queue_timeout_us)
+
+    @property
+    def may_stall(self) -> bool:
+        """Whether Triton may be half a second late to notice that the model is idle.
+
+        With bounds or priorities it hands a request to an instance that waits for one, and looks
+        for one only when something happens to the queue, or every 500 ms
+        (``WaitForPayloadSlotAvailable`` of its core's ``dynamic_batch_scheduler.cc``).
+        """
+        return self.queue != QueuePolicy() or self.bulk_queue is not None
 
 
 def with_given(options: _Options, given: Mapping[str, Any]) -> _Options:

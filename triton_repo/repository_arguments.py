@@ -43,20 +43,18 @@ QueueDelay = Annotated[
     typer.Option(min=0, max=60_000, help="How long a request waits for others to batch with; 2."),
 ]
 QueueSize = Annotated[
-    int | None, typer.Option(min=1, help="Requests that may wait; more are rejected; 64.")
+    int | None, typer.Option(min=1, help="Bound the queue: further requests are rejected.")
 ]
 QueueTimeout = Annotated[
     float | None,
-    typer.Option(
-        min=0.001, max=86_400, help="How long a request may wait before it is rejected; 120."
-    ),
+    typer.Option(min=0.001, max=86_400, help="Bound the wait: longer ones are rejected."),
 ]
 BulkQueueSize = Annotated[
     int | None,
     typer.Option(min=1, help="A second queue, for requests of priority 2, whom others overtake."),
 ]
 BulkQueueTimeout = Annotated[
-    float | None, typer.Option(min=0.001, max=86_400, help="How long those may wait; 120.")
+    float | None, typer.Option(min=0.001, max=86_400, help="How long those may wait.")
 ]
 LengthSeconds = Annotated[
     list[float] | None,

@@ -188,6 +188,10 @@ def _announce(
         "It runs on the CPU, on a GPU server too; for GPUs: muqrt export --target any."
         if report.target == "cpu"
         else "",
+        "Its queue has bounds or priorities, and then Triton may answer half a second late when it "
+        "is not full: docs/serving.md, Overload."
+        if options.may_stall
+        else "",
         f"Serve it with: {serve}",
     )
 

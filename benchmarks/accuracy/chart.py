@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..chart import COLOURS
+from ..palette import COLOURS
 from .evaluation import Result
 from .metrics import PAPER_METRICS
 

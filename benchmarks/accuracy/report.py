@@ -10,7 +10,8 @@ import numpy as np
 
 from ...errors import MissingDependencyError, UsageError
 from ...files import atomic_file
-from ..report import Table, markdown_table
+from ..markdown import markdown_table
+from ..tables import Table
 from .evaluation import Evaluation, Result
 
 _LISTED = 20  # files left out, in the page; the JSON has all

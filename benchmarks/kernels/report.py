@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ...files import atomic_file
-from ..tables import Table, markdown_table
+from ..markdown import markdown_table
+from ..tables import Table
 from .run import Report
 
 _COLUMNS = (

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..palette import COLOURS, GREY
 from .figures import PERCENTILES
 from .report import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Of Okabe and Ito's palette, which colour-blind readers can tell apart.
-COLOURS = ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#999999")
 _WIDTH_INCHES, _PANEL_HEIGHT_INCHES = 8.0, 2.6
 _BARS = 60
 _LEAST_MS = 0.1  # of the logarithmic axis
@@ -43,9 +42,9 @@ def draw(report: Report, path: Path) -> None:
 def _histogram(axes: "Axes", report: Report) -> None:
     latencies_ms = np.maximum(report.latencies_ms, _LEAST_MS)
     bins = np.geomspace(latencies_ms.min() * 0.99, latencies_ms.max() * 1.01, _BARS)
-    axes.hist(latencies_ms, bins.tolist(), color=COLOURS[-1])
+    axes.hist(latencies_ms, bins.tolist(), color=GREY)
     axes.set_xscale("log")
-    for percentile, colour in zip(PERCENTILES, COLOURS, strict=False):
+    for percentile, colour in zip(PERCENTILES, COLOURS[1:], strict=False):
         value = report.figures[f"latency_p{percentile}_ms"]
         assert value is not None
         axes.axvline(value, color=colour, label=f"p{percentile}: {value:.3g} ms")
@@ -57,7 +56,7 @@ def _histogram(axes: "Axes", report: Report) -> None:
 
 def _percentiles(axes: "Axes", report: Report) -> None:
     middle = [(each.start_seconds + each.end_seconds) / 2 for each in report.over_time]
-    for percentile, colour in zip(PERCENTILES, COLOURS, strict=False):
+    for percentile, colour in zip(PERCENTILES, COLOURS[1:], strict=False):
         values = [getattr(each, f"p{percentile}_ms") for each in report.over_time]
         axes.plot(middle, values, color=colour, label=f"p{percentile}", marker=".")
     _deadline(axes.axhline, report)

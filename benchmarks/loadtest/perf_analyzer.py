@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...errors import UsageError
 from ...files import atomic_file
-from .chart import COLOURS
+from ..palette import COLOURS
 
 _LOADS = ("Concurrency", "Request Rate")
 _THROUGHPUT = "Inferences/Second"

@@ -1,13 +1,13 @@
 """A load test's results as JSON, Markdown and a chart."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ...errors import MissingDependencyError, UsageError
 from ...files import atomic_file
+from ..markdown import markdown_table
 from .figures import Figures, Stretch
 from .watch import Sample
 
@@ -149,18 +149,17 @@ def _markdown(report: Report, name: str, chart: str) -> str:
         f"# {name}",
         f"`{report.command}`, {report.created}",
         f"Under load: {report.target}.",
-        _table("figure", report.rows()),
+        markdown_table(("figure", ""), report.rows()),
         _METHOD,
         f"![over time]({chart})",
-        *(["## Errors", _table("kind", report.error_rows())] if report.errors else []),
+        *(
+            ["## Errors", markdown_table(("kind", ""), report.error_rows())]
+            if report.errors
+            else []
+        ),
         "## Load",
-        _table("", asked),
+        markdown_table(("", ""), asked),
         "## Where",
-        _table("", [[*each] for each in report.environment.items()]),
+        markdown_table(("", ""), [[*each] for each in report.environment.items()]),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _table(title: str, rows: Sequence[Sequence[str]]) -> str:
-    cells = [[cell.replace("|", r"\|") for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in ([title, ""], ["---", "---:"], *cells))

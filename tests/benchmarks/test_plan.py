@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from muqrt.benchmarks.latency import Cell
 from muqrt.benchmarks.plan import Plan, Request, plan
@@ -10,9 +11,15 @@ from muqrt.errors import MissingDependencyError, UsageError
 
 
 def planned(bundle: Path, **options: object) -> Plan:
-    defaults = {"windows": "5,10,30", "batches": "1,4", "threads": "1,2", "rounds": None}
+    defaults = {
+        "device": "cpu",
+        "windows": "5,10,30",
+        "batches": None,
+        "threads": "1,2",
+        "rounds": None,
+    }
     defaults |= {"compiles": True, "compile_batches": None, "cpu": False, "songs": None}
-    defaults |= {"hops": None}
+    defaults |= {"hops": None, "price": None}
     return plan(
         bundle, "checkpoint", Request(**{**defaults, "allow_uncertified": False, **options})
     )
@@ -50,6 +57,34 @@ def test_options_go_before_what_cpu_means(tiny_bundle: Path) -> None:
 def test_too_many_songs(tiny_bundle: Path) -> None:
     with pytest.raises(UsageError, match="--songs 1000"):
         planned(tiny_bundle, songs=1000)
+
+
+def test_on_a_gpu_one_thing_changes_at_a_time(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    opened: list[object] = []
+    monkeypatch.setattr(
+        "muqrt.benchmarks.plan._openable",
+        lambda bundle, device: opened.append(device) or (bundle.artefacts, {}),
+    )
+    found = planned(tiny_bundle, device="cuda", threads="2")
+    lengths, sizes = [Cell(5, 1), Cell(10, 1), Cell(30, 1)], [Cell(10, 8), Cell(10, 32)]
+    assert found.cells == {2: [*lengths, *sizes]}
+    assert (found.base, found.counted) == (Cell(10, 1), [Cell(10, 1), Cell(10, 32)])
+    assert (found.rounds, found.compiled, opened) == (100, [Cell(10, 1)], ["cuda"])
+    assert (found.songs, found.hops, found.profiled, found.plain_onnx) == (0, 0, [], False)
+
+
+def test_a_gpu_that_is_not_there(tiny_bundle: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(UsageError, match="no CUDA device"):
+        planned(tiny_bundle, device="cuda")
+    with pytest.raises(UsageError, match="choose cpu or cuda"):
+        planned(tiny_bundle, device="tpu")
+    with pytest.raises(UsageError, match="not for --device cuda"):
+        planned(tiny_bundle, device="cuda", cpu=True)
 
 
 def test_too_many_hops(tiny_bundle: Path) -> None:

@@ -108,7 +108,7 @@ def test_what_was_changed_is_named(
 
 
 def test_batching_is_the_operators_to_choose(models: Path, bundle: Bundle) -> None:
-    replace_in_config("max_queue_size: 64", "max_queue_size: 8")(models)
+    replace_in_config("microseconds: 2000", "microseconds: 8000")(models)
     assert not problems(models, bundle)
 
 

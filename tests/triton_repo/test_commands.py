@@ -40,20 +40,28 @@ def test_options_win_over_the_profiles(bundle: Bundle, tmp_path: Path) -> None:
     result = run(
         *("repository", "--bundle", bundle.folder, "-o", tmp_path, "--profile", "latency"),
         *("--max-batch-size", 8, "--preferred-batch-size", 2, "--preferred-batch-size", 8),
-        *("--bulk-queue-timeout-s", 9, "--length-seconds", 1, "--length-seconds", 0.5),
+        *(
+            "--bulk-queue-timeout-s",
+            9,
+            "--queue-size",
+            7,
+            "--length-seconds",
+            1,
+            "--length-seconds",
+            0.5,
+        ),
         *("--outputs", "embedding, features", "--version", 2, "--queue-delay-ms", 0),
         *("--resource", "gpu:1", "--resource", "copies:3", "--resource-priority", 2),
     )
     assert result.exit_code == 0, result.output
     assert f"muqrt serve {tmp_path} --rate-limit" in result.stdout
     message = parse_config((tmp_path / "muq" / "config.pbtxt").read_text())
-    batching, profile = message.dynamic_batching, PROFILES["latency"]
+    batching = message.dynamic_batching
+    assert "half a second late" in result.stdout
     assert message.max_batch_size == 8
     assert list(batching.preferred_batch_size) == [2, 8]
     assert batching.max_queue_delay_microseconds == 0
-    assert batching.default_queue_policy.max_queue_size == profile.max_queue_size
-    assert profile.bulk_queue is not None
-    assert batching.priority_queue_policy[2].max_queue_size == profile.bulk_queue.max_size
+    assert batching.default_queue_policy.max_queue_size == 7
     assert batching.priority_queue_policy[2].default_timeout_microseconds == 9_000_000
     assert parameters_of(message)["muqrt.lengths"] == "[12000, 24000]"
     assert [each.name for each in message.output] == ["features", "embedding"]
@@ -61,6 +69,18 @@ def test_options_win_over_the_profiles(bundle: Bundle, tmp_path: Path) -> None:
     limiter = message.instance_group[0].rate_limiter
     assert {each.name: each.count for each in limiter.resources} == {"gpu": 1, "copies": 3}
     assert limiter.priority == 2
+
+
+@pytest.mark.parametrize("profile", [None, *PROFILES])
+def test_nothing_bounds_the_queue_by_default(
+    profile: str | None, bundle: Bundle, tmp_path: Path
+) -> None:
+    chosen = ["--profile", profile] if profile else []
+    result = run("repository", bundle.folder, "-o", tmp_path, *chosen)
+    assert "half a second late" not in result.stdout
+    batching = parse_config((tmp_path / "muq" / "config.pbtxt").read_text()).dynamic_batching
+    assert not batching.HasField("default_queue_policy")
+    assert not batching.priority_levels
 
 
 def test_a_bulk_queue_without_a_profile(bundle: Bundle, tmp_path: Path) -> None:

@@ -61,9 +61,9 @@ options = st.builds(
     max_batch_size=st.integers(8, 64),
     preferred_batch_sizes=st.lists(st.integers(1, 8), max_size=3).map(tuple),
     max_queue_delay_us=st.integers(0, 1 << 40),
-    max_queue_size=positive,
-    queue_timeout_us=positive,
-    bulk_queue=st.none() | st.builds(QueuePolicy, positive, positive),
+    max_queue_size=st.none() | positive,
+    queue_timeout_us=st.none() | positive,
+    bulk_queue=st.none() | st.builds(QueuePolicy, positive, st.none() | positive),
     instances=st.integers(1, 8),
     threads=st.none() | st.integers(1, 64),
     version=st.integers(1, 99),
@@ -87,9 +87,13 @@ def test_text_says_everything_that_was_asked_for(config: ModelConfig) -> None:
     assert message.max_batch_size == asked.max_batch_size
     assert tuple(batching.preferred_batch_size) == asked.preferred_batch_sizes
     assert batching.max_queue_delay_microseconds == asked.max_queue_delay_us
-    assert batching.default_queue_policy.max_queue_size == asked.max_queue_size
-    assert batching.default_queue_policy.default_timeout_microseconds == asked.queue_timeout_us
-    assert batching.default_queue_policy.timeout_action == 0  # REJECT: UNAVAILABLE
+    bounds = asked.max_queue_size or 0, asked.queue_timeout_us or 0
+    policy = batching.default_queue_policy
+    assert (policy.max_queue_size, policy.default_timeout_microseconds) == bounds
+    assert policy.timeout_action == 0  # REJECT: UNAVAILABLE
+    # Any policy or priority, and Triton no longer fetches ahead.
+    fetches_ahead = bounds == (0, 0) and not batching.priority_levels
+    assert asked.may_stall == (not fetches_ahead)
     if asked.bulk_queue is None:
         assert not batching.priority_levels
     else:
@@ -97,7 +101,7 @@ def test_text_says_everything_that_was_asked_for(config: ModelConfig) -> None:
         (bulk,) = batching.priority_queue_policy.items()
         assert bulk[0] == 2
         assert bulk[1].max_queue_size == asked.bulk_queue.max_size
-        assert bulk[1].default_timeout_microseconds == asked.bulk_queue.timeout_us
+        assert bulk[1].default_timeout_microseconds == (asked.bulk_queue.timeout_us or 0)
     assert list(message.version_policy.specific.versions) == [asked.version]
     (group,) = message.instance_group
     assert group.count == asked.instances

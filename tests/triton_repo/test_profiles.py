@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 
-from muqrt.errors import MissingDependencyError
+from muqrt.errors import MissingDependencyError, ServerError
 from muqrt.runtime.bundle import Bundle
 from muqrt.triton_repo import repository_arguments
 from muqrt.triton_repo.client import TritonSession, statistics
@@ -98,7 +98,7 @@ class Requests:
         while not any(each.startswith(name) for each in self.refused):
             assert time.monotonic() < deadline
             self._send(f"{name} {len(self.sent)}", priority)
-            time.sleep(0.1)
+            time.sleep(0.03)  # Triton gives a held model up after a second or two
 
     def wait(self) -> None:
         deadline = time.monotonic() + 30
@@ -125,10 +125,14 @@ def test_the_urgent_overtake_and_each_queue_has_its_bound(
     stubs = psutil.Process(profiles.pid).children(recursive=True)
     (stub,) = (each for each in stubs if "bulk_0_0" in each.cmdline())
     requests = Requests(profiles, waveform(2_000))
+    session = TritonSession(profiles.grpc_url, "bulk", bulk=True)
+    session.timeout_seconds = 0.3  # of the urgent, it would run out while waiting
     # Held, the model runs one; then the queues fill, each to its own bound.
     stub.suspend()
     try:
         requests.fill("bulk", BULK)
+        with session, pytest.raises(ServerError, match="too many requests waiting"):
+            session.run({"waveform": waveform(2_000)})
         requests.fill("urgent", 0)
     finally:
         stub.resume()

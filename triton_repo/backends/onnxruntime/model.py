@@ -62,6 +62,9 @@ class TritonPythonModel:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        # Threads that go on spinning after a run keep the server's own from a core, and a request
+        # that comes before the server has seen the instance idle may wait half a second.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         # As in the C++ backend: absent or 0 leaves the choice to ONNX Runtime.
         options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", 0))
         version = Path(args["model_repository"]) / args["model_version"]
