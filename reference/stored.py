@@ -18,8 +18,15 @@ _Config = TypeVar("_Config")
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+def save_tensors(
+    tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write a safetensors file that whoever may read the user's other files can read too.
+
+    Args:
+        tensors: by name.
+        path: of the file.
+        metadata: what the file says of itself.
 
     Raises:
         SafetensorError: it cannot be written.
@@ -27,7 +34,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     path.touch()  # gets the user's usual mode, where safetensors would make it 0600
     mode = path.stat().st_mode
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(whole, path, metadata={"format": "pt"})
+    save_file(whole, path, metadata={"format": "pt", **(metadata or {})})
     path.chmod(mode)
 
 

@@ -1,0 +1,158 @@
+"""MuQ-MuLans in the official layout: loaded strictly, written whole or not at all.
+
+The official ``config.json`` only names the two pretrained encoders, whose shapes are in their own.
+These are looked for below the checkpoint's folder first, and fetched from the hub otherwise:
+
+    config.json
+    model.safetensors or pytorch_model.bin        every weight, the encoders' among them
+    OpenMuQ/MuQ-large-msd-iter/config.json        under the names that config.json has
+    xlm-roberta-base/config.json, tokenizer.json
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from ...errors import CheckpointError
+from ...files import atomic_folder, sha256
+from ..checkpoint import CONFIG_FILE, WEIGHTS_FILE, check_replaceable, save_config
+from ..config import read_config
+from ..hub import download, is_hub_id
+from ..stored import save_tensors
+from ..weights import checked_state, load_strictly, read_weights
+from .config import MuLanConfig, read_config_as
+from .model import MuLan
+from .xlm_roberta import XLMRobertaConfig
+
+TORCH_WEIGHTS_FILE = "pytorch_model.bin"
+TOKENIZER_FILE = "tokenizer.json"
+# Saved by transformers before 4.31: 0, 1, 2, ...
+_NOT_A_WEIGHT = "mulan.text.model.embeddings.position_ids"
+
+
+@dataclass
+class MuLanCheckpoint:
+    """A loaded model and where it is from.
+
+    Attributes:
+        model: in eval mode.
+        name: what it was asked for by.
+        sha256: of the weights' file and all three configurations.
+        tokenizer: the text encoder's ``tokenizer.json``, if there is one.
+    """
+
+    model: MuLan
+    name: str
+    sha256: str
+    tokenizer: Path | None
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+def load_mulan(source: str | Path) -> MuLanCheckpoint:
+    """Load a MuQ-MuLan strictly.
+
+    Args:
+        source: a folder of the official layout, or a hub id such as ``OpenMuQ/MuQ-MuLan-large``.
+
+    Raises:
+        CheckpointError: not found, unreadable, an unsupported configuration, or a missing,
+            unexpected or wrongly shaped key, which the message names.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        if not is_hub_id(source):
+            raise CheckpointError(
+                f"{source}: no such folder, nor a hub id such as OpenMuQ/MuQ-MuLan-large."
+            )
+        folder = download(str(source), [CONFIG_FILE, WEIGHTS_FILE, TORCH_WEIGHTS_FILE])
+    config = read_config_as(MuLanConfig, folder / CONFIG_FILE)
+    weights_path = _weights_path(folder)
+    text_encoder = _encoder_folder(folder, config.text_model.name)
+    muq = read_config(_encoder_folder(folder, config.audio_model.name) / CONFIG_FILE)
+    xlm_roberta = read_config_as(XLMRobertaConfig, text_encoder / CONFIG_FILE)
+    try:
+        model = MuLan(config, muq, xlm_roberta)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from None
+    state = dict(checked_state(read_weights(weights_path), weights_path))
+    state.pop(_NOT_A_WEIGHT, None)
+    load_strictly(model, state, str(source))
+    settings = [dataclasses.asdict(each) for each in (config, muq, xlm_roberta)]
+    document = f"{json.dumps(settings, sort_keys=True)}\n{sha256(weights_path)}"
+    tokenizer = text_encoder / TOKENIZER_FILE
+    return MuLanCheckpoint(
+        model.eval(),
+        str(source),
+        hashlib.sha256(document.encode()).hexdigest(),
+        tokenizer if tokenizer.is_file() else None,
+    )
+
+
+def save_mulan(model: MuLan, folder: Path, tokenizer: Path | None = None) -> None:
+    """Write the three configurations and ``model.safetensors`` in the official layout.
+
+    An older checkpoint there is replaced.
+
+    Args:
+        model: to write.
+        folder: where to.
+        tokenizer: a ``tokenizer.json`` to copy beside the text encoder's configuration.
+
+    Raises:
+        CheckpointError: ``folder`` holds anything else, or cannot be written.
+    """
+    encoders = {
+        model.config.audio_model.name: model.mulan.audio.model.config,
+        model.config.text_model.name: model.mulan.text.model.config,
+    }
+    for name in encoders:
+        if Path(name).is_absolute() or ".." in Path(name).parts or not Path(name).parts:
+            raise CheckpointError(
+                f"encoder {name!r}: its configuration would not be written into {folder}; "
+                "give it a hub id or a plain name."
+            )
+    first_parts = {Path(name).parts[0] for name in encoders}
+    check_replaceable(folder, {CONFIG_FILE, WEIGHTS_FILE, *first_parts})
+    with atomic_folder(folder) as temporary:
+        save_config(model.config, temporary / CONFIG_FILE)
+        for name, config in encoders.items():
+            (temporary / name).mkdir(parents=True)
+            save_config(config, temporary / name / CONFIG_FILE)
+        if tokenizer is not None:
+            shutil.copyfile(tokenizer, temporary / model.config.text_model.name / TOKENIZER_FILE)
+        try:
+            save_tensors(model.state_dict(), temporary / WEIGHTS_FILE)
+        except SafetensorError as error:
+            raise CheckpointError(f"{folder}: cannot be written ({error}).") from None
+
+
+def _weights_path(folder: Path) -> Path:
+    for name in (WEIGHTS_FILE, TORCH_WEIGHTS_FILE):
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckpointError(
+        f"{folder}: {WEIGHTS_FILE} or {TORCH_WEIGHTS_FILE} is missing from this checkpoint."
+    )
+
+
+def _encoder_folder(folder: Path, name: str) -> Path:
+    """Where an encoder's ``config.json`` is: below the checkpoint, in a folder, or on the hub."""
+    for candidate in (folder / name, Path(name)):
+        if (candidate / CONFIG_FILE).is_file():
+            return candidate
+    try:
+        return download(name, [CONFIG_FILE, TOKENIZER_FILE])
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{folder}: it stands on {name}, whose {CONFIG_FILE} is needed in {folder / name}. "
+            f"{error}"
+        ) from None
