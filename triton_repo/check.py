@@ -9,12 +9,11 @@ from ..errors import BundleError, MuqrtError, UsageError
 from ..files import sha256
 from ..runtime.bundle import MANIFEST, Artefact, Bundle, load_bundle
 from .config import LENGTHS, OURS, parameters_of, parse_config
-from .layout import Layout, config_of, contract_of, layout_of
+from .layout import LIVE_STREAMS, Layout, config_of, contract_of, layout_of, scripted
 from .machine import Machine
 from .options import ServingOptions
 from .repository import CONFIG_FILENAME, VERSION
 from .stream_config import StreamConfig, StreamContract, options_of
-from .stream_repository import SERVED
 
 # What of a configuration follows from the artefact; the rest is the operator's to choose.
 _FIXED = ("name", "backend", "default_model_filename", "cc_model_filenames", "input", "output")
@@ -85,16 +84,16 @@ def _check_model(
     hashes: Mapping[str, str] = {}
     try:
         if _is_for_streams(message):
-            hashes = {**artefact.files, "model.py": sha256(SERVED)}
+            layout = scripted(artefact, LIVE_STREAMS)
             expected = _stream_config(message, bundle, artefact)
         else:
             layout = layout_of(bundle, artefact)
-            hashes = layout.hashes
             expected = _model_config(message, bundle, artefact)
             problems += _plan_problems(layout, machine)
+        hashes = layout.hashes
         expected.name = folder.name
         problems += _differences(message, expected)
-        problems += _file_problems(folder, message, artefact, hashes)
+        problems += _file_problems(folder, message, layout)
     except MuqrtError as error:
         problems.append(str(error))
     return ModelCheck(folder.name, artefact.name, len(hashes), problems)
@@ -162,14 +161,12 @@ def _plan_problems(layout: Layout, machine: Machine) -> Iterator[str]:
             )
 
 
-def _file_problems(
-    folder: Path, message: Any, artefact: Artefact, hashes: Mapping[str, str]
-) -> Iterator[str]:
+def _file_problems(folder: Path, message: Any, layout: Layout) -> Iterator[str]:
     """What is missing, changed, or not the artefact's, in the folder of a model."""
-    version = _version(folder, message)
-    expected = {f"{version}/{place}": digest for place, digest in hashes.items()}
+    version, artefact = _version(folder, message), layout.artefacts[0]
+    expected = {f"{version}/{place}": digest for place, digest in layout.hashes.items()}
     others = {CONFIG_FILENAME}
-    if _is_for_streams(message):
+    if layout.script is not None:
         others.add(f"{version}/{MANIFEST}")
         # A server compiles model.py when it loads it.
         others.update(

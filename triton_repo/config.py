@@ -44,7 +44,7 @@ class ModelConfig:
     contract: Contract
     options: ServingOptions = ServingOptions()
     kind: Literal["KIND_CPU", "KIND_GPU", "KIND_AUTO"] = "KIND_AUTO"
-    backend: Literal["onnxruntime", "tensorrt"] = "onnxruntime"
+    backend: Literal["onnxruntime", "tensorrt", "python"] = "onnxruntime"
     filename: str = MODEL_FILENAME
     plans: Mapping[str, str] = Field(default_factory=dict)
 
@@ -53,8 +53,8 @@ class ModelConfig:
         options, framing = self.options, self.contract.framing
         if options.cuda_graphs and self.backend != "tensorrt":
             raise UsageError("CUDA graphs are TensorRT's: leave --cuda-graphs out.")
-        if options.threads is not None and self.backend != "onnxruntime":
-            raise UsageError("threads are ONNX Runtime's on the CPU: leave --threads out.")
+        if options.threads is not None and self.backend == "tensorrt":
+            raise UsageError("threads are of engines on the CPU: leave --threads out.")
         if options.gpus and self.kind == "KIND_CPU":
             raise UsageError(
                 "the artefact is for the CPU: leave --gpu out, or muqrt export --target any."

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from ..errors import BundleError, UsageError
+from ..files import sha256
 from ..runtime.bundle import Artefact, Bundle
 from ..runtime.parts import encoder_file, front_end_file
 from ..runtime.tagging import TAGS
@@ -13,6 +14,10 @@ from ..runtime.tokens import TOKENS
 from .config import MODEL_FILENAME, ModelConfig
 from .contract import Contract
 from .options import ServingOptions
+
+SCRIPT_FILENAME = "model.py"
+_SCRIPTS = Path(__file__).parent / "backends" / "python"
+WHOLE_MODEL, LIVE_STREAMS = _SCRIPTS / "muq.py", _SCRIPTS / "muq_stream.py"
 
 
 @dataclass(frozen=True)
@@ -26,30 +31,36 @@ class Layout:
         sources: the bundle's file for each place in the folder.
         hashes: the SHA-256 of each.
         artefacts: whose files they are; several only for TensorRT.
+        script: what the Python backend runs beside a bundle of the artefact alone.
     """
 
-    backend: Literal["onnxruntime", "tensorrt"]
+    backend: Literal["onnxruntime", "tensorrt", "python"]
     filename: str
     plans: Mapping[str, str]
     sources: Mapping[str, str]
     hashes: Mapping[str, str]
     artefacts: tuple[Artefact, ...]
+    script: Path | None = None
 
 
 def layout_of(bundle: Bundle, artefact: Artefact) -> Layout:
     """How an artefact is served.
 
     Raises:
-        BundleError: Triton has no engine for it, or its files cannot be moved.
+        BundleError: its files cannot be moved.
     """
     if artefact.engine == "onnxruntime":
         return _graph(artefact)
     if artefact.engine == "tensorrt":
         return _plans(bundle, artefact)
-    raise BundleError(
-        f"artefact {artefact.name!r} is for {artefact.engine}; Triton serves artefacts for "
-        "onnxruntime and tensorrt. Name one of those with --artefact."
-    )
+    return scripted(artefact, WHOLE_MODEL)
+
+
+def scripted(artefact: Artefact, script: Path) -> Layout:
+    """A bundle of the artefact alone, with what runs it in the Python backend."""
+    hashes = {**artefact.files, SCRIPT_FILENAME: sha256(script)}
+    sources = {name: name for name in artefact.files}
+    return Layout("python", SCRIPT_FILENAME, {}, sources, hashes, (artefact,), script)
 
 
 def config_of(

@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..files import atomic_folder
 from ..runtime.bundle import Artefact, Bundle
 from .config import MODEL_NAME_PATTERN, OURS, parameters_of, parse_config
-from .layout import config_of, layout_of
+from .layout import Layout, config_of, layout_of
 from .options import ServingOptions
 
 CONFIG_FILENAME = "config.pbtxt"
@@ -62,13 +62,23 @@ def write_repository(
     config = config_of(bundle, artefact, model_name, options).to_text()
     for each in layout.artefacts:
         bundle.verify(each)
-    with atomic_folder(output / model_name) as folder:
+    write_model(bundle, layout, config, output / model_name, str(options.version))
+    return report_of(output, model_name, artefact)
+
+
+def write_model(bundle: Bundle, layout: Layout, config: str, model: Path, version: str) -> None:
+    """Write a model's folder, whole or not at all: its ``config.pbtxt``, and one version."""
+    with atomic_folder(model) as folder:
         (folder / CONFIG_FILENAME).write_text(config, encoding="utf-8")
+        home = folder / version
+        home.mkdir()
         for place, name in layout.sources.items():
-            destination = folder / str(options.version) / place
+            destination = home / place
             destination.parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(bundle.path(name), destination)
-    return report_of(output, model_name, artefact)
+        if layout.script is not None:
+            shutil.copyfile(layout.script, home / layout.filename)
+            bundle.model_copy(update={"artefacts": list(layout.artefacts)}).save(home)
 
 
 def report_of(repository: Path, model: str, artefact: Artefact) -> RepositoryReport:

@@ -1,6 +1,5 @@
 """Bundle -> the model of a repository that tags live streams, and back to streams in the server."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,24 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BundleError
-from ..files import atomic_folder
 from ..runtime.bundle import Bundle, load_bundle
 from ..runtime.open_session import open_session
 from ..runtime.session import Session
 from ..runtime.stream import Sliding
 from ..runtime.streaming import Streaming
+from .layout import LIVE_STREAMS, scripted
 from .live_streams import LiveStreams
-from .repository import (
-    CONFIG_FILENAME,
-    VERSION,
-    RepositoryReport,
-    check_destination,
-    link_or_copy,
-    report_of,
-)
+from .repository import VERSION, RepositoryReport, check_destination, report_of, write_model
 from .stream_config import StreamConfig, StreamContract, StreamOptions, options_of
 
-SERVED = Path(__file__).parent / "backends" / "python" / "muq_stream.py"
 _DEFAULTS = StreamOptions()
 
 
@@ -71,16 +62,8 @@ def write_stream_repository(
         source=f"{bundle.source.checkpoint} sha256:{bundle.source.sha256}",
     )
     config = StreamConfig(model_name, contract, options).to_text()
-    with atomic_folder(output / model_name) as folder:
-        (folder / CONFIG_FILENAME).write_text(config, encoding="utf-8")
-        version = folder / VERSION
-        version.mkdir()
-        shutil.copyfile(SERVED, version / "model.py")
-        bundle.model_copy(update={"artefacts": [artefact]}).save(version)
-        for name in artefact.files:
-            destination = version / name
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            link_or_copy(bundle.path(name), destination)
+    layout = scripted(artefact, LIVE_STREAMS)
+    write_model(bundle, layout, config, output / model_name, VERSION)
     return report_of(output, model_name, artefact)
 
 

@@ -95,16 +95,18 @@ def test_data_that_is_not_beside_the_graph_is_refused(fresh_bundle: Callable[...
         write_repository(bundle, bundle.folder.parent / "models", allow_uncertified=True)
 
 
-def test_an_artefact_for_openvino_is_refused(
+def test_an_engine_without_a_backend_is_served_from_python(
     fresh_bundle: Callable[..., Bundle], tmp_path: Path
 ) -> None:
     bundle = fresh_bundle()
     bundle.artefacts[0].engine = "openvino"
-    with pytest.raises(
-        BundleError, match=r"is for openvino; Triton serves .* onnxruntime and tensorrt"
-    ):
-        write_repository(bundle, tmp_path / "models", allow_uncertified=True)
-    assert not (tmp_path / "models").exists()
+    report = write_repository(bundle, tmp_path / "models", allow_uncertified=True)
+    names = ["1/bundle.json", "1/model.py", "1/muq.onnx", "1/muq.onnx.data", "config.pbtxt"]
+    assert report.files == [f"muq/{name}" for name in names]
+    served = load_bundle(tmp_path / "models" / "muq" / "1")
+    assert [each.digest for each in served.artefacts] == [bundle.artefacts[0].digest]
+    message = parse_config((tmp_path / "models" / "muq" / "config.pbtxt").read_text())
+    assert (message.backend, message.default_model_filename) == ("python", "model.py")
 
 
 def test_an_uncertified_artefact_is_served_only_when_forced(

@@ -53,13 +53,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load ``<model_repository>/<version>/<default_model_filename>``."""
         config = json.loads(args["model_config"])
-        parameters = {
-            name: value["string_value"] for name, value in config.get("parameters", {}).items()
-        }
-        framing = json.loads(parameters.get("muqrt.framing", "{}"))
-        self._minimum_samples = framing.get("minimum_samples", 0)
-        self._inputs = [each["name"] for each in config["input"]]
-
+        parameters = self._configure(config)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         # Threads that go on spinning after a run keep the server's own from a core, and a request
@@ -101,6 +95,20 @@ class TritonPythonModel:
         """Free the model."""
         del self._session, self._tokens_session
 
+    def _configure(self, config: dict[str, Any]) -> dict[str, str]:
+        """Keep what the configuration says of requests; returns its parameters."""
+        parameters = {
+            name: value["string_value"] for name, value in config.get("parameters", {}).items()
+        }
+        framing = json.loads(parameters.get("muqrt.framing", "{}"))
+        self._minimum_samples = framing.get("minimum_samples", 0)
+        self._inputs = [each["name"] for each in config["input"]]
+        return parameters
+
+    def _run(self, names: list[str], feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        session = self._tokens_session if names == ["tokens"] else self._session
+        return dict(zip(names, session.run(names, feed), strict=True))
+
     def _read(self, request: Any) -> list[np.ndarray]:
         """The request's inputs, in the configuration's order."""
         arrays = []
@@ -125,12 +133,11 @@ class TritonPythonModel:
             name: column[0] if len(column) == 1 else np.concatenate(column)
             for name, column in zip(self._inputs, columns, strict=True)
         }
-        session = self._tokens_session if names == ["tokens"] else self._session
         try:
-            outputs = dict(zip(names, session.run(names, feed), strict=True))
-        except Exception as error:  # onnxruntime's exceptions share no base of their own
+            outputs = self._run(names, feed)
+        except Exception as error:  # engines' exceptions share no base of their own
             for _ in members:
-                yield _failure(f"ONNX Runtime: {error}", pb_utils.TritonError.INTERNAL)
+                yield _failure(f"the engine failed: {error}", pb_utils.TritonError.INTERNAL)
             return
         start = 0
         for _, request, inputs in members:

@@ -1,0 +1,42 @@
+"""Any engine of muqrt's behind Triton's Python backend: the ``model.py`` of models for PyTorch and
+OpenVINO, for which the server has no backend that fits.
+
+``muqrt repository`` copies it beside a bundle. muqrt itself is installed in the server's Python.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from muqrt.errors import MuqrtError
+from muqrt.runtime.bundle import load_bundle
+from muqrt.runtime.open_session import open_session
+from muqrt.triton_repo.backends.onnxruntime.model import TritonPythonModel as OnnxModel
+
+
+class TritonPythonModel(OnnxModel):
+    """One instance of one model; what is another engine's."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Open the artefact of the bundle in ``<model_repository>/<version>``."""
+        parameters = self._configure(json.loads(args["model_config"]))
+        folder = Path(args["model_repository"]) / args["model_version"]
+        on_gpu = args["model_instance_kind"] == "GPU"
+        device = f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu"
+        try:
+            bundle = load_bundle(folder)
+            # Whether one without a certificate may be served was asked when it was written.
+            artefact = bundle.artefact(allow_uncertified=True)
+            threads = int(parameters.get("intra_op_thread_count", 0)) or None
+            self._engine = open_session(bundle, artefact, threads, device)
+        except MuqrtError as error:
+            raise pb_utils.TritonModelException(str(error)) from None
+
+    def finalize(self) -> None:
+        """Free the model."""
+        self._engine.close()
+
+    def _run(self, names: list[str], feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return self._engine.run(feed, names)
