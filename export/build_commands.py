@@ -1,7 +1,9 @@
 """``muqrt build``: other artefacts of a bundle, each proven like the first."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -10,7 +12,41 @@ from ..errors import UsageError
 from .options import Head, Music, Rvq, proof_of, require_torch
 from .parity_report import parity_tables
 
+if TYPE_CHECKING:
+    from ..reference.checkpoint import Checkpoint
+    from ..runtime.bundle import Artefact, Bundle
+    from .parity import Excerpt
+    from .tagging import TagHead
+    from .tokens import TokenRvq
+
 commands = typer.Typer()
+
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-weights", "int4-weights"]
+# What each engine can be built in, its default first. fp32 for ONNX Runtime is muqrt export's.
+_PRECISIONS: dict[str, tuple[Precision, ...]] = {
+    "onnxruntime": ("int8", "fp16", "bf16", "int8-weights", "int4-weights"),
+    "openvino": ("bf16", "fp32"),
+    "torch": ("bf16", "fp16", "fp32"),
+    "tensorrt": ("fp16", "bf16", "fp32"),
+}
+_TENSORRT = "TensorRT"  # the panel of its options
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is to be added to which bundle, and what it is compared with."""
+
+    bundle: "Bundle"
+    checkpoint: "Checkpoint"
+    music: "Sequence[Excerpt]"
+    precision: Precision
+    head: "TagHead | None"
+    rvq: "TokenRvq | None"
+    on_step: Callable[[str], None]
+
+    def on_excerpt(self, excerpt: "Excerpt") -> None:
+        """A step of the parity measurement."""
+        self.on_step(f"parity: {excerpt.name}")
 
 
 @commands.command()
@@ -18,14 +54,16 @@ def build(
     bundle: Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")],
     checkpoint: Annotated[str, typer.Option(help="The checkpoint the bundle was made from.")],
     precision: Annotated[
-        Literal["int8", "int8-weights", "int4-weights", "fp32", "bf16"],
+        Precision | None,
         typer.Option(
-            help="onnxruntime: int8, the fastest, or the weights alone in 8 or 4 bits, smaller and "
-            "nearer to float32; openvino: fp32 or bf16."
+            help="onnxruntime: int8, the fastest on CPUs, by default; fp16 or bf16, for GPUs; or "
+            "the weights alone in 8 or 4 bits. openvino: bf16 or fp32. torch: bf16, fp16 or fp32. "
+            "tensorrt: fp16, bf16 or fp32."
         ),
-    ] = "int8",
+    ] = None,
     engine: Annotated[
-        Literal["onnxruntime", "openvino"], typer.Option(help="What is to run it.")
+        Literal["onnxruntime", "openvino", "torch", "tensorrt"],
+        typer.Option(help="What is to run it."),
     ] = "onnxruntime",
     accuracy: Annotated[
         float | None,
@@ -34,6 +72,54 @@ def build(
             "stays float32 for it. The gate's 0.99 by default.",
         ),
     ] = None,
+    window_seconds: Annotated[
+        str | None,
+        typer.Option(
+            help="Shortest, likeliest and longest waveform, as 5,10,30, or one number; "
+            "0.043,10,30 by default.",
+            rich_help_panel=_TENSORRT,
+        ),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            help="Smallest, likeliest and largest batch, or one number; 1,8,32 by default.",
+            rich_help_panel=_TENSORRT,
+        ),
+    ] = None,
+    plugins: Annotated[
+        bool | None,
+        typer.Option(
+            "--plugins/--no-plugins",
+            help="muqrt's kernels for the mel and the tokens, or TensorRT's own.",
+            rich_help_panel=_TENSORRT,
+        ),
+    ] = None,
+    hardware_compatibility: Annotated[
+        Literal["none", "ampere_plus", "same_compute_capability"] | None,
+        typer.Option(help="Other GPUs it shall run on.", rich_help_panel=_TENSORRT),
+    ] = None,
+    version_compatible: Annotated[
+        bool,
+        typer.Option(
+            "--version-compatible", help="Later TensorRTs run it too.", rich_help_panel=_TENSORRT
+        ),
+    ] = False,
+    timing_cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Measurements, read and written: the next build is shorter.",
+            rich_help_panel=_TENSORRT,
+        ),
+    ] = None,
+    inspect: Annotated[
+        bool,
+        typer.Option(
+            "--inspect",
+            help="What became of every layer, as JSON beside the plan.",
+            rich_help_panel=_TENSORRT,
+        ),
+    ] = False,
     music: Music = None,
     head: Head = None,
     rvq: Rvq = None,
@@ -41,48 +127,97 @@ def build(
 ) -> None:
     """Add an artefact to a bundle: another precision or engine, with a certificate of its own."""
     require_torch()
-    if precision.startswith("int") != (engine == "onnxruntime"):
+    chosen = precision or _PRECISIONS[engine][0]
+    if chosen not in _PRECISIONS[engine]:
         raise UsageError(
-            f"--precision {precision} --engine {engine}: onnxruntime is built in int8 or with int8 "
-            "or int4 weights (its fp32 is what muqrt export wrote), openvino in fp32 or bf16."
+            f"--precision {chosen} --engine {engine}: {engine} is built in "
+            f"{', '.join(_PRECISIONS[engine])}."
+            + (" Its fp32 is what muqrt export wrote." if engine == "onnxruntime" else "")
         )
-    if accuracy is not None and precision != "int8":
-        raise UsageError(f"--accuracy is for --precision int8, not {precision}.")
+    if accuracy is not None and chosen != "int8":
+        raise UsageError(f"--accuracy is for --precision int8, not {chosen}.")
+    given = {
+        "window_seconds": window_seconds,
+        "batch": batch,
+        "fused_kernels": plugins,
+        "hardware_compatibility": hardware_compatibility,
+        "version_compatible": version_compatible or None,
+        "timing_cache": timing_cache,
+        "inspect": inspect or None,
+    }
+    if engine != "tensorrt" and any(value is not None for value in given.values()):
+        raise UsageError(f"options of TensorRT go with --engine tensorrt, not with {engine}.")
     from ..reference.checkpoint import load_checkpoint
     from ..runtime.bundle import load_bundle
     from .parity import excerpts
 
     loaded = load_bundle(bundle)
     reference = load_checkpoint(checkpoint)
-    tag_head, token_rvq = proof_of(loaded, checkpoint, reference, head, rvq)
-    chosen = excerpts(music or [])
-    with progress(f"Building {precision}", None) as bar:
-        if precision == "int8":
-            from .int8.artefact import add_int8
-            from .int8.calibration import calibration_music
-
-            calibration = calibration_music(music or [])
-            artefact = add_int8(
-                loaded, reference, calibration, chosen, accuracy, tag_head, token_rvq, bar.advance
-            )
-        elif engine == "onnxruntime":
-            from .weight_only import add_weight_only
-
-            artefact = add_weight_only(
-                loaded, reference, chosen, precision, tag_head, token_rvq, bar.advance
-            )
-        else:
-            from .openvino_artefact import add_openvino
-
-            artefact = add_openvino(
-                loaded, reference, chosen, precision, bar.advance, tag_head, token_rvq
-            )
+    proof = proof_of(loaded, checkpoint, reference, head, rvq)
+    with progress(f"Building {engine} {chosen}", None) as bar:
+        order = _Order(loaded, reference, excerpts(music or []), chosen, *proof, bar.advance)
+        artefact = _added(engine, order, music or [], accuracy, given)
     size = loaded.size_bytes(artefact)
     show(
         as_json,
         artefact.model_dump(),
         *parity_tables([artefact], loaded.tokenizer is not None),
-        artefact.quantization.summary() if artefact.quantization is not None else "",
-        f"Added {artefact.name} to {bundle}: {size / 1e6:.1f} MB. "
-        f"Choose it with --artefact {artefact.name}.",
+        *_remarks(loaded, artefact),
+        f"Added {artefact.name} to {bundle}: {size / 1e6:.1f} MB."
+        + (f" Choose it with --artefact {artefact.name}." if artefact.certified else ""),
     )
+
+
+def _added(
+    engine: str,
+    order: _Order,
+    music: list[Path],
+    accuracy: float | None,
+    engine_given: dict[str, Any],
+) -> "Artefact":
+    start = order.bundle, order.checkpoint
+    proof = order.head, order.rvq
+    if engine == "openvino":
+        from .openvino_artefact import add_openvino
+
+        return add_openvino(*start, order.music, order.precision, order.on_excerpt, *proof)
+    if engine == "torch":
+        from .torch_artefact import add_torch
+
+        return add_torch(*start, order.music, order.precision, order.on_excerpt, *proof)
+    if engine == "tensorrt":
+        from ..runtime.engine_options import engine_options
+        from .tensorrt_artefact import add_tensorrt, tensorrt_source
+
+        source = tensorrt_source(order.bundle, order.precision)
+        options = engine_options(**engine_given)
+        return add_tensorrt(*start, order.music, source, options, *proof, order.on_step)
+    if order.precision == "int8":
+        from .int8.artefact import add_int8
+        from .int8.calibration import calibration_music
+
+        calibration = calibration_music(music)
+        return add_int8(*start, calibration, order.music, accuracy, *proof, order.on_step)
+    if order.precision in ("fp16", "bf16"):
+        from .half.artefact import add_half
+
+        return add_half(*start, order.music, order.precision, *proof, order.on_step)
+    from .weight_only import add_weight_only
+
+    return add_weight_only(*start, order.music, order.precision, *proof, order.on_step)
+
+
+def _remarks(bundle: "Bundle", artefact: "Artefact") -> list[str]:
+    """What the tables of its parity do not say."""
+    found = []
+    if artefact.quantization is not None:
+        found.append(artefact.quantization.summary())
+    if artefact.mixed_precision is not None:
+        found.append(artefact.mixed_precision.summary())
+    if artefact.plan is not None:
+        found.append(f"For {artefact.plan.gpu}: {artefact.plan.options}.")
+    if artefact.certificate is None:
+        from .half.artefact import unproven
+
+        found.append(unproven(bundle, artefact))
+    return found

@@ -1,5 +1,6 @@
 """``muqrt export``, ``muqrt parity`` and ``muqrt random-checkpoint``."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,12 +90,28 @@ def parity(
     music: Music = None,
     head: Head = None,
     rvq: Rvq = None,
+    layers: Annotated[
+        bool,
+        typer.Option(
+            "--layers", help="Compare the hidden states instead: where do differences arise?"
+        ),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="With --layers: draw NAME.png.", metavar="NAME"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare every artefact with the PyTorch reference and write its certificate."""
     require_torch()
+    if output is not None and not layers:
+        raise UsageError("--output is for the chart of --layers.")
+    if layers:
+        _layers(bundle, checkpoint, music, output, as_json)
+        return
     from ..reference.checkpoint import load_checkpoint
-    from ..runtime.bundle import load_bundle
+    from ..runtime.bundle import Bundle, load_bundle
+    from .half.artefact import runs_here, unproven
     from .parity import excerpts
     from .parity import parity as measure
 
@@ -103,8 +120,9 @@ def parity(
     tag_head, token_rvq = proof_of(loaded, checkpoint, reference, head, rvq)
     chosen = excerpts(music or [])
     with progress("Parity", len(chosen)) as bar:
+        able = [each for each in loaded.artefacts if runs_here(loaded, each)]
         measure(
-            loaded,
+            Bundle(**{**dict(loaded), "artefacts": able}),
             reference,
             chosen,
             on_excerpt=lambda excerpt: bar.advance(excerpt.name),
@@ -113,9 +131,12 @@ def parity(
         )
     loaded.save(bundle)
     show(
-        as_json, loaded.model_dump(), *parity_tables(loaded.artefacts, loaded.tokenizer is not None)
+        as_json,
+        loaded.model_dump(),
+        *parity_tables(able, loaded.tokenizer is not None),
+        *(unproven(loaded, each) for each in loaded.artefacts if each not in able),
     )
-    failed = [artefact.name for artefact in loaded.artefacts if not artefact.certified]
+    failed = [artefact.name for artefact in able if not artefact.certified]
     if failed:
         raise ParityError(f"{bundle}: not the reference's numbers: {', '.join(failed)}.")
 
@@ -147,6 +168,27 @@ def random_checkpoint(
         {"checkpoint": str(output), "size": size, "seed": seed, "parameters": parameters},
         f"Wrote {output}: {parameters / 1e6:.1f}M RANDOM weights; its answers mean nothing.",
     )
+
+
+def _layers(
+    folder: Path, checkpoint: str, music: list[Path] | None, output: Path | None, as_json: bool
+) -> None:
+    from ..reference.checkpoint import load_checkpoint
+    from ..runtime.bundle import load_bundle
+    from .layers import layer_differences, layer_tables
+    from .layers_chart import chart_file, draw
+    from .parity import excerpts
+
+    chart = chart_file(output) if output is not None else None
+    loaded, chosen = load_bundle(folder), excerpts(music or [])
+    with progress("Levels", len(chosen)) as bar:
+        found = layer_differences(
+            loaded, load_checkpoint(checkpoint), chosen, lambda each: bar.advance(each.name)
+        )
+    if chart is not None:
+        draw(f"{loaded.source.checkpoint}: hidden states against PyTorch's", found, chart)
+    wrote = f"Wrote {chart}." if chart is not None else ""
+    show(as_json, {"levels": [asdict(each) for each in found]}, *layer_tables(found), wrote)
 
 
 def _head_line(head: "TagHead", is_own: bool) -> str:

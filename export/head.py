@@ -24,11 +24,11 @@ def tags(graph: Graph, head: Head, states: list[str]) -> str:
         x = graph.op("Sub", x, graph.weight("mean", array(head.mean).reshape(-1)))
         if isinstance(head.hidden, nn.Linear):
             matrix, bias = linear(head.hidden)
-            x = graph.op("Relu", graph.linear("hidden", _for_levels(head, matrix), bias, x))
+            x = graph.op("Relu", graph.linear("hidden", for_levels(head, matrix), bias, x))
             matrix, bias = linear(head.output)
         else:
             matrix, bias = linear(head.output)
-            matrix = _for_levels(head, matrix)
+            matrix = for_levels(head, matrix)
         return graph.op("Sigmoid", graph.linear("output", matrix, bias, x))
 
 
@@ -41,7 +41,7 @@ def _pooled(graph: Graph, state: str, floor: str) -> tuple[str, str]:
     return graph.op("Squeeze", mean, time), graph.op("Sqrt", graph.op("Add", variance, floor))
 
 
-def _for_levels(head: Head, matrix: np.ndarray) -> np.ndarray:
+def for_levels(head: Head, matrix: np.ndarray) -> np.ndarray:
     """The first layer's matrix (inputs, out) as one for all levels: (levels * inputs, out)."""
     mixture = array(head.level_weights.softmax(0))[:, None]
     scale = mixture / array(head.deviation)

@@ -28,6 +28,7 @@ from ..runtime.parts import FRAMES
 from ..runtime.session import WAVEFORM, Arrays, Parts, Session
 from ..runtime.tagging import TAGS
 from ..runtime.tokens import TOKENS
+from .engine_shapes import in_engines_shapes, takes
 from .tagging import TagHead
 from .token_parity import equal_tokens
 from .tokens import TokenRvq, require_rvq
@@ -154,7 +155,8 @@ def parity(
 ) -> None:
     """Compare every artefact with the reference and put its certificate into ``bundle``.
 
-    The manifest is not saved here. ``on_excerpt`` is called after each excerpt.
+    The manifest is not saved here. ``on_excerpt`` is called after each excerpt. A TensorRT engine
+    is compared on what its profiles cover, and that at least in their own shapes.
 
     Raises:
         CheckpointError: the checkpoint, the head or the RVQ is not the one the bundle was made
@@ -165,7 +167,7 @@ def parity(
     require_rvq(bundle, rvq)
     sessions = [open_session(bundle, artefact) for artefact in bundle.artefacts]
     measurements: list[list[AnyMeasurement]] = [[] for _ in sessions]
-    for excerpt in music:
+    for excerpt in [*music, *in_engines_shapes(bundle, music)]:
         waveform = torch.from_numpy(excerpt.waveform)
         with torch.inference_mode():
             states = checkpoint.model(waveform).hidden_states
@@ -175,7 +177,8 @@ def parity(
         if rvq is not None:
             equal = partial(equal_tokens, rvq.rvq, rvq.input(log_mel, states))
         for session, artefact, found in zip(sessions, bundle.artefacts, measurements, strict=True):
-            found.extend(_measurements(session, artefact, excerpt, references, head, equal))
+            if takes(artefact, excerpt):
+                found.extend(_measurements(session, artefact, excerpt, references, head, equal))
         if on_excerpt is not None:
             on_excerpt(excerpt)
     for session, artefact, found in zip(sessions, bundle.artefacts, measurements, strict=True):

@@ -20,19 +20,20 @@ def tokens(graph: Graph, rvq: TokenRvq, log_mel: str, states: list[str]) -> str:
     with graph.scope("rvq"):
         x = log_mel if level is None else graph.op("Transpose", states[level], perm=[0, 2, 1])
         # Nothing can be folded through the ReLUs of projections with several layers.
-        return _folded(graph, rvq, x) if _is_linear(rvq) else _plain(graph, rvq, x)
+        return _folded(graph, rvq, x) if is_linear(rvq) else _plain(graph, rvq, x)
 
 
 def functions(rvq: TokenRvq) -> list[FunctionProto]:
     """The local functions that ``tokens`` calls."""
-    if not _is_linear(rvq):
+    if not is_linear(rvq):
         return []
     first = rvq.rvq.stages[0].codebook
     shape = (len(rvq.rvq.stages), first.num_embeddings, first.embedding_dim)
     return [mel_rvq_function(OPSET, *shape)]
 
 
-def _is_linear(rvq: TokenRvq) -> bool:
+def is_linear(rvq: TokenRvq) -> bool:
+    """Whether its projections are single layers, so that its tables can be folded."""
     return isinstance(rvq.rvq.stages[0].in_proj, WeightNormConv1d)
 
 

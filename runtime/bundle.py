@@ -21,6 +21,7 @@ from pydantic import (
 from ..errors import BundleError
 from ..files import atomic_file, sha256
 from .certificate import Certificate, Precision
+from .mixed_precision import MixedPrecision
 from .plan import Plan
 from .quantization import Quantization
 from .record import Record, Sha256, TensorSpec
@@ -70,7 +71,7 @@ class Artefact(Record):
     """One runnable file (and its external data), for one engine at one precision."""
 
     name: str
-    engine: Literal["onnxruntime", "openvino", "tensorrt"]
+    engine: Literal["onnxruntime", "openvino", "tensorrt", "torch"]
     precision: Precision
     target: str
     file: RelativeFile
@@ -79,6 +80,7 @@ class Artefact(Record):
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
     quantization: Quantization | None = None
+    mixed_precision: MixedPrecision | None = None
     plan: Plan | None = None
     certificate: Certificate | None = None
     # What the bundle says of all its artefacts; theirs is the certificate, too.

@@ -203,22 +203,25 @@ def load(
     artefact: str | None = None,
     threads: int | None = None,
     allow_uncertified: bool = False,
+    device: str | None = None,
     **options: Any,
 ) -> Model:
-    """Load a bundle's artefact on this machine's CPU.
+    """Load a bundle's artefact on this machine.
 
     Args:
         folder: the bundle.
         artefact: its name; the bundle's first certified one when left out.
         threads: for the engine; all physical cores when left out.
         allow_uncertified: accept an artefact without a passing parity certificate.
+        device: "cpu", "cuda" or, for an ONNX artefact, "tensorrt"; of several GPUs "cuda:1". The
+            engine's own when left out.
         options: ``Model``'s ``overlap_seconds`` and ``batch_size``.
 
     Raises:
         BundleError: not a bundle, changed since it was exported, or not certified.
         SessionError: the engine refused the artefact.
     """
-    return Model(open_bundle(folder, artefact, threads, allow_uncertified), **options)
+    return Model(open_bundle(folder, artefact, threads, allow_uncertified, device), **options)
 
 
 def open_bundle(
@@ -226,8 +229,9 @@ def open_bundle(
     artefact: str | None = None,
     threads: int | None = None,
     allow_uncertified: bool = False,
+    device: str | None = None,
 ) -> Session:
     """The session of a bundle's artefact; arguments and errors are those of ``load``."""
     bundle = load_bundle(fspath(folder))
     chosen = bundle.artefact(artefact, allow_uncertified=allow_uncertified)
-    return open_session(bundle, chosen, threads)
+    return open_session(bundle, chosen, threads, device)

@@ -1,6 +1,6 @@
-"""Artefacts run by ONNX Runtime on the CPU."""
+"""Artefacts run by ONNX Runtime, on the CPU or a GPU."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -10,13 +10,14 @@ import onnxruntime as ort
 from ..errors import SessionError
 from .bundle import Artefact, Bundle
 from .cpus import given_cpus
+from .onnx_providers import Provider, providers_on
 from .parts import encoder_file, encoder_outputs, frames_spec, front_end_file
 from .session import Arrays, Part, Parts, Session
 from .tokens import TOKENS, TOKENS_FILE
 
 
 class OnnxSession(Session):
-    """An ONNX artefact on ONNX Runtime's CPU provider.
+    """An ONNX artefact on ONNX Runtime.
 
     Each of its graphs is loaded when it is first run: whoever needs the parts alone does not pay
     for the whole.
@@ -26,13 +27,20 @@ class OnnxSession(Session):
         artefact: which one; its hashes are verified here.
         threads: intra-operator threads; when None as many as this process was given, or ONNX
             Runtime's choice, the physical cores.
+        device: "cpu", "cuda" or "tensorrt", as "cuda:1" for the second GPU.
 
     Raises:
-        BundleError: the artefact's bytes changed. SessionError, when run: ONNX Runtime refused a
-            file.
+        BundleError: the artefact's bytes changed. MissingDependencyError: this ONNX Runtime has no
+            GPUs. SessionError: no such device; or, when run, ONNX Runtime refused a file.
     """
 
-    def __init__(self, bundle: Bundle, artefact: Artefact, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        artefact: Artefact,
+        threads: int | None = None,
+        device: str = "cpu",
+    ) -> None:
         super().__init__(
             artefact.inputs,
             artefact.outputs,
@@ -41,6 +49,7 @@ class OnnxSession(Session):
             bundle.tagging,
             bundle.tokenizer,
         )
+        providers = providers_on(device, artefact.digest)
         bundle.verify(artefact)
         options = ort.SessionOptions()
         options.log_severity_level = 3
@@ -50,9 +59,10 @@ class OnnxSession(Session):
         options.intra_op_num_threads = threads or given_cpus() or 0  # 0 is ONNX Runtime's choice
 
         def graph(file: str) -> _Graph | None:
-            return _Graph(bundle.path(file), options) if file in artefact.files else None
+            path = bundle.path(file) if file in artefact.files else None
+            return None if path is None else _Graph(path, options, providers)
 
-        self._whole = _Graph(bundle.path(artefact.file), options)
+        self._whole = _Graph(bundle.path(artefact.file), options, providers)
         self._tokens = graph(TOKENS_FILE)
         front_end = graph(front_end_file(artefact.file))
         encoder = graph(encoder_file(artefact.file))
@@ -84,8 +94,10 @@ class OnnxSession(Session):
 class _Graph:
     """A file with a graph, loaded when it is first run, by whichever thread comes first."""
 
-    def __init__(self, path: Path, options: ort.SessionOptions) -> None:
-        self._path, self._options = path, options
+    def __init__(
+        self, path: Path, options: ort.SessionOptions, providers: Sequence[Provider]
+    ) -> None:
+        self._path, self._options, self._providers = path, options, providers
         self._engine: ort.InferenceSession | None = None
         self._closed = False
         self._loading = Lock()
@@ -112,8 +124,13 @@ class _Graph:
 
     def _load(self) -> ort.InferenceSession:
         try:
-            return ort.InferenceSession(
-                str(self._path), self._options, providers=["CPUExecutionProvider"]
-            )
+            engine = ort.InferenceSession(str(self._path), self._options, providers=self._providers)
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise SessionError(f"{self._path}: ONNX Runtime cannot load it: {error}") from error
+        wanted, found = self._providers[0][0], engine.get_providers()
+        if found[0] != wanted:  # it would run on the CPU, and say so in a log
+            raise SessionError(
+                f"ONNX Runtime could not start {wanted} and has {', '.join(found)} instead: it "
+                "needs a GPU, its driver, and the CUDA, cuDNN or TensorRT that it was built for."
+            )
+        return engine

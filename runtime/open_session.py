@@ -1,32 +1,40 @@
 """From an artefact to the session of its engine."""
 
-from ..errors import SessionError
 from .bundle import Artefact, Bundle
+from .device_name import device_name
 from .session import Session
 
 
-def open_session(bundle: Bundle, artefact: Artefact, threads: int | None = None) -> Session:
+def open_session(
+    bundle: Bundle, artefact: Artefact, threads: int | None = None, device: str | None = None
+) -> Session:
     """Open an artefact with the engine it is made for.
 
     Args:
         bundle: the bundle the artefact belongs to.
         artefact: which one; its hashes are verified.
-        threads: for the engine; all physical cores when None.
+        threads: for the engine on the CPU; all physical cores when None.
+        device: "cpu", "cuda", or "tensorrt" for an ONNX artefact; of several GPUs "cuda:1". When
+            None the GPU for a TensorRT plan, what a torch artefact chooses, the CPU for others.
 
     Raises:
-        BundleError: the artefact's bytes changed. SessionError: the engine refused it.
-        MissingDependencyError: the engine is not installed.
+        BundleError: the artefact's bytes changed. SessionError: the engine refused it, or does not
+            run on this device. MissingDependencyError: the engine is not installed.
     """
     # Here, because whoever needs one engine need not load the other.
     if artefact.engine == "openvino":
         from .openvino_session import OpenVinoSession
 
+        device_name(device or "cpu", "cpu")
         return OpenVinoSession(bundle, artefact, threads)
+    if artefact.engine == "torch":
+        from .torch_session import TorchSession
+
+        return TorchSession(bundle, artefact, threads, device)
     if artefact.engine == "tensorrt":
-        raise SessionError(
-            f"artefact {artefact.name!r} is a TensorRT plan, which Triton runs: write a model "
-            "repository of it (muqrt repository), or choose another with --artefact."
-        )
+        from .tensorrt_session import TensorRtSession
+
+        return TensorRtSession(bundle, artefact, device_name(device or "cuda", "cuda").index)
     from .onnx_session import OnnxSession
 
-    return OnnxSession(bundle, artefact, threads)
+    return OnnxSession(bundle, artefact, threads, device or "cpu")

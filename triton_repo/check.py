@@ -1,5 +1,6 @@
 """A model repository held against its bundle, before a server sees it."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from ..runtime.bundle import MANIFEST, Artefact, Bundle, load_bundle
 from .config import LENGTHS, OURS, parameters_of, parse_config
 from .layout import LIVE_STREAMS, Layout, config_of, contract_of, layout_of, scripted
 from .machine import Machine
-from .options import ServingOptions
+from .options import ServingOptions, with_given
 from .repository import CONFIG_FILENAME, VERSION
 from .stream_config import StreamConfig, StreamContract, options_of
 
@@ -104,8 +105,23 @@ def _is_for_streams(message: Any) -> bool:
 
 
 def _model_config(message: Any, bundle: Bundle, artefact: Artefact) -> Any:
-    """What the bundle's artefact would be served with, giving the same outputs."""
-    options = ServingOptions(outputs=tuple(each.name for each in message.output))
+    """What the bundle's artefact would be served with, giving the same outputs to the same inputs.
+
+    Raises:
+        BundleError: the lengths cannot be read.
+    """
+    try:
+        lengths = [int(each) for each in json.loads(parameters_of(message)[LENGTHS])]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{CONFIG_FILENAME}: {LENGTHS} cannot be read; {_AGAIN}") from error
+    options = with_given(
+        ServingOptions(),
+        {
+            "outputs": tuple(each.name for each in message.output),
+            "max_batch_size": message.max_batch_size,
+            "lengths_seconds": tuple(each / bundle.framing.sample_rate_hz for each in lengths),
+        },
+    )
     return config_of(bundle, artefact, _ANY_NAME, options).to_protobuf()
 
 
@@ -146,7 +162,7 @@ def _plan_problems(layout: Layout, machine: Machine) -> Iterator[str]:
         return
     if machine.tensorrt is None:
         yield "the server's TensorRT is not known; name it with --tensorrt VERSION"
-    elif not machine.has_tensorrt(plan.tensorrt):
+    elif not (machine.has_tensorrt(plan.tensorrt) or plan.runs_with(machine.tensorrt)):
         yield (
             f"the plan is for TensorRT {plan.tensorrt} and the server has {machine.tensorrt}; "
             "build another with that one"
@@ -154,7 +170,7 @@ def _plan_problems(layout: Layout, machine: Machine) -> Iterator[str]:
     if not machine.compute_capabilities:
         yield "the server's GPUs are not known; name them with --compute-capability, as 9.0"
     for capability in machine.compute_capabilities:
-        if capability not in layout.plans:
+        if capability not in layout.plans and not plan.runs_on(capability):
             yield (
                 f"no plan for a GPU of compute capability {capability}, only for "
                 f"{', '.join(layout.plans)}; build one on such a GPU"

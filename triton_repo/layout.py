@@ -77,7 +77,7 @@ def config_of(
         kind: Literal["KIND_CPU", "KIND_GPU", "KIND_AUTO"] = "KIND_GPU"
     else:
         kind = "KIND_CPU" if artefact.target == "cpu" else "KIND_AUTO"
-    return ModelConfig(
+    config = ModelConfig(
         name=model_name,
         contract=contract_of(bundle, artefact, options.outputs),
         options=options,
@@ -86,6 +86,26 @@ def config_of(
         filename=layout.filename,
         plans=layout.plans,
     )
+    for each in layout.artefacts:
+        _require_covered(each, config)
+    return config
+
+
+def _require_covered(artefact: Artefact, config: ModelConfig) -> None:
+    """Raise UsageError unless a plan takes every batch and length that the server would send."""
+    if artefact.plan is None or artefact.plan.options is None:
+        return
+    # Triton's instances use the first one and no other.
+    profile = artefact.plan.options.profiles[0]
+    rate_hz = config.contract.framing.sample_rate_hz
+    for samples in config.lengths:
+        for batch in (1, config.options.max_batch_size):
+            if not profile.covers((batch, samples)):
+                raise UsageError(
+                    f"{artefact.name} takes {profile}, not a batch of {batch} of "
+                    f"{samples / rate_hz:g} s: choose --max-batch-size and --length-seconds, or "
+                    "build another plan."
+                )
 
 
 def contract_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = ()) -> Contract:

@@ -1,11 +1,13 @@
-"""A TensorRT artefact says what it was built for, and is not run here."""
+"""A TensorRT artefact says what it was built for, and where it runs."""
+
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from muqrt.errors import SessionError
-from muqrt.runtime.bundle import Artefact, Bundle
-from muqrt.runtime.open_session import open_session
+from muqrt.runtime.bundle import Artefact
+from muqrt.runtime.engine_options import EngineOptions
 from muqrt.runtime.plan import Plan
 
 PLAN = {"tensorrt": "10.13.3.9", "compute_capability": "9.0", "gpu": "NVIDIA H100 80GB HBM3"}
@@ -48,6 +50,45 @@ def test_what_it_was_built_for_is_checked(wrong: dict[str, object]) -> None:
         Plan(**{**PLAN, **wrong})
 
 
-def test_opening_it_says_who_runs_it() -> None:
-    with pytest.raises(SessionError, match=r"'plan-9\.0' is a TensorRT plan.*muqrt repository"):
-        open_session(Bundle.model_construct(), artefact())
+COMPATIBLE = {"version_compatible": True, "fused_kernels": False}
+
+
+@pytest.mark.parametrize(
+    ("options", "tensorrt", "compute_capability"),
+    [
+        ({}, "10.13.3.9", "9.0"),
+        (COMPATIBLE, "10.13.3.9", "9.0"),
+        (COMPATIBLE, "10.16.0.72", "9.0"),
+        (COMPATIBLE, "11.2.1.2", "9.0"),
+        ({"fused_kernels": False, "hardware_compatibility": "ampere_plus"}, "10.13.3.9", "8.6"),
+        ({"fused_kernels": False, "hardware_compatibility": "ampere_plus"}, "10.13.3.9", "12.0"),
+        ({"hardware_compatibility": "same_compute_capability"}, "10.13.3.9", "9.0"),
+    ],
+)
+def test_where_a_plan_runs(options: dict[str, Any], tensorrt: str, compute_capability: str) -> None:
+    Plan(**PLAN, options=EngineOptions(**options)).require(tensorrt, compute_capability)
+
+
+@pytest.mark.parametrize(
+    ("options", "tensorrt", "compute_capability", "message"),
+    [
+        (None, "10.13.3.10", "9.0", r"is for TensorRT 10\.13\.3\.9 and here is 10\.13\.3\.10"),
+        ({}, "10.14.1.48", "9.0", r"pip install tensorrt==10\.13\.3\.9"),
+        (COMPATIBLE, "10.13.3.8", "9.0", r"10\.13\.3\.9 or later and here"),
+        (COMPATIBLE, "10.9.0.34", "9.0", r"10\.13\.3\.9 or later and here"),
+        (None, "10.13.3.9", "8.9", r"NVIDIA H100 .*this GPU has 8\.9"),
+        ({"hardware_compatibility": "same_compute_capability"}, "10.13.3.9", "10.0", "has 10.0"),
+        (
+            {"fused_kernels": False, "hardware_compatibility": "ampere_plus"},
+            "10.13.3.9",
+            "7.5",
+            r"this GPU has 7\.5",
+        ),
+    ],
+)
+def test_where_it_does_not(
+    options: dict[str, Any] | None, tensorrt: str, compute_capability: str, message: str
+) -> None:
+    built = None if options is None else EngineOptions(**options)
+    with pytest.raises(SessionError, match=message):
+        Plan(**PLAN, options=built).require(tensorrt, compute_capability)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from muqrt.errors import UsageError
 from muqrt.runtime.bundle import Bundle, load_bundle
+from muqrt.runtime.engine_options import EngineOptions, Profile
 from muqrt.triton_repo import machine as machine_module
 from muqrt.triton_repo.check import check_repository
 from muqrt.triton_repo.commands import commands
@@ -255,3 +256,43 @@ def test_the_command_is_told_of_the_server(plan_bundle: Bundle, tmp_path: Path) 
     wrong = run(*check, "--tensorrt", "10.13", "--compute-capability", "7.5")
     assert wrong.exit_code == 1
     assert "no plan for a GPU of compute capability 7.5" in wrong.stdout
+
+
+def test_a_plan_that_goes_with_more_is_refused_less(plan_bundle: Bundle, tmp_path: Path) -> None:
+    (artefact,) = (each for each in plan_bundle.artefacts if each.name == "plan-8.6")
+    assert artefact.plan is not None
+    options = EngineOptions(
+        profiles=(Profile(window_seconds=(0.1, 2.0, 2.0), batch=(1, 4, 4)),),
+        fused_kernels=False,
+        hardware_compatibility="ampere_plus",
+        version_compatible=True,
+    )
+    artefact.plan = artefact.plan.model_copy(update={"options": options})
+    bundle = plan_bundle.model_copy(update={"artefacts": [artefact]})
+    serving = ServingOptions(max_batch_size=4)
+    write_repository(
+        bundle, tmp_path / "models", artefact.name, allow_uncertified=True, options=serving
+    )
+    for machine in (Machine("10.13.3.9", ("8.6", "8.9", "12.0")), Machine("10.14", ("9.0",))):
+        (found,) = check_repository(tmp_path / "models", bundle, machine, allow_uncertified=True)
+        assert found.problems == []
+    for machine in (Machine("10.13.3.9", ("7.5",)), Machine("10.12.0.36", ("8.6",))):
+        (found,) = check_repository(tmp_path / "models", bundle, machine, allow_uncertified=True)
+        assert len(found.problems) == 1
+
+
+@pytest.mark.parametrize(
+    "options", [ServingOptions(max_batch_size=8), ServingOptions(lengths_seconds=(3.0,))]
+)
+def test_what_a_plan_does_not_take_is_not_written(
+    plan_bundle: Bundle, tmp_path: Path, options: ServingOptions
+) -> None:
+    (artefact,) = (each for each in plan_bundle.artefacts if each.name == "plan-9.0")
+    assert artefact.plan is not None
+    profile = Profile(window_seconds=(0.1, 2.0, 2.0), batch=(1, 4, 4))
+    artefact.plan = artefact.plan.model_copy(update={"options": EngineOptions(profiles=(profile,))})
+    bundle = plan_bundle.model_copy(update={"artefacts": [artefact]})
+    with pytest.raises(UsageError, match="choose --max-batch-size and --length-seconds"):
+        write_repository(
+            bundle, tmp_path / "models", artefact.name, allow_uncertified=True, options=options
+        )

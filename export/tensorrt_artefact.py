@@ -1,0 +1,133 @@
+"""An artefact for TensorRT, beside the ONNX one that it is built from."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..errors import BundleError
+from ..files import sha256
+from ..reference.checkpoint import Checkpoint
+from ..runtime.bundle import Artefact, Bundle
+from ..runtime.certificate import Precision
+from ..runtime.cuda_device import CudaDevice
+from ..runtime.engine_options import EngineOptions
+from ..runtime.plan import Plan
+from ..runtime.tensorrt_library import tensorrt_version
+from .addition import put
+from .bundle_from_checkpoint import refuse_uncertified
+from .engine_from_onnx import engine_from_onnx
+from .engine_layers import engine_layers
+from .parity import Excerpt, parity, require_head, require_source
+from .tagging import TagHead
+from .tokens import TokenRvq, require_rvq
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+
+
+def tensorrt_source(bundle: Bundle, precision: Precision) -> Artefact:
+    """The artefact to build an engine of this precision from.
+
+    Raises:
+        BundleError: there is none.
+    """
+    for artefact in bundle.artefacts:
+        if artefact.engine == "onnxruntime" and artefact.precision == precision:
+            return artefact
+    raise BundleError(
+        f"{bundle.folder}: no {precision} artefact for ONNX Runtime to build an engine from. Run: "
+        f"muqrt build {bundle.folder} --checkpoint CHECKPOINT --precision {precision}"
+    )
+
+
+def add_tensorrt(
+    bundle: Bundle,
+    checkpoint: Checkpoint,
+    music: Sequence[Excerpt],
+    source_artefact: Artefact,
+    options: EngineOptions,
+    head: TagHead | None = None,
+    rvq: TokenRvq | None = None,
+    advance: Callable[[str], None] = lambda what: None,
+) -> Artefact:
+    """Add ``tensorrt-<precision>-<compute capability>`` to a bundle in its folder, proven or not at
+    all.
+
+    It is built on this machine's first GPU, for it and for this TensorRT. An older one of that name
+    is replaced; a build that fails or is interrupted leaves nothing but the timing cache.
+
+    Args:
+        bundle: as loaded; the new manifest is saved.
+        checkpoint: what the bundle was made from.
+        music: what parity is measured on, as far as the profiles cover it, and in their own shapes;
+            empty adds the artefact uncertified.
+        source_artefact: the ONNX artefact to build from; its precision is the engine's.
+        options: how.
+        head, rvq: what the bundle's ``tags`` and ``tokens`` are compared with.
+        advance: called with what is being done.
+
+    Raises:
+        BundleError: the source is not for TensorRT, or has changed. CheckpointError: not what the
+            bundle was made from. ParityError: the numbers differ from the reference's. BuildError,
+            KernelError, SessionError, MissingDependencyError: as ``engine_from_onnx``, or no GPU.
+    """
+    require_source(bundle, checkpoint)
+    if music:
+        require_head(bundle, head)
+        require_rvq(bundle, rvq)
+    _require_for_tensorrt(bundle, source_artefact)
+    bundle.verify(source_artefact)
+    version, device = tensorrt_version(), CudaDevice()
+    plan = engine_from_onnx(bundle.path(source_artefact.file), options, advance)
+    built_for = Plan(
+        tensorrt=version,
+        compute_capability=device.compute_capability,
+        gpu=device.name,
+        cuda=device.cuda,
+        source_sha256=source_artefact.digest,
+        options=options,
+    )
+    with TemporaryDirectory(prefix=".engine-", dir=bundle.folder) as temporary:
+        added = _candidate(bundle, source_artefact, plan, built_for, Path(temporary))
+        if music:
+            parity(added, checkpoint, music, lambda x: advance(f"parity: {x.name}"), head, rvq)
+            refuse_uncertified(added)
+        return put(bundle, added)
+
+
+def _require_for_tensorrt(bundle: Bundle, source: Artefact) -> None:
+    if source.engine != "onnxruntime" or source.precision not in PRECISIONS:
+        raise BundleError(
+            f"{bundle.folder}: {source.name} ({source.engine}, {source.precision}) is not what "
+            f"TensorRT builds from: an ONNX artefact in {', '.join(PRECISIONS)}."
+        )
+    if source.target == "cpu":
+        raise BundleError(
+            f"{bundle.folder}: {source.name} has its convolutions in a form that is only good on "
+            "CPUs. Export the bundle with --target any, or build from its fp16 or bf16 artefact."
+        )
+
+
+def _candidate(
+    bundle: Bundle, source: Artefact, plan: bytes, built_for: Plan, folder: Path
+) -> Bundle:
+    """A bundle in ``folder`` with the engine as its only artefact, not yet certified."""
+    name = f"{source.precision}-{built_for.compute_capability}"
+    files = {f"muq-{name}.plan": plan}
+    if built_for.options is not None and built_for.options.inspect:
+        layers = engine_layers(plan, built_for.version_compatible)
+        files[f"muq-{name}-layers.json"] = layers.encode()
+    for file, content in files.items():
+        (folder / file).write_bytes(content)
+    artefact = Artefact(
+        name=f"tensorrt-{name}",
+        engine="tensorrt",
+        precision=source.precision,
+        target="any",
+        file=f"muq-{name}.plan",
+        files={file: sha256(folder / file) for file in files},
+        level=source.level,
+        inputs=source.inputs,
+        outputs=source.outputs,
+        plan=built_for,
+    )
+    return Bundle(**{**dict(bundle), "artefacts": [artefact], "folder": folder})

@@ -1,0 +1,53 @@
+"""What ONNX Runtime runs graphs on: the CPU, or a GPU by its CUDA or its TensorRT provider."""
+
+from typing import Any
+
+import onnxruntime as ort
+
+from ..errors import MissingDependencyError
+from ..files import cache_folder
+from .device_name import device_name
+
+Provider = tuple[str, dict[str, Any]]
+
+_NAMES = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+
+
+def providers_on(device: str, artefact_sha256: str) -> list[Provider]:
+    """The providers for a device, the first for whatever it knows, the others for the rest.
+
+    Args:
+        device: "cpu", "cuda" or "tensorrt", as "cuda:1" for the second GPU.
+        artefact_sha256: TensorRT's engines, which take minutes to build, are kept under this name.
+
+    Raises:
+        SessionError: no such device. MissingDependencyError: this ONNX Runtime has no GPUs.
+    """
+    chosen = device_name(device, *_NAMES)
+    kind = chosen.kind
+    if _NAMES[kind] not in ort.get_available_providers():
+        raise MissingDependencyError(
+            f"this onnxruntime {ort.__version__} has no {_NAMES[kind]} for device {device!r}. Run: "
+            "pip uninstall onnxruntime, then pip install onnxruntime-gpu (they exclude each other)."
+        )
+    providers: list[Provider] = []
+    if kind == "tensorrt":
+        folder = cache_folder() / "tensorrt" / artefact_sha256
+        kept = {
+            "device_id": chosen.index,
+            "trt_engine_cache_enable": True,
+            "trt_engine_cache_path": str(folder),
+            "trt_timing_cache_enable": True,
+            "trt_timing_cache_path": str(folder.parent),
+        }
+        providers.append((_NAMES[kind], kept))
+    if kind != "cpu":
+        # TF32 has fp16's mantissa, too few bits for the fp32 gate. The exhaustive search would be
+        # repeated for every length of a waveform.
+        options = {"device_id": chosen.index, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
+        providers.append((_NAMES["cuda"], options))
+    return [*providers, (_NAMES["cpu"], {})]

@@ -1,0 +1,95 @@
+"""A TensorRT plan in a GPU's memory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import SessionError
+from .cuda_device import Stream
+from .engine_options import EngineOptions
+from .record import TensorSpec
+from .session import WAVEFORM
+from .tensorrt_library import message_log, tensorrt
+
+_ROOM = "If it is memory: end what else uses the GPU, or build the engine for smaller batches."
+
+
+class TensorRtEngine:
+    """The engine in a plan.
+
+    Args:
+        path: the plan, known to be whole and for this TensorRT and GPU.
+        options: it was built with.
+        inputs, outputs: what it takes and gives.
+
+    Raises:
+        SessionError: TensorRT refuses it, or it is another engine.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        options: EngineOptions,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+    ) -> None:
+        trt = tensorrt()
+        self.options = options
+        self.output_types = {spec.name: np.dtype(spec.dtype) for spec in outputs}
+        self._log = message_log()
+        self._runtime = runtime = trt.Runtime(self._log)
+        # A version compatible plan brings code along. Its hash is the manifest's.
+        runtime.engine_host_code_allowed = options.version_compatible
+        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        if engine is None:
+            raise SessionError(f"{path}: TensorRT cannot load it: {self.complaint()} {_ROOM}")
+        self._engine = engine
+        self._require(path, [*inputs, *outputs])
+
+    def context(self, profile: int, stream: Stream) -> Any:
+        """A new execution context for a profile, with memory of its own."""
+        engine = self._engine
+        context = engine.create_execution_context()
+        if context is None or not context.set_optimization_profile_async(profile, int(stream)):
+            raise SessionError(f"TensorRT cannot prepare a run: {self.complaint()} {_ROOM}")
+        return context
+
+    def profile_of(self, waveform: Sequence[int]) -> int:
+        """Which profile to run a waveform of this shape in.
+
+        Raises:
+            SessionError: none covers it.
+        """
+        profile = self.options.profile_of(tuple(waveform))
+        if profile < 0:
+            covered = "; ".join(map(str, self.options.profiles))
+            raise SessionError(
+                f"{WAVEFORM} has shape {tuple(waveform)}; this engine was built for {covered}. "
+                "Choose the window and the batch size so, or build an engine for this shape."
+            )
+        return profile
+
+    def complaint(self) -> str:
+        """What TensorRT said last."""
+        return self._log.errors[-1] if self._log.errors else "it gave no reason."
+
+    def _require(self, path: Path, specs: Sequence[TensorSpec]) -> None:
+        """Raise SessionError unless the engine has the manifest's tensors and profiles."""
+        trt, engine = tensorrt(), self._engine
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        found = {name: trt.nptype(engine.get_tensor_dtype(name)) for name in names}
+        if found != {spec.name: np.dtype(spec.dtype) for spec in specs}:
+            raise SessionError(
+                f"{path}: the engine's tensors are {', '.join(names)}, not what the manifest says. "
+                "Build it again."
+            )
+        profiles = [
+            tuple(tuple(shape) for shape in engine.get_tensor_profile_shape(WAVEFORM, i))
+            for i in range(engine.num_optimization_profiles)
+        ]
+        if profiles != [each.waveforms for each in self.options.profiles]:
+            raise SessionError(
+                f"{path}: the engine is for other shapes than the manifest says. Build it again."
+            )
