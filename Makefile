@@ -75,13 +75,15 @@ lint: setup
 benchmark: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
-# On a machine with an NVIDIA GPU: the kernels, compiled, and engines; and how fast the kernels are.
-gpu: setup
+# On a machine with an NVIDIA GPU: test, build, prove and measure all that it can run. Without a
+# network it takes the Python that is there, which needs PyTorch; what else is missing is left out.
+gpu:
 	@gpu=$$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1 | tr 'A-Z ' 'a-z-') && \
 	[ -n "$$gpu" ] || { echo "No NVIDIA GPU found: nvidia-smi names none."; exit 1; }; \
-	$(BIN)/python -m pytest tests/kernels tests/export/test_engine_on_gpu.py && \
-	$(BIN)/muqrt bench-kernels reference/checkpoints/muq-mini --device cuda \
-	--output "benchmarks/results/kernels-$$gpu"
+	python=$(BIN)/python; [ -x $$python ] || python=$(PYTHON); \
+	$$python -c 'import muqrt' 2>/dev/null || \
+	$$python -m pip install --quiet --no-deps --no-build-isolation --editable . || exit 1; \
+	$$python -m muqrt.benchmarks.gpu --output "benchmarks/results/$$gpu" $(GPU_OPTIONS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
