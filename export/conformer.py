@@ -32,22 +32,22 @@ def conformer(graph: Graph, module: ConformerEncoder, x: str, level: int) -> lis
             with graph.scope(f"layer_{index}"):
                 states.append(_layer(graph, layer, states[-1], positions))
         if level == len(module.layers):
-            states[-1] = _layer_norm(graph, "layer_norm", module.layer_norm, states[-1])
+            states[-1] = layer_norm(graph, "layer_norm", module.layer_norm, states[-1])
     return states
 
 
 def _layer(graph: Graph, layer: ConformerLayer, x: str, positions: Positions) -> str:
     x = graph.op("Add", x, _feed_forward(graph, "ffn1", layer.ffn1_layer_norm, layer.ffn1, x))
-    y = _layer_norm(graph, "self_attn_layer_norm", layer.self_attn_layer_norm, x)
+    y = layer_norm(graph, "self_attn_layer_norm", layer.self_attn_layer_norm, x)
     x = graph.op("Add", x, _attention(graph, layer.self_attn, y, positions))
     x = graph.op("Add", x, _convolution_module(graph, layer.conv_module, x))
     x = graph.op("Add", x, _feed_forward(graph, "ffn2", layer.ffn2_layer_norm, layer.ffn2, x))
-    return _layer_norm(graph, "final_layer_norm", layer.final_layer_norm, x)
+    return layer_norm(graph, "final_layer_norm", layer.final_layer_norm, x)
 
 
 def _feed_forward(graph: Graph, name: str, norm: nn.LayerNorm, module: FeedForward, x: str) -> str:
     with graph.scope(name):
-        x = _layer_norm(graph, "layer_norm", norm, x)
+        x = layer_norm(graph, "layer_norm", norm, x)
         x = graph.linear("intermediate_dense", *linear(module.intermediate_dense), x)
         x = _silu(graph, x)
         # Conformer adds half of each feed-forward.
@@ -81,7 +81,7 @@ def _attention(graph: Graph, module: SelfAttention, x: str, positions: Positions
 
 def _convolution_module(graph: Graph, module: ConvolutionModule, x: str) -> str:
     with graph.scope("conv_module"):
-        x = _layer_norm(graph, "layer_norm", module.layer_norm, x)
+        x = layer_norm(graph, "layer_norm", module.layer_norm, x)
         pointwise = array(module.pointwise_conv1.weight)[..., 0].T
         x = graph.linear("pointwise_conv1", pointwise, None, x)
         content, gate = graph.ops("Split", [x], 2, axis=-1, num_outputs=2)
@@ -134,7 +134,8 @@ def _rotate(graph: Graph, x: str, positions: Positions, heads: int, head_width: 
     return graph.op("Reshape", turned, graph.constant([0, 0, heads * head_width]))
 
 
-def _layer_norm(graph: Graph, name: str, module: nn.LayerNorm, x: str) -> str:
+def layer_norm(graph: Graph, name: str, module: nn.LayerNorm, x: str) -> str:
+    """(..., width) -> the same shape."""
     return graph.op(
         "LayerNormalization",
         x,

@@ -96,6 +96,10 @@ class Graph:
             return product
         return self.op("Add", product, self.weight(f"{name}.bias", bias))
 
+    def lookup(self, name: str, table: np.ndarray, indices: str) -> str:
+        """Rows of a table (rows, width)."""
+        return self.op("Gather", self.weight(f"{name}.weight", table), indices)
+
     def rename(self, value: str, name: str) -> None:
         """Give a value the name by which users will ask for it."""
         self.nodes.append(helper.make_node("Identity", [value], [name], name=name))

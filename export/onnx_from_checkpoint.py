@@ -7,9 +7,7 @@ import onnx
 from onnx.external_data_helper import set_external_data
 
 from ..errors import UsageError
-from ..kernels import log_mel_tables
-from ..kernels.log_mel_onnx import NAME, log_mel_function
-from ..kernels.onnx_nodes import DOMAIN, PLUGIN
+from ..kernels.log_mel_onnx import log_mel_function
 from ..reference.head import Head
 from ..reference.muq import MuQ
 from ..runtime.bundle import TensorSpec
@@ -22,6 +20,7 @@ from .graph import OPSET, Graph
 from .head import tags
 from .int8.front_end import int8_front_end
 from .int8.graph import Int8Graph
+from .log_mel import log_mel
 from .rvq import functions, tokens
 from .tokens import TokenRvq
 
@@ -62,23 +61,18 @@ def onnx_from_checkpoint(
     Raises:
         UsageError: an unknown output, level or target.
     """
-    if target not in TARGETS:
-        raise UsageError(f"target {target!r}: choose among {', '.join(TARGETS)}.")
+    target = checked_target(target)
     level = checked_level(model, level)
     specs = output_specs(model, outputs, level, head, rvq.tokenizer if rvq is not None else None)
     graph = graph or Graph()
-    mel = model.model.preprocessor_melspec_2048
-    tables = graph.weight("log_mel.tables", log_mel_tables.tables())
-    scale = {"mean_db": mel.mean_db, "std_db": mel.std_db}
-    log_mel = graph.op(NAME, INPUT.name, tables, domain=DOMAIN, **scale, **PLUGIN)
+    spectrum = log_mel(graph, model.model.preprocessor_melspec_2048, INPUT.name)
     states = []
     if rvq is None or rvq.needs_encoder or [spec.name for spec in specs] != [TOKENS]:
-        # Named, because there the graph can be cut in two.
-        graph.rename(_front_end(graph, model, log_mel, target), FRAMES)
-        states = conformer(graph, model.model.conformer, FRAMES, level)
+        x = frames(graph, model, spectrum, target)
+        states = conformer(graph, model.model.conformer, x, level)
     for spec in specs:
         if spec.name == TOKENS and rvq is not None:
-            value = tokens(graph, rvq, log_mel, states)
+            value = tokens(graph, rvq, spectrum, states)
         else:
             value = _output(graph, spec.name, states, head)
         graph.rename(value, spec.name)
@@ -86,10 +80,25 @@ def onnx_from_checkpoint(
     return graph.model([INPUT], specs, called)
 
 
-def _front_end(graph: Graph, model: MuQ, log_mel: str, target: str) -> str:
+def frames(graph: Graph, model: MuQ, spectrum: str, target: str) -> str:
+    """Hidden state 0 of the log-mel, (batch, steps, width); ``target`` as above."""
     if isinstance(graph, Int8Graph) and graph.has_front_end:
-        return int8_front_end(graph, model, log_mel)
-    return front_end(graph, model.model.conv, log_mel, winograd=target == "cpu")
+        x = int8_front_end(graph, model, spectrum)
+    else:
+        x = front_end(graph, model.model.conv, spectrum, winograd=target == "cpu")
+    graph.rename(x, FRAMES)  # because there the graph can be cut in two
+    return FRAMES
+
+
+def checked_target(target: str) -> str:
+    """The target.
+
+    Raises:
+        UsageError: there is no such target.
+    """
+    if target not in TARGETS:
+        raise UsageError(f"target {target!r}: choose among {', '.join(TARGETS)}.")
+    return target
 
 
 def checked_level(model: MuQ, level: int | None) -> int:
