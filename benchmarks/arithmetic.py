@@ -11,11 +11,10 @@ from ..reference.config import MuQConfig
 from .contenders import onnx_session
 from .latency import Cell, Latency
 from .operators import ATTENTION, CONVOLUTION, FEED_FORWARD, FRONT_END
-from .rates import measure_rates
+from .rates import MATRIX_WIDTH, measure_rates
 from .timing import Run, cuda_stopwatch, stopwatch
 
 _TAPS = 9  # of a 3x3 kernel
-_WIDTH = {"cpu": 2048, "cuda": 8192}  # of the square matrices
 # The image of the front end's largest convolution, a quarter of 10 s of it.
 _CHANNELS, _ROWS, _COLUMNS = 512, 64, 125
 _QUANTIZED_OPSET, _MICROSOFT = 18, "com.microsoft"
@@ -90,7 +89,7 @@ def measure_peaks(threads: int, device: str = "cpu") -> dict[str, float]:
     """Operations a second of large products of matrices, by precision, and of a convolution, on
     "cpu" or "cuda" (where fp32 is without TF32, as PyTorch's default is)."""
     torch.set_num_threads(threads)
-    width = _WIDTH[device]
+    width = MATRIX_WIDTH[device]
     product = 2.0 * width**3
     convolution = 2.0 * _ROWS * _COLUMNS * _TAPS * _CHANNELS**2
     image = torch.randn(1, _CHANNELS, _ROWS, _COLUMNS, device=device)

@@ -32,8 +32,6 @@ COMPILED = "torch.compile"
 COMPILED_BF16 = "torch.compile bf16"
 PLAIN_ONNX = "plain ONNX graph"
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-
 States = Sequence[np.ndarray]
 
 
@@ -132,6 +130,8 @@ def onnx_session(
     """
     import onnxruntime as ort
 
+    from ..runtime.onnx_providers import PROVIDERS
+
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
@@ -139,7 +139,7 @@ def onnx_session(
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     given = model if isinstance(model, bytes) else str(model)
-    return ort.InferenceSession(given, options, providers=[_PROVIDERS[device]])
+    return ort.InferenceSession(given, options, providers=[PROVIDERS[device]])
 
 
 def from_artefact(

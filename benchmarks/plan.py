@@ -95,9 +95,9 @@ class Plan:
         """Whether ONNX Runtime runs a graph on the device: always on the CPU."""
         import onnxruntime
 
-        return self.device == "cpu" or "CUDAExecutionProvider" in (
-            onnxruntime.get_available_providers()
-        )
+        from ..runtime.onnx_providers import PROVIDERS
+
+        return PROVIDERS[self.device] in onnxruntime.get_available_providers()
 
     @property
     def counted(self) -> list[Cell]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from .timing import Run, Stopwatch, by_turns, spread, stopwatch
 
+MATRIX_WIDTH = {"cpu": 2048, "cuda": 8192}  # of square ones that keep the device busy
 _ROUNDS = 10
 _BUDGET_SECONDS = 10.0
 

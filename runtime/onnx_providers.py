@@ -10,7 +10,8 @@ from .device_name import device_name
 
 Provider = tuple[str, dict[str, Any]]
 
-_NAMES = {
+# ONNX Runtime's names.
+PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
@@ -27,12 +28,13 @@ def providers_on(device: str, artefact_sha256: str) -> list[Provider]:
     Raises:
         SessionError: no such device. MissingDependencyError: this ONNX Runtime has no GPUs.
     """
-    chosen = device_name(device, *_NAMES)
+    chosen = device_name(device, *PROVIDERS)
     kind = chosen.kind
-    if _NAMES[kind] not in ort.get_available_providers():
+    if PROVIDERS[kind] not in ort.get_available_providers():
         raise MissingDependencyError(
-            f"this onnxruntime {ort.__version__} has no {_NAMES[kind]} for device {device!r}. Run: "
-            "pip uninstall onnxruntime, then pip install onnxruntime-gpu (they exclude each other)."
+            f"this onnxruntime {ort.__version__} has no {PROVIDERS[kind]} for device {device!r}. "
+            "Run: pip uninstall onnxruntime, then pip install onnxruntime-gpu (they exclude each "
+            "other)."
         )
     providers: list[Provider] = []
     if kind == "tensorrt":
@@ -44,10 +46,10 @@ def providers_on(device: str, artefact_sha256: str) -> list[Provider]:
             "trt_timing_cache_enable": True,
             "trt_timing_cache_path": str(folder.parent),
         }
-        providers.append((_NAMES[kind], kept))
+        providers.append((PROVIDERS[kind], kept))
     if kind != "cpu":
         # TF32 has fp16's mantissa, too few bits for the fp32 gate. The exhaustive search would be
         # repeated for every length of a waveform.
         options = {"device_id": chosen.index, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
-        providers.append((_NAMES["cuda"], options))
-    return [*providers, (_NAMES["cpu"], {})]
+        providers.append((PROVIDERS["cuda"], options))
+    return [*providers, (PROVIDERS["cpu"], {})]

@@ -11,8 +11,8 @@ from ..errors import SessionError
 from .bundle import Artefact, Bundle
 from .cpus import given_cpus
 from .onnx_providers import Provider, providers_on
-from .parts import encoder_file, encoder_outputs, frames_spec, front_end_file
-from .session import Arrays, Part, Parts, Session
+from .parts import encoder_file, front_end_file
+from .session import Arrays, Session
 from .tokens import TOKENS, TOKENS_FILE
 
 
@@ -67,14 +67,7 @@ class OnnxSession(Session):
         front_end = graph(front_end_file(artefact.file))
         encoder = graph(encoder_file(artefact.file))
         if front_end is not None and encoder is not None:
-            # Every artefact that has parts gives features, which are as wide as frames.
-            width = self.outputs["features"].shape[-1]
-            frames = [frames_spec(int(width))]
-            outputs = encoder_outputs(artefact.outputs, bundle.tokenizer)
-            self.parts = Parts(
-                Part(front_end, artefact.inputs, frames, bundle.framing),
-                Part(encoder, frames, outputs, bundle.framing),
-            )
+            self.parts = self._split(front_end, encoder)
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
         # An engine runs all of its graph, whichever outputs are asked for.

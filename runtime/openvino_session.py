@@ -10,8 +10,8 @@ import numpy as np
 from ..errors import MissingDependencyError, SessionError
 from .bundle import Artefact, Bundle
 from .cpus import given_cpus
-from .parts import FRAMES, encoder_outputs, frames_spec
-from .session import Arrays, Part, Parts, Session
+from .parts import FRAMES
+from .session import Arrays, Session
 
 if TYPE_CHECKING:
     import openvino
@@ -66,12 +66,7 @@ class OpenVinoSession(Session):
                 precision = "fp32" if file in _ALWAYS_FP32 else artefact.precision
                 graphs.append(_Graph(core, bundle.path(file), precision, threads))
         self._chain = _Chain(graphs)
-        frames = [frames_spec(int(self.outputs["features"].shape[-1]))]
-        outputs = encoder_outputs(artefact.outputs, bundle.tokenizer)
-        self.parts = Parts(
-            Part(self._chain, artefact.inputs, frames, bundle.framing),
-            Part(self._chain, frames, outputs, bundle.framing),
-        )
+        self.parts = self._split(self._chain, self._chain)
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
         return self._chain.run(inputs, outputs)

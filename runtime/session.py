@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import SessionError
 from .bundle import Framing, TensorSpec
 from .closing import Closing
+from .parts import encoder_outputs, frames_spec
 from .tagging import Tagging
 from .tokens import Tokenizer
 
@@ -65,6 +66,16 @@ class Session(Closing):
     @abstractmethod
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
         """Run the engine; the arguments are already checked."""
+
+    def _split(self, front_end: "Engine", encoder: "Engine") -> "Parts":
+        """The same model in two, run by these."""
+        # Every artefact that has parts gives features, which are as wide as frames.
+        frames = [frames_spec(int(self.outputs["features"].shape[-1]))]
+        outputs = encoder_outputs([*self.outputs.values()], self.tokenizer)
+        return Parts(
+            Part(front_end, [*self.inputs.values()], frames, self.framing),
+            Part(encoder, frames, outputs, self.framing),
+        )
 
     def _check(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> None:
         unknown = [name for name in outputs if name not in self.outputs]

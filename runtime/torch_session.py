@@ -9,8 +9,7 @@ import numpy as np
 from ..errors import MissingDependencyError, SessionError
 from .bundle import Artefact, Bundle
 from .device_name import device_name
-from .parts import encoder_outputs, frames_spec
-from .session import Arrays, Part, Parts, Session
+from .session import Arrays, Session
 
 if TYPE_CHECKING:
     import torch
@@ -65,12 +64,7 @@ class TorchSession(Session):
             model.encoder.compile()
         on_gpu = chosen.type == "cuda"
         self._engine = CudaEngine(model, chosen) if on_gpu else CpuEngine(model, threads)
-        frames = [frames_spec(int(self.outputs["features"].shape[-1]))]
-        outputs = encoder_outputs(artefact.outputs, bundle.tokenizer)
-        self.parts = Parts(
-            Part(self._engine, artefact.inputs, frames, bundle.framing),
-            Part(self._engine, frames, outputs, bundle.framing),
-        )
+        self.parts = self._split(self._engine, self._engine)
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
         return self._engine.run(inputs, outputs)

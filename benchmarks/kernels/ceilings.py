@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
-from ..rates import measure_rates
+from ..rates import MATRIX_WIDTH, measure_rates
 from ..timing import Stopwatch
 from .work import Work
 
 _COPY_BYTES = {"cpu": 1 << 28, "cuda": 1 << 30}
-_MATRIX_WIDTH = {"cpu": 2048, "cuda": 8192}
 _TF32_PRODUCTS = 3  # for one of float32 accuracy
 
 
@@ -31,7 +30,7 @@ def measure_ceilings(device: str, stopwatch: Stopwatch) -> Ceilings:
     """Measure both on "cpu" or "cuda", with torch's threads."""
     source = torch.ones(_COPY_BYTES[device] // 4, device=device)
     target = torch.empty_like(source)
-    width = _MATRIX_WIDTH[device]
+    width = MATRIX_WIDTH[device]
     a, b = torch.randn(2, width, width, device=device)
     product = torch.empty_like(a)
     allowed = torch.backends.cuda.matmul.allow_tf32

@@ -47,7 +47,7 @@ def written(
         patch.setattr(cold_start, "STARTS", 1)
         patch.setattr(timing, "_PAUSE_SECONDS", 0)
         patch.setattr(library, "SONG_SECONDS", 2.0)
-        patch.setattr(arithmetic, "_WIDTH", {"cpu": 64})
+        patch.setattr(arithmetic, "MATRIX_WIDTH", {"cpu": 64})
         patch.setattr(arithmetic, "_CHANNELS", 8)
         patch.setattr(sys, "argv", ["/usr/bin/muqrt", "bench", str(tiny_bundle), "--cpu"])
         result = bench(tiny_bundle, tiny_checkpoint, "--cpu", *sizes, "-o", output, "--json")
