@@ -130,9 +130,9 @@ def _load(request: Request) -> Callable[[np.ndarray], object]:
     from . import contenders
 
     if request.checkpoint is not None:
-        from ..reference.checkpoint import load_checkpoint
+        from ..export.joint import load_source
 
-        model = load_checkpoint(request.checkpoint).model.to(request.device)
+        model = load_source(request.checkpoint).model.to(request.device)
         return contenders.eager(model, request.threads).run
     if request.graph is not None:
         return contenders.plain_onnx(Path(request.graph), 0, request.threads, request.device).run

@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 
 from ..errors import ParityError
-from ..export.parity import EXAMPLE_FILES, EXAMPLES, Excerpt, dithered, measure
+from ..export.measuring import measure
+from ..export.parity import EXAMPLE_FILES, EXAMPLES, Excerpt, dithered
 from ..runtime import audio
 from ..runtime.certificate import THRESHOLDS
 from .contenders import EAGER, Contender, States
@@ -163,7 +164,9 @@ def agreement(
             is not optional.
     """
     excerpt = Excerpt("benchmark", waveform)
-    found = measure(excerpt, contender.name, answer[-1], contender.expected(states))
+    found = measure(
+        excerpt.name, excerpt.seconds, contender.name, answer[-1], contender.expected(states)
+    )
     matches = found.passes(THRESHOLDS[contender.precision])
     if not (matches or contender.optional or allow_uncertified):
         raise ParityError(

@@ -135,7 +135,7 @@ def plan(folder: Path, checkpoint: str, request: Request) -> Plan:
 
     _check_device(request)
     bundle = load_bundle(folder)
-    for artefact in bundle.artefacts:
+    for artefact in bundle.hearing:
         if not (artefact.certified or request.allow_uncertified):
             raise ParityError(
                 f"{folder}: {artefact.name} has no passing certificate, so its speed is not "
@@ -206,7 +206,7 @@ def _check_device(request: Request) -> None:
 def _openable(bundle: Bundle, device: str) -> tuple[list[Artefact], dict[str, str]]:
     """The artefacts whose engines are installed and know this processor, and why others fail."""
     found, failed = [], {}
-    for artefact in bundle.artefacts:
+    for artefact in bundle.hearing:
         try:
             open_session(bundle, artefact, device=device).close()
         except (MissingDependencyError, SessionError) as error:

@@ -64,7 +64,7 @@ def artefact_facts(bundle: Bundle) -> list[dict[str, Any]]:
             "sha256": artefact.digest,
             "certified": artefact.certified,
         }
-        for artefact in bundle.artefacts
+        for artefact in bundle.hearing
     ]
 
 

@@ -12,9 +12,10 @@ import torch
 
 from ..console import Bar
 from ..environment import device_name, environment
+from ..export.joint import load_source
 from ..export.onnx_from_checkpoint import onnx_from_checkpoint, save_onnx
 from ..export.parity import require_source
-from ..reference.checkpoint import Checkpoint, load_checkpoint
+from ..reference.checkpoint import Checkpoint
 from .arithmetic import Arithmetic, Rate, measure_peaks, multiply_adds, rates
 from .cold_start import WINDOW_SECONDS, ColdStart, Request, measure_cold_starts
 from .contenders import (
@@ -50,7 +51,7 @@ def run(plan: Plan, bar: Bar) -> Report:
     Raises:
         CheckpointError: it is not the bundle's. ParityError: an answer is not the reference's.
     """
-    checkpoint = load_checkpoint(plan.checkpoint)
+    checkpoint = load_source(plan.checkpoint)
     require_source(plan.bundle, checkpoint)
     peaks: dict[str, float] = {}
     if plan.counted:

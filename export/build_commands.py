@@ -65,6 +65,10 @@ def build(
         Literal["onnxruntime", "openvino", "torch", "tensorrt"],
         typer.Option(help="What is to run it."),
     ] = "onnxruntime",
+    tower: Annotated[
+        Literal["audio", "text"],
+        typer.Option(help="Of a MuQ-MuLan: what hears, or the text tower (onnxruntime int8)."),
+    ] = "audio",
     accuracy: Annotated[
         float | None,
         typer.Option(
@@ -134,6 +138,8 @@ def build(
             f"{', '.join(_PRECISIONS[engine])}."
             + (" Its fp32 is what muqrt export wrote." if engine == "onnxruntime" else "")
         )
+    if tower == "text" and (engine, chosen) != ("onnxruntime", "int8"):
+        raise UsageError("--tower text goes with --engine onnxruntime --precision int8.")
     if accuracy is not None and chosen != "int8":
         raise UsageError(f"--accuracy is for --precision int8, not {chosen}.")
     given = {
@@ -147,21 +153,26 @@ def build(
     }
     if engine != "tensorrt" and any(value is not None for value in given.values()):
         raise UsageError(f"options of TensorRT go with --engine tensorrt, not with {engine}.")
-    from ..reference.checkpoint import load_checkpoint
     from ..runtime.bundle import load_bundle
+    from .joint import load_source
     from .parity import excerpts
 
     loaded = load_bundle(bundle)
-    reference = load_checkpoint(checkpoint)
+    reference = load_source(checkpoint)
     proof = proof_of(loaded, checkpoint, reference, head, rvq)
     with progress(f"Building {engine} {chosen}", None) as bar:
         order = _Order(loaded, reference, excerpts(music or []), chosen, *proof, bar.advance)
-        artefact = _added(engine, order, music or [], accuracy, given)
+        if tower == "text":
+            from .text_artefact import add_text_tower
+
+            artefact = add_text_tower(loaded, reference, order.music, chosen, bar.advance)
+        else:
+            artefact = _added(engine, order, music or [], accuracy, given)
     size = loaded.size_bytes(artefact)
     show(
         as_json,
         artefact.model_dump(),
-        *parity_tables([artefact], loaded.tokenizer is not None),
+        *parity_tables([artefact]),
         *_remarks(loaded, artefact),
         f"Added {artefact.name} to {bundle}: {size / 1e6:.1f} MB."
         + (f" Choose it with --artefact {artefact.name}." if artefact.certified else ""),

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..environment import installed
-from ..errors import BundleError, ParityError
+from ..errors import BundleError
 from ..files import atomic_folder, sha256
 from ..kernels import log_mel
 from ..reference.checkpoint import Checkpoint
@@ -21,8 +21,10 @@ from ..runtime.bundle import (
     TensorSpec,
     load_bundle,
 )
+from ..runtime.joint import LATENTS
 from ..runtime.tagging import TAGS
 from ..runtime.tokens import TOKENS, TOKENS_FILE
+from .joint import JointCheckpoint, mulan_of
 from .onnx_from_checkpoint import (
     INPUT,
     checked_level,
@@ -30,9 +32,10 @@ from .onnx_from_checkpoint import (
     output_specs,
     save_onnx,
 )
-from .parity import Excerpt, OnExcerpt, parity
+from .parity import Excerpt, OnExcerpt, parity, refuse_uncertified
 from .parts import save_parts
 from .tagging import TagHead
+from .text_artefact import save_text_tower
 from .tokens import TokenRvq, own_rvq
 
 MODEL_FILE = "muq.onnx"
@@ -57,7 +60,8 @@ def bundle_from_checkpoint(
     """Export a checkpoint and prove it; ``folder`` is written whole or not at all.
 
     Args:
-        checkpoint: the loaded model.
+        checkpoint: the loaded model. A MuQ-MuLan's adds the output ``latents`` and an artefact for
+            texts.
         folder: where the bundle goes; an older bundle there is replaced.
         music: what parity is measured on; empty leaves the bundle uncertified, and then
             nothing loads it without being told to.
@@ -81,11 +85,16 @@ def bundle_from_checkpoint(
         rvq = own_rvq(checkpoint)
     if rvq is not None:
         rvq.check(level)
+    joint = checkpoint if isinstance(checkpoint, JointCheckpoint) else None
+    if joint is not None:
+        joint.check(level)
     outputs = ["features", *outputs]
-    outputs += [name for name, source in ((TAGS, head), (TOKENS, rvq)) if source is not None]
+    sources = ((TAGS, head), (TOKENS, rvq), (LATENTS, joint))
+    outputs += [name for name, source in sources if source is not None]
     module = head.head if head is not None else None
     tokenizer = rvq.tokenizer if rvq is not None else None
-    specs = output_specs(checkpoint.model, outputs, level, module, tokenizer)
+    mulan = mulan_of(checkpoint)
+    specs = output_specs(checkpoint.model, outputs, level, module, tokenizer, mulan)
     _check_target(folder, checkpoint.parameters * _BYTES_PER_WEIGHT)
     with atomic_folder(folder) as temporary:
         files = _save_graphs(temporary, checkpoint, specs, level, target, module, rvq)
@@ -100,6 +109,7 @@ def bundle_from_checkpoint(
             inputs=[INPUT],
             outputs=specs,
         )
+        texts = [] if joint is None else [save_text_tower(temporary, joint, "fp32")]
         bundle = Bundle(
             created_by=f"muqrt {installed('muqrt') or 'from source'}",
             source=Source(
@@ -111,7 +121,8 @@ def bundle_from_checkpoint(
             framing=_framing(checkpoint, window_seconds),
             tagging=head.tagging if head is not None else None,
             tokenizer=tokenizer,
-            artefacts=[artefact],
+            joint=joint.joint if joint is not None else None,
+            artefacts=[artefact, *texts],
             folder=temporary,
         )
         if music:
@@ -133,7 +144,8 @@ def _save_graphs(
 ) -> list[Path]:
     """The graph of all outputs, its parts and, where they need no encoder, the tokens' own."""
     outputs = [spec.name for spec in specs]
-    whole = onnx_from_checkpoint(checkpoint.model, outputs, level, target, head, rvq)
+    mulan = mulan_of(checkpoint)
+    whole = onnx_from_checkpoint(checkpoint.model, outputs, level, target, head, rvq, mulan=mulan)
     files = save_onnx(whole, folder / MODEL_FILE)
     tokenizer = rvq.tokenizer if rvq is not None else None
     files += save_parts(whole, folder / MODEL_FILE, [INPUT], specs, tokenizer)
@@ -141,28 +153,6 @@ def _save_graphs(
         alone = onnx_from_checkpoint(checkpoint.model, [TOKENS], rvq=rvq)
         files += save_onnx(alone, folder / TOKENS_FILE)
     return files
-
-
-def refuse_uncertified(bundle: Bundle) -> None:
-    """Raise ParityError, with the worst figures, unless every artefact is certified."""
-    for artefact in bundle.artefacts:
-        if not artefact.certified:
-            raise ParityError(
-                f"{artefact.name} ({artefact.precision}) does not match the reference: "
-                f"{_worst_figures(artefact)}. Nothing was written."
-            )
-
-
-def _worst_figures(artefact: Artefact) -> str:
-    assert artefact.certificate is not None  # measured just before
-    worst = artefact.certificate.worst
-    outputs = {each.output for each in artefact.certificate.measurements}
-    figures = (
-        f"worst frame cosine {worst.worst_frame_cosine:.7f}, relative L2 {worst.relative_l2:.2e}"
-    )
-    if TAGS in outputs:
-        figures += f", largest change of a tag {worst.largest_tag_change:.2e}"
-    return f"{figures}, equal tokens {worst.equal_tokens:.3%}" if TOKENS in outputs else figures
 
 
 def _check_target(folder: Path, size_bytes: int) -> None:

@@ -1,8 +1,10 @@
 """``muqrt export``, ``muqrt parity`` and ``muqrt random-checkpoint``."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from .tagging import TagHead
 
 commands = typer.Typer()
+
+_TOKENS = 300  # of a random MuQ-MuLan's tokenizer, at most
 
 
 @commands.command()
@@ -51,12 +55,12 @@ def export(
     require_torch()
     if head is not None and no_head:
         raise UsageError("--head and --no-head: choose one.")
-    from ..reference.checkpoint import load_checkpoint
     from .bundle_from_checkpoint import bundle_from_checkpoint
+    from .joint import load_source
     from .parity import excerpts
     from .tokens import load_token_rvq
 
-    loaded = load_checkpoint(checkpoint)
+    loaded = load_source(checkpoint)
     tag_head = None if no_head else chosen_head(checkpoint, head)
     chosen = excerpts(music or []) if parity else []
     with progress("Exporting", len(chosen) or None) as bar:
@@ -76,7 +80,7 @@ def export(
     show(
         as_json,
         bundle.model_dump(),
-        *parity_tables(bundle.artefacts, bundle.tokenizer is not None),
+        *parity_tables(bundle.artefacts),
         f"Wrote {output}: {loaded.parameters / 1e6:.1f}M parameters, {size / 1e6:.1f} MB.",
         _head_line(tag_head, is_own=head is None) if tag_head is not None else "",
         "" if parity else "No certificate yet: muqrt parity proves it.",
@@ -109,14 +113,14 @@ def parity(
     if layers:
         _layers(bundle, checkpoint, music, output, as_json)
         return
-    from ..reference.checkpoint import load_checkpoint
     from ..runtime.bundle import Bundle, load_bundle
     from .half.artefact import runs_here, unproven
+    from .joint import load_source
     from .parity import excerpts
     from .parity import parity as measure
 
     loaded = load_bundle(bundle)
-    reference = load_checkpoint(checkpoint)
+    reference = load_source(checkpoint)
     tag_head, token_rvq = proof_of(loaded, checkpoint, reference, head, rvq)
     chosen = excerpts(music or [])
     with progress("Parity", len(chosen)) as bar:
@@ -133,7 +137,7 @@ def parity(
     show(
         as_json,
         loaded.model_dump(),
-        *parity_tables(able, loaded.tokenizer is not None),
+        *parity_tables(able),
         *(unproven(loaded, each) for each in loaded.artefacts if each not in able),
     )
     failed = [artefact.name for artefact in able if not artefact.certified]
@@ -151,30 +155,60 @@ def random_checkpoint(
     outliers: Annotated[
         bool, typer.Option("--outliers", help="A few channels much larger: hard to quantize.")
     ] = False,
+    model: Annotated[
+        Literal["muq", "mulan"],
+        typer.Option(help="muq, or mulan: with a text tower and a tokenizer of its own."),
+    ] = "muq",
     as_json: Json = False,
 ) -> None:
     """Write a checkpoint in the official format with random weights: for tests and benchmarks."""
     require_torch()
-    from ..reference.checkpoint import save_checkpoint
-    from ..reference.random_model import CONFIGS, random_model
+    from ..reference.random_model import CONFIGS
 
     if size not in CONFIGS:
         raise UsageError(f"size {size!r}: choose among {', '.join(CONFIGS)}.")
-    model = random_model(CONFIGS[size], seed, outliers)
-    save_checkpoint(model, output)
-    parameters = sum(weight.numel() for weight in model.parameters())
+    if outliers and model == "mulan":
+        raise UsageError("--outliers is for --model muq.")
+    save = _save_random_mulan if model == "mulan" else partial(_save_random_muq, outliers=outliers)
+    parameters = save(output, size, seed)
+    about = {"model": model, "size": size, "seed": seed, "parameters": parameters}
     show(
         as_json,
-        {"checkpoint": str(output), "size": size, "seed": seed, "parameters": parameters},
+        {"checkpoint": str(output), **about},
         f"Wrote {output}: {parameters / 1e6:.1f}M RANDOM weights; its answers mean nothing.",
     )
+
+
+def _save_random_muq(output: Path, size: str, seed: int, outliers: bool) -> int:
+    """Write a MuQ; returns the number of its weights."""
+    from ..reference.checkpoint import save_checkpoint
+    from ..reference.random_model import CONFIGS, random_model
+
+    made = random_model(CONFIGS[size], seed, outliers)
+    save_checkpoint(made, output)
+    return sum(weight.numel() for weight in made.parameters())
+
+
+def _save_random_mulan(output: Path, size: str, seed: int) -> int:
+    """Write a MuQ-MuLan with a small tokenizer; returns the number of its weights."""
+    from ..reference.mulan.checkpoint import save_mulan
+    from ..reference.mulan.random_model import random_mulan
+    from ..reference.mulan.tokenizer import PANGRAMS, fit_tokenizer
+
+    made = random_mulan(size, seed)
+    vocabulary = min(made.mulan.text.model.config.vocab_size, _TOKENS)
+    with TemporaryDirectory() as temporary:
+        tokenizer = Path(temporary) / "tokenizer.json"
+        fit_tokenizer(PANGRAMS, vocabulary, tokenizer)
+        save_mulan(made, output, tokenizer)
+    return sum(weight.numel() for weight in made.parameters())
 
 
 def _layers(
     folder: Path, checkpoint: str, music: list[Path] | None, output: Path | None, as_json: bool
 ) -> None:
-    from ..reference.checkpoint import load_checkpoint
     from ..runtime.bundle import load_bundle
+    from .joint import load_source
     from .layers import layer_differences, layer_tables
     from .layers_chart import chart_file, draw
     from .parity import excerpts
@@ -183,7 +217,7 @@ def _layers(
     loaded, chosen = load_bundle(folder), excerpts(music or [])
     with progress("Levels", len(chosen)) as bar:
         found = layer_differences(
-            loaded, load_checkpoint(checkpoint), chosen, lambda each: bar.advance(each.name)
+            loaded, load_source(checkpoint), chosen, lambda each: bar.advance(each.name)
         )
     if chart is not None:
         draw(f"{loaded.source.checkpoint}: hidden states against PyTorch's", found, chart)

@@ -21,8 +21,9 @@ from ..runtime.session import WAVEFORM
 from .half.artefact import runs_here
 from .half.emulation import emulated
 from .half.formats import HALVES, Half
+from .measuring import measure
 from .onnx_from_checkpoint import save_onnx
-from .parity import Excerpt, OnExcerpt, measure, require_source
+from .parity import Excerpt, OnExcerpt, require_source
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def layer_differences(
             artefact is for ONNX Runtime. SessionError: ONNX Runtime refused a graph.
     """
     require_source(bundle, checkpoint)
-    artefacts = [each for each in bundle.artefacts if each.engine == "onnxruntime"]
+    artefacts = [each for each in bundle.hearing if each.engine == "onnxruntime"]
     if not artefacts:
         raise BundleError(f"{bundle.folder}: no artefact is for ONNX Runtime; export it again.")
     sessions = dict(chain.from_iterable(_sessions(bundle, each) for each in artefacts))
@@ -68,7 +69,9 @@ def layer_differences(
         for name, session in sessions.items():
             answers = session.run(None, {WAVEFORM: excerpt.waveform})
             for level, (ours, state) in enumerate(zip(answers, states, strict=False)):
-                measured = measure(excerpt, f"level {level}", ours, state.numpy())
+                measured = measure(
+                    excerpt.name, excerpt.seconds, f"level {level}", ours, state.numpy()
+                )
                 found.setdefault((name, level), []).append(measured)
         on_excerpt(excerpt)
     return [

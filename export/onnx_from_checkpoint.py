@@ -1,4 +1,4 @@
-"""Checkpoint to ONNX: one graph from raw waveform to features, tags and tokens."""
+"""Checkpoint to ONNX: one graph from raw waveform to features, tags, tokens and latents."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +9,10 @@ from onnx.external_data_helper import set_external_data
 from ..errors import UsageError
 from ..kernels.log_mel_onnx import log_mel_function
 from ..reference.head import Head
+from ..reference.mulan.model import MuLan
 from ..reference.muq import MuQ
 from ..runtime.bundle import TensorSpec
+from ..runtime.joint import LATENTS
 from ..runtime.parts import FRAMES
 from ..runtime.tagging import TAGS
 from ..runtime.tokens import TOKENS, Tokenizer
@@ -21,6 +23,7 @@ from .head import tags
 from .int8.front_end import int8_front_end
 from .int8.graph import Int8Graph
 from .log_mel import log_mel
+from .mulan.audio import audio_tower
 from .rvq import functions, tokens
 from .tokens import TokenRvq
 
@@ -43,6 +46,7 @@ def onnx_from_checkpoint(
     head: Head | None = None,
     rvq: TokenRvq | None = None,
     graph: Graph | None = None,
+    mulan: MuLan | None = None,
 ) -> onnx.ModelProto:
     """Build the graph: dynamic batch and time, the mel and the RVQ as local functions.
 
@@ -57,13 +61,15 @@ def onnx_from_checkpoint(
         rvq: what the output ``tokens`` is computed by; so is its level. Tokens of the log-mel,
             asked for alone, leave the encoder out.
         graph: what writes it, empty as yet; one that writes float32 when left out.
+        mulan: what the output ``latents`` is computed by, on top of a level up to ``level``.
 
     Raises:
         UsageError: an unknown output, level or target.
     """
     target = checked_target(target)
     level = checked_level(model, level)
-    specs = output_specs(model, outputs, level, head, rvq.tokenizer if rvq is not None else None)
+    tokenizer = rvq.tokenizer if rvq is not None else None
+    specs = output_specs(model, outputs, level, head, tokenizer, mulan)
     graph = graph or Graph()
     spectrum = log_mel(graph, model.model.preprocessor_melspec_2048, INPUT.name)
     states = []
@@ -73,6 +79,8 @@ def onnx_from_checkpoint(
     for spec in specs:
         if spec.name == TOKENS and rvq is not None:
             value = tokens(graph, rvq, spectrum, states)
+        elif spec.name == LATENTS and mulan is not None:
+            value = audio_tower(graph, mulan, states)
         else:
             value = _output(graph, spec.name, states, head)
         graph.rename(value, spec.name)
@@ -119,12 +127,14 @@ def output_specs(
     level: int,
     head: Head | None = None,
     tokenizer: Tokenizer | None = None,
+    mulan: MuLan | None = None,
 ) -> list[TensorSpec]:
     """Names and shapes of the outputs asked for.
 
     ``features`` (batch, steps, width) at ``level``; ``embedding`` (batch, width), their mean
     over time; ``hidden_states`` (batch, level + 1, steps, width); with a head, ``tags`` (batch,
-    tags); with a tokenizer, ``tokens`` (batch, stages, steps) int32.
+    tags); with a tokenizer, ``tokens`` (batch, stages, steps) int32; with a MuQ-MuLan, ``latents``
+    (batch, dim_latent), of length one.
 
     Raises:
         UsageError: an output no graph has.
@@ -137,6 +147,8 @@ def output_specs(
     }
     if head is not None:
         shapes[TAGS] = ["batch", len(head.config.labels)]
+    if mulan is not None:
+        shapes[LATENTS] = ["batch", mulan.config.mulan.dim_latent]
     specs = {n: TensorSpec(name=n, dtype="float32", shape=shape) for n, shape in shapes.items()}
     if tokenizer is not None:
         specs[TOKENS] = tokenizer.spec

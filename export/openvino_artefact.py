@@ -26,8 +26,7 @@ from ..runtime.openvino_session import (
 from ..runtime.parts import encoder_outputs, frames_spec
 from ..runtime.record import TensorSpec
 from .addition import fp32_source
-from .bundle_from_checkpoint import refuse_uncertified
-from .parity import Excerpt, OnExcerpt, parity
+from .parity import Excerpt, OnExcerpt, parity, refuse_uncertified
 from .parts import part
 from .tagging import TagHead
 from .tokens import TokenRvq

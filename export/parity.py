@@ -1,36 +1,31 @@
 """The parity gate: every artefact against the fp32 PyTorch reference, on real music."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..environment import environment
-from ..errors import AudioError, CheckpointError
+from ..errors import AudioError, CheckpointError, ParityError
 from ..reference.checkpoint import Checkpoint
 from ..runtime import audio
 from ..runtime.bundle import Artefact, Bundle
-from ..runtime.certificate import (
-    AnyMeasurement,
-    Certificate,
-    Measurement,
-    TokenMeasurement,
-    certifies,
-)
+from ..runtime.certificate import AnyMeasurement, Certificate, certifies
 from ..runtime.frames import OverlappingFrames
+from ..runtime.joint import LATENTS
 from ..runtime.open_session import open_session
 from ..runtime.parts import FRAMES
 from ..runtime.session import WAVEFORM, Arrays, Parts, Session
 from ..runtime.tagging import TAGS
 from ..runtime.tokens import TOKENS
 from .engine_shapes import in_engines_shapes, takes
+from .expected import Expected
+from .joint import JointCheckpoint
 from .tagging import TagHead
-from .token_parity import equal_tokens
+from .text_parity import TEXTS, text_measurements
 from .tokens import TokenRvq, require_rvq
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "audio"
@@ -104,24 +99,6 @@ def dithered(waveform: np.ndarray) -> np.ndarray:
     return (np.rint(waveform * BIT_16 + noise[0] - noise[1]) / BIT_16).astype(np.float32)
 
 
-def measure(excerpt: Excerpt, output: str, ours: np.ndarray, reference: np.ndarray) -> Measurement:
-    """Compare one output with the reference's, both (..., width)."""
-    ours, reference = (x.astype(np.float64).reshape(-1, x.shape[-1]) for x in (ours, reference))
-    norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(reference, axis=1)
-    with np.errstate(all="ignore"):
-        cosines = (ours * reference).sum(1) / norms
-        relative = np.linalg.norm(ours - reference) / np.linalg.norm(reference)
-    return Measurement(
-        audio=excerpt.name,
-        seconds=excerpt.seconds,
-        output=output,
-        finite=bool(np.isfinite(ours).all() and np.isfinite(reference).all()),
-        worst_frame_cosine=_number(cosines.min(), worst=-1.0),
-        relative_l2=_number(relative, worst=1e30),
-        largest_difference=_number(np.abs(ours - reference).max(), worst=1e30),
-    )
-
-
 def require_source(bundle: Bundle, checkpoint: Checkpoint) -> None:
     """Raise CheckpointError unless the bundle was made from this very checkpoint."""
     if checkpoint.sha256 != bundle.source.sha256:
@@ -156,7 +133,8 @@ def parity(
     """Compare every artefact with the reference and put its certificate into ``bundle``.
 
     The manifest is not saved here. ``on_excerpt`` is called after each excerpt. A TensorRT engine
-    is compared on what its profiles cover, and that at least in their own shapes.
+    is compared on what its profiles cover, and that at least in their own shapes; a text tower on
+    texts, and on how the music ranks for them.
 
     Raises:
         CheckpointError: the checkpoint, the head or the RVQ is not the one the bundle was made
@@ -165,61 +143,76 @@ def parity(
     require_source(bundle, checkpoint)
     require_head(bundle, head)
     require_rvq(bundle, rvq)
-    sessions = [open_session(bundle, artefact) for artefact in bundle.artefacts]
+    texts = checkpoint.text_latents(TEXTS) if isinstance(checkpoint, JointCheckpoint) else None
+    sessions = [open_session(bundle, artefact) for artefact in bundle.hearing]
     measurements: list[list[AnyMeasurement]] = [[] for _ in sessions]
+    latents = []
     for excerpt in [*music, *in_engines_shapes(bundle, music)]:
-        waveform = torch.from_numpy(excerpt.waveform)
-        with torch.inference_mode():
-            states = checkpoint.model(waveform).hidden_states
-            log_mel = checkpoint.model.model.preprocessor_melspec_2048(waveform)
-        references = [state.numpy() for state in states]
-        equal = None
-        if rvq is not None:
-            equal = partial(equal_tokens, rvq.rvq, rvq.input(log_mel, states))
-        for session, artefact, found in zip(sessions, bundle.artefacts, measurements, strict=True):
+        expected = Expected(checkpoint, excerpt.waveform, head, rvq, texts)
+        latents.append(expected.latents)
+        for session, artefact, found in zip(sessions, bundle.hearing, measurements, strict=True):
             if takes(artefact, excerpt):
-                found.extend(_measurements(session, artefact, excerpt, references, head, equal))
+                for name, answer in _answers(session, excerpt).items():
+                    found += expected.measurements(name, excerpt.seconds, artefact.level, answer)
         if on_excerpt is not None:
             on_excerpt(excerpt)
-    for session, artefact, found in zip(sessions, bundle.artefacts, measurements, strict=True):
+    for session, artefact, found in zip(sessions, bundle.hearing, measurements, strict=True):
         session.close()
         artefact.certificate = _certificate(checkpoint, artefact, found)
+    if isinstance(checkpoint, JointCheckpoint):
+        _prove_text_towers(bundle, checkpoint, [each for each in latents if each is not None])
 
 
-def _measurements(
-    session: Session,
-    artefact: Artefact,
-    excerpt: Excerpt,
-    states: list[np.ndarray],
-    head: TagHead | None,
-    equal: Callable[[np.ndarray], float] | None,
-) -> Iterator[AnyMeasurement]:
-    expected: dict[str, Callable[[], np.ndarray]] = {
-        "features": lambda: states[artefact.level],
-        "embedding": lambda: states[artefact.level].mean(axis=1),
-        "hidden_states": lambda: np.stack(states[: artefact.level + 1], axis=1),
-    }
-    if head is not None:
-        expected[TAGS] = partial(head.expected, states)
+def refuse_uncertified(bundle: Bundle) -> None:
+    """Raise ParityError, with the worst figures, unless every artefact is certified."""
+    for artefact in bundle.artefacts:
+        if not artefact.certified:
+            raise ParityError(
+                f"{artefact.name} ({artefact.precision}) does not match the reference: "
+                f"{_worst_figures(artefact)}. Nothing was written."
+            )
+
+
+def _worst_figures(artefact: Artefact) -> str:
+    assert artefact.certificate is not None  # measured just before
+    worst = artefact.certificate.worst
+    outputs = {each.output for each in artefact.certificate.measurements}
+    figures = (
+        f"worst frame cosine {worst.worst_frame_cosine:.7f}, relative L2 {worst.relative_l2:.2e}"
+    )
+    if TAGS in outputs:
+        figures += f", largest change of a tag {worst.largest_tag_change:.2e}"
+    if LATENTS in outputs:
+        figures += (
+            f", worst cosine of latents {worst.worst_latents_cosine:.7f}, equal ranks "
+            f"{worst.equal_ranks:.3%}"
+        )
+    return f"{figures}, equal tokens {worst.equal_tokens:.3%}" if TOKENS in outputs else figures
+
+
+def _prove_text_towers(
+    bundle: Bundle, checkpoint: JointCheckpoint, music: Sequence[np.ndarray]
+) -> None:
+    for artefact in bundle.artefacts:
+        if artefact.tower == "text":
+            with open_session(bundle, artefact) as session:
+                found = [*text_measurements(session, checkpoint, music)]
+            artefact.certificate = _certificate(checkpoint, artefact, found)
+
+
+def _answers(session: Session, excerpt: Excerpt) -> dict[str, Arrays]:
+    """What an artefact says of an excerpt, on each way it has, by what that is called."""
     inputs, name = {WAVEFORM: excerpt.waveform}, excerpt.name
     answers = {name: session.run(inputs)}
     if TOKENS in session.outputs:
         # They may come from a graph of their own.
         answers[f"{name}, tokens alone"] = session.run(inputs, [TOKENS])
+    if LATENTS in session.outputs:
+        others = [output for output in session.outputs if output != LATENTS]
+        answers[f"{name}, without latents"] = session.run(inputs, others)
     if session.parts is not None:
         answers[f"{name}, in parts"] = _in_parts(session.parts, excerpt.waveform)
-    for called, answer in answers.items():
-        for output, ours in answer.items():
-            if output == TOKENS and equal is not None:
-                yield TokenMeasurement(
-                    audio=called,
-                    seconds=excerpt.seconds,
-                    tokens=ours.size,
-                    equal_tokens=equal(ours),
-                )
-            else:
-                of = replace(excerpt, name=called)
-                yield measure(of, output, ours, expected[output]())
+    return answers
 
 
 def _in_parts(parts: Parts, waveform: np.ndarray) -> Arrays:
@@ -245,8 +238,3 @@ def _certificate(
         measurements=measurements,
         passed=certifies(artefact.precision, measurements),
     )
-
-
-def _number(value: np.floating, worst: float) -> float:
-    """JSON has no NaN; a figure that is not a number counts as the worst there is."""
-    return float(value) if np.isfinite(value) else worst

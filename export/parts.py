@@ -1,4 +1,4 @@
-"""A whole graph cut into its parts, front end and encoder."""
+"""A whole graph cut into its parts: front end and encoder, and what gives no latents."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,14 @@ import onnx
 from onnx import helper
 
 from ..runtime.bundle import TensorSpec
-from ..runtime.parts import encoder_file, encoder_outputs, frames_spec, front_end_file
+from ..runtime.joint import LATENTS
+from ..runtime.parts import (
+    encoder_file,
+    encoder_outputs,
+    frames_spec,
+    front_end_file,
+    without_latents_file,
+)
 from ..runtime.tokens import Tokenizer
 
 
@@ -32,6 +39,9 @@ def save_parts(
         front_end_file(path.name): part(whole, inputs, frames),
         encoder_file(path.name): part(whole, frames, encoder_outputs(outputs, tokenizer)),
     }
+    others = [spec for spec in outputs if spec.name != LATENTS]
+    if others != list(outputs):
+        parts[without_latents_file(path.name)] = part(whole, inputs, others)
     for name, model in parts.items():
         path.with_name(name).write_bytes(model.SerializeToString())
     return [path.with_name(name) for name in parts]

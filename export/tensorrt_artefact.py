@@ -14,10 +14,9 @@ from ..runtime.engine_options import EngineOptions
 from ..runtime.plan import Plan
 from ..runtime.tensorrt_library import tensorrt_version
 from .addition import put
-from .bundle_from_checkpoint import refuse_uncertified
 from .engine_from_onnx import engine_from_onnx
 from .engine_layers import engine_layers
-from .parity import Excerpt, parity, require_head, require_source
+from .parity import Excerpt, parity, refuse_uncertified, require_head, require_source
 from .tagging import TagHead
 from .tokens import TokenRvq, require_rvq
 

@@ -13,11 +13,11 @@ from ..reference.head import SMALLEST_VARIANCE, Head
 from ..reference.stored import save_tensors
 from ..runtime.bundle import Artefact, Bundle
 from ..runtime.certificate import Precision
+from ..runtime.joint import LATENTS
 from ..runtime.torch_design import DESIGN, Design, HeadDesign, TokenDesign
 from ..runtime.torch_model import DTYPES, DeployedMuQ
 from .addition import fp32_source, put
-from .bundle_from_checkpoint import refuse_uncertified
-from .parity import Excerpt, OnExcerpt, parity, require_head, require_source
+from .parity import Excerpt, OnExcerpt, parity, refuse_uncertified, require_head, require_source
 from .rvq import is_linear
 from .tagging import TagHead
 from .tokens import TokenRvq, require_rvq
@@ -102,7 +102,7 @@ def _candidate(
         files={path.name: sha256(path)},
         level=source.level,
         inputs=source.inputs,
-        outputs=source.outputs,
+        outputs=[spec for spec in source.outputs if spec.name != LATENTS],
     )
     return Bundle(**{**dict(bundle), "artefacts": [artefact], "folder": folder})
 

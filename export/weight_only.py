@@ -11,10 +11,10 @@ from ..reference.checkpoint import Checkpoint
 from ..runtime.bundle import Artefact, Bundle
 from ..runtime.certificate import Precision
 from .addition import candidate, fp32_source, put
-from .bundle_from_checkpoint import refuse_uncertified
 from .graph import RUNTIME_DOMAIN, Graph
+from .joint import mulan_of
 from .onnx_from_checkpoint import onnx_from_checkpoint
-from .parity import Excerpt, parity, require_source
+from .parity import Excerpt, parity, refuse_uncertified, require_source
 from .tagging import TagHead
 from .tokens import TokenRvq
 
@@ -114,6 +114,7 @@ def add_weight_only(
         head.head if head is not None else None,
         rvq,
         WeightOnlyGraph(BITS[precision]),
+        mulan_of(checkpoint),
     )
     with TemporaryDirectory(prefix=".weights-", dir=bundle.folder) as temporary:
         added = candidate(bundle, graph, precision, Path(temporary))

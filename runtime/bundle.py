@@ -6,25 +6,19 @@ inputs and outputs, and each artefact's parity certificate.
 
 import hashlib
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    PositiveInt,
-    PrivateAttr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, PositiveInt, PrivateAttr, ValidationError, model_validator
 
 from ..errors import BundleError
 from ..files import atomic_file, sha256
 from .certificate import Certificate, Precision
+from .joint import IDS, MASK, Joint, check_latents
 from .mixed_precision import MixedPrecision
 from .plan import Plan
 from .quantization import Quantization
-from .record import Record, Sha256, TensorSpec
+from .record import Record, RelativeFile, Sha256, TensorSpec
 from .tagging import TAGS, Tagging
 from .tokens import Tokenizer, check_tokens
 
@@ -34,14 +28,8 @@ FORMAT_VERSION = 1
 _MANIFEST_LIMIT_BYTES = 16 << 20
 
 
-def _inside_the_bundle(name: str) -> str:
-    path = PurePosixPath(name)
-    if not name or "\\" in name or ":" in name or path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"{name!r} points outside the bundle's folder")
-    return name
-
-
-RelativeFile = Annotated[str, AfterValidator(_inside_the_bundle)]
+# Which half of a MuQ-MuLan; none is the MuQ, which both kinds of model have.
+Tower = Literal["text"]
 
 
 class Source(Record):
@@ -68,9 +56,13 @@ class Framing(Record):
 
 
 class Artefact(Record):
-    """One runnable file (and its external data), for one engine at one precision."""
+    """One runnable file (and its external data), for one engine at one precision.
+
+    ``tower`` is "text" for a MuQ-MuLan's text tower; what hears has none.
+    """
 
     name: str
+    tower: Tower | None = None
     engine: Literal["onnxruntime", "openvino", "tensorrt", "torch"]
     precision: Precision
     target: str
@@ -128,35 +120,66 @@ class Bundle(Record):
     framing: Framing
     tagging: Tagging | None = None
     tokenizer: Tokenizer | None = None
+    joint: Joint | None = None
     artefacts: list[Artefact]
     folder: Path = Field(default=Path(), exclude=True)
 
     @model_validator(mode="after")
     def _bind_artefacts(self) -> "Bundle":
         facts = self.framing.model_dump_json() + self.source.sha256
-        for meaning in (self.tagging, self.tokenizer):
+        for meaning in (self.tagging, self.tokenizer, self.joint):
             if meaning is not None:
                 facts += meaning.model_dump_json()
         for artefact in self.artefacts:
-            check_tags(artefact.outputs, self.tagging)
-            check_tokens(artefact.outputs, self.tokenizer)
+            if artefact.tower == "text":
+                self._check_text_tower(artefact)
+            else:
+                check_tags(artefact.outputs, self.tagging)
+                check_tokens(artefact.outputs, self.tokenizer)
+                check_latents(artefact.outputs, self.joint)
             artefact._shared_facts = facts
         return self
 
-    def artefact(self, name: str | None = None, *, allow_uncertified: bool = False) -> Artefact:
-        """The artefact called ``name``, or the only/first certified one.
+    def _check_text_tower(self, artefact: Artefact) -> None:
+        joint = self.joint
+        if joint is None:
+            raise ValueError(f"{artefact.name} is for texts, but the bundle has no joint space")
+        if artefact.inputs != [IDS, MASK] or artefact.outputs != [joint.spec]:
+            raise ValueError(f"{artefact.name} is not what a text tower is")
+        if artefact.files.get(joint.tokenizer) != joint.tokenizer_sha256:
+            raise ValueError(f"{artefact.name} is not bound to the tokenizer {joint.tokenizer}")
+
+    @property
+    def hearing(self) -> list[Artefact]:
+        """The artefacts that take audio."""
+        return [artefact for artefact in self.artefacts if artefact.tower is None]
+
+    def artefact(
+        self,
+        name: str | None = None,
+        *,
+        allow_uncertified: bool = False,
+        tower: Tower | None = None,
+    ) -> Artefact:
+        """The artefact called ``name``, or the only/first certified one, of those of a tower.
 
         Raises:
             BundleError: no such artefact, or it lacks a passing certificate.
         """
-        known = ", ".join(each.name for each in self.artefacts) or "none"
+        artefacts = [each for each in self.artefacts if each.tower == tower]
+        known = ", ".join(each.name for each in artefacts) or "none"
+        if tower is not None and not artefacts:
+            raise BundleError(
+                f"{self.folder}: knows no texts. muqrt export makes a bundle of a MuQ-MuLan's "
+                "checkpoint that does, such as OpenMuQ/MuQ-MuLan-large."
+            )
         if name is not None:
-            chosen = [each for each in self.artefacts if each.name == name]
+            chosen = [each for each in artefacts if each.name == name]
             if not chosen:
                 raise BundleError(f"{self.folder}: no artefact {name!r}; it has: {known}.")
         else:
-            usable = [each for each in self.artefacts if each.certified or allow_uncertified]
-            chosen = usable or self.artefacts
+            usable = [each for each in artefacts if each.certified or allow_uncertified]
+            chosen = usable or artefacts
             if not chosen:
                 raise BundleError(f"{self.folder}: the bundle has no artefact; export it again.")
         if not chosen[0].certified and not allow_uncertified:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .joint import LATENTS
 from .tagging import TAGS
 from .tokens import TOKENS
 
@@ -19,8 +20,9 @@ class Thresholds(BaseModel):
     """What a precision must reach against the fp32 reference, on every audio.
 
     ``largest_tag_change`` is for the output ``tags``, ``equal_tokens``, a share, for the output
-    ``tokens``, and the two others are for the rest: probabilities have no direction, and a change
-    of one matters as much where all are small.
+    ``tokens``, ``worst_latents_cosine`` and ``equal_ranks``, a share, for the output ``latents``,
+    and the two others are for the rest: probabilities have no direction, and a change of one
+    matters as much where all are small.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -29,21 +31,39 @@ class Thresholds(BaseModel):
     relative_l2: float
     largest_tag_change: float
     equal_tokens: float
+    worst_latents_cosine: float
+    equal_ranks: float
 
 
 _FULL = Thresholds(
-    worst_frame_cosine=0.999999, relative_l2=1e-4, largest_tag_change=1e-4, equal_tokens=0.9999
+    worst_frame_cosine=0.999999,
+    relative_l2=1e-4,
+    largest_tag_change=1e-4,
+    equal_tokens=0.9999,
+    worst_latents_cosine=0.99999,
+    equal_ranks=0.9999,
 )
 _HALF = Thresholds(
-    worst_frame_cosine=0.9995, relative_l2=2e-2, largest_tag_change=5e-3, equal_tokens=0.99
+    worst_frame_cosine=0.9995,
+    relative_l2=2e-2,
+    largest_tag_change=5e-3,
+    equal_tokens=0.99,
+    worst_latents_cosine=0.999,
+    equal_ranks=0.99,
 )
-# Tokens stay fp32 beside these.
 _EIGHT_BIT = Thresholds(
-    worst_frame_cosine=0.99, relative_l2=8e-2, largest_tag_change=2e-2, equal_tokens=0.9999
+    worst_frame_cosine=0.99,
+    relative_l2=8e-2,
+    largest_tag_change=2e-2,
+    equal_tokens=0.9999,  # tokens stay fp32 beside these
+    worst_latents_cosine=0.99,
+    equal_ranks=0.9,
 )
 # A token counts as equal whose code is farther than the best by no more than this part of the
 # best's distance.
 NEAR_TIE = 1e-5
+# Cosines of music and texts that differ by no more than this in the reference have no order.
+RANK_TIE = 1e-3
 
 THRESHOLDS: dict[str, Thresholds] = {
     "fp32": _FULL,
@@ -81,6 +101,8 @@ class Measurement(BaseModel):
             return False
         if self.output == TAGS:
             return self.largest_difference <= thresholds.largest_tag_change
+        if self.output == LATENTS:
+            return self.worst_frame_cosine >= thresholds.worst_latents_cosine
         return (
             self.worst_frame_cosine >= thresholds.worst_frame_cosine
             and self.relative_l2 <= thresholds.relative_l2
@@ -107,7 +129,27 @@ class TokenMeasurement(BaseModel):
         return self.tokens > 0 and self.equal_tokens >= thresholds.equal_tokens
 
 
-AnyMeasurement = Measurement | TokenMeasurement
+class RankMeasurement(BaseModel):
+    """How texts rank for a piece of music, and music for a text, artefact against reference.
+
+    ``equal_ranks`` is the share of the ``pairs`` whose order is the reference's; pairs whose
+    cosines differ by no more than ``RANK_TIE`` there are not counted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    audio: str
+    seconds: float
+    output: Literal["latents"] = LATENTS
+    pairs: Annotated[int, Field(ge=0)]
+    equal_ranks: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+    def passes(self, thresholds: Thresholds) -> bool:
+        """Whether enough of the pairs, where there are any, have the reference's order."""
+        return self.pairs == 0 or self.equal_ranks >= thresholds.equal_ranks
+
+
+AnyMeasurement = Measurement | TokenMeasurement | RankMeasurement
 
 
 class Certificate(BaseModel):
@@ -127,14 +169,18 @@ class Certificate(BaseModel):
     def worst(self) -> Thresholds:
         """The thresholds that these measurements would just pass."""
         numbers = [each for each in self.measurements if isinstance(each, Measurement)]
-        others = [each for each in numbers if each.output != TAGS]
+        others = [each for each in numbers if each.output not in (TAGS, LATENTS)]
         tags = [each for each in numbers if each.output == TAGS]
+        latents = [each for each in numbers if each.output == LATENTS]
         tokens = [each for each in self.measurements if isinstance(each, TokenMeasurement)]
+        ranks = [each for each in self.measurements if isinstance(each, RankMeasurement)]
         return Thresholds(
             worst_frame_cosine=min((each.worst_frame_cosine for each in others), default=1.0),
             relative_l2=max((each.relative_l2 for each in others), default=0.0),
             largest_tag_change=max((each.largest_difference for each in tags), default=0.0),
             equal_tokens=min((each.equal_tokens for each in tokens), default=1.0),
+            worst_latents_cosine=min((each.worst_frame_cosine for each in latents), default=1.0),
+            equal_ranks=min((each.equal_ranks for each in ranks), default=1.0),
         )
 
     @model_validator(mode="after")

@@ -33,6 +33,9 @@ class Emulation(Record):
     relative_l2: float
     largest_tag_change: float
     equal_tokens: float
+    # None in manifests of before there were latents.
+    worst_latents_cosine: float | None = None
+    equal_ranks: float | None = None
 
 
 class MixedPrecision(Record):

@@ -1,19 +1,33 @@
 """Audio in; features, embeddings, tags or tokens out, through any session, local or remote."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from os import PathLike, fspath
 from typing import Any, overload
 
 import numpy as np
 
-from ..errors import AudioError
+from ..errors import AudioError, BundleError
 from .bundle import load_bundle
+from .clips import LastClip
 from .closing import Closing
+from .joint import Joint
 from .open_session import open_session
-from .results import by_file, embeddings, or_raise, stitched, track_tags, track_tokens
+from .results import (
+    by_file,
+    clip_latents,
+    embeddings,
+    or_raise,
+    require_joint,
+    stitched,
+    track_latents,
+    track_tags,
+    track_tokens,
+)
 from .runner import OnWindow, Runner
 from .session import Session
 from .tagging import TrackTags
+from .text_encoder import TextEncoder, open_text_encoder
 from .tracks import Audio, AudioFile, Audios, as_tracks, one_track
 from .windows import Windowing
 
@@ -32,13 +46,19 @@ class Model(Closing):
         overlap_seconds: how much neighbouring windows share; 2 s, or a quarter of a short
             window, when left out.
         batch_size: how many windows of equal length, of one track or several, to run at once.
+        open_texts: opens the text tower when texts are first asked for; it is closed with the
+            model.
 
     Every method raises AudioError for audio that cannot be used, UsageError for an array without
     its rate, and SessionError when the engine fails or its numbers are not finite.
     """
 
     def __init__(
-        self, session: Session, overlap_seconds: float | None = None, batch_size: int = 1
+        self,
+        session: Session,
+        overlap_seconds: float | None = None,
+        batch_size: int = 1,
+        open_texts: Callable[[], TextEncoder] | None = None,
     ) -> None:
         self.session = session
         self.framing = session.framing
@@ -48,6 +68,8 @@ class Model(Closing):
             overlap_seconds = min(_OVERLAP_SECONDS, window_seconds / 4)
         overlap_steps = round(overlap_seconds * self.framing.steps_per_second)
         self._windowing = Windowing(self.framing, overlap_steps)
+        self._open_texts = open_texts
+        self._texts: TextEncoder | None = None
 
     @overload
     def features(
@@ -193,9 +215,104 @@ class Model(Closing):
         given = map(one_track, paths)
         return by_file(track_tokens(self._runner, self._windowing, given, on_window))
 
+    @property
+    def joint(self) -> Joint:
+        """The space that music and texts share.
+
+        Raises:
+            BundleError: the model has none.
+        """
+        return require_joint(self.session)
+
+    @property
+    def texts(self) -> TextEncoder:
+        """The text tower.
+
+        Raises:
+            BundleError: the model has none.
+        """
+        if self._texts is None:
+            if self._open_texts is None:
+                raise BundleError("this model was opened without a text tower: use muqrt.load.")
+            self._texts = self._open_texts()
+        return self._texts
+
+    def embed_audio(
+        self,
+        x: Audio | Audios,
+        rate_hz: int | None = None,
+        on_window: OnWindow | None = None,
+        last_clip: LastClip = "wrapped",
+    ) -> np.ndarray:
+        """A track's place among texts: the mean of its clips' embeddings, as the official package
+        has it, so not of length one.
+
+        Args:
+            x, rate_hz, on_window: as everywhere.
+            last_clip: what fills an incomplete last clip: the track's beginning, or silence
+                ("padded").
+
+        Returns:
+            float32 (width,), or (tracks, width) for a list.
+
+        Raises:
+            BundleError: the model shares no space with texts.
+        """
+        given = as_tracks(x, rate_hz)
+        found = or_raise(track_latents(self._runner, given, last_clip, on_window))
+        return np.stack(found) if isinstance(x, (list, tuple)) else found[0]
+
+    def embed_audio_files(
+        self, paths: Iterable[AudioFile], on_window: OnWindow | None = None
+    ) -> Iterator[tuple[AudioFile, np.ndarray | AudioError]]:
+        """``embed_audio`` of many files; one that cannot be used does not stop the others.
+
+        Yields:
+            (path, float32 (width,) or what is wrong with the file), in order.
+        """
+        given = map(one_track, paths)
+        return by_file(track_latents(self._runner, given, "wrapped", on_window))
+
+    def clip_latents(
+        self, x: Audio, rate_hz: int | None = None, on_window: OnWindow | None = None
+    ) -> np.ndarray:
+        """The embeddings of a track's clips, float32 (clips, width), each of length one.
+
+        Raises:
+            BundleError: the model shares no space with texts.
+        """
+        given = [one_track(x, rate_hz)]
+        return or_raise(clip_latents(self._runner, given, "wrapped", on_window))[0]
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings of texts, float32 (texts, width), each of length one.
+
+        Raises:
+            BundleError: the model has no text tower. UsageError: no text, or something that is
+                none.
+        """
+        return self.texts.encode(texts)
+
+    def similarity(
+        self, x: Audio | Audios, texts: Sequence[str], rate_hz: int | None = None
+    ) -> np.ndarray:
+        """How well each text describes each track: the cosine of their embeddings, -1 to 1.
+
+        Returns:
+            float32 (texts,), or (tracks, texts) for a list.
+
+        Raises:
+            BundleError: the model has no text tower.
+        """
+        words, music = self.embed_text(texts), self.embed_audio(x, rate_hz)
+        cosines: np.ndarray = music @ words.T / np.linalg.norm(music, axis=-1, keepdims=True)
+        return cosines
+
     def close(self) -> None:
-        """Close the session."""
+        """Close the session, and the text tower's."""
         self.session.close()
+        if self._texts is not None:
+            self._texts.close()
 
 
 def load(
@@ -204,6 +321,7 @@ def load(
     threads: int | None = None,
     allow_uncertified: bool = False,
     device: str | None = None,
+    text_artefact: str | None = None,
     **options: Any,
 ) -> Model:
     """Load a bundle's artefact on this machine.
@@ -215,13 +333,17 @@ def load(
         allow_uncertified: accept an artefact without a passing parity certificate.
         device: "cpu", "cuda" or, for an ONNX artefact, "tensorrt"; of several GPUs "cuda:1". The
             engine's own when left out.
+        text_artefact: name of a MuQ-MuLan's text tower; the first certified one when left out. It
+            is opened when texts are first asked for.
         options: ``Model``'s ``overlap_seconds`` and ``batch_size``.
 
     Raises:
         BundleError: not a bundle, changed since it was exported, or not certified.
         SessionError: the engine refused the artefact.
     """
-    return Model(open_bundle(folder, artefact, threads, allow_uncertified, device), **options)
+    arguments = threads, allow_uncertified, device
+    open_texts = partial(open_text_encoder, folder, text_artefact, *arguments)
+    return Model(open_bundle(folder, artefact, *arguments), open_texts=open_texts, **options)
 
 
 def open_bundle(

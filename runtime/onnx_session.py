@@ -11,9 +11,8 @@ from ..errors import SessionError
 from .bundle import Artefact, Bundle
 from .cpus import given_cpus
 from .onnx_providers import Provider, providers_on
-from .parts import encoder_file, front_end_file
-from .session import Arrays, Session
-from .tokens import TOKENS, TOKENS_FILE
+from .parts import encoder_file, front_end_file, graph_files
+from .session import Arrays, Description, Session
 
 
 class OnnxSession(Session):
@@ -41,14 +40,7 @@ class OnnxSession(Session):
         threads: int | None = None,
         device: str = "cpu",
     ) -> None:
-        super().__init__(
-            artefact.inputs,
-            artefact.outputs,
-            bundle.framing,
-            artefact.digest,
-            bundle.tagging,
-            bundle.tokenizer,
-        )
+        super().__init__(Description.of(bundle, artefact))
         providers = providers_on(device, artefact.digest)
         bundle.verify(artefact)
         options = ort.SessionOptions()
@@ -58,28 +50,23 @@ class OnnxSession(Session):
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.intra_op_num_threads = threads or given_cpus() or 0  # 0 is ONNX Runtime's choice
 
-        def graph(file: str) -> _Graph | None:
-            path = bundle.path(file) if file in artefact.files else None
-            return None if path is None else _Graph(path, options, providers)
+        def graph(file: str) -> _Graph:
+            return _Graph(bundle.path(file), options, providers)
 
-        self._whole = _Graph(bundle.path(artefact.file), options, providers)
-        self._tokens = graph(TOKENS_FILE)
-        front_end = graph(front_end_file(artefact.file))
-        encoder = graph(encoder_file(artefact.file))
-        if front_end is not None and encoder is not None:
-            self.parts = self._split(front_end, encoder)
+        files = graph_files(artefact.file, artefact.files, self.outputs)
+        self._graphs = [(gives, graph(file)) for gives, file in files]
+        parts = front_end_file(artefact.file), encoder_file(artefact.file)
+        if artefact.files.keys() >= set(parts):
+            self.parts = self._split(*map(graph, parts))
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
-        # An engine runs all of its graph, whichever outputs are asked for.
-        if outputs == [TOKENS] and self._tokens is not None:
-            return self._tokens.run(inputs, outputs)
-        return self._whole.run(inputs, outputs)
+        smallest = next(graph for gives, graph in self._graphs if gives.issuperset(outputs))
+        return smallest.run(inputs, outputs)
 
     def close(self) -> None:
         """Free the engines and their memory."""
-        self._whole.close()
-        if self._tokens is not None:
-            self._tokens.close()
+        for _, graph in self._graphs:
+            graph.close()
         for part in self.parts or ():
             part.close()
 

@@ -11,7 +11,7 @@ from ..errors import MissingDependencyError, SessionError
 from .bundle import Artefact, Bundle
 from .cpus import given_cpus
 from .parts import FRAMES
-from .session import Arrays, Session
+from .session import Arrays, Description, Session
 
 if TYPE_CHECKING:
     import openvino
@@ -49,14 +49,7 @@ class OpenVinoSession(Session):
     """
 
     def __init__(self, bundle: Bundle, artefact: Artefact, threads: int | None = None) -> None:
-        super().__init__(
-            artefact.inputs,
-            artefact.outputs,
-            bundle.framing,
-            artefact.digest,
-            bundle.tagging,
-            bundle.tokenizer,
-        )
+        super().__init__(Description.of(bundle, artefact))
         core = _core()
         _require_precision(core, artefact)
         bundle.verify(artefact)

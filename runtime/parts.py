@@ -1,10 +1,12 @@
-"""An artefact in two parts, for windows that overlap: front end and encoder, each a graph."""
+"""An artefact's graphs beside its whole one: front end and encoder, for windows that overlap, and
+the graph of those who need no latents."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import PurePosixPath
 
+from .joint import LATENTS
 from .record import TensorSpec
-from .tokens import TOKENS, Tokenizer
+from .tokens import TOKENS, TOKENS_FILE, Tokenizer
 
 # The front end's output, hidden state 0, and the encoder's input.
 FRAMES = "frames"
@@ -20,16 +22,44 @@ def encoder_file(file: str) -> str:
     return _beside(file, "encoder")
 
 
+def without_latents_file(file: str) -> str:
+    """The file of the graph that gives all but the latents, beside the artefact's whole graph
+    ``file``: a MuQ-MuLan's audio tower costs others nothing."""
+    return _beside(file, "without-latents")
+
+
+def graph_files(
+    file: str, files: Container[str], outputs: Iterable[str]
+) -> list[tuple[frozenset[str], str]]:
+    """The graphs from an artefact's inputs to outputs, and what each gives, the smallest first.
+
+    An engine runs all of a graph, whichever of its outputs are asked for.
+
+    Args:
+        file: the artefact's whole graph.
+        files: all of its files.
+        outputs: all of its outputs.
+    """
+    every = frozenset(outputs)
+    graphs = [
+        (frozenset({TOKENS}), TOKENS_FILE),
+        (every - {LATENTS}, without_latents_file(file)),
+        (every, file),
+    ]
+    return [(gives, name) for gives, name in graphs if name in files]
+
+
 def frames_spec(width: int) -> TensorSpec:
     """The frames: (batch, steps, width) float32."""
     return TensorSpec(name=FRAMES, dtype="float32", shape=["batch", "steps", width])
 
 
 def encoder_outputs(outputs: Sequence[TensorSpec], tokenizer: Tokenizer | None) -> list[TensorSpec]:
-    """Those of the whole graph's outputs that need nothing but the frames: all but tokens of the
-    log-mel."""
+    """Those of the whole graph's outputs that windows which overlap are for, and that need nothing
+    but the frames: all but latents, which are of clips, and tokens of the log-mel."""
     of_log_mel = tokenizer is not None and tokenizer.level is None
-    return [spec for spec in outputs if not (spec.name == TOKENS and of_log_mel)]
+    left_out = {LATENTS, TOKENS} if of_log_mel else {LATENTS}
+    return [spec for spec in outputs if spec.name not in left_out]
 
 
 def _beside(file: str, part: str) -> str:

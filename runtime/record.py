@@ -1,10 +1,21 @@
 """What the records of a manifest share."""
 
+from pathlib import PurePosixPath
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def _inside_the_bundle(name: str) -> str:
+    path = PurePosixPath(name)
+    if not name or "\\" in name or ":" in name or path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{name!r} points outside the bundle's folder")
+    return name
+
+
+RelativeFile = Annotated[str, AfterValidator(_inside_the_bundle)]
 
 
 class Record(BaseModel):

@@ -7,6 +7,8 @@ import numpy as np
 
 from ..errors import AudioError, BundleError, MissingDependencyError
 from .batching import Failure
+from .clips import Clipping, LastClip
+from .joint import LATENTS, Joint
 from .runner import OnWindow, Runner
 from .session import Session
 from .tagging import TAGS, Tagging, TrackTags
@@ -109,6 +111,54 @@ def track_tokens(
         parts.append(done.window.trim(done.result.T))
         if done.window.is_last:
             yield done.track, np.ascontiguousarray(np.concatenate(parts).T)
+
+
+def clip_latents(
+    runner: Runner, tracks: Iterable[Track], last_clip: LastClip, on_window: OnWindow | None
+) -> Results[np.ndarray]:
+    """Every track with the embeddings of its clips, float32 (clips, width), each of length one.
+
+    Raises:
+        BundleError: the model has none.
+    """
+    joint = require_joint(runner.session)
+    clipping = Clipping(runner.session.framing, joint.clip_samples, last_clip)
+    clips: list[np.ndarray] = []
+    for done in runner.run(tracks, clipping, lambda window: LATENTS, on_window):
+        if isinstance(done, Failure):
+            yield done.track, done.error
+            continue
+        if done.window.start_step == 0:
+            clips = []
+        clips.append(done.result)
+        if done.window.is_last:
+            yield done.track, np.stack(clips)
+
+
+def track_latents(
+    runner: Runner, tracks: Iterable[Track], last_clip: LastClip, on_window: OnWindow | None
+) -> Results[np.ndarray]:
+    """Every track with the mean of its clips' embeddings, float32 (width,), so not of length one.
+
+    Raises:
+        BundleError: the model has none.
+    """
+    for track, clips in clip_latents(runner, tracks, last_clip, on_window):
+        yield track, clips.mean(axis=0) if isinstance(clips, np.ndarray) else clips
+
+
+def require_joint(session: Session) -> Joint:
+    """What the session's latents mean.
+
+    Raises:
+        BundleError: the model has none.
+    """
+    if session.joint is None or LATENTS not in session.outputs:
+        raise BundleError(
+            "this model shares no space with texts. Export a MuQ-MuLan: muqrt export "
+            "OpenMuQ/MuQ-MuLan-large -o BUNDLE; of its artefacts, PyTorch's have no latents."
+        )
+    return session.joint
 
 
 def require_tagging(session: Session) -> Tagging:

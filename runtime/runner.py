@@ -6,6 +6,7 @@ import numpy as np
 
 from ..errors import AudioError, MissingDependencyError, SessionError, UsageError
 from .batching import Failure, Job, run_in_batches
+from .clips import Clipping
 from .frames import OverlappingFrames
 from .session import Session
 from .tracks import Track, decoded_ahead
@@ -38,7 +39,7 @@ class Runner:
     def run(
         self,
         tracks: Iterable[Track],
-        windowing: Windowing,
+        windowing: Windowing | Clipping,
         output_of: Callable[[Window], str],
         on_window: OnWindow | None = None,
     ) -> Iterator[Job | Failure]:
@@ -60,7 +61,10 @@ class Runner:
             yield done
 
     def _jobs(
-        self, tracks: Iterable[Track], windowing: Windowing, output_of: Callable[[Window], str]
+        self,
+        tracks: Iterable[Track],
+        windowing: Windowing | Clipping,
+        output_of: Callable[[Window], str],
     ) -> Iterator[Job | Failure]:
         parts = self.session.parts if windowing.overlap_steps > 0 else None
         for track, blocks in decoded_ahead(tracks, windowing.framing.sample_rate_hz):

@@ -2,13 +2,15 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from ..errors import SessionError
-from .bundle import Framing, TensorSpec
+from .bundle import Artefact, Bundle, Framing, TensorSpec
 from .closing import Closing
+from .joint import MASK, Joint
 from .parts import encoder_outputs, frames_spec
 from .tagging import Tagging
 from .tokens import Tokenizer
@@ -18,8 +20,9 @@ WAVEFORM = "waveform"  # the input's name
 Arrays = dict[str, np.ndarray]
 
 
-class Session(Closing):
-    """A loaded artefact, ready to run. A context manager; ``close`` frees the engine.
+@dataclass(frozen=True)
+class Description:
+    """What a session says of its model.
 
     Attributes:
         inputs: what ``run`` takes.
@@ -28,26 +31,48 @@ class Session(Closing):
         artefact_sha256: which artefact it is, as its certificate says.
         tagging: what the output ``tags`` means, where there is one.
         tokenizer: what the output ``tokens`` means, where there is one.
-        parts: the same model in two, where the artefact has them.
+        joint: what the output ``latents`` means, where there is one.
+    """
+
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+    framing: Framing
+    artefact_sha256: str = ""
+    tagging: Tagging | None = None
+    tokenizer: Tokenizer | None = None
+    joint: Joint | None = None
+
+    @classmethod
+    def of(cls, bundle: Bundle, artefact: Artefact) -> "Description":
+        """That of a bundle's artefact."""
+        return cls(
+            artefact.inputs,
+            artefact.outputs,
+            bundle.framing,
+            artefact.digest,
+            bundle.tagging,
+            bundle.tokenizer,
+            bundle.joint,
+        )
+
+
+class Session(Closing):
+    """A loaded artefact, ready to run. A context manager; ``close`` frees the engine.
+
+    Its attributes are those of ``Description``, inputs and outputs by their names, and ``parts``:
+    the same model in two, where the artefact has them.
     """
 
     parts: "Parts | None" = None
 
-    def __init__(
-        self,
-        inputs: Sequence[TensorSpec],
-        outputs: Sequence[TensorSpec],
-        framing: Framing,
-        artefact_sha256: str = "",
-        tagging: Tagging | None = None,
-        tokenizer: Tokenizer | None = None,
-    ) -> None:
-        self.inputs = {spec.name: spec for spec in inputs}
-        self.outputs = {spec.name: spec for spec in outputs}
-        self.framing = framing
-        self.artefact_sha256 = artefact_sha256
-        self.tagging = tagging
-        self.tokenizer = tokenizer
+    def __init__(self, described: Description) -> None:
+        self.inputs = {spec.name: spec for spec in described.inputs}
+        self.outputs = {spec.name: spec for spec in described.outputs}
+        self.framing = described.framing
+        self.artefact_sha256 = described.artefact_sha256
+        self.tagging = described.tagging
+        self.tokenizer = described.tokenizer
+        self.joint = described.joint
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> Arrays:
         """Run the engine on checked inputs.
@@ -92,6 +117,8 @@ class Session(Closing):
                 f"waveform has {samples} samples; the STFT needs at least "
                 f"{self.framing.minimum_samples} at {self.framing.sample_rate_hz} Hz."
             )
+        if self.joint is not None and MASK.name in self.inputs:
+            self.joint.check_texts(inputs)
 
 
 class Engine(Protocol):
@@ -114,7 +141,7 @@ class Part(Session):
         outputs: Sequence[TensorSpec],
         framing: Framing,
     ) -> None:
-        super().__init__(inputs, outputs, framing)
+        super().__init__(Description(inputs, outputs, framing))
         self._engine = engine
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:

@@ -10,7 +10,7 @@ from ..errors import SessionError
 from .bundle import Artefact, Bundle
 from .cuda_device import CudaDevice
 from .device_memory import borrowed
-from .session import WAVEFORM, Arrays, Session
+from .session import WAVEFORM, Arrays, Description, Session
 from .tensorrt_engine import TensorRtEngine
 from .tensorrt_lane import Lane
 from .tensorrt_library import tensorrt_version
@@ -38,14 +38,7 @@ class TensorRtSession(Session):
     def __init__(
         self, bundle: Bundle, artefact: Artefact, device: int = 0, cuda_graphs: bool = True
     ) -> None:
-        super().__init__(
-            artefact.inputs,
-            artefact.outputs,
-            bundle.framing,
-            artefact.digest,
-            bundle.tagging,
-            bundle.tokenizer,
-        )
+        super().__init__(Description.of(bundle, artefact))
         plan = artefact.plan
         if plan is None or plan.options is None:
             raise SessionError(

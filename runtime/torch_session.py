@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import MissingDependencyError, SessionError
 from .bundle import Artefact, Bundle
 from .device_name import device_name
-from .session import Arrays, Session
+from .session import Arrays, Description, Session
 
 if TYPE_CHECKING:
     import torch
@@ -44,14 +44,7 @@ class TorchSession(Session):
         device: str | None = None,
         compile: bool = False,
     ) -> None:
-        super().__init__(
-            artefact.inputs,
-            artefact.outputs,
-            bundle.framing,
-            artefact.digest,
-            bundle.tagging,
-            bundle.tokenizer,
-        )
+        super().__init__(Description.of(bundle, artefact))
         _require_torch()
         from .torch_engines import CpuEngine, CudaEngine
         from .torch_model import load_model

@@ -142,6 +142,41 @@ def token_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
     return folder
 
 
+@pytest.fixture(scope="session")
+def mulan_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny MuQ-MuLan's checkpoint, random weights and a tokenizer. Do not change it."""
+    pytest.importorskip("torch")
+    pytest.importorskip("tokenizers")
+    from muqrt.reference.mulan.checkpoint import save_mulan
+    from muqrt.reference.mulan.random_model import random_mulan
+    from muqrt.reference.mulan.tokenizer import PANGRAMS, fit_tokenizer
+
+    folder = tmp_path_factory.mktemp("mulan")
+    fit_tokenizer(PANGRAMS, 300, folder / "tokenizer.json")
+    save_mulan(random_mulan("tiny"), folder / "checkpoint", folder / "tokenizer.json")
+    return folder / "checkpoint"
+
+
+@pytest.fixture(scope="session")
+def mulan_bundle(mulan_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the tiny MuQ-MuLan's bundle, certified. Do not change its files."""
+    pytest.importorskip("onnx")
+    from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
+    from muqrt.export.joint import load_source
+    from muqrt.export.parity import excerpts
+
+    folder = tmp_path_factory.mktemp("mulan") / "bundle"
+    short = [each for each in excerpts() if each.seconds < 2]
+    bundle_from_checkpoint(load_source(mulan_checkpoint), folder, short)
+    return folder
+
+
+@pytest.fixture
+def mulan_copy(mulan_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny MuQ-MuLan's bundle that a test may spoil."""
+    return shutil.copytree(mulan_bundle, tmp_path / "mulan")
+
+
 @pytest.fixture
 def tagged_copy(tagged_bundle: Path, tmp_path: Path) -> Path:
     """A copy of the tagged bundle that a test may spoil."""

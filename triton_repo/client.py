@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import ServerError
-from ..runtime.session import Arrays, Session
+from ..runtime.session import Arrays, Description, Session
 from .config import Contract, parameters_of
 from .connection import BusyError, Connection, as_tensor, pause_seconds
 from .extras import server_extra
@@ -77,12 +77,15 @@ class TritonSession(Session):
                 "Write it with: muqrt repository"
             ) from error
         super().__init__(
-            contract.inputs,
-            contract.outputs,
-            contract.framing,
-            contract.artefact_sha256,
-            contract.tagging,
-            contract.tokenizer,
+            Description(
+                contract.inputs,
+                contract.outputs,
+                contract.framing,
+                contract.artefact_sha256,
+                contract.tagging,
+                contract.tokenizer,
+                contract.joint,
+            )
         )
         self.level = contract.level
 

@@ -1,15 +1,19 @@
 """What a client must know of a served artefact, and how the server tells it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import NonNegativeInt, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
 from ..runtime.bundle import Framing, TensorSpec, check_tags
+from ..runtime.joint import Joint, check_latents
 from ..runtime.tagging import Tagging
 from ..runtime.tokens import Tokenizer, check_tokens
 
 _SPECS = TypeAdapter(list[TensorSpec])
+# What outputs mean, where there are such.
+_MEANINGS: dict[str, Any] = {"tagging": Tagging, "tokenizer": Tokenizer, "joint": Joint}
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,13 @@ class Contract:
     outputs: list[TensorSpec]
     tagging: Tagging | None = None
     tokenizer: Tokenizer | None = None
+    joint: Joint | None = None
 
     @model_validator(mode="after")
     def _outputs_are_explained(self) -> "Contract":
         check_tags(self.outputs, self.tagging)
         check_tokens(self.outputs, self.tokenizer)
+        check_latents(self.outputs, self.joint)
         return self
 
     def to_parameters(self) -> dict[str, str]:
@@ -46,10 +52,10 @@ class Contract:
             "muqrt.inputs": _SPECS.dump_json(self.inputs).decode(),
             "muqrt.outputs": _SPECS.dump_json(self.outputs).decode(),
         }
-        if self.tagging is not None:
-            parameters["muqrt.tagging"] = self.tagging.model_dump_json()
-        if self.tokenizer is not None:
-            parameters["muqrt.tokenizer"] = self.tokenizer.model_dump_json()
+        for name in _MEANINGS:
+            meaning = getattr(self, name)
+            if meaning is not None:
+                parameters[f"muqrt.{name}"] = meaning.model_dump_json()
         return parameters
 
     @classmethod
@@ -60,7 +66,11 @@ class Contract:
             KeyError: a parameter is missing: the model is not one that muqrt wrote.
             ValueError: a parameter is not what muqrt writes.
         """
-        tagging, tokenizer = map(parameters.get, ("muqrt.tagging", "muqrt.tokenizer"))
+        meanings = {
+            name: kind.model_validate_json(parameters[f"muqrt.{name}"])
+            for name, kind in _MEANINGS.items()
+            if f"muqrt.{name}" in parameters
+        }
         return cls(
             framing=Framing.model_validate_json(parameters["muqrt.framing"]),
             level=int(parameters["muqrt.level"]),
@@ -69,6 +79,5 @@ class Contract:
             source=parameters["muqrt.source"],
             inputs=_SPECS.validate_json(parameters["muqrt.inputs"]),
             outputs=_SPECS.validate_json(parameters["muqrt.outputs"]),
-            tagging=None if tagging is None else Tagging.model_validate_json(tagging),
-            tokenizer=None if tokenizer is None else Tokenizer.model_validate_json(tokenizer),
+            **meanings,
         )

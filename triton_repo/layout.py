@@ -8,6 +8,7 @@ from typing import Literal
 from ..errors import BundleError, UsageError
 from ..files import sha256
 from ..runtime.bundle import Artefact, Bundle
+from ..runtime.joint import LATENTS
 from ..runtime.parts import encoder_file, front_end_file
 from ..runtime.tagging import TAGS
 from ..runtime.tokens import TOKENS
@@ -131,6 +132,7 @@ def contract_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = (
         outputs=served,
         tagging=bundle.tagging if TAGS in names else None,
         tokenizer=bundle.tokenizer if TOKENS in names else None,
+        joint=bundle.joint if LATENTS in names else None,
     )
 
 

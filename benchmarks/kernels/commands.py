@@ -41,8 +41,8 @@ def bench_kernels(
     require_extra()
     import torch
 
+    from ...export.joint import load_source
     from ...export.tokens import own_rvq
-    from ...reference.checkpoint import load_checkpoint
     from ..latency import Cell
     from .report import remarks, result_table, write_report
     from .run import run
@@ -57,7 +57,7 @@ def bench_kernels(
         wanted.append(Cell(float(match[2]), int(match[1])))
     if threads is not None:
         torch.set_num_threads(threads)
-    loaded = load_checkpoint(checkpoint)
+    loaded = load_source(checkpoint)
     with progress("Benchmark", 2 * len(wanted)) as bar:
         report = run(loaded.model, own_rvq(loaded), wanted, device, rounds, compile_, bar)
     written = write_report(report, output) if output is not None else []

@@ -18,9 +18,9 @@ from ...runtime.mixed_precision import Emulation, KeptNode, MixedPrecision
 from ...runtime.open_session import open_session
 from ...runtime.session import WAVEFORM
 from ..addition import candidate, fp32_source, put
-from ..bundle_from_checkpoint import refuse_uncertified
+from ..joint import mulan_of
 from ..onnx_from_checkpoint import onnx_from_checkpoint
-from ..parity import Excerpt, parity, require_source
+from ..parity import Excerpt, parity, refuse_uncertified, require_source
 from ..tagging import TagHead
 from ..tokens import TokenRvq
 from .emulation import emulated
@@ -72,7 +72,7 @@ def add_half(
     outputs, module = [spec.name for spec in source.outputs], head.head if head else None
     arguments = (checkpoint.model, outputs, source.level, _TARGET, module, rvq)
     # Made anew for each use: writing a graph uses it up, and one at a time is enough to hold.
-    float32 = partial(onnx_from_checkpoint, *arguments)
+    float32 = partial(onnx_from_checkpoint, *arguments, mulan=mulan_of(checkpoint))
     temporary = partial(TemporaryDirectory, prefix=".half-", dir=bundle.folder)
 
     def measure(what: str, each: Bundle) -> None:

@@ -5,7 +5,7 @@ nothing. Three rules give each node its precision:
 
 - products (MatMul, Conv, Gemm) are computed in 16 bits, weights included;
 - what loses accuracy or range in 16 bits is computed in float32: LayerNormalization, Softmax,
-  means, the log-mel, the head, the RVQ, and every node that is asked to be kept;
+  means, lengths, the log-mel, the head, the RVQ, and every node that is asked to be kept;
 - anything else has the widest type of its inputs, as in numpy. So nothing is rounded only to be
   widened again, the rotary positions stay float32, and so does the residual stream, which begins
   as the float32 value ``frames`` and to which the layers' 16-bit answers are added.
@@ -26,7 +26,14 @@ from .formats import Half
 
 PRODUCTS = ("MatMul", "Conv", "Gemm")
 # Identity gives a value its public name, and public values are float32.
-FLOAT32_OPERATORS = ("LayerNormalization", "Softmax", "ReduceMean", "Identity", LOG_MEL)
+FLOAT32_OPERATORS = (
+    "LayerNormalization",
+    "Softmax",
+    "ReduceMean",
+    "ReduceL2",
+    "Identity",
+    LOG_MEL,
+)
 _FLOAT32_SCOPES = ("head/", "rvq/")
 _INTEGER_ANSWERS = ("Shape", "ArgMax", MEL_RVQ)
 _WIDE: int = TensorProto.FLOAT

@@ -15,14 +15,14 @@ from ...runtime.bundle import Artefact, Bundle
 from ...runtime.certificate import THRESHOLDS, Certificate
 from ...runtime.quantization import Quantization, QuantizedSite
 from ..addition import candidate, fp32_source, put
-from ..bundle_from_checkpoint import refuse_uncertified
+from ..joint import mulan_of
+from ..mulan.row_int8 import RowInt8Graph
 from ..onnx_from_checkpoint import onnx_from_checkpoint
-from ..parity import Excerpt, parity, require_source
+from ..parity import Excerpt, parity, refuse_uncertified, require_source
 from ..tagging import TagHead
 from ..tokens import TokenRvq
 from .calibration import Range, observe, with_fades
 from .equalization import equalize, with_folded_norms
-from .graph import Int8Graph
 from .ranges import ranges
 from .sensitivity import Allowed, Sensitivity, chosen, sensitivities
 from .sites import FRONT_END, activations, in_front_end, sites
@@ -104,7 +104,8 @@ def add_int8(
             source.level,
             head=head.head if head is not None else None,
             rvq=rvq,
-            graph=Int8Graph(of_sites(calibrated.ranges, names)),
+            graph=RowInt8Graph(of_sites(calibrated.ranges, names)),
+            mulan=mulan_of(checkpoint),
         )
         with TemporaryDirectory(prefix=".int8-", dir=bundle.folder) as temporary:
             added = candidate(bundle, graph, "int8", Path(temporary))

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ...reference.muq import MuQ
-from ..parity import Excerpt, measure
+from ..measuring import measure
+from ..parity import Excerpt
 from . import fake
 from .calibration import Range
 from .sites import Site, activations
@@ -62,7 +63,9 @@ def sensitivities(
                 first = max(site.layer, 0)
                 x = model.model.conv(log_mel) if site.layer < 0 else states[first]
                 features = _hidden_states(model, x, first, level)[-1]
-            figures = measure(excerpt, "features", features.numpy(), states[-1].numpy())
+            figures = measure(
+                excerpt.name, excerpt.seconds, "features", features.numpy(), states[-1].numpy()
+            )
             measured.append(Sensitivity(site, figures.worst_frame_cosine, figures.relative_l2))
             on_site(site.name)
     return measured

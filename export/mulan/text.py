@@ -5,6 +5,7 @@ from onnx import TensorProto
 from torch import nn
 
 from ...reference.mulan.model import MuLan
+from ...runtime.joint import IDS, LATENTS, MASK
 from ...runtime.record import TensorSpec
 from ..folding import linear
 from ..graph import Graph
@@ -12,9 +13,6 @@ from .attention import padding_bias
 from .latents import latents
 from .transformer import transformer
 from .xlm_roberta import xlm_roberta
-
-IDS = TensorSpec(name="ids", dtype="int64", shape=["batch", "tokens"])
-MASK = TensorSpec(name="mask", dtype="int64", shape=["batch", "tokens"])
 
 
 def mulan_text_graph(model: MuLan, graph: Graph | None = None) -> onnx.ModelProto:
@@ -38,7 +36,10 @@ def mulan_text_graph(model: MuLan, graph: Graph | None = None) -> onnx.ModelProt
         if isinstance(tower.proj, nn.Linear):
             x = graph.linear("proj", *linear(tower.proj), x)
         x = _mean(graph, transformer(graph, tower.transformer, x, bias), real)
-        output = latents(graph, model.mulan.text_to_latents, x)
+        found = latents(graph, model.mulan.text_to_latents, x)
+    graph.rename(found, LATENTS)
+    width = model.config.mulan.dim_latent
+    output = TensorSpec(name=LATENTS, dtype="float32", shape=["batch", width])
     return graph.model([IDS, MASK], [output])
 
 

@@ -8,7 +8,8 @@ from onnx import numpy_helper
 
 from muqrt.errors import AudioError, CheckpointError
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.parity import EXCERPT_SAMPLES, Excerpt, dithered, excerpts, measure, parity
+from muqrt.export.measuring import measure
+from muqrt.export.parity import EXCERPT_SAMPLES, Excerpt, dithered, excerpts, parity
 from muqrt.files import sha256
 from muqrt.reference.checkpoint import Checkpoint
 from muqrt.reference.muq import MuQ
@@ -30,7 +31,7 @@ def bundle(checkpoint: Checkpoint, short_music: list[Excerpt], tmp_path: Path) -
 
 
 def test_equal_outputs_measure_as_equal() -> None:
-    found = measure(EXCERPT, "features", FEATURES, FEATURES)
+    found = measure(EXCERPT.name, EXCERPT.seconds, "features", FEATURES, FEATURES)
     assert found.worst_frame_cosine == pytest.approx(1)
     assert (found.relative_l2, found.largest_difference, found.finite) == (0, 0, True)
 
@@ -38,7 +39,7 @@ def test_equal_outputs_measure_as_equal() -> None:
 def test_the_worst_frame_counts() -> None:
     ours = FEATURES.copy()
     ours[1, 3] = -ours[1, 3]
-    found = measure(EXCERPT, "features", ours, FEATURES)
+    found = measure(EXCERPT.name, EXCERPT.seconds, "features", ours, FEATURES)
     assert found.worst_frame_cosine == pytest.approx(-1)
     flipped = np.linalg.norm(2 * FEATURES[1, 3]) / np.linalg.norm(FEATURES)
     assert found.relative_l2 == pytest.approx(flipped, rel=1e-5)
@@ -49,7 +50,7 @@ def test_the_worst_frame_counts() -> None:
 def test_a_value_that_is_not_finite_never_passes(bad: float, side: int) -> None:
     pair = [FEATURES.copy(), FEATURES.copy()]
     pair[side][0, 0, 0] = bad
-    found = measure(EXCERPT, "features", *pair)
+    found = measure(EXCERPT.name, EXCERPT.seconds, "features", *pair)
     assert not found.finite
     assert found.worst_frame_cosine == -1.0
 

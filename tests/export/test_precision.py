@@ -21,8 +21,9 @@ from muqrt.export.half.emulation import emulated
 from muqrt.export.half.formats import HALVES
 from muqrt.export.half.ranges import kept_nodes, observe
 from muqrt.export.half.typed import PRODUCTS, nodes_of, typed
+from muqrt.export.measuring import measure
 from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint
-from muqrt.export.parity import Excerpt, measure
+from muqrt.export.parity import Excerpt
 from muqrt.export.tagging import load_tag_head
 from muqrt.export.tokens import own_rvq
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
@@ -211,11 +212,13 @@ def test_naive_half_precision_fails_where_ours_passes(
         positions = narrow.conformer.embed_positions(x.shape[1])
         for layer in narrow.conformer.layers[:SMALL]:
             x = layer(x, positions, None)
-        assert not measure(excerpt, "features", x.float().numpy(), expected).passes(gate)
+        assert not measure(
+            excerpt.name, excerpt.seconds, "features", x.float().numpy(), expected
+        ).passes(gate)
     # By the operators' kinds alone, the numbers not looked at.
     blind = typed(onnx_from_checkpoint(model, ["features"], SMALL, "any"), half)
     ours = run(emulated(blind, half), excerpt.waveform, "waveform")
-    assert not measure(excerpt, "features", ours, expected).passes(gate)
+    assert not measure(excerpt.name, excerpt.seconds, "features", ours, expected).passes(gate)
 
     bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", short_music[:1], level=SMALL)
     artefact = add_half(bundle, checkpoint, short_music[:1], "fp16")

@@ -10,7 +10,7 @@ import soxr
 
 from muqrt.errors import SessionError
 from muqrt.runtime import audio
-from muqrt.runtime.session import Arrays, Parts, Session
+from muqrt.runtime.session import Arrays, Description, Parts, Session
 from muqrt.runtime.stream import Sliding
 from muqrt.runtime.streaming import Hop, Streaming
 
@@ -32,10 +32,12 @@ class Watched(Session):
 
     def __init__(self, session: Session, spoils: bool = False) -> None:
         super().__init__(
-            list(session.inputs.values()),
-            list(session.outputs.values()),
-            session.framing,
-            tagging=session.tagging,
+            Description(
+                list(session.inputs.values()),
+                list(session.outputs.values()),
+                session.framing,
+                tagging=session.tagging,
+            )
         )
         self.session, self.spoils, self.fails = session, spoils, False
         self.loudest = np.inf

@@ -14,7 +14,7 @@ from muqrt.runtime import audio
 from muqrt.runtime.frames import OverlappingFrames
 from muqrt.runtime.model import Model
 from muqrt.runtime.onnx_session import OnnxSession
-from muqrt.runtime.session import Arrays, Parts, Session
+from muqrt.runtime.session import Arrays, Description, Parts, Session
 
 RATE_HZ = 24_000
 # Of a step's norm: fp32 rounding is about 1e-6, a frame with another window's edge far above 1e-2.
@@ -26,7 +26,9 @@ class Counting(Session):
 
     def __init__(self, front_end: Session) -> None:
         super().__init__(
-            list(front_end.inputs.values()), list(front_end.outputs.values()), front_end.framing
+            Description(
+                list(front_end.inputs.values()), list(front_end.outputs.values()), front_end.framing
+            )
         )
         self.front_end, self.steps = front_end, list[int]()
 
@@ -144,7 +146,8 @@ def test_what_is_not_needed_is_not_loaded(tiny_bundle: Path, song: np.ndarray) -
             session = model.session
             assert isinstance(session, OnnxSession) and session.parts is not None
             model.embed(song[:50_000], RATE_HZ)
-            graphs = [session._whole, *(part._engine for part in session.parts)]  # type: ignore[attr-defined]
+            whole = session._graphs[-1][1]
+            graphs = [whole, *(part._engine for part in session.parts)]  # type: ignore[attr-defined]
             assert tuple(graph._engine is not None for graph in graphs) == loaded
 
 

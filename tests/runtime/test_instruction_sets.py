@@ -22,7 +22,8 @@ torch = pytest.importorskip("torch")
 from muqrt.export.graph import Graph  # noqa: E402
 from muqrt.export.int8.calibration import Range  # noqa: E402
 from muqrt.export.int8.graph import Int8Graph  # noqa: E402
-from muqrt.export.parity import excerpts, measure  # noqa: E402
+from muqrt.export.measuring import measure  # noqa: E402
+from muqrt.export.parity import excerpts  # noqa: E402
 from muqrt.reference.checkpoint import load_checkpoint  # noqa: E402
 from muqrt.runtime.bundle import TensorSpec  # noqa: E402
 
@@ -204,5 +205,7 @@ def test_fp32_stays_within_its_certificate(elsewhere: Elsewhere, tiny_checkpoint
     model = load_checkpoint(tiny_checkpoint).model
     with torch.inference_mode():
         expected = model(torch.from_numpy(excerpt.waveform)).hidden_states[-1].numpy()
-    measured = measure(excerpt, "features", elsewhere.answer("features"), expected)
+    measured = measure(
+        excerpt.name, excerpt.seconds, "features", elsewhere.answer("features"), expected
+    )
     assert measured.passes(THRESHOLDS["fp32"]), measured

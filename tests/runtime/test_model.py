@@ -13,7 +13,7 @@ from muqrt.errors import AudioError, SessionError, UsageError
 from muqrt.runtime.audio import from_array
 from muqrt.runtime.bundle import Framing, TensorSpec
 from muqrt.runtime.model import Model
-from muqrt.runtime.session import Arrays, Session
+from muqrt.runtime.session import Arrays, Description, Session
 from muqrt.runtime.windows import Window
 
 RATE_HZ, STEP, WIDTH = 24_000, 960, 3
@@ -48,7 +48,7 @@ class LocalSession(Session):
         if with_embedding:
             outputs.append(TensorSpec(name="embedding", dtype="float32", shape=["batch", WIDTH]))
         waveform = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])
-        super().__init__([waveform], outputs, FRAMING)
+        super().__init__(Description([waveform], outputs, FRAMING))
         self.runs: list[tuple[int, int]] = []
         self.asked: list[str] = []
         self.closed = False

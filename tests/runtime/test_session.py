@@ -10,7 +10,7 @@ from muqrt.errors import BundleError, SessionError
 from muqrt.files import sha256
 from muqrt.runtime.bundle import Bundle, TensorSpec, load_bundle
 from muqrt.runtime.onnx_session import OnnxSession
-from muqrt.runtime.session import Arrays, Session
+from muqrt.runtime.session import Arrays, Description, Session
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -95,7 +95,7 @@ class Pair(Session):
     def __init__(self, tiny_bundle: Path) -> None:
         shapes: dict[str, list[int | str]] = {"a": ["batch", "samples"], "b": ["batch", 3]}
         specs = [TensorSpec(name=n, dtype="float32", shape=s) for n, s in shapes.items()]
-        super().__init__(specs, specs, load_bundle(tiny_bundle).framing)
+        super().__init__(Description(specs, specs, load_bundle(tiny_bundle).framing))
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
         return {name: inputs[name] for name in outputs}

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from muqrt.errors import AudioError, BundleError, SessionError, UsageError
 from muqrt.runtime.bundle import Framing, TensorSpec
 from muqrt.runtime.model import Model, load
-from muqrt.runtime.session import Arrays, Session
+from muqrt.runtime.session import Arrays, Description, Session
 from muqrt.runtime.tagging import Segment, Tagging, TrackTags
 
 RATE_HZ, STEP = 24_000, 960
@@ -50,7 +50,7 @@ class LocalSession(Session):
     def __init__(self, tagging: Tagging | None = TAGGING) -> None:
         waveform = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])
         outputs = [TensorSpec(name="tags", dtype="float32", shape=["batch", 3])]
-        super().__init__([waveform], outputs, FRAMING, tagging=tagging)
+        super().__init__(Description([waveform], outputs, FRAMING, tagging=tagging))
         self.runs: list[tuple[int, ...]] = []
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:

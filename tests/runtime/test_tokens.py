@@ -13,7 +13,7 @@ from muqrt.errors import AudioError, BundleError
 from muqrt.runtime import audio
 from muqrt.runtime.bundle import Framing, TensorSpec, load_bundle
 from muqrt.runtime.model import Model, load, open_bundle
-from muqrt.runtime.session import Arrays, Session
+from muqrt.runtime.session import Arrays, Description, Session
 from muqrt.runtime.tokens import TOKENS_FILE, Tokenizer
 from muqrt.runtime.windows import Windowing
 
@@ -95,7 +95,7 @@ class LatentSession(Session):
             window_samples=WINDOW,
         )
         waveform = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])
-        super().__init__([waveform], [tokenizer.spec], framing, tokenizer=tokenizer)
+        super().__init__(Description([waveform], [tokenizer.spec], framing, tokenizer=tokenizer))
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
         waveform = inputs["waveform"]

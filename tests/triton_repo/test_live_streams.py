@@ -7,7 +7,7 @@ import pytest
 
 from muqrt.errors import AudioError, MuqrtError, SessionError, UsageError
 from muqrt.runtime.record import TensorSpec
-from muqrt.runtime.session import Arrays, Session
+from muqrt.runtime.session import Arrays, Description, Session
 from muqrt.runtime.stream import Sliding
 from muqrt.runtime.streaming import Hop, Streaming
 from muqrt.runtime.windows import Framing
@@ -45,7 +45,7 @@ class Loudness(Session):
     def __init__(self, clock: Clock) -> None:
         tags = TensorSpec(name="tags", dtype="float32", shape=["batch", 2])
         samples = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])
-        super().__init__([samples], [tags], FRAMING)
+        super().__init__(Description([samples], [tags], FRAMING))
         self.clock, self.fails = clock, False
         self.batches: list[int] = []
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from muqrt.errors import UsageError
-from muqrt.export.mulan.audio import mulan_audio_graph
 from muqrt.export.onnx_from_checkpoint import TARGETS, onnx_from_checkpoint
 from muqrt.export.parity import Excerpt
 from muqrt.export.parts import part
 from muqrt.reference.mulan.model import MuLan
+from muqrt.reference.muq import MuQ
 from muqrt.runtime.certificate import THRESHOLDS
 from muqrt.runtime.parts import frames_spec
 from muqrt.runtime.record import TensorSpec
@@ -37,6 +37,18 @@ def reference(model: MuLan, waveform: np.ndarray) -> np.ndarray:
         return model.audio_latents(torch.from_numpy(waveform)).numpy()
 
 
+def audio_graph(model: MuLan, target: str = "cpu") -> onnx.ModelProto:
+    return onnx_from_checkpoint(muq_of(model), ["latents"], level_of(model), target, mulan=model)
+
+
+def muq_of(model: MuLan) -> MuQ:
+    return model.mulan.audio.model
+
+
+def level_of(model: MuLan) -> int:
+    return range(muq_of(model).config.encoder_depth + 1)[model.mulan.audio.level]
+
+
 def weights(model: onnx.ModelProto) -> dict[str, bytes]:
     return {each.name: each.raw_data for each in model.graph.initializer}
 
@@ -45,7 +57,7 @@ def weights(model: onnx.ModelProto) -> dict[str, bytes]:
 def test_golden_models(
     golden_mulan: MuLan, clips: list[np.ndarray], runner: Run, assert_same: Same, target: str
 ) -> None:
-    tower = runner(mulan_audio_graph(golden_mulan, target))
+    tower = runner(audio_graph(golden_mulan, target))
     for clip in clips:
         assert_same(tower(waveform=clip), reference(golden_mulan, clip), FROM_WAVEFORM)
 
@@ -54,7 +66,7 @@ def test_golden_models(
 def test_random_model(
     tiny_mulan: MuLan, clips: list[np.ndarray], runner: Run, assert_same: Same, target: str
 ) -> None:
-    tower = runner(mulan_audio_graph(tiny_mulan, target))
+    tower = runner(audio_graph(tiny_mulan, target))
     for clip in clips:
         assert_same(tower(waveform=clip), reference(tiny_mulan, clip), FROM_WAVEFORM)
     one, two = (reference(tiny_mulan, clips[3][row : row + 1]) for row in range(2))
@@ -64,10 +76,9 @@ def test_random_model(
 @every_target
 def test_the_muq_is_that_of_its_own_graph(golden_mulan: MuLan, target: str) -> None:
     """So that both can read one file of weights."""
-    tower = golden_mulan.mulan.audio
-    level = range(tower.model.config.encoder_depth + 1)[tower.level]
-    muq = weights(onnx_from_checkpoint(tower.model, ["features"], level, target))
-    ours = weights(mulan_audio_graph(golden_mulan, target))
+    level = level_of(golden_mulan)
+    muq = weights(onnx_from_checkpoint(muq_of(golden_mulan), ["features"], level, target))
+    ours = weights(audio_graph(golden_mulan, target))
     assert muq.items() <= ours.items()
     assert all(name.startswith(("audio/", "constant.")) for name in ours.keys() - muq.keys())
 
@@ -75,7 +86,7 @@ def test_the_muq_is_that_of_its_own_graph(golden_mulan: MuLan, target: str) -> N
 def test_the_part_from_the_frames(
     golden_mulan: MuLan, clips: list[np.ndarray], runner: Run, assert_same: Same
 ) -> None:
-    model = mulan_audio_graph(golden_mulan)
+    model = audio_graph(golden_mulan)
     muq = golden_mulan.mulan.audio.model
     output = TensorSpec(name="latents", dtype="float32", shape=["batch", "width"])
     tower = runner(part(model, [frames_spec(muq.config.encoder_dim)], [output]))
@@ -87,4 +98,4 @@ def test_the_part_from_the_frames(
 
 def test_a_target_that_is_not_there(tiny_mulan: MuLan) -> None:
     with pytest.raises(UsageError, match="cpu, any"):
-        mulan_audio_graph(tiny_mulan, "tpu")
+        audio_graph(tiny_mulan, "tpu")

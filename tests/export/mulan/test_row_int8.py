@@ -51,7 +51,9 @@ def test_each_row_is_rounded_in_its_own_range(
     matrix = random.normal(size=(inner, out))
     bias = random.normal(size=out) if with_bias else None
     graph = RowInt8Graph()
-    graph.rename(graph.linear("linear", matrix, bias, "x"), "y")
+    with graph.scope("text"):
+        y = graph.linear("linear", matrix, bias, "x")
+    graph.rename(y, "y")
     codes, scales = quantized(matrix.T)
     stored = (codes * scales[:, None].astype(np.float64)).T
     expected = x @ stored + (0 if bias is None else bias)
