@@ -68,7 +68,7 @@ def test_a_failed_gate_leaves_the_older_bundle(
     build = module.onnx_from_checkpoint
     # Build the graph of another level than the one the certificate is for.
     monkeypatch.setattr(
-        module, "onnx_from_checkpoint", lambda m, o, level, *_: build(m, o, level - 1)
+        module, "onnx_from_checkpoint", lambda m, o, level, *_, **__: build(m, o, level - 1)
     )
     with pytest.raises(ParityError, match="does not match the reference"):
         bundle_from_checkpoint(checkpoint, tmp_path / "bundle", short_music[:1])
