@@ -23,6 +23,7 @@ ServedModel = Annotated[
     str | None, typer.Option(help="Name of the model on the server; muq by default.")
 ]
 ArtefactName = Annotated[str | None, typer.Option(help="Which artefact of the bundle.")]
+TextArtefactName = Annotated[str | None, typer.Option(help="Which of its text towers.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Windows to run at once.")]
 TimeoutSeconds = Annotated[

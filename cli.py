@@ -14,6 +14,7 @@ from .benchmarks.accuracy.commands import commands as accuracy
 from .benchmarks.commands import commands as benchmarks
 from .benchmarks.kernels.commands import commands as kernels
 from .benchmarks.loadtest.commands import commands as loadtest
+from .benchmarks.towers.commands import commands as towers
 from .doctor import commands as doctor
 from .embed import commands as embed
 from .errors import MuqrtError
@@ -22,6 +23,7 @@ from .export.commands import commands as export
 from .reference.synth.commands import commands as synth
 from .reference.training.commands import commands as training
 from .runtime.commands import commands as runtime
+from .search import commands as search
 from .stream import commands as stream
 from .tag import commands as tag
 from .tokens import commands as tokens
@@ -44,11 +46,13 @@ for room in (
     runtime,
     embed,
     tag,
+    search,
     stream,
     tokens,
     triton_repo,
     benchmarks,
     kernels,
+    towers,
     loadtest,
     accuracy,
     doctor,

@@ -1,7 +1,9 @@
 """``muqrt tag``: audio to tags, here or on a server."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +15,7 @@ from .arguments import (
     BundleFolder,
     ServedModel,
     ServerAddress,
+    TextArtefactName,
     Threads,
     TimeoutSeconds,
     audio_files,
@@ -20,11 +23,26 @@ from .arguments import (
 )
 from .console import Json, progress, show
 from .errors import AudioError, MissingDependencyError, UsageError
+from .tag_labels import (
+    LABELS_SHOWN,
+    Labels,
+    LabelsCommand,
+    LabelsFile,
+    NoCache,
+    Templates,
+    chosen_labels,
+    open_tagger,
+)
+
+if TYPE_CHECKING:
+    from .runtime.tagging import Vocabulary
+    from .runtime.tracks import AudioFile
+    from .tag_report import Result
 
 commands = typer.Typer()
 
 
-@commands.command()
+@commands.command(cls=LabelsCommand)
 def tag(
     audio: AudioPaths,
     bundle: BundleFolder = None,
@@ -51,6 +69,11 @@ def tag(
         Path | None,
         typer.Option(help="Draw one track's tags over time.", metavar="FILE.png"),
     ] = None,
+    labels: Labels = None,
+    labels_file: LabelsFile = None,
+    template: Templates = None,
+    text_artefact: TextArtefactName = None,
+    no_cache: NoCache = False,
     model: ServedModel = None,
     artefact: ArtefactName = None,
     threads: Threads = None,
@@ -59,16 +82,33 @@ def tag(
     bulk: Bulk = False,
     as_json: Json = False,
 ) -> None:
-    """Say what is heard in music, and where: by a bundle with a head, here or on a server."""
+    """Say what is heard in music, and where: by a head's tags, or in your own words (--labels)."""
     from .runtime.model import Model
-    from .tag_report import Choice, Result, document, lines, write_csv
+    from .runtime.results import require_tagging
+    from .tag_report import Choice, document, lines, write_csv
 
     files = [path for path, _ in audio_files(audio)]
     _check_outputs(csv, chart, len(files))
+    label_set = chosen_labels(labels, labels_file, template)
+    if label_set is not None:
+        if hop_seconds is not None:
+            raise UsageError("--hop-seconds is for a head's tags; labels are for clip after clip.")
+        top = top or (None if every_tag else LABELS_SHOWN)
     choice = Choice(threshold, top, every_tag)
+    place = (bundle, server, model, artefact, threads, timeout_seconds, bulk)
+    vocabulary: Vocabulary
+    tagged: Iterator[tuple[AudioFile, Result]]
     results: list[tuple[Path, Result]] = []
-    with open_session(bundle, server, model, artefact, threads, timeout_seconds, bulk) as session:
-        tagged = Model(session, batch_size=batch_size).tag_files(files, hop_seconds)
+    with ExitStack() as stack:
+        if label_set is None:
+            session = stack.enter_context(open_session(*place))
+            vocabulary = require_tagging(session)
+            tagged = Model(session, batch_size=batch_size).tag_files(files, hop_seconds)
+        else:
+            tagger = stack.enter_context(
+                open_tagger(label_set, *place, text_artefact, no_cache, batch_size)
+            )
+            vocabulary, tagged = tagger.zero_shot, tagger.tag_files(files)
         with progress("Tagging", len(files)) as bar:
             for path, result in tagged:
                 results.append((Path(path), result))
@@ -83,10 +123,9 @@ def tag(
 
         draw(files[0].name, track, choice, chart)
         written.append(chart)
-    assert session.tagging is not None  # without it nothing could be tagged
     show(
         as_json,
-        document(session.tagging, results, choice) if as_json else None,
+        document(vocabulary, results, choice) if as_json else None,
         *(line for path, result in results for line in lines(path, result, choice)),
         *(f"Wrote {path}" for path in written),
     )

@@ -7,7 +7,7 @@ import numpy as np
 
 from .files import atomic_file
 from .runtime.tagging import TrackTags
-from .tag_report import Choice
+from .tag_report import Choice, short
 
 _WIDTH_INCHES = 9.0
 _ROW_HEIGHT_INCHES = 0.28
@@ -40,7 +40,7 @@ def draw(title: str, track: TrackTags, choice: Choice, path: Path) -> None:
         axes.broken_barh(
             spans, (row - 0.42, 0.84), facecolor="none", edgecolor=_SEGMENT_COLOUR, linewidth=1.4
         )
-    axes.set_yticks(range(len(tags)), [_literal(tag) for tag in tags])
+    axes.set_yticks(range(len(tags)), [_literal(short(tag)) for tag in tags])
     axes.set_ylim(len(tags) - 0.5, -0.5)
     axes.set_xlim(0, track.seconds)
     axes.set_xlabel("seconds; outlined: at or above the tag's threshold")

@@ -12,7 +12,8 @@ import numpy as np
 from .console import table
 from .errors import AudioError
 from .files import atomic_file
-from .runtime.tagging import Segment, Tagging, TrackTags
+from .runtime.tagging import Segment, TrackTags, Vocabulary
+from .runtime.zero_shot import LabelTags, ZeroShot
 
 Result = TrackTags | AudioError
 
@@ -20,6 +21,7 @@ _TIMELINE_COLUMNS = 32
 _LEVELS = "·▁▂▃▄▅▆▇█"  # from not at all to throughout
 _ROUNDING = 1e-6
 _SEGMENTS_SHOWN = 3
+_LONGEST_NAME_CHARACTERS = 60
 _CSV_COLUMNS = ("audio", "start_seconds", "end_seconds", "tag", "score", "threshold")
 
 
@@ -49,13 +51,14 @@ def lines(audio: Path, result: Result, choice: Choice) -> Iterator[Any]:
     if isinstance(result, AudioError):
         yield f"FAILED {result}"
         return
-    names = [tag for tag, _ in result.tags(choice.threshold)]
+    names = [short(tag) for tag, _ in result.tags(choice.threshold)]
     yield f"{audio}: {result.seconds:.1f} s: {', '.join(names[: choice.top]) or 'no tags'}"
     scores, segments = dict(result.ranking()), result.segments(choice.threshold)
-    limits = result.tagging.limits(choice.threshold)
+    limits, cosines = result.tagging.limits(choice.threshold), _cosines(result)
     rows = [
         [
-            tag,
+            short(tag),
+            *([f"{cosines[tag]:.3f}"] if cosines else []),
             f"{scores[tag]:.3f}",
             f"{limits[tag]:.3f}",
             _timeline(segments.get(tag, []), result.seconds),
@@ -64,43 +67,52 @@ def lines(audio: Path, result: Result, choice: Choice) -> Iterator[Any]:
         for tag in choice.shown(result)
     ]
     if rows:
-        yield table("", ["tag", "score", "threshold", "heard when", "from-to, s"], rows)
+        columns = ["tag", *(["cosine"] if cosines else []), "score", "threshold"]
+        yield table("", [*columns, "heard when", "from-to, s"], rows)
 
 
 def document(
-    tagging: Tagging, results: Sequence[tuple[Path, Result]], choice: Choice
+    vocabulary: Vocabulary, results: Sequence[tuple[Path, Result]], choice: Choice
 ) -> dict[str, Any]:
     """Every track for machines: every score of every window, whatever people are shown."""
-    return {
-        "task": tagging.task,
-        "vocabulary": tagging.vocabulary,
-        "thresholds": tagging.limits(choice.threshold),
-        "window_seconds": tagging.window_seconds,
+    facts: dict[str, Any] = {
+        "task": vocabulary.task,
+        "vocabulary": vocabulary.vocabulary,
+        "thresholds": vocabulary.limits(choice.threshold),
+        "window_seconds": vocabulary.window_seconds,
         "results": [_facts(audio, result, choice) for audio, result in results],
     }
+    if isinstance(vocabulary, ZeroShot):
+        facts["templates"] = vocabulary.labels.templates
+        facts["temperature"] = vocabulary.temperature
+    return facts
 
 
 def write_csv(path: Path, results: Sequence[tuple[Path, Result]], choice: Choice) -> None:
     """Write a row for every window and every tag that reaches its threshold in it, or for every
     tag at all, whole or not at all; files that could not be used are left out."""
+    tracks = [(audio, result) for audio, result in results if not isinstance(result, AudioError)]
+    by_labels = any(isinstance(track, LabelTags) for _, track in tracks)
     with (
         atomic_file(path) as temporary,
         # A file's name may be bytes that are no text.
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(_CSV_COLUMNS)
-        for audio, result in results:
-            if not isinstance(result, AudioError):
-                writer.writerows(_rows(audio, result, choice))
+        writer.writerow([*_CSV_COLUMNS, "cosine"] if by_labels else _CSV_COLUMNS)
+        for audio, track in tracks:
+            writer.writerows(_rows(audio, track, choice))
 
 
 def _rows(audio: Path, track: TrackTags, choice: Choice) -> Iterator[list[object]]:
     limits = track.tagging.limits(choice.threshold)
-    for (start, end), scores in _windows(track):
-        for (tag, limit), score in zip(limits.items(), scores, strict=True):
+    for window, ((start, end), scores) in enumerate(_windows(track)):
+        for column, ((tag, limit), score) in enumerate(zip(limits.items(), scores, strict=True)):
             if choice.every_tag or score >= limit:
-                yield [audio, f"{start:.3f}", f"{end:.3f}", tag, f"{score:.6f}", limit]
+                row = [audio, f"{start:.3f}", f"{end:.3f}", tag, f"{score:.6f}", limit]
+                if isinstance(track, LabelTags):
+                    row.append(f"{track.window_cosines[window, column]:.6f}")
+                yield row
 
 
 def _windows(track: TrackTags) -> Iterator[tuple[tuple[float, float], list[float]]]:
@@ -111,7 +123,7 @@ def _windows(track: TrackTags) -> Iterator[tuple[tuple[float, float], list[float
 def _facts(audio: Path, result: Result, choice: Choice) -> dict[str, Any]:
     if isinstance(result, AudioError):
         return {"audio": str(audio), "error": str(result)}
-    return {
+    facts: dict[str, Any] = {
         "audio": str(audio),
         "seconds": result.seconds,
         "tags": dict(result.tags(choice.threshold)),
@@ -122,6 +134,26 @@ def _facts(audio: Path, result: Result, choice: Choice) -> dict[str, Any]:
             for (start, end), scores in _windows(result)
         ],
     }
+    if isinstance(result, LabelTags):
+        facts["cosines"] = _cosines(result)
+        for window, cosines in zip(facts["windows"], result.window_cosines.tolist(), strict=True):
+            window["cosines"] = cosines
+    return facts
+
+
+def _cosines(track: TrackTags) -> dict[str, float]:
+    """Every label's cosine with the whole track, best first; a head's tags have none."""
+    if not isinstance(track, LabelTags):
+        return {}
+    found = dict(zip(track.tagging.vocabulary, track.cosines.tolist(), strict=True))
+    return {tag: found[tag] for tag, _ in track.ranking()}
+
+
+def short(tag: str) -> str:
+    """A label may be a whole page."""
+    return (
+        tag if len(tag) <= _LONGEST_NAME_CHARACTERS else tag[: _LONGEST_NAME_CHARACTERS - 1] + "…"
+    )
 
 
 def _timeline(segments: Sequence[Segment], seconds: float) -> str:

@@ -1,8 +1,9 @@
 """Tags: what a model's are called and when they count, and those of one track."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Protocol
 
 import numpy as np
 from pydantic import AfterValidator, Field, JsonValue, model_validator
@@ -28,6 +29,25 @@ Name = Annotated[
     str, Field(min_length=1, max_length=_LONGEST_NAME_CHARACTERS), AfterValidator(_printable)
 ]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Vocabulary(Protocol):
+    """What tags are called and when they count: a head's (``Tagging``), or a user's own."""
+
+    @property
+    def task(self) -> str:
+        """What they are for."""
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """Their names."""
+
+    @property
+    def window_seconds(self) -> float:
+        """How much audio one answer is for."""
+
+    def limits(self, threshold: float | None = None) -> dict[str, float]:
+        """From which probability each tag counts: its own threshold, or this one for all."""
 
 
 class Tagging(Record):
@@ -72,9 +92,18 @@ class Tagging(Record):
         """
         if threshold is None:
             return dict(zip(self.vocabulary, self.thresholds, strict=True))
-        if not 0 <= threshold <= 1:
-            raise UsageError(f"threshold {threshold}: a probability is between 0 and 1.")
-        return dict.fromkeys(self.vocabulary, float(threshold))
+        return one_limit(self.vocabulary, threshold)
+
+
+def one_limit(vocabulary: Sequence[str], threshold: float) -> dict[str, float]:
+    """The same threshold for every tag.
+
+    Raises:
+        UsageError: a threshold that is no probability.
+    """
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"threshold {threshold}: a probability is between 0 and 1.")
+    return dict.fromkeys(vocabulary, float(threshold))
 
 
 class TagScore(NamedTuple):
@@ -104,7 +133,7 @@ class TrackTags:
         window_scores: float32 (windows, tags).
     """
 
-    tagging: Tagging
+    tagging: Vocabulary
     edges_seconds: np.ndarray
     window_scores: np.ndarray
 

@@ -14,7 +14,7 @@ import muqrt
 PACKAGE = Path(muqrt.__file__).parent
 EXTRAS = ("torch", "onnx", "safetensors", "huggingface_hub", "tritonclient", "av", "matplotlib")
 EXTRAS += ("scipy", "fluidsynth", "lightning_fabric", "sklearn", "mir_eval", "pyarrow", "openvino")
-EXTRAS += ("sounddevice", "tokenizers", "cuda", "tensorrt")
+EXTRAS += ("sounddevice", "lancedb", "tokenizers", "cuda", "tensorrt")
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "soundfile", "pydantic", "typer", "rich")
 # What only PyTorch's session imports, when it is used: the model itself needs torch.
 OF_TORCH = {"torch_encoder", "torch_engines", "torch_linear", "torch_model"}
