@@ -19,10 +19,15 @@ def doctor(as_json: Json = False) -> None:
     checks = {
         "CPU engine": _onnxruntime,
         "GPU": _gpu,
+        "PyTorch": _pytorch,
+        "TensorRT": _tensorrt,
+        "ONNX Runtime on GPUs": _onnxruntime_on_gpus,
+        "fused kernels": lambda: _packages("gpu", "triton"),
         "export": lambda: _packages("export", "torch", "onnx", "safetensors", "huggingface-hub"),
         "benchmarks": lambda: _packages("bench", "torch", "onnx", "matplotlib", "psutil"),
         "m4a and aac": lambda: _packages("av", "av"),
         "OpenVINO": lambda: _packages("openvino", "openvino"),
+        "texts (MuQ-MuLan)": lambda: _packages("text", "tokenizers"),
         "client": lambda: _packages("server", "tritonclient"),
         "server": _server,
     }
@@ -67,6 +72,41 @@ def _gpu() -> _Finding:
     except (OSError, subprocess.SubprocessError) as error:
         return False, f"nvidia-smi failed ({error}); check the driver"
     return bool(done.stdout.strip()), done.stdout.strip().replace("\n", "; ") or "no GPU listed"
+
+
+def _pytorch() -> _Finding:
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # a library of CUDA's may be missing
+        return False, f"{error}: pip install 'muqrt[torch]'"
+    cuda = torch.version.cuda
+    if cuda is None:
+        return True, f"torch {torch.__version__}, for CPUs alone"
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return True, f"torch {torch.__version__}, for CUDA {cuda}; it sees {count} GPUs"
+
+
+def _tensorrt() -> _Finding:
+    from .runtime.cuda_device import cuda_runtime
+    from .runtime.tensorrt_library import tensorrt_version
+
+    try:
+        version, _ = tensorrt_version(), cuda_runtime()
+    except MuqrtError as error:
+        return False, str(error)
+    return True, f"tensorrt {version}, cuda-bindings {installed('cuda-bindings')}"
+
+
+def _onnxruntime_on_gpus() -> _Finding:
+    import onnxruntime
+
+    from .runtime.onnx_providers import PROVIDERS
+
+    wanted = [PROVIDERS[kind] for kind in ("cuda", "tensorrt")]
+    found = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    if not found:
+        return False, "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+    return True, f"onnxruntime {onnxruntime.__version__}: {', '.join(found)}"
 
 
 def _server() -> _Finding:

@@ -22,7 +22,12 @@ from ..errors import UsageError
 from ..runtime.bundle import MANIFEST, load_bundle
 
 _PACKAGE = Path(__file__).parents[1]
-_GPU_TESTS = ("kernels", "export/test_engine_on_gpu.py", "runtime/test_torch_session.py")
+_GPU_TESTS = (
+    "kernels",
+    "export/test_engine_on_gpu.py",
+    "runtime/test_onnx_on_gpu.py",
+    "runtime/test_torch_session.py",
+)
 _LAST_LINE_CHARACTERS = 100
 
 commands = typer.Typer()

@@ -9,6 +9,7 @@ import typer
 
 from ..console import Json, progress, show
 from ..errors import UsageError
+from . import engine_arguments
 from .options import Head, Music, Rvq, proof_of, require_torch
 from .parity_report import parity_tables
 
@@ -29,7 +30,6 @@ _PRECISIONS: dict[str, tuple[Precision, ...]] = {
     "torch": ("bf16", "fp16", "fp32"),
     "tensorrt": ("fp16", "bf16", "fp32"),
 }
-_TENSORRT = "TensorRT"  # the panel of its options
 
 
 @dataclass(frozen=True)
@@ -76,54 +76,16 @@ def build(
             "stays float32 for it. The gate's 0.99 by default.",
         ),
     ] = None,
-    window_seconds: Annotated[
-        str | None,
-        typer.Option(
-            help="Shortest, likeliest and longest waveform, as 5,10,30, or one number; "
-            "0.043,10,30 by default.",
-            rich_help_panel=_TENSORRT,
-        ),
-    ] = None,
-    batch: Annotated[
-        str | None,
-        typer.Option(
-            help="Smallest, likeliest and largest batch, or one number; 1,8,32 by default.",
-            rich_help_panel=_TENSORRT,
-        ),
-    ] = None,
-    plugins: Annotated[
-        bool | None,
-        typer.Option(
-            "--plugins/--no-plugins",
-            help="muqrt's kernels for the mel and the tokens, or TensorRT's own.",
-            rich_help_panel=_TENSORRT,
-        ),
-    ] = None,
-    hardware_compatibility: Annotated[
-        Literal["none", "ampere_plus", "same_compute_capability"] | None,
-        typer.Option(help="Other GPUs it shall run on.", rich_help_panel=_TENSORRT),
-    ] = None,
-    version_compatible: Annotated[
-        bool,
-        typer.Option(
-            "--version-compatible", help="Later TensorRTs run it too.", rich_help_panel=_TENSORRT
-        ),
-    ] = False,
-    timing_cache: Annotated[
-        Path | None,
-        typer.Option(
-            help="Measurements, read and written: the next build is shorter.",
-            rich_help_panel=_TENSORRT,
-        ),
-    ] = None,
-    inspect: Annotated[
-        bool,
-        typer.Option(
-            "--inspect",
-            help="What became of every layer, as JSON beside the plan.",
-            rich_help_panel=_TENSORRT,
-        ),
-    ] = False,
+    window_seconds: engine_arguments.WindowSeconds = None,
+    batch: engine_arguments.Batch = None,
+    plugins: engine_arguments.Plugins = None,
+    hardware_compatibility: engine_arguments.HardwareCompatibility = None,
+    version_compatible: engine_arguments.VersionCompatible = False,
+    refit: engine_arguments.Refit = False,
+    strip: engine_arguments.Strip = False,
+    weight_streaming: engine_arguments.WeightStreaming = False,
+    timing_cache: engine_arguments.TimingCache = None,
+    inspect: engine_arguments.Inspect = False,
     music: Music = None,
     head: Head = None,
     rvq: Rvq = None,
@@ -148,6 +110,9 @@ def build(
         "fused_kernels": plugins,
         "hardware_compatibility": hardware_compatibility,
         "version_compatible": version_compatible or None,
+        "refit": refit or None,
+        "stripped": strip or None,
+        "weight_streaming": weight_streaming or None,
         "timing_cache": timing_cache,
         "inspect": inspect or None,
     }

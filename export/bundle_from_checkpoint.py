@@ -37,6 +37,7 @@ from .parts import save_parts
 from .tagging import TagHead
 from .text_artefact import save_text_tower
 from .tokens import TokenRvq, own_rvq
+from .workspace import is_in_workspace
 
 MODEL_FILE = "muq.onnx"
 # MuQ was trained on crops of this length.
@@ -179,7 +180,9 @@ def _check_only_a_bundle(folder: Path) -> None:
     older = {MANIFEST}
     with suppress(BundleError):
         older |= {name for artefact in load_bundle(folder).artefacts for name in artefact.files}
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    # A build that was killed leaves its workspace.
+    found = {file.as_posix() for file in files if not is_in_workspace(file)}
     if MANIFEST not in found or not found <= older:
         raise BundleError(
             f"{folder}: not empty, and not (only) a bundle; choose another folder, or empty it."

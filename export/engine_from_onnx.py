@@ -49,7 +49,7 @@ def engine_from_onnx(
     try:
         builder = trt.Builder(log)
     except TypeError:  # what the binding makes of the library's null
-        raise BuildError(f"TensorRT cannot use this GPU: {_reason(log)}") from None
+        raise BuildError(f"TensorRT cannot use this GPU: {log.complaint()}") from None
     # TensorRT 11 knows no other network; 10 wants to be told.
     strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(strongly_typed)
@@ -62,7 +62,7 @@ def engine_from_onnx(
     progress.reraise()
     if plan is None:
         raise BuildError(
-            f"{onnx_path}: TensorRT {trt.__version__} built no engine: {_reason(log)} If it is "
+            f"{onnx_path}: TensorRT {trt.__version__} built no engine: {log.complaint()} If it is "
             "memory: end what else uses the GPU, or build for smaller batches and windows."
         )
     return bytes(plan)
@@ -77,7 +77,7 @@ def _parse(network: Any, onnx_path: Path, log: Any) -> Any:
         more = len(problems) - _SHOWN_PROBLEMS
         raise BuildError(
             f"{onnx_path}: TensorRT {trt.__version__} does not take "
-            f"{'; '.join(problems[:_SHOWN_PROBLEMS]) or 'the graph: ' + _reason(log)}"
+            f"{'; '.join(problems[:_SHOWN_PROBLEMS]) or 'the graph: ' + log.complaint()}"
             f"{f'; and {more} more' if more > 0 else ''}"
         )
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
@@ -109,10 +109,8 @@ def _configured(builder: Any, network: Any, options: EngineOptions) -> Any:
     # TensorRT's default lets float32 products have TF32's 10 bits of mantissa: the fp32 gate and
     # the log-mel of every precision need all of them.
     config.clear_flag(trt.BuilderFlag.TF32)
-    if options.version_compatible:
-        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
-    if options.refit:
-        config.set_flag(trt.BuilderFlag.REFIT)
+    for flag in _flags(options):
+        config.set_flag(flag)
     if options.inspect:
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     levels = trt.HardwareCompatibilityLevel.__members__
@@ -128,5 +126,17 @@ def _configured(builder: Any, network: Any, options: EngineOptions) -> Any:
     return config
 
 
-def _reason(log: Any) -> str:
-    return log.errors[-1] if log.errors else "it gave no reason."
+def _flags(options: EngineOptions) -> list[Any]:
+    """The builder's flags for what an engine shall be able to do."""
+    trt = tensorrt()
+    found = []
+    if options.version_compatible:
+        found.append(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if options.refit:
+        found.append(trt.BuilderFlag.REFIT)
+    if options.stripped:
+        # Identical weights may be fused and folded, any others not.
+        found += [trt.BuilderFlag.STRIP_PLAN, trt.BuilderFlag.REFIT_IDENTICAL]
+    if options.weight_streaming:
+        found.append(trt.BuilderFlag.WEIGHT_STREAMING)
+    return found

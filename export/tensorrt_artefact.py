@@ -1,8 +1,8 @@
 """An artefact for TensorRT, beside the ONNX one that it is built from."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from ..errors import BundleError
 from ..files import sha256
@@ -19,6 +19,7 @@ from .engine_layers import engine_layers
 from .parity import Excerpt, parity, refuse_uncertified, require_head, require_source
 from .tagging import TagHead
 from .tokens import TokenRvq, require_rvq
+from .workspace import workspace
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
 
@@ -84,9 +85,10 @@ def add_tensorrt(
         cuda=device.cuda,
         source_sha256=source_artefact.digest,
         options=options,
+        weights=source_artefact.file if options.stripped else None,
     )
-    with TemporaryDirectory(prefix=".engine-", dir=bundle.folder) as temporary:
-        added = _candidate(bundle, source_artefact, plan, built_for, Path(temporary))
+    with workspace(bundle.folder) as temporary:
+        added = _candidate(bundle, source_artefact, plan, built_for, temporary)
         if music:
             parity(added, checkpoint, music, lambda x: advance(f"parity: {x.name}"), head, rvq)
             refuse_uncertified(added)
@@ -117,16 +119,24 @@ def _candidate(
         files[f"muq-{name}-layers.json"] = layers.encode()
     for file, content in files.items():
         (folder / file).write_bytes(content)
+    weights = _weights(source) if built_for.weights else []
+    for file in weights:
+        shutil.copy(bundle.path(file), folder / file)
     artefact = Artefact(
         name=f"tensorrt-{name}",
         engine="tensorrt",
         precision=source.precision,
         target="any",
         file=f"muq-{name}.plan",
-        files={file: sha256(folder / file) for file in files},
+        files={file: sha256(folder / file) for file in [*files, *weights]},
         level=source.level,
         inputs=source.inputs,
         outputs=source.outputs,
         plan=built_for,
     )
     return Bundle(**{**dict(bundle), "artefacts": [artefact], "folder": folder})
+
+
+def _weights(source: Artefact) -> list[str]:
+    """The files that a stripped plan's weights are in: the graph's, and its external data's."""
+    return [name for name in source.files if name in (source.file, f"{source.file}.data")]

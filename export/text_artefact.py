@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from ..errors import CheckpointError, UsageError
 from ..files import sha256
@@ -18,6 +17,7 @@ from .mulan.row_int8 import RowInt8Graph
 from .mulan.text import mulan_text_graph
 from .onnx_from_checkpoint import save_onnx
 from .parity import Excerpt, parity, refuse_uncertified, require_source
+from .workspace import workspace
 
 _GRAPHS: dict[str, Callable[[], Graph]] = {"fp32": Graph, "int8": RowInt8Graph}
 
@@ -73,9 +73,9 @@ def add_text_tower(
     require_source(bundle, checkpoint)
     if not isinstance(checkpoint, JointCheckpoint):
         raise CheckpointError(f"{checkpoint.name}: no MuQ-MuLan, so it has no text tower.")
-    with TemporaryDirectory(prefix=".text-", dir=bundle.folder) as temporary:
-        artefact = save_text_tower(Path(temporary), checkpoint, precision)
-        added = Bundle(**{**dict(bundle), "artefacts": [artefact], "folder": Path(temporary)})
+    with workspace(bundle.folder) as temporary:
+        artefact = save_text_tower(temporary, checkpoint, precision)
+        added = Bundle(**{**dict(bundle), "artefacts": [artefact], "folder": temporary})
         parity(added, checkpoint, music, lambda each: on_step(f"parity: {each.name}"))
         refuse_uncertified(added)
         return put(bundle, added)

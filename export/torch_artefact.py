@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
@@ -22,6 +21,7 @@ from .rvq import is_linear
 from .tagging import TagHead
 from .tokens import TokenRvq, require_rvq
 from .torch_weights import deployed_weights
+from .workspace import workspace
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 
@@ -64,8 +64,8 @@ def add_torch(
             f"{rvq.name}: an RVQ with projections of several layers, which cannot be folded; "
             "PyTorch's artefacts have no other. Choose an artefact for ONNX Runtime."
         )
-    with TemporaryDirectory(prefix=".torch-", dir=bundle.folder) as temporary:
-        added = _candidate(bundle, checkpoint, precision, head, rvq, Path(temporary))
+    with workspace(bundle.folder) as temporary:
+        added = _candidate(bundle, checkpoint, precision, head, rvq, temporary)
         if music:
             parity(added, checkpoint, music, on_excerpt, head, rvq)
             refuse_uncertified(added)

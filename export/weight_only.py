@@ -1,8 +1,6 @@
 """Weights in 8 or 4 bits, activations as they are: a smaller file, hardly another answer."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from onnx import helper
@@ -17,6 +15,7 @@ from .onnx_from_checkpoint import onnx_from_checkpoint
 from .parity import Excerpt, parity, refuse_uncertified, require_source
 from .tagging import TagHead
 from .tokens import TokenRvq
+from .workspace import workspace
 
 BITS: dict[Precision, int] = {"int8-weights": 8, "int4-weights": 4}
 _BLOCK_WEIGHTS = 64  # that share a scale
@@ -116,8 +115,8 @@ def add_weight_only(
         WeightOnlyGraph(BITS[precision]),
         mulan_of(checkpoint),
     )
-    with TemporaryDirectory(prefix=".weights-", dir=bundle.folder) as temporary:
-        added = candidate(bundle, graph, precision, Path(temporary))
+    with workspace(bundle.folder) as temporary:
+        added = candidate(bundle, graph, precision, temporary)
         parity(added, checkpoint, music, lambda each: on_step(f"parity: {each.name}"), head, rvq)
         refuse_uncertified(added)
         return put(bundle, added)

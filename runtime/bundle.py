@@ -88,6 +88,8 @@ class Artefact(Record):
     def _a_plan_is_described(self) -> "Artefact":
         if (self.engine == "tensorrt") != (self.plan is not None):
             raise ValueError(f"{self.name} is for {self.engine}; TensorRT's alone have a plan")
+        if self.plan is not None and self.plan.weights not in (None, *self.files):
+            raise ValueError(f"{self.plan.weights}, with a plan's weights, has no SHA-256 in files")
         return self
 
     @property

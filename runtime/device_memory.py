@@ -1,7 +1,7 @@
 """Memory that a GPU reads and writes, and arrays that lie there."""
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -64,6 +64,16 @@ class DeviceArray:
     def nbytes(self) -> int:
         """Size in bytes."""
         return prod(self.shape) * self.dtype.itemsize
+
+
+def reachable(inputs: Mapping[str, Any], device: int, stream: int) -> dict[str, Any]:
+    """NumPy's arrays as they are, those of other libraries as ``borrowed``."""
+    return {
+        name: borrowed(each, device, stream)
+        if hasattr(each, "__dlpack__") and not isinstance(each, np.ndarray)
+        else each
+        for name, each in inputs.items()
+    }
 
 
 def borrowed(tensor: Any, device: int, stream: int) -> "DeviceArray | np.ndarray":

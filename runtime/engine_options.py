@@ -82,6 +82,9 @@ class EngineOptions(Record):
         hardware_compatibility: the GPUs it runs on besides the kind it was built on.
         version_compatible: runs on later TensorRTs too.
         refit: the weights may be replaced by TensorRT's refitter.
+        stripped: the plan has no weights that can be put back; whoever loads it takes them from the
+            ONNX graph.
+        weight_streaming: weights may stay in the host's memory, and go to the GPU layer by layer.
         timing_cache: a file of measurements that makes the next build shorter. Not in the manifest.
         inspect: also write what became of every layer, as JSON. Not in the manifest.
     """
@@ -93,6 +96,8 @@ class EngineOptions(Record):
     hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"] = "none"
     version_compatible: bool = False
     refit: bool = False
+    stripped: bool = False
+    weight_streaming: bool = False
     timing_cache: Annotated[Path | None, Field(exclude=True)] = None
     inspect: Annotated[bool, Field(exclude=True)] = False
 
@@ -102,6 +107,15 @@ class EngineOptions(Record):
             raise ValueError(
                 "the fused kernels are compiled for one kind of GPU: --hardware-compatibility "
                 "ampere_plus needs --no-plugins"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stripped_weights_come_back_unchanged(self) -> "EngineOptions":
+        if self.stripped and self.refit:
+            raise ValueError(
+                "a stripped plan is optimized for the weights that it gets back, so that others "
+                "would give wrong numbers: --strip excludes --refit"
             )
         return self
 
@@ -119,7 +133,8 @@ class EngineOptions(Record):
         ]
         if self.hardware_compatibility != "none":
             facts.append(f"hardware compatibility {self.hardware_compatibility}")
-        facts += ["version compatible"] * self.version_compatible + ["refit"] * self.refit
+        for name in ("version_compatible", "refit", "stripped", "weight_streaming"):
+            facts += [name.replace("_", " ")] * getattr(self, name)
         return "; ".join(facts)
 
 

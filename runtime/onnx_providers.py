@@ -4,7 +4,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from ..errors import MissingDependencyError
+from ..errors import MissingDependencyError, SessionError
 from ..files import cache_folder
 from .device_name import device_name
 
@@ -18,18 +18,22 @@ PROVIDERS = {
 }
 
 
-def providers_on(device: str, artefact_sha256: str) -> list[Provider]:
+def providers_on(device: str, artefact_sha256: str, cuda_graphs: bool = False) -> list[Provider]:
     """The providers for a device, the first for whatever it knows, the others for the rest.
 
     Args:
         device: "cpu", "cuda" or "tensorrt", as "cuda:1" for the second GPU.
         artefact_sha256: TensorRT's engines, which take minutes to build, are kept under this name.
+        cuda_graphs: of the CUDA provider, whether runs can be recorded.
 
     Raises:
-        SessionError: no such device. MissingDependencyError: this ONNX Runtime has no GPUs.
+        SessionError: no such device, or one that records no runs. MissingDependencyError: this ONNX
+            Runtime has no GPUs.
     """
     chosen = device_name(device, *PROVIDERS)
     kind = chosen.kind
+    if cuda_graphs and kind != "cuda":
+        raise SessionError(f"CUDA graphs are for device cuda, not {device!r}.")
     if PROVIDERS[kind] not in ort.get_available_providers():
         raise MissingDependencyError(
             f"this onnxruntime {ort.__version__} has no {PROVIDERS[kind]} for device {device!r}. "
@@ -50,6 +54,11 @@ def providers_on(device: str, artefact_sha256: str) -> list[Provider]:
     if kind != "cpu":
         # TF32 has fp16's mantissa, too few bits for the fp32 gate. The exhaustive search would be
         # repeated for every length of a waveform.
-        options = {"device_id": chosen.index, "use_tf32": 0, "cudnn_conv_algo_search": "HEURISTIC"}
+        options = {
+            "device_id": chosen.index,
+            "use_tf32": 0,
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "enable_cuda_graph": int(cuda_graphs),
+        }
         providers.append((PROVIDERS["cuda"], options))
     return [*providers, (PROVIDERS["cpu"], {})]

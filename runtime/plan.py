@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..errors import SessionError
 from .engine_options import EngineOptions
-from .record import Record, Sha256
+from .record import Record, RelativeFile, Sha256
 
 _AMPERE = (8, 0)
 
@@ -21,6 +21,8 @@ class Plan(Record):
         cuda: the newest CUDA that the driver knew, as 13.0.
         source_sha256: of the ONNX graph.
         options: how it was built.
+        weights: of a stripped plan, the ONNX graph that has its weights; one of the artefact's
+            files.
     """
 
     tensorrt: Annotated[str, Field(pattern=r"^\d+(\.\d+){1,3}$")]
@@ -29,6 +31,13 @@ class Plan(Record):
     cuda: Annotated[str, Field(pattern=r"^\d+\.\d+$")] | None = None
     source_sha256: Sha256 | None = None
     options: EngineOptions | None = None
+    weights: RelativeFile | None = None
+
+    @model_validator(mode="after")
+    def _weights_are_somewhere(self) -> "Plan":
+        if (self.options is not None and self.options.stripped) != (self.weights is not None):
+            raise ValueError("a stripped plan names the file of its weights, and no other does")
+        return self
 
     @property
     def version_compatible(self) -> bool:

@@ -12,6 +12,7 @@ from .engine_options import EngineOptions
 from .record import TensorSpec
 from .session import WAVEFORM
 from .tensorrt_library import message_log, tensorrt
+from .tensorrt_weights import put_back_weights, stream_weights
 
 _ROOM = "If it is memory: end what else uses the GPU, or build the engine for smaller batches."
 
@@ -23,9 +24,12 @@ class TensorRtEngine:
         path: the plan, known to be whole and for this TensorRT and GPU.
         options: it was built with.
         inputs, outputs: what it takes and gives.
+        weights: of a stripped plan, the ONNX graph that has its weights.
+        weight_budget_bytes: of a plan for weight streaming, how much of the weights stays on the
+            GPU; what TensorRT thinks right for the memory that is free, when None.
 
     Raises:
-        SessionError: TensorRT refuses it, or it is another engine.
+        SessionError: TensorRT refuses it or its weights, or it is another engine.
     """
 
     def __init__(
@@ -34,6 +38,8 @@ class TensorRtEngine:
         options: EngineOptions,
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
+        weights: Path | None = None,
+        weight_budget_bytes: int | None = None,
     ) -> None:
         trt = tensorrt()
         self.options = options
@@ -47,6 +53,10 @@ class TensorRtEngine:
             raise SessionError(f"{path}: TensorRT cannot load it: {self.complaint()} {_ROOM}")
         self._engine = engine
         self._require(path, [*inputs, *outputs])
+        if weights is not None:
+            put_back_weights(engine, weights, self._log)
+        if options.weight_streaming:
+            stream_weights(engine, weight_budget_bytes)
 
     def context(self, profile: int, stream: Stream) -> Any:
         """A new execution context for a profile, with memory of its own."""
@@ -73,7 +83,8 @@ class TensorRtEngine:
 
     def complaint(self) -> str:
         """What TensorRT said last."""
-        return self._log.errors[-1] if self._log.errors else "it gave no reason."
+        text: str = self._log.complaint()
+        return text
 
     def _require(self, path: Path, specs: Sequence[TensorSpec]) -> None:
         """Raise SessionError unless the engine has the manifest's tensors and profiles."""

@@ -38,7 +38,10 @@ def tensorrt_version() -> str:
 
 
 def message_log() -> Any:
-    """An ``ILogger`` that keeps what TensorRT calls errors, in order, in its list ``errors``."""
+    """An ``ILogger`` that keeps what TensorRT calls errors, in order, in its list ``errors``.
+
+    Its ``complaint()`` is the last of them, a sentence in any case.
+    """
     trt = tensorrt()
     serious = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
 
@@ -50,5 +53,8 @@ def message_log() -> Any:
         def log(self, severity: Any, msg: str) -> None:
             if severity in serious:
                 self.errors.append(msg.strip())
+
+        def complaint(self) -> str:
+            return self.errors[-1] if self.errors else "it gave no reason."
 
     return MessageLog()

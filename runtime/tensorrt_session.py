@@ -4,12 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
-import numpy as np
-
 from ..errors import SessionError
 from .bundle import Artefact, Bundle
 from .cuda_device import CudaDevice
-from .device_memory import borrowed
+from .device_memory import reachable
 from .session import WAVEFORM, Arrays, Description, Session
 from .tensorrt_engine import TensorRtEngine
 from .tensorrt_lane import Lane
@@ -28,15 +26,22 @@ class TensorRtSession(Session):
         device: the GPU's index.
         cuda_graphs: record the run of each shape and launch it as one, which spares the CPU some
             hundred launches.
+        weight_budget_bytes: of a plan for weight streaming, how much of the weights stays on the
+            GPU; what TensorRT thinks right for the memory that is free, when None.
 
     Raises:
         BundleError: the plan is truncated or changed. MissingDependencyError: TensorRT or
             cuda-bindings is not installed. SessionError: no such GPU, or the plan is for another
-            TensorRT or another kind of GPU.
+            TensorRT or another kind of GPU, or not for weight streaming where a budget is given.
     """
 
     def __init__(
-        self, bundle: Bundle, artefact: Artefact, device: int = 0, cuda_graphs: bool = True
+        self,
+        bundle: Bundle,
+        artefact: Artefact,
+        device: int = 0,
+        cuda_graphs: bool = True,
+        weight_budget_bytes: int | None = None,
     ) -> None:
         super().__init__(Description.of(bundle, artefact))
         plan = artefact.plan
@@ -45,13 +50,23 @@ class TensorRtSession(Session):
                 f"{artefact.name}: the manifest does not say for which shapes its engine is. "
                 "Build it again with: muqrt build --engine tensorrt"
             )
+        if weight_budget_bytes is not None and not plan.options.weight_streaming:
+            raise SessionError(
+                f"{artefact.name}: its weights are all on the GPU, and no budget of them can be "
+                "given. Build it again with: muqrt build --engine tensorrt --weight-streaming"
+            )
         version = tensorrt_version()
         self._device = CudaDevice(device)
         plan.require(version, self._device.compute_capability)
         bundle.verify(artefact)
         self._cuda_graphs = cuda_graphs
         self._engine: TensorRtEngine | None = TensorRtEngine(
-            bundle.path(artefact.file), plan.options, artefact.inputs, artefact.outputs
+            bundle.path(artefact.file),
+            plan.options,
+            artefact.inputs,
+            artefact.outputs,
+            bundle.path(plan.weights) if plan.weights is not None else None,
+            weight_budget_bytes,
         )
         self._lane: Lane | None = Lane(self._engine, self._device, cuda_graphs)
         self._in_use = Lock()
@@ -100,12 +115,7 @@ class TensorRtSession(Session):
 
     def _reachable(self, inputs: Mapping[str, Any], lane: Lane) -> dict[str, Any]:
         """The inputs as NumPy's arrays or, where they lie on the GPU, as arrays there."""
-        return {
-            name: borrowed(each, self._device.index, int(lane.stream))
-            if hasattr(each, "__dlpack__") and not isinstance(each, np.ndarray)
-            else each
-            for name, each in inputs.items()
-        }
+        return reachable(inputs, self._device.index, int(lane.stream))
 
     def close(self) -> None:
         """Free the engine and its memory."""

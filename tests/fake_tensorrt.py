@@ -2,8 +2,8 @@
 
 A plan is JSON: the shapes of the profiles and the engine's tensors. What an engine computes is up
 to the test, and else simple: ``features`` are the means of the waveform's steps times 1, 2, 3 and
-so on, ``embedding`` is their mean over time. ``test_tensorrt_api.py`` holds the signatures against
-the real binding's.
+so on, ``embedding`` is their mean over time. A stripped one computes NaNs until it is refitted.
+``test_tensorrt_api.py`` holds the signatures against the real binding's.
 """
 
 import json
@@ -80,7 +80,7 @@ class Context:
 
         def work() -> None:
             for name, value in self._engine.compute(at("waveform", shape)).items():
-                at(name, value.shape)[...] = value
+                at(name, value.shape)[...] = np.nan if self._engine.lacks_weights else value
 
         cuda.streams[stream_handle].put(work)
         return True
@@ -101,6 +101,22 @@ class Engine:
         self.failing = bool(plan.get("failing"))
         self.num_io_tensors = len(plan["tensors"])
         self.num_optimization_profiles = len(plan["profiles"])
+        self.lacks_weights = "strip" in plan.get("flags", [])
+        self.streamable_weights_size = 1000 if "stream" in plan.get("flags", []) else 0
+        self._budget, self._contexts = self.streamable_weights_size, 0
+        self._least_budget = plan.get("least budget", 0)
+
+    @property
+    def weight_streaming_budget_v2(self) -> int:
+        return self._budget
+
+    @weight_streaming_budget_v2.setter
+    def weight_streaming_budget_v2(self, size: int) -> None:
+        if self.streamable_weights_size and not self._contexts and size >= self._least_budget:
+            self._budget = size
+
+    def get_weight_streaming_automatic_budget(self) -> int:
+        return 700
 
     def get_tensor_name(self, index: int) -> str:
         return list(self._plan["tensors"])[index]
@@ -115,6 +131,7 @@ class Engine:
         if self._plan.get("no memory"):
             self.log.log(ILogger.Severity.ERROR, "requested 1 TB")
             return None
+        self._contexts += 1
         return Context(self)
 
     def create_engine_inspector(self) -> Inspector:
@@ -129,12 +146,20 @@ class FakeTensorRT:
         problems: what the parser finds wrong: (node, operator, description).
         builds: the configurations of the builds, in order.
         compute: what engines compute of a waveform.
+        missing: weights that a graph does not have.
     """
 
     ILogger, IProgressMonitor = ILogger, IProgressMonitor
     NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
     MemoryPoolType = SimpleNamespace(WORKSPACE="workspace")
-    BuilderFlag = SimpleNamespace(TF32="tf32", VERSION_COMPATIBLE="version", REFIT="refit")
+    BuilderFlag = SimpleNamespace(
+        TF32="tf32",
+        VERSION_COMPATIBLE="version",
+        REFIT="refit",
+        REFIT_IDENTICAL="identical",
+        STRIP_PLAN="strip",
+        WEIGHT_STREAMING="stream",
+    )
     ProfilingVerbosity = SimpleNamespace(DETAILED="detailed")
     LayerInformationFormat = SimpleNamespace(JSON="json")
     HardwareCompatibilityLevel = Enum(
@@ -149,7 +174,8 @@ class FakeTensorRT:
         self.builds: list[Config] = []
         self.compute: Callable[[np.ndarray], dict[str, np.ndarray]] = computed
         self.inputs = [("waveform", (-1, -1))]
-        self.no_gpu = self.no_engine = False
+        self.missing: list[str] = []
+        self.no_gpu = self.no_engine = self.no_refit = False
 
     def nptype(self, trt_type: str) -> Any:
         return np.dtype(trt_type).type
@@ -174,6 +200,12 @@ class FakeTensorRT:
         parser = Parser(self, network)
         self._parser = ref(parser)  # whose the weights are
         return parser
+
+    def Refitter(self, engine: Engine, logger: Any) -> "Refitter":
+        return Refitter(self, engine, logger)
+
+    def OnnxParserRefitter(self, refitter: "Refitter", logger: Any) -> "ParserRefitter":
+        return ParserRefitter(self, refitter)
 
 
 class Network:
@@ -207,6 +239,40 @@ class Parser:
         return SimpleNamespace(
             node_name=lambda: node, node_operator=lambda: operator, desc=lambda: description
         )
+
+
+class Refitter:
+    """A Refitter."""
+
+    def __init__(self, trt: FakeTensorRT, engine: Engine, log: Any) -> None:
+        self._trt, self._engine, self._log = trt, engine, log
+        self.graph: Path | None = None
+
+    def get_missing_weights(self) -> list[str]:
+        return self._trt.missing
+
+    def refit_cuda_engine(self) -> bool:
+        if self._trt.no_refit:
+            self._log.log(ILogger.Severity.ERROR, "refitting failed")
+            return False
+        self._engine.lacks_weights = self.graph is None
+        return True
+
+
+class ParserRefitter:
+    """An OnnxParserRefitter."""
+
+    def __init__(self, trt: FakeTensorRT, refitter: Refitter) -> None:
+        self._trt, self._refitter = trt, refitter
+        self.num_errors = len(trt.problems)
+
+    def refit_from_file(self, model: str) -> bool:
+        assert Path(model).is_file()
+        self._refitter.graph = Path(model)
+        return not self._trt.problems
+
+    def get_error(self, index: int) -> Any:
+        return SimpleNamespace(desc=lambda: self._trt.problems[index][2])
 
 
 class OptimizationProfile:
@@ -286,4 +352,6 @@ class Builder:
             return None
         second = self._trt.compute(np.zeros((1, 24_000), np.float32))
         tensors = {"waveform": "float32", **{name: str(x.dtype) for name, x in second.items()}}
-        return json.dumps({"profiles": config.profiles, "tensors": tensors}).encode()
+        flags = sorted(config.flags)
+        plan = {"profiles": config.profiles, "tensors": tensors, "flags": flags}
+        return json.dumps(plan).encode()

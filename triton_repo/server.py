@@ -4,12 +4,11 @@ import atexit
 import json
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +18,13 @@ from uuid import uuid4
 
 from ..errors import ServerError
 from .installation import find_server
+from .last_will import LastWill
+from .ports import usable_ports
 
 _POLL_SECONDS = 0.1
 _TAIL_COLUMNS = 400
 # On top of the time the server gives its in-flight requests, for unloading the models.
-_UNLOAD_SECONDS = 10.0
+_UNLOAD_SECONDS = 10
 
 
 class Server:
@@ -65,7 +66,7 @@ class Server:
         self.address, self._more_arguments = address, more_arguments
         self.start_timeout_seconds = start_timeout_seconds
         self.exit_timeout_seconds = exit_timeout_seconds
-        self.http_port, self.grpc_port, self.metrics_port = _usable_ports(
+        self.http_port, self.grpc_port, self.metrics_port = usable_ports(
             address, {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
         )
         self._installation = find_server()
@@ -73,6 +74,7 @@ class Server:
         self.log = log if log is not None else _temporary_log()
         self._shared_memory = f"muqrt-{uuid4().hex}-"
         self._process: subprocess.Popen[bytes] | None = None
+        self._last_will: LastWill | None = None
 
     @property
     def grpc_url(self) -> str:
@@ -96,6 +98,10 @@ class Server:
             raise ServerError("The server is not running; call start first.")
         return self._process.pid
 
+    @property
+    def _stop_seconds(self) -> int:
+        return self.exit_timeout_seconds + _UNLOAD_SECONDS
+
     def start(self) -> "Server":
         """Start the server and wait until it and all its models are ready.
 
@@ -116,6 +122,7 @@ class Server:
             )
         atexit.register(self.stop)
         try:
+            self._last_will = LastWill(self.pid, self._stop_seconds, self._shared_memory)
             self._wait_until_ready()
         except BaseException:
             self.stop()
@@ -130,7 +137,7 @@ class Server:
             try:
                 process.terminate()
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(self.exit_timeout_seconds + _UNLOAD_SECONDS)
+                    process.wait(self._stop_seconds)
             finally:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -138,6 +145,8 @@ class Server:
                 # A killed server leaves its Python backend's buffers in memory for ever.
                 for buffer in Path("/dev/shm").glob(f"{self._shared_memory}*"):
                     buffer.unlink(missing_ok=True)
+                if self._last_will is not None:
+                    self._last_will.revoke()
         if not self._keeps_log:
             self.log.unlink(missing_ok=True)
 
@@ -224,26 +233,3 @@ def _host(address: str) -> str:
     if address in ("0.0.0.0", "::"):
         return "localhost"
     return f"[{address}]" if ":" in address else address
-
-
-def _usable_ports(address: str, wanted: dict[str, int | None]) -> list[int]:
-    """The wanted ports, free ones in place of None and 0, all seen to be free."""
-    given = [port for port in wanted.values() if port]
-    if len(set(given)) < len(given):
-        raise ServerError(f"The HTTP, gRPC and metrics ports must differ; they are {given}.")
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    ports = []
-    with ExitStack() as held:
-        for name, port in wanted.items():
-            probe = held.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            # As the server does: a port whose last owner is gone is free at once.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, port or 0))
-            except (OSError, OverflowError) as error:
-                raise ServerError(
-                    f"The {name} port cannot be {port or 'any'} on {address} ({error}). "
-                    f"Choose another with --{name}-port."
-                ) from error
-            ports.append(probe.getsockname()[1])
-    return ports

@@ -3,8 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -23,6 +21,7 @@ from ..onnx_from_checkpoint import onnx_from_checkpoint
 from ..parity import Excerpt, parity, refuse_uncertified, require_source
 from ..tagging import TagHead
 from ..tokens import TokenRvq
+from ..workspace import workspace
 from .emulation import emulated
 from .formats import HALVES, Half
 from .ranges import Ranges, kept_nodes, observe
@@ -73,25 +72,24 @@ def add_half(
     arguments = (checkpoint.model, outputs, source.level, _TARGET, module, rvq)
     # Made anew for each use: writing a graph uses it up, and one at a time is enough to hold.
     float32 = partial(onnx_from_checkpoint, *arguments, mulan=mulan_of(checkpoint))
-    temporary = partial(TemporaryDirectory, prefix=".half-", dir=bundle.folder)
 
     def measure(what: str, each: Bundle) -> None:
         parity(each, checkpoint, music, lambda e: on_step(f"{what}: {e.name}"), head, rvq)
         refuse_uncertified(each)
 
-    with temporary() as folder:
-        ranges = observe(float32(), music, Path(folder), lambda e: on_step(f"ranges: {e.name}"))
+    with workspace(bundle.folder) as folder:
+        ranges = observe(float32(), music, folder, lambda e: on_step(f"ranges: {e.name}"))
     kept = kept_nodes(float32(), ranges, half)
     names = {each.name for each in kept}
-    with temporary() as folder:
+    with workspace(bundle.folder) as folder:
         graph = emulated(typed(float32(), half, names), half)
-        rounded = candidate(bundle, graph, precision, Path(folder))
+        rounded = candidate(bundle, graph, precision, folder)
         rounded.artefacts[0].name += ", every rounding emulated,"
         measure("emulation", rounded)
-    with temporary() as folder:
+    with workspace(bundle.folder) as folder:
         graph = typed(float32(), half, names)
         record = _record(graph, half, music, ranges, kept, rounded)
-        added = candidate(bundle, graph, precision, Path(folder))
+        added = candidate(bundle, graph, precision, folder)
         (artefact,) = added.artefacts
         artefact.target, artefact.mixed_precision = _TARGET, record
         if runs_here(added, artefact):

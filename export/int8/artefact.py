@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -21,6 +19,7 @@ from ..onnx_from_checkpoint import onnx_from_checkpoint
 from ..parity import Excerpt, parity, refuse_uncertified, require_source
 from ..tagging import TagHead
 from ..tokens import TokenRvq
+from ..workspace import workspace
 from .calibration import Range, observe, with_fades
 from .equalization import equalize, with_folded_norms
 from .ranges import ranges
@@ -107,8 +106,8 @@ def add_int8(
             graph=RowInt8Graph(of_sites(calibrated.ranges, names)),
             mulan=mulan_of(checkpoint),
         )
-        with TemporaryDirectory(prefix=".int8-", dir=bundle.folder) as temporary:
-            added = candidate(bundle, graph, "int8", Path(temporary))
+        with workspace(bundle.folder) as temporary:
+            added = candidate(bundle, graph, "int8", temporary)
             (artefact,) = added.artefacts
             artefact.quantization = _record(calibrated, names, calibration, accuracy)
             parity(added, checkpoint, music, lambda e: on_step(f"parity: {e.name}"), head, rvq)

@@ -22,6 +22,8 @@ Command = Callable[..., CompletedProcess[str]]
         (["--precision", "fp16", "--accuracy", "0.999"], "--accuracy is for --precision int8"),
         (["--batch", "1,2,3"], "go with --engine tensorrt"),
         (["--engine", "torch", "--no-plugins"], "go with --engine tensorrt"),
+        (["--strip"], "go with --engine tensorrt"),
+        (["--refit", "--weight-streaming"], "go with --engine tensorrt"),
         (["--engine", "tensorrt"], "no fp16 artefact for ONNX Runtime"),
     ],
 )

@@ -66,16 +66,19 @@ def test_what_the_builder_is_told(trt: FakeTensorRT, graph: Path) -> None:
             "hardware_compatibility": "ampere_plus",
             "version_compatible": True,
             "refit": True,
+            "weight_streaming": True,
             "inspect": True,
         }
     )
     engine_from_onnx(graph, changed)
     config = trt.builds[-1]
-    assert config.flags == {"version", "refit"}
+    assert config.flags == {"version", "refit", "stream"}
     assert config.profiles[0] == [(4, 240_000)] * 3 and len(config.profiles) == 2
     assert config.builder_optimization_level == 5
     assert config.hardware_compatibility_level.name == "AMPERE_PLUS"
     assert config.profiling_verbosity == "detailed"
+    engine_from_onnx(graph, PLAIN.model_copy(update={"stripped": True}))
+    assert trt.builds[-1].flags == {"strip", "identical"}
 
 
 def test_fused_kernels_are_registered_only_when_wanted(
@@ -233,6 +236,25 @@ def test_an_engine_is_certified_and_runs(
     again = load_bundle(bundle.folder)
     assert [each.certified for each in again.artefacts] == [False, False]
     assert set(again.artefacts[1].files) == {"muq-fp32-9.0.plan"}
+
+
+def test_a_stripped_engine_has_its_weights_beside_it(
+    faithful: FakeTensorRT,
+    bundle: Bundle,
+    checkpoint: Checkpoint,
+    very_short_music: list[Excerpt],
+) -> None:
+    source = tensorrt_source(bundle, "fp32")
+    weights = {name: source.files[name] for name in source.files if name == source.file}
+    stripped = SHORT.model_copy(update={"stripped": True})
+    added = add_tensorrt(bundle, checkpoint, very_short_music, source, stripped)
+    assert added.certified  # without its weights it computes NaNs
+    assert added.plan is not None and added.plan.weights == source.file
+    assert added.files == weights | {"muq-fp32-9.0.plan": added.files["muq-fp32-9.0.plan"]}
+    bundle.verify(source)
+    (bundle.folder / source.file).write_bytes(b"trained again")
+    with pytest.raises(BundleError, match=rf"{source.file} has changed"):
+        open_session(bundle, added)
 
 
 def spoilt(value: float) -> Any:

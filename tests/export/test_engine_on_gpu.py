@@ -20,10 +20,18 @@ pytestmark = pytest.mark.skipif(
     shutil.which("nvidia-smi") is None or find_spec("tensorrt") is None,
     reason="no GPU, or no TensorRT: pip install 'muqrt[gpu]'",
 )
+# Engines without the fused kernels come first: TensorRT's registry is the process's.
+VARIANTS: dict[str, dict[str, bool]] = {
+    "plain operators": {"fused_kernels": False},
+    "refit": {"fused_kernels": False, "refit": True},
+    "stripped": {"fused_kernels": False, "stripped": True},
+    "weight streaming": {"fused_kernels": False, "weight_streaming": True},
+    "fused kernels": {},
+}
 PROFILE = Profile(window_seconds=(1_025 / 24_000, 1.0, 6.0), batch=(1, 1, 3))
 
 
-@pytest.fixture(scope="module", params=["plain operators", "fused kernels"])
+@pytest.fixture(scope="module", params=VARIANTS)
 def built(
     request: pytest.FixtureRequest,
     tiny_checkpoint: Path,
@@ -34,12 +42,12 @@ def built(
     folder = tmp_path_factory.mktemp("engine") / "bundle"
     checkpoint = load_checkpoint(tiny_checkpoint)
     bundle_from_checkpoint(checkpoint, folder, [], target="any")
-    bundle, fused = load_bundle(folder), request.param == "fused kernels"
+    bundle = load_bundle(folder)
     options = EngineOptions(
         profiles=(PROFILE,),
-        fused_kernels=fused,
         timing_cache=folder.parent / "timing.cache",
         inspect=True,
+        **VARIANTS[request.param],
     )
     source = bundle.artefacts[0]
     return bundle, add_tensorrt(bundle, checkpoint, short_music, source, options)
@@ -83,3 +91,17 @@ def test_tensors_on_the_gpu_are_read_there(built: tuple[Bundle, Artefact]) -> No
         # Written by PyTorch's stream just before.
         found = session.run({"waveform": tensor * 2 / 2})["features"]
         np.testing.assert_array_equal(found, expected)
+
+
+def test_streamed_weights_change_nothing(built: tuple[Bundle, Artefact]) -> None:
+    _, artefact = built
+    assert artefact.plan is not None and artefact.plan.options is not None
+    if not artefact.plan.options.weight_streaming:
+        pytest.skip("an engine without weight streaming")
+    waveform = noise(2, 33_333)
+    with TensorRtSession(*built) as session:
+        expected = session.run({"waveform": waveform})["features"]
+    with TensorRtSession(*built, weight_budget_bytes=0) as session:
+        for _ in range(3):  # recorded, too
+            found = session.run({"waveform": waveform})["features"]
+            np.testing.assert_array_equal(found, expected)

@@ -36,6 +36,7 @@ SOURCES = [
         "runtime/tensorrt_engine.py",
         "runtime/tensorrt_lane.py",
         "runtime/tensorrt_library.py",
+        "runtime/tensorrt_weights.py",
     )
 ]
 # What our variables of these names are.
@@ -49,7 +50,9 @@ CLASSES = {
     "inspector": "EngineInspector",
     "network": "INetworkDefinition",
     "parser": "OnnxParser",
+    "parser_refitter": "OnnxParserRefitter",
     "profile": "IOptimizationProfile",
+    "refitter": "Refitter",
     "runtime": "Runtime",
     "tensor": "ITensor",
 }
@@ -62,6 +65,8 @@ FAKES = {
     "INetworkDefinition": fake_tensorrt.Network,
     "IOptimizationProfile": fake_tensorrt.OptimizationProfile,
     "OnnxParser": fake_tensorrt.Parser,
+    "OnnxParserRefitter": fake_tensorrt.ParserRefitter,
+    "Refitter": fake_tensorrt.Refitter,
 }
 SYMBOLS = (
     "createInferBuilder_INTERNAL",

@@ -33,10 +33,11 @@ def test_they_survive_the_manifest_without_this_machines_paths() -> None:
 
 
 def test_they_are_printed_for_people() -> None:
-    options = engine_options("5,10,30", "4", fused_kernels=False, version_compatible=True)
+    variants = {"version_compatible": True, "weight_streaming": True}
+    options = engine_options("5,10,30", "4", fused_kernels=False, **variants)
     assert str(options) == (
         "batches of 4 to 4 of 5 to 30 s (best: 4 of 10 s); workspace 4096 MiB; optimization level "
-        "3; no fused kernels; version compatible"
+        "3; no fused kernels; version compatible; weight streaming"
     )
 
 
@@ -59,6 +60,7 @@ def test_what_was_not_given_is_the_default() -> None:
         (None, None, {"optimization_level": 6}, "optimization_level.*less than or equal to 5"),
         (None, None, {"hardware_compatibility": "turing"}, "hardware_compatibility.*ampere_plus"),
         (None, None, {"hardware_compatibility": "ampere_plus"}, "needs --no-plugins"),
+        (None, None, {"stripped": True, "refit": True}, "--strip excludes --refit"),
     ],
 )
 def test_nonsense_is_refused(

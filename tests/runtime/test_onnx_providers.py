@@ -41,6 +41,15 @@ def test_cuda_keeps_float32s_mantissa(gpu_build: None) -> None:
     (name, options), rest = providers_on("cuda:2", "")
     assert name == CUDA and rest == ("CPUExecutionProvider", {})
     assert (options["device_id"], options["use_tf32"]) == (2, 0)
+    assert options["enable_cuda_graph"] == 0
+
+
+def test_only_cuda_records_runs(gpu_build: None) -> None:
+    (_, options), _ = providers_on("cuda", "", cuda_graphs=True)
+    assert options["enable_cuda_graph"] == 1
+    for device in ("cpu", "tensorrt"):
+        with pytest.raises(SessionError, match=f"for device cuda, not '{device}'"):
+            providers_on(device, "", cuda_graphs=True)
 
 
 def test_tensorrts_engines_are_kept_for_each_artefact(

@@ -41,6 +41,20 @@ def test_tensorrt_and_nothing_else_has_a_plan(wrong: dict[str, object]) -> None:
         artefact(**wrong)
 
 
+def test_a_stripped_plans_weights_are_among_the_files() -> None:
+    stripped = {**PLAN, "options": EngineOptions(stripped=True)}
+    with pytest.raises(ValidationError, match="names the file of its weights"):
+        artefact(plan=stripped)
+    with pytest.raises(ValidationError, match="names the file of its weights"):
+        artefact(plan={**PLAN, "weights": "muq.plan"})
+    with pytest.raises(ValidationError, match=r"muq\.onnx, with a plan's weights, has no SHA-256"):
+        artefact(plan={**stripped, "weights": "muq.onnx"})
+    with pytest.raises(ValidationError, match="outside the bundle"):
+        artefact(plan={**stripped, "weights": "../muq.onnx"})
+    hashes = {"muq.plan": "0" * 64, "muq.onnx": "1" * 64}
+    assert artefact(plan={**stripped, "weights": "muq.onnx"}, files=hashes).plan is not None
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"tensorrt": "10"}, {"tensorrt": "10.x"}, {"compute_capability": "sm90"}, {"gpu": None}],

@@ -1,5 +1,6 @@
 """A plan on a GPU: here the host's memory and an engine that computes means, all else is real."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -72,13 +73,16 @@ def _bundle(plan: Path, changes: dict[str, Any]) -> Bundle:
         "gpu": "Fake GPU",
         "options": OPTIONS,
     }
+    files = {plan.name: changes.pop("sha256", sha256(plan))}
+    if (weights := changes.get("weights")) is not None:
+        files[weights] = sha256(plan.with_name(weights))
     artefact = Artefact(
         name="tensorrt-fp16-9.0",
         engine="tensorrt",
         precision="fp16",
         target="any",
         file=plan.name,
-        files={plan.name: changes.pop("sha256", sha256(plan))},
+        files=files,
         level=1,
         inputs=[TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])],
         outputs=[
@@ -366,3 +370,60 @@ def test_an_old_tensorrt(opened: Opened, trt: FakeTensorRT) -> None:
 def test_a_packages_suffix_is_no_other_tensorrt(opened: Opened, trt: FakeTensorRT) -> None:
     trt.__version__ = "10.16.0.72.post1"
     opened().close()
+
+
+def variant(**options: bool) -> EngineOptions:
+    return OPTIONS.model_copy(update=options)
+
+
+@pytest.fixture
+def varied(trt: FakeTensorRT, tmp_path: Path) -> Callable[..., TensorRtSession]:
+    """A session of an engine built with ``options``; ``changes`` are of its plan's content."""
+
+    def open_it(
+        options: EngineOptions, budget: int | None = None, **changes: object
+    ) -> TensorRtSession:
+        graph, path = tmp_path / "muq.onnx", tmp_path / "muq.plan"
+        graph.touch()
+        path.write_text(json.dumps(json.loads(engine_from_onnx(graph, options)) | changes))
+        weights = graph.name if options.stripped else None
+        bundle = _bundle(path, {"options": options, "weights": weights})
+        return TensorRtSession(bundle, bundle.artefacts[0], weight_budget_bytes=budget)
+
+    return open_it
+
+
+def test_a_stripped_plan_gets_its_weights_back(varied: Opened, trt: FakeTensorRT) -> None:
+    waveform, stripped = noise(1, 24_000), variant(stripped=True)
+    with varied(stripped) as session:
+        assert_right(session.run({"waveform": waveform}), waveform)
+    cure = "Build the plan again, without --strip"
+    trt.missing = ["a", "b", "c", "d"]
+    with pytest.raises(SessionError, match=rf"muq\.onnx.*4 are missing, such as a, b, c\. {cure}"):
+        varied(stripped)
+    trt.missing, trt.no_refit = [], True
+    with pytest.raises(SessionError, match=f"refitting failed {cure}"):
+        varied(stripped)
+
+
+@pytest.mark.parametrize(
+    ("budget", "kept"), [(None, 700), (0, 0), (300, 300), (1_000, 1_000), (9_999, 1_000)]
+)
+def test_so_much_of_the_weights_stays_on_the_gpu(
+    varied: Opened, budget: int | None, kept: int
+) -> None:
+    waveform = noise(1, 24_000)
+    with varied(variant(weight_streaming=True), budget) as session:
+        assert session._engine is not None
+        assert session._engine._engine.weight_streaming_budget_v2 == kept
+        assert_right(session.run({"waveform": waveform}), waveform)
+
+
+def test_budgets_that_are_none(varied: Opened) -> None:
+    streaming = variant(weight_streaming=True)
+    with pytest.raises(SessionError, match="budget of -1 bytes: 0 is the least"):
+        varied(streaming, -1)
+    with pytest.raises(SessionError, match=r"all on the GPU.*--weight-streaming"):
+        varied(OPTIONS, 0)
+    with pytest.raises(SessionError, match=r"refuses to keep 0 MB.*nvidia-smi"):
+        varied(streaming, 10, **{"least budget": 20})

@@ -160,7 +160,7 @@ def test_a_server_killed_mid_request_is_an_error(
 def test_a_server_that_hangs_is_killed_with_its_children(
     start_server: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "_UNLOAD_SECONDS", 0.0)
+    monkeypatch.setattr(server_module, "_UNLOAD_SECONDS", 0)
     server = start_server(exit_timeout_seconds=1)
     members = family(server.pid)
     os.killpg(server.pid, signal.SIGSTOP)
