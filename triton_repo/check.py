@@ -10,7 +10,11 @@ from ..errors import BundleError, MuqrtError, UsageError
 from ..files import sha256
 from ..runtime.bundle import MANIFEST, Artefact, Bundle, load_bundle
 from .config import LENGTHS, OURS, parameters_of, parse_config
-from .layout import LIVE_STREAMS, Layout, config_of, contract_of, layout_of, scripted
+from .contract import Contract
+from .joint_config import TEXT_TOWER, TextConfig, ZeroShotConfig
+from .joint_repository import joint_config, joint_layout
+from .label_sets import FOLDER, SUFFIXES
+from .layout import LIVE_STREAMS, ZERO_SHOT, Layout, config_of, contract_of, layout_of, scripted
 from .machine import Machine
 from .options import ServingOptions, with_given
 from .repository import CONFIG_FILENAME, VERSION
@@ -87,8 +91,13 @@ def _check_model(
         if _is_for_streams(message):
             layout = scripted(artefact, LIVE_STREAMS)
             expected = _stream_config(message, bundle, artefact)
+        elif TEXT_TOWER in parameters_of(message):
+            layout = joint_layout(bundle, artefact)
+            config = joint_config(bundle, artefact, _ANY_NAME, parameters_of(message))
+            expected = config.to_protobuf()
+            problems += _tower_problems(folder.parent, config)
         else:
-            layout = layout_of(bundle, artefact)
+            layout = layout_of(bundle, artefact, tuple(each.name for each in message.output))
             expected = _model_config(message, bundle, artefact)
             problems += _plan_problems(layout, machine)
         hashes = layout.hashes
@@ -144,6 +153,18 @@ def _stream_config(message: Any, bundle: Bundle, artefact: Artefact) -> Any:
     return StreamConfig(_ANY_NAME, contract, options).to_protobuf()
 
 
+def _tower_problems(repository: Path, config: TextConfig | ZeroShotConfig) -> Iterator[str]:
+    """Which of the models that it calls are not there, or not what they were."""
+    for tower in config.towers:
+        try:
+            text = (repository / tower.model / CONFIG_FILENAME).read_text(encoding="utf-8")
+            found = Contract.from_parameters(parameters_of(parse_config(text)))
+        except (OSError, KeyError, ValueError):
+            found = None
+        if found != tower.contract:
+            yield f"the model {tower.model} that it calls is missing or another; {_AGAIN}"
+
+
 def _differences(message: Any, expected: Any) -> Iterator[str]:
     for field in _FIXED:
         if getattr(message, field) != getattr(expected, field):
@@ -183,12 +204,19 @@ def _file_problems(folder: Path, message: Any, layout: Layout) -> Iterator[str]:
     expected = {f"{version}/{place}": digest for place, digest in layout.hashes.items()}
     others = {CONFIG_FILENAME}
     if layout.script is not None:
-        others.add(f"{version}/{MANIFEST}")
         # A server compiles model.py when it loads it.
         others.update(
             path.relative_to(folder).as_posix()
             for path in (folder / version / "__pycache__").glob("model.*.pyc")
         )
+    if layout.script == ZERO_SHOT:
+        others.update(
+            path.relative_to(folder).as_posix()
+            for path in (folder / version / FOLDER).glob("*")
+            if path.suffix in SUFFIXES
+        )
+    if layout.is_bundle:
+        others.add(f"{version}/{MANIFEST}")
         if load_bundle(folder / version).artefact(allow_uncertified=True).digest != artefact.digest:
             yield f"{version}/{MANIFEST} is not of the artefact {artefact.name!r}; {_AGAIN}"
     found = {

@@ -109,7 +109,13 @@ class TritonSession(Session):
             )
 
         result = _while_queue_is_full(infer, deadline)
-        return {name: result.as_numpy(name) for name in outputs}
+        found = {name: result.as_numpy(name) for name in outputs}
+        if any(array is None for array in found.values()):
+            raise ServerError(
+                f"{self._connection.url} gave an empty answer: its response cache has kept a "
+                "refusal, or a failure, of the same input. Send another, or restart the server."
+            )
+        return found
 
     def close(self) -> None:
         """Close the connection. Calling it twice is harmless."""

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from ..errors import BundleError, UsageError
+from ..runtime.joint import IDS, LATENTS, MASK
 from ..runtime.record import TensorSpec
 from .contract import Contract
 from .extras import server_extra
@@ -24,6 +25,7 @@ MODEL_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 OURS = "muqrt.artefact_sha256"
 # A JSON list of ``ModelConfig.lengths``.
 LENGTHS = "muqrt.lengths"
+_WARM_UP_TOKENS = 16  # of a short text
 _MESSAGES = "tritonclient.grpc.model_config_pb2"
 _TEXT_FORMAT = "google.protobuf.text_format"
 
@@ -59,7 +61,7 @@ class ModelConfig:
             raise UsageError(
                 "the artefact is for the CPU: leave --gpu out, or muqrt export --target any."
             )
-        # The cache's key is the audio's bytes: neither their shape nor which outputs are wanted.
+        # The cache's key is the inputs' bytes: neither their shape nor which outputs are wanted.
         if options.response_cache and len(self.contract.outputs) > 1:
             names = ", ".join(spec.name for spec in self.contract.outputs)
             raise UsageError(
@@ -80,11 +82,16 @@ class ModelConfig:
 
     @property
     def lengths(self) -> list[int]:
-        """The waveforms worth sending, in samples, ascending."""
+        """The waveforms worth sending, in samples, ascending; none where texts are sent."""
         framing, tagging = self.contract.framing, self.contract.tagging
+        names = {spec.name for spec in self.contract.outputs}
+        if self.contract.inputs == [IDS, MASK]:
+            return []
         if chosen := self.options.lengths_seconds:
             return sorted({round(seconds * framing.sample_rate_hz) for seconds in chosen})
-        lengths = {framing.window_samples}
+        lengths = set() if names == {LATENTS} else {framing.window_samples}
+        if self.contract.joint is not None:
+            lengths.add(self.contract.joint.clip_samples)
         if tagging is not None:
             steps = round(tagging.window_seconds * framing.steps_per_second)
             lengths.add(steps * framing.step_samples)
@@ -109,7 +116,7 @@ class ModelConfig:
             version_policy={"specific": {"versions": [options.version]}},
             dynamic_batching=self._batching(),
             instance_group=[self._instances()],
-            model_warmup=[self._warm_up(samples) for samples in self.lengths],
+            model_warmup=[self._warm_up(size) for size in self.lengths or [_WARM_UP_TOKENS]],
             response_cache={"enable": True} if options.response_cache else None,
             optimization={"cuda": self._graphs()} if options.cuda_graphs else None,
             parameters={k: {"string_value": v} for k, v in self._parameters().items()},
@@ -152,14 +159,15 @@ class ModelConfig:
             group["rate_limiter"] = {"resources": resources, "priority": limit.priority}
         return group
 
-    def _warm_up(self, samples: int) -> dict[str, Any]:
+    def _warm_up(self, size: int) -> dict[str, Any]:
         # The first run of a length allocates, or chooses kernels; no client waits for that.
-        seconds = samples / self.contract.framing.sample_rate_hz
+        seconds = size / self.contract.framing.sample_rate_hz
         inputs = {
             name: {"data_type": data_type, "dims": dims, "zero_data": True}
-            for name, data_type, dims in self._input_shapes(samples)
+            for name, data_type, dims in self._input_shapes(size)
         }
-        return {"name": f"{seconds:g} s of silence", "batch_size": 1, "inputs": inputs}
+        name = f"{seconds:g} s of silence" if self.lengths else f"{size} tokens of nothing"
+        return {"name": name, "batch_size": 1, "inputs": inputs}
 
     def _graphs(self) -> dict[str, Any]:
         # No lower bounds: they would run other shapes over memory that nobody initialised.
@@ -171,11 +179,12 @@ class ModelConfig:
         specs = [{"batch_size": batch, "input": shape} for batch in batches for shape in shapes]
         return {"graphs": True, "graph_spec": specs}
 
-    def _input_shapes(self, samples: int) -> Iterator[tuple[str, str, list[int]]]:
-        """Each input's name, type and dimensions (without the batch) for waveforms so long."""
+    def _input_shapes(self, length: int) -> Iterator[tuple[str, str, list[int]]]:
+        """Each input's name, type and dimensions (without the batch) for waveforms or texts so
+        long."""
         for spec in self.contract.inputs:
             tensor = _tensor(spec)
-            dims = [samples if size < 0 else size for size in tensor["dims"]]
+            dims = [length if size < 0 else size for size in tensor["dims"]]
             yield spec.name, tensor["data_type"], dims
 
 

@@ -8,10 +8,11 @@ from typing import Literal
 from ..errors import BundleError, UsageError
 from ..files import sha256
 from ..runtime.bundle import Artefact, Bundle
-from ..runtime.joint import LATENTS
-from ..runtime.parts import encoder_file, front_end_file
+from ..runtime.joint import LATENTS, TOKENIZER_FILE, Joint
+from ..runtime.parts import encoder_file, front_end_file, graph_files
+from ..runtime.record import TensorSpec
 from ..runtime.tagging import TAGS
-from ..runtime.tokens import TOKENS
+from ..runtime.tokens import TOKENS, TOKENS_FILE
 from .config import MODEL_FILENAME, ModelConfig
 from .contract import Contract
 from .options import ServingOptions
@@ -19,6 +20,7 @@ from .options import ServingOptions
 SCRIPT_FILENAME = "model.py"
 _SCRIPTS = Path(__file__).parent / "backends" / "python"
 WHOLE_MODEL, LIVE_STREAMS = _SCRIPTS / "muq.py", _SCRIPTS / "muq_stream.py"
+TEXTS, ZERO_SHOT = _SCRIPTS / "mulan_text.py", _SCRIPTS / "zeroshot.py"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Layout:
         sources: the bundle's file for each place in the folder.
         hashes: the SHA-256 of each.
         artefacts: whose files they are; several only for TensorRT.
-        script: what the Python backend runs beside a bundle of the artefact alone.
+        script: what the Python backend runs.
+        is_bundle: whether the folder is a bundle of the artefact alone, too.
     """
 
     backend: Literal["onnxruntime", "tensorrt", "python"]
@@ -42,16 +45,17 @@ class Layout:
     hashes: Mapping[str, str]
     artefacts: tuple[Artefact, ...]
     script: Path | None = None
+    is_bundle: bool = False
 
 
-def layout_of(bundle: Bundle, artefact: Artefact) -> Layout:
-    """How an artefact is served.
+def layout_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = ()) -> Layout:
+    """How an artefact is served that gives these outputs; as ``contract_of``'s.
 
     Raises:
-        BundleError: its files cannot be moved.
+        BundleError: its files cannot be moved. UsageError: it has no such output.
     """
     if artefact.engine == "onnxruntime":
-        return _graph(artefact)
+        return _graph(artefact, [spec.name for spec in _served(artefact, outputs)])
     if artefact.engine == "tensorrt":
         return _plans(bundle, artefact)
     return scripted(artefact, WHOLE_MODEL)
@@ -61,6 +65,13 @@ def scripted(artefact: Artefact, script: Path) -> Layout:
     """A bundle of the artefact alone, with what runs it in the Python backend."""
     hashes = {**artefact.files, SCRIPT_FILENAME: sha256(script)}
     sources = {name: name for name in artefact.files}
+    return Layout("python", SCRIPT_FILENAME, {}, sources, hashes, (artefact,), script, True)
+
+
+def beside_the_tokenizer(artefact: Artefact, joint: Joint, script: Path) -> Layout:
+    """What runs in the Python backend and calls other models, with the tokenizer for its texts."""
+    hashes = {TOKENIZER_FILE: joint.tokenizer_sha256, SCRIPT_FILENAME: sha256(script)}
+    sources = {TOKENIZER_FILE: joint.tokenizer}
     return Layout("python", SCRIPT_FILENAME, {}, sources, hashes, (artefact,), script)
 
 
@@ -73,7 +84,7 @@ def config_of(
         BundleError: Triton cannot serve it.
         UsageError: the options do not go with it.
     """
-    layout = layout_of(bundle, artefact)
+    layout = layout_of(bundle, artefact, options.outputs)
     if layout.backend == "tensorrt":
         kind: Literal["KIND_CPU", "KIND_GPU", "KIND_AUTO"] = "KIND_GPU"
     else:
@@ -110,17 +121,16 @@ def _require_covered(artefact: Artefact, config: ModelConfig) -> None:
 
 
 def contract_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = ()) -> Contract:
-    """What a client must know of an artefact, of which these outputs are served: all when empty.
+    """What a client must know of an artefact that gives these outputs.
+
+    Args:
+        outputs: when empty all of them but what music and texts share: latents are of clips, the
+            others of windows, and not everyone wants to pay for both.
 
     Raises:
         UsageError: the artefact has no such output.
     """
-    known = {spec.name: spec for spec in artefact.outputs}
-    if unknown := [name for name in outputs if name not in known]:
-        raise UsageError(
-            f"no output {', '.join(unknown)}; artefact {artefact.name!r} has: {', '.join(known)}."
-        )
-    served = [spec for name, spec in known.items() if not outputs or name in outputs]
+    served = _served(artefact, outputs)
     names = {spec.name for spec in served}
     return Contract(
         framing=bundle.framing,
@@ -136,13 +146,33 @@ def contract_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = (
     )
 
 
-def _graph(artefact: Artefact) -> Layout:
-    """One ONNX graph with its external data."""
+def _served(artefact: Artefact, outputs: tuple[str, ...]) -> list[TensorSpec]:
+    known = {spec.name: spec for spec in artefact.outputs}
+    if unknown := [name for name in outputs if name not in known]:
+        raise UsageError(
+            f"no output {', '.join(unknown)}; artefact {artefact.name!r} has: {', '.join(known)}."
+        )
+    if outputs:
+        return [spec for name, spec in known.items() if name in outputs]
+    # Of a text tower they are all there is.
+    return [spec for name, spec in known.items() if name != LATENTS] or artefact.outputs
+
+
+def _graph(artefact: Artefact, served: list[str]) -> Layout:
+    """The smallest ONNX graph that gives what is served, with its external data."""
     home = PurePosixPath(artefact.file).parent
-    sources: dict[str, str] = {}
+    graphs = graph_files(
+        artefact.file, artefact.files, [output.name for output in artefact.outputs]
+    )
+    graph = next(file for gives, file in graphs if gives.issuperset(served))
     # A server runs whole windows.
-    parts = {front_end_file(artefact.file), encoder_file(artefact.file)}
-    for name in (name for name in artefact.files if name not in parts):
+    left_out = {front_end_file(artefact.file), encoder_file(artefact.file)}
+    left_out |= {file for _, file in graphs}
+    if TOKENS in served:  # for the drop-in backend, which chooses for each request
+        left_out.discard(TOKENS_FILE)
+    left_out.discard(graph)
+    sources: dict[str, str] = {}
+    for name in (name for name in artefact.files if name not in left_out):
         path = PurePosixPath(name)
         if not path.is_relative_to(home):
             raise BundleError(
@@ -150,18 +180,25 @@ def _graph(artefact: Artefact) -> Layout:
                 "is in a model repository. Export the bundle again."
             )
         # The graph refers to its external data by this name, relative to itself.
-        place = MODEL_FILENAME if name == artefact.file else path.relative_to(home).as_posix()
+        place = MODEL_FILENAME if name == graph else path.relative_to(home).as_posix()
         if place in sources:
-            raise BundleError(
-                f"external data of {artefact.file} is called {MODEL_FILENAME}; rename it"
-            )
+            raise BundleError(f"external data of {graph} is called {MODEL_FILENAME}; rename it")
         sources[place] = name
     hashes = {place: artefact.files[name] for place, name in sources.items()}
     return Layout("onnxruntime", MODEL_FILENAME, {}, sources, hashes, (artefact,))
 
 
 def _plans(bundle: Bundle, artefact: Artefact) -> Layout:
-    """The artefact's plan, and the same model's plans for other GPUs that are certified too."""
+    """The artefact's plan, and the same model's plans for other GPUs that are certified too.
+
+    Raises:
+        BundleError: Triton cannot give the plan its weights.
+    """
+    if artefact.plan is not None and artefact.plan.weights is not None:
+        raise BundleError(
+            f"{artefact.name}: a stripped plan, whose weights Triton's TensorRT backend does not "
+            "put back. Build one for it, without --strip."
+        )
     chosen = {_capability(artefact): artefact}
     for other in bundle.artefacts:
         if other.engine == "tensorrt" and other.certified and _same_model(artefact, other):
@@ -186,6 +223,7 @@ def _same_model(one: Artefact, other: Artefact) -> bool:
     assert one.plan is not None and other.plan is not None
     return (
         one.plan.tensorrt == other.plan.tensorrt
+        and one.plan.weights == other.plan.weights
         and (one.precision, one.level) == (other.precision, other.level)
         and (one.inputs, one.outputs) == (other.inputs, other.outputs)
     )

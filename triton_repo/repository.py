@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import atomic_folder
-from ..runtime.bundle import Artefact, Bundle
+from ..runtime.bundle import Artefact, Bundle, Tower
 from .config import MODEL_NAME_PATTERN, OURS, parameters_of, parse_config
 from .layout import Layout, config_of, layout_of
 from .options import ServingOptions
@@ -39,6 +39,7 @@ def write_repository(
     allow_uncertified: bool = False,
     model_name: str = "muq",
     options: ServingOptions | None = None,
+    tower: Tower | None = None,
 ) -> RepositoryReport:
     """Write ``<output>/<model_name>``, whole or not at all; other models there are left alone.
 
@@ -49,15 +50,16 @@ def write_repository(
         artefact_name: the artefact to serve; the bundle's first certified one when left out.
         allow_uncertified: serve an artefact that has no passing certificate.
         options: outputs, batching, queues and so on; the defaults when left out.
+        tower: the one that the artefact is of, in a MuQ-MuLan's bundle.
 
     Raises:
         BundleError: no such artefact, not certified, changed since its export, or not servable.
         UsageError: the model's name is not one, something else is where it should go, or an
             option does not go with the artefact.
     """
-    artefact = bundle.artefact(artefact_name, allow_uncertified=allow_uncertified)
+    artefact = bundle.artefact(artefact_name, allow_uncertified=allow_uncertified, tower=tower)
     options = options or ServingOptions()
-    layout = layout_of(bundle, artefact)
+    layout = layout_of(bundle, artefact, options.outputs)
     check_destination(output, model_name)
     config = config_of(bundle, artefact, model_name, options).to_text()
     for each in layout.artefacts:
@@ -78,6 +80,7 @@ def write_model(bundle: Bundle, layout: Layout, config: str, model: Path, versio
             link_or_copy(bundle.path(name), destination)
         if layout.script is not None:
             shutil.copyfile(layout.script, home / layout.filename)
+        if layout.is_bundle:
             bundle.model_copy(update={"artefacts": list(layout.artefacts)}).save(home)
 
 

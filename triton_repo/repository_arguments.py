@@ -97,6 +97,18 @@ IdleSeconds = Annotated[
 ]
 HopSeconds = Annotated[float | None, typer.Option(help="How often a stream is answered.")]
 WindowSeconds = Annotated[float | None, typer.Option(help="How much audio such an answer is for.")]
+TextArtefact = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a MuQ-MuLan, the artefact for texts; the first certified one by default."
+    ),
+]
+LabelSets = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of label sets on the server's machine, for zeroshot; in the model by default."
+    ),
+]
 TensorRt = Annotated[
     str | None,
     typer.Option("--tensorrt", help="With --check: the server's TensorRT, as 10.13.3.9."),

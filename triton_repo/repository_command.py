@@ -1,13 +1,10 @@
 """``muqrt repository``: writes a bundle's models for Triton, or checks what was written."""
 
 import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from ..console import Json, show, table
+from ..console import Json
 from ..errors import UsageError
 from . import repository_arguments as arguments
 
@@ -48,6 +45,8 @@ def repository(
     idle_seconds: arguments.IdleSeconds = None,
     hop_seconds: arguments.HopSeconds = None,
     window_seconds: arguments.WindowSeconds = None,
+    text_artefact: arguments.TextArtefact = None,
+    label_sets: arguments.LabelSets = None,
     tensorrt: arguments.TensorRt = None,
     compute_capability: arguments.ComputeCapability = None,
     as_json: Json = False,
@@ -57,6 +56,7 @@ def repository(
     from .options import ServingOptions, with_given
     from .profiles import PROFILES
     from .repository import write_repository
+    from .repository_report import announce, report_check
 
     if (folder is None) == (bundle is None):
         raise UsageError("name one bundle: muqrt repository BUNDLE, or --bundle BUNDLE.")
@@ -68,7 +68,7 @@ def repository(
         raise UsageError("limits, hop and window of streams go with --stream.")
     loaded = load_bundle(folder or bundle or Path())
     if check is not None:
-        _check(check, loaded, tensorrt, compute_capability, allow_uncertified, as_json)
+        report_check(check, loaded, tensorrt, compute_capability, allow_uncertified, as_json)
         return
     assert output is not None
     begin = PROFILES[profile] if profile else ServingOptions()
@@ -102,6 +102,13 @@ def repository(
     }
     chosen = loaded.artefact(artefact, allow_uncertified=allow_uncertified)
     streams = _write_streams(loaded, output, chosen, model, stream_options) if stream else None
+    joint_options = {
+        "text_artefact_name": text_artefact,
+        "allow_uncertified": allow_uncertified,
+        "options": options,
+        "label_sets": label_sets,
+    }
+    joint = _write_joint(loaded, output, chosen, model, joint_options)
     report = write_repository(
         loaded,
         output,
@@ -110,7 +117,7 @@ def repository(
         model_name=model,
         options=options,
     )
-    _announce(report, streams, options, as_json)
+    announce(report, streams, joint, options, as_json)
 
 
 def _write_streams(
@@ -130,6 +137,23 @@ def _write_streams(
         model_name=f"{model}_stream",
         options=with_given(StreamOptions(), given),
     )
+
+
+def _write_joint(
+    bundle: "Bundle", output: Path, artefact: "Artefact", model: str, given: dict[str, Any]
+) -> "list[RepositoryReport]":
+    """The models that know music and texts, where the artefact does."""
+    from .joint_repository import JointNames, gives_latents, write_joint_repository
+
+    if gives_latents(artefact):
+        names = JointNames.beside(model)
+        return write_joint_repository(bundle, output, artefact.name, names=names, **given)
+    if given["text_artefact_name"] or given["label_sets"]:
+        raise UsageError(
+            "--text-artefact and --label-sets are for what music and texts share, and artefact "
+            f"{artefact.name!r} gives no latents."
+        )
+    return []
 
 
 def _microseconds(value: float | None, each: float = 1e6) -> int | None:
@@ -161,76 +185,3 @@ def _rate_limit(resources: list[str], priority: int | None) -> "RateLimit | None
             raise UsageError(f"--resource {text}: write NAME:COUNT, as gpu:1.")
         counts[match[1]] = int(match[2])
     return RateLimit(counts, priority or 1)
-
-
-def _announce(
-    report: "RepositoryReport",
-    streams: "RepositoryReport | None",
-    options: "ServingOptions",
-    as_json: bool,
-) -> None:
-    written = [each for each in (report, streams) if each is not None]
-    serve = f"muqrt serve {report.repository}"
-    if options.response_cache:
-        serve += " --cache-mib 256"
-    if options.rate_limit is not None:
-        serve += " --rate-limit"
-    facts = [{**asdict(each), "repository": str(each.repository)} for each in written]
-    show(
-        as_json,
-        {**facts[0], "stream": facts[1] if streams else None},
-        *(
-            f"Wrote {each.repository / each.model}: {each.artefact} ({each.precision}, "
-            f"{'certified' if each.certified else 'NOT certified'}), "
-            f"{each.size_bytes / 2**20:.1f} MiB."
-            for each in written
-        ),
-        "It runs on the CPU, on a GPU server too; for GPUs: muqrt export --target any."
-        if report.target == "cpu"
-        else "",
-        "Its queue has bounds or priorities, and then Triton may answer half a second late when it "
-        "is not full: docs/serving.md, Overload."
-        if options.may_stall
-        else "",
-        f"Serve it with: {serve}",
-    )
-
-
-def _check(
-    models: Path,
-    bundle: "Bundle",
-    tensorrt: str | None,
-    compute_capability: list[str] | None,
-    allow_uncertified: bool,
-    as_json: bool,
-) -> None:
-    """Print what was found; the exit status is 1 if there are problems."""
-    from .check import check_repository
-    from .machine import this_machine
-    from .options import with_given
-
-    given = {
-        "tensorrt": tensorrt,
-        "compute_capabilities": tuple(compute_capability) if compute_capability else None,
-    }
-    machine = with_given(this_machine(), given)
-    checks = check_repository(models, bundle, machine, allow_uncertified=allow_uncertified)
-    rows = [
-        [each.model, each.artefact or "-", each.files, "ok" if each.ok else "REFUSED"]
-        for each in checks
-    ]
-    is_ok = all(each.ok for each in checks)
-    show(
-        as_json,
-        {
-            "repository": str(models),
-            "bundle": str(bundle.folder),
-            "ok": is_ok,
-            "machine": asdict(machine),
-            "models": [{**asdict(each), "ok": each.ok} for each in checks],
-        },
-        table(f"{models} against {bundle.folder}", ["model", "artefact", "files", "result"], rows),
-        *(f"{each.model}: {problem}" for each in checks for problem in each.problems),
-    )
-    if not is_ok:
-        raise typer.Exit(1)

@@ -5,17 +5,19 @@ from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 import numpy as np
-import psutil
 import pytest
 
 from muqrt.errors import MissingDependencyError, ServerError
 from muqrt.runtime.bundle import Bundle
 from muqrt.triton_repo import repository_arguments
 from muqrt.triton_repo.client import TritonSession, statistics
+from muqrt.triton_repo.connection import as_tensor
 from muqrt.triton_repo.options import QueuePolicy, RateLimit, ServingOptions
 from muqrt.triton_repo.profiles import PROFILES
 from muqrt.triton_repo.repository import write_repository
 from muqrt.triton_repo.server import Server
+
+from .held import all_cancelled_but_the_last, held
 
 BULK = 2  # the priority
 OTHERS = {
@@ -79,6 +81,23 @@ def test_repeated_audio_is_answered_from_memory(
     assert not np.array_equal(other, first)
 
 
+@pytest.mark.server
+def test_what_was_cancelled_or_refused_is_not_remembered_as_an_answer(
+    profiles: Server, waveform: Callable[..., np.ndarray]
+) -> None:
+    audio = [waveform(seed=seed) for seed in (3, 4, 5)]
+    requests = [{"inputs": [as_tensor("waveform", each)]} for each in audio]
+    all_cancelled_but_the_last(profiles, "cached", requests)
+    with TritonSession(profiles.grpc_url, "cached") as session:
+        for each in audio:
+            assert session.run({"waveform": each})["embedding"].shape == (1, 4)
+        bad = {"waveform": waveform() * np.float32(np.nan)}
+        with pytest.raises(ServerError, match="not finite"):
+            session.run(bad)
+        with pytest.raises(ServerError, match="response cache has kept a refusal"):
+            session.run(bad)
+
+
 class Requests:
     """Requests to the model ``bulk``, and the names of those that were refused and answered."""
 
@@ -98,7 +117,7 @@ class Requests:
         while not any(each.startswith(name) for each in self.refused):
             assert time.monotonic() < deadline
             self._send(f"{name} {len(self.sent)}", priority)
-            time.sleep(0.03)  # Triton gives a held model up after a second or two
+            time.sleep(0.03)
 
     def wait(self) -> None:
         deadline = time.monotonic() + 30
@@ -122,20 +141,15 @@ class Requests:
 def test_the_urgent_overtake_and_each_queue_has_its_bound(
     profiles: Server, waveform: Callable[..., np.ndarray]
 ) -> None:
-    stubs = psutil.Process(profiles.pid).children(recursive=True)
-    (stub,) = (each for each in stubs if "bulk_0_0" in each.cmdline())
     requests = Requests(profiles, waveform(2_000))
     session = TritonSession(profiles.grpc_url, "bulk", bulk=True)
     session.timeout_seconds = 0.3  # of the urgent, it would run out while waiting
     # Held, the model runs one; then the queues fill, each to its own bound.
-    stub.suspend()
-    try:
+    with held(profiles, "bulk"):
         requests.fill("bulk", BULK)
         with session, pytest.raises(ServerError, match="too many requests waiting"):
             session.run({"waveform": waveform(2_000)})
         requests.fill("urgent", 0)
-    finally:
-        stub.resume()
     requests.wait()
     for message in requests.refused.values():
         assert "UNAVAILABLE" in message

@@ -255,6 +255,16 @@ def test_another_plan_that_changed_or_is_not_certified_stays_away(
     assert report.files == ["muq/1/model-9.0.plan", "muq/config.pbtxt"]
 
 
+def test_a_stripped_plan_is_not_for_triton(plan_bundle: Bundle, tmp_path: Path) -> None:
+    other = plan_bundle.artefact("plan-8.6")
+    assert other.plan is not None
+    other.plan.weights = "muq.onnx"
+    report = write_repository(plan_bundle, tmp_path, "plan-9.0")
+    assert report.files == ["muq/1/model-9.0.plan", "muq/config.pbtxt"]
+    with pytest.raises(BundleError, match=r"plan-8\.6: a stripped plan.*without --strip"):
+        write_repository(plan_bundle, tmp_path, "plan-8.6", allow_uncertified=True)
+
+
 @pytest.mark.server
 def test_the_server_understands_what_it_has_no_tensorrt_for(
     start_server: Callable[..., Server], plan_bundle: Bundle, tmp_path: Path

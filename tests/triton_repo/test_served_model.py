@@ -16,16 +16,23 @@ from muqrt.runtime.onnx_session import OnnxSession
 from muqrt.triton_repo.client import TritonSession, statistics
 from muqrt.triton_repo.server import Server
 
+from .held import all_cancelled_but_the_last
+
 pytestmark = pytest.mark.server
 
 
+def tensor(array: np.ndarray) -> triton.InferInput:
+    """Any array as the waveform, unchecked."""
+    given = triton.InferInput("waveform", array.shape, np_to_triton_dtype(array.dtype))
+    given.set_data_from_numpy(array)
+    return given
+
+
 def send(server: Server, array: np.ndarray, outputs: list[str] | None = None) -> list[str]:
-    """Send any array as the waveform, unchecked; the names of the answer's outputs."""
+    """Send it; the names of the answer's outputs."""
     with triton.InferenceServerClient(server.grpc_url) as client:
-        tensor = triton.InferInput("waveform", array.shape, np_to_triton_dtype(array.dtype))
-        tensor.set_data_from_numpy(array)
         requested = [triton.InferRequestedOutput(name) for name in outputs or []]
-        answer = client.infer("muq", [tensor], outputs=requested or None).get_response()
+        answer = client.infer("muq", [tensor(array)], outputs=requested or None).get_response()
         return [each.name for each in answer.outputs]
 
 
@@ -145,6 +152,20 @@ def test_a_bad_request_does_not_harm_its_batch(
         outcomes = list(pool.map(attempt, [good, _with_nan(good), good, good, _with_nan(good)]))
     refused = "StatusCode.INVALID_ARGUMENT"
     assert [outcome == refused for outcome in outcomes] == [False, True, False, False, True]
+
+
+def test_cancelled_requests_leave_no_trace(
+    server: Server, bundle: Bundle, waveform: Callable[..., np.ndarray]
+) -> None:
+    audio = [waveform(seed=number) for number in range(3)]
+    requests = [{"inputs": [tensor(each)]} for each in audio]
+    answer, others = all_cancelled_but_the_last(server, "muq", requests)
+    assert others == ["StatusCode.CANCELLED"] * 2
+    with OnnxSession(bundle, bundle.artefacts[0]) as local:
+        expected = local.run({"waveform": audio[-1]})
+    for name, array in expected.items():
+        np.testing.assert_allclose(answer.as_numpy(name), array, atol=1e-5)
+    assert send(server, audio[0])
 
 
 def test_only_requested_outputs_are_returned(

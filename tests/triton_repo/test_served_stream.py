@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
@@ -17,6 +18,8 @@ from muqrt.runtime.streaming import Streaming
 from muqrt.triton_repo.server import Server
 from muqrt.triton_repo.stream_config import StreamOptions
 from muqrt.triton_repo.stream_repository import write_stream_repository
+
+from .held import all_cancelled_but_the_last
 
 pytestmark = pytest.mark.server
 
@@ -48,15 +51,23 @@ def send(
     **inputs: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One request, unchecked; the tags and the seconds of its hops."""
+    answer = client.infer("muq_stream", **request(stream_id, start, end, **inputs))
+    return answer.as_numpy("tags")[0], answer.as_numpy("seconds")[0]
+
+
+def request(stream_id: int | str, start: bool, end: bool, **inputs: np.ndarray) -> dict[str, Any]:
+    """What ``infer`` is called with."""
     tensors = []
     for name, array in inputs.items():
         tensor = triton.InferInput(name, (1, *array.shape), np_to_triton_dtype(array.dtype))
         tensor.set_data_from_numpy(array[None])
         tensors.append(tensor)
-    answer = client.infer(
-        "muq_stream", tensors, sequence_id=stream_id, sequence_start=start, sequence_end=end
-    )
-    return answer.as_numpy("tags")[0], answer.as_numpy("seconds")[0]
+    return {
+        "inputs": tensors,
+        "sequence_id": stream_id,
+        "sequence_start": start,
+        "sequence_end": end,
+    }
 
 
 def whole(samples: int = 24_000, seed: int = 0) -> np.ndarray:
@@ -188,6 +199,23 @@ def test_a_second_start_begins_a_new_stream(
     np.testing.assert_array_equal(seconds, [(0, 2)])
     send(client, 1, end=True)
     assert wait_for(live_server, "streams_restarted_total", before + 1)["live_streams"] == 0
+
+
+def test_a_cancelled_start_takes_no_place(
+    live_server: Server, client: triton.InferenceServerClient
+) -> None:
+    before = metrics(live_server)["streams_opened_total"]
+    starts = [request(each, True, False, waveform=CHUNK) for each in (11, 12, 13)]
+    _, others = all_cancelled_but_the_last(live_server, "muq_stream", starts)
+    assert others == ["StatusCode.CANCELLED"] * 2
+    assert wait_for(live_server, "streams_opened_total", before + 1)["live_streams"] == 1
+    for each in (11, 12):
+        with pytest.raises(InferenceServerException, match=f"no such stream {each}"):
+            send(client, each, waveform=CHUNK)
+        send(client, each, start=True, waveform=CHUNK)
+    for each in (11, 12, 13):
+        send(client, each, end=True, waveform=CHUNK)
+    assert wait_for(live_server, "streams_opened_total", before + 3)["live_streams"] == 0
 
 
 def test_vanished_clients_lose_their_streams_and_too_many_are_refused(

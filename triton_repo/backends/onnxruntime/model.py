@@ -81,7 +81,7 @@ class TritonPythonModel:
             except _RefusedError as refusal:
                 responses[index] = _failure(str(refusal), pb_utils.TritonError.INVALID_ARG)
                 continue
-            if request.is_cancelled():
+            if not self._is_cached and request.is_cancelled():
                 responses[index] = _failure("cancelled", pb_utils.TritonError.CANCELLED)
                 continue
             shapes = tuple(array.shape[1:] for array in inputs)
@@ -103,6 +103,9 @@ class TritonPythonModel:
         framing = json.loads(parameters.get("muqrt.framing", "{}"))
         self._minimum_samples = framing.get("minimum_samples", 0)
         self._inputs = [each["name"] for each in config["input"]]
+        # Triton's response cache keeps an error as an empty answer, and gives it to whoever sends
+        # the same inputs next. So what was cancelled is answered all the same.
+        self._is_cached = config.get("response_cache", {}).get("enable", False)
         return parameters
 
     def _run(self, names: list[str], feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

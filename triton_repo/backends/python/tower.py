@@ -1,0 +1,89 @@
+"""Another model of the same server as a session, for the models in Python above it, and their
+refusals.
+
+Only the server's Python can import this.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from muqrt.errors import AudioError, MuqrtError, ServerError, UsageError
+from muqrt.runtime.session import Arrays, Description, Session
+from muqrt.triton_repo.backends.onnxruntime.model import Shared
+from muqrt.triton_repo.connection import BusyError
+from muqrt.triton_repo.joint_config import Tower
+
+
+class TowerSession(Session):
+    """A tower's model, in which requests from here and from clients share batches.
+
+    ``run`` raises ServerError where it failed, BusyError if it has too many requests waiting.
+    """
+
+    def __init__(self, tower: Tower) -> None:
+        contract = tower.contract
+        super().__init__(
+            Description(
+                contract.inputs,
+                contract.outputs,
+                contract.framing,
+                contract.artefact_sha256,
+                joint=contract.joint,
+            )
+        )
+        self._tower = tower
+        self._memory = pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0)
+
+    def close(self) -> None:
+        """Nothing: the model is the server's."""
+
+    def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
+        rows, most = len(next(iter(inputs.values()))), self._tower.max_batch_size
+        parts = [
+            self._infer(
+                {name: array[first : first + most] for name, array in inputs.items()}, outputs
+            )
+            for first in range(0, rows, most)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in outputs}
+
+    def _infer(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
+        request = pb_utils.InferenceRequest(
+            model_name=self._tower.model,
+            requested_output_names=outputs,
+            inputs=[
+                pb_utils.Tensor.from_dlpack(name, Shared(np.ascontiguousarray(array)))
+                for name, array in inputs.items()
+            ],
+            preferred_memory=self._memory,
+        )
+        response = request.exec()
+        if response.has_error():
+            failed = response.error()
+            is_busy = failed.code() == pb_utils.TritonError.UNAVAILABLE
+            kind = BusyError if is_busy else ServerError
+            raise kind(f"{self._tower.model}: {failed.message()}")
+        return {
+            name: np.from_dlpack(pb_utils.get_output_tensor_by_name(response, name)).copy()
+            for name in outputs
+        }
+
+
+def failure(error: MuqrtError) -> Any:
+    """The answer to a request that gets none."""
+    if isinstance(error, (AudioError, UsageError)):
+        code = pb_utils.TritonError.INVALID_ARG
+    elif isinstance(error, BusyError):
+        code = pb_utils.TritonError.UNAVAILABLE
+    else:
+        code = pb_utils.TritonError.INTERNAL
+    return pb_utils.InferenceResponse([], pb_utils.TritonError(str(error), code))
+
+
+def cancelled() -> Any:
+    """The answer to a request whose sender has given up."""
+    error = pb_utils.TritonError("cancelled", pb_utils.TritonError.CANCELLED)
+    return pb_utils.InferenceResponse([], error)
