@@ -1,6 +1,5 @@
 """What a checkpoint is exported from: a MuQ, alone or as the ears of a MuQ-MuLan."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,11 @@ import torch.nn.functional as F
 
 from ..errors import CheckpointError
 from ..files import sha256
-from ..reference.checkpoint import CONFIG_FILE, Checkpoint, load_checkpoint
-from ..reference.hub import download, is_hub_id
-from ..reference.mulan.checkpoint import load_mulan
+from ..reference.checkpoint import Checkpoint, load_checkpoint
+from ..reference.mulan.checkpoint import is_mulan, load_mulan
 from ..reference.mulan.model import MuLan
 from ..runtime.joint import TOKENIZER_FILE, Joint
 from ..runtime.text_tokenizer import TextTokenizer
-
-_SECTION = "mulan"  # of the configuration, which a MuQ's has not
 
 
 @dataclass
@@ -82,23 +78,12 @@ def load_source(name: str | Path) -> Checkpoint:
         CheckpointError: neither, or a MuQ-MuLan without a tokenizer, or with one that knows tokens
             which its text encoder does not.
     """
-    return _joint(name) if _is_mulan(name) else load_checkpoint(name)
+    return _joint(name) if is_mulan(name) else load_checkpoint(name)
 
 
 def mulan_of(checkpoint: Checkpoint) -> MuLan | None:
     """The MuQ-MuLan that a checkpoint's MuQ is the ears of."""
     return checkpoint.mulan if isinstance(checkpoint, JointCheckpoint) else None
-
-
-def _is_mulan(name: str | Path) -> bool:
-    folder = Path(name)
-    if not folder.exists() and is_hub_id(name):
-        folder = download(str(name), [CONFIG_FILE])
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False  # what is wrong with it the loader says
-    return isinstance(config, dict) and _SECTION in config
 
 
 def _joint(name: str | Path) -> JointCheckpoint:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..files import atomic_folder, sha256
@@ -87,15 +87,19 @@ def save_checkpoint(model: MuQ, folder: Path, half: bool = False) -> None:
     check_replaceable(folder, {CONFIG_FILE, WEIGHTS_FILE})
     with atomic_folder(folder) as temporary:
         save_config(model.config, temporary / CONFIG_FILE)
-        halved = {name for name, _ in model.named_parameters()} if half else set()
-        state = {
-            name: tensor.half() if name in halved else tensor
-            for name, tensor in model.state_dict().items()
-        }
         try:
-            save_tensors(state, temporary / WEIGHTS_FILE)
+            save_tensors(stored_state(model, half), temporary / WEIGHTS_FILE)
         except SafetensorError as error:
             raise CheckpointError(f"{folder}: cannot be written ({error}).") from None
+
+
+def stored_state(model: nn.Module, half: bool) -> dict[str, Tensor]:
+    """The state dict, with ``half`` its parameters as float16 and its buffers as they are."""
+    halved = {name for name, _ in model.named_parameters()} if half else set()
+    return {
+        name: tensor.half() if name in halved else tensor
+        for name, tensor in model.state_dict().items()
+    }
 
 
 def check_replaceable(folder: Path, own_names: Set[str]) -> None:

@@ -44,6 +44,7 @@ class Recording(BaseModel):
         sections: (start, end) in seconds and label, in order.
         valence, arousal: -1 to 1.
         pitch: MIDI key.
+        captions: texts that describe it, in any language.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -63,6 +64,7 @@ class Recording(BaseModel):
     technique: str | None = None
     instrument: str | None = None
     pitch: Annotated[int, Field(ge=0, le=127)] | None = None
+    captions: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
 
 def read_recordings(source: Path) -> list[Recording]:

@@ -20,7 +20,13 @@ from safetensors import SafetensorError
 
 from ...errors import CheckpointError
 from ...files import atomic_folder, sha256
-from ..checkpoint import CONFIG_FILE, WEIGHTS_FILE, check_replaceable, save_config
+from ..checkpoint import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    check_replaceable,
+    save_config,
+    stored_state,
+)
 from ..config import read_config
 from ..hub import download, is_hub_id
 from ..stored import save_tensors
@@ -31,6 +37,7 @@ from .xlm_roberta import XLMRobertaConfig
 
 TORCH_WEIGHTS_FILE = "pytorch_model.bin"
 TOKENIZER_FILE = "tokenizer.json"
+_SECTION = "mulan"  # of the configuration, which a MuQ's has not
 # Saved by transformers before 4.31: 0, 1, 2, ...
 _NOT_A_WEIGHT = "mulan.text.model.embeddings.position_ids"
 
@@ -55,6 +62,18 @@ class MuLanCheckpoint:
     def parameters(self) -> int:
         """Number of weights."""
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+def is_mulan(source: str | Path) -> bool:
+    """Whether a folder or a hub id is a MuQ-MuLan's, by its configuration."""
+    folder = Path(source)
+    if not folder.exists() and is_hub_id(source):
+        folder = download(str(source), [CONFIG_FILE])
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # what is wrong with it the loader says
+    return isinstance(config, dict) and _SECTION in config
 
 
 def load_mulan(source: str | Path) -> MuLanCheckpoint:
@@ -97,7 +116,9 @@ def load_mulan(source: str | Path) -> MuLanCheckpoint:
     )
 
 
-def save_mulan(model: MuLan, folder: Path, tokenizer: Path | None = None) -> None:
+def save_mulan(
+    model: MuLan, folder: Path, tokenizer: Path | None = None, half: bool = False
+) -> None:
     """Write the three configurations and ``model.safetensors`` in the official layout.
 
     An older checkpoint there is replaced.
@@ -106,6 +127,7 @@ def save_mulan(model: MuLan, folder: Path, tokenizer: Path | None = None) -> Non
         model: to write.
         folder: where to.
         tokenizer: a ``tokenizer.json`` to copy beside the text encoder's configuration.
+        half: store the parameters as float16, as ``save_checkpoint`` does.
 
     Raises:
         CheckpointError: ``folder`` holds anything else, or cannot be written.
@@ -130,7 +152,7 @@ def save_mulan(model: MuLan, folder: Path, tokenizer: Path | None = None) -> Non
         if tokenizer is not None:
             shutil.copyfile(tokenizer, temporary / model.config.text_model.name / TOKENIZER_FILE)
         try:
-            save_tensors(model.state_dict(), temporary / WEIGHTS_FILE)
+            save_tensors(stored_state(model, half), temporary / WEIGHTS_FILE)
         except SafetensorError as error:
             raise CheckpointError(f"{folder}: cannot be written ({error}).") from None
 

@@ -1,5 +1,6 @@
 """A tokenizer of XLM-RoBERTa's kind, fitted to texts: for small text encoders of our own."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from ...errors import MissingDependencyError
 
 # XLM-RoBERTa's, with the ids 0 to 3.
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
+_SCORE_DECIMALS = 4  # beyond them, scores differ from one fitting to the next
 # Enough for a random model's: whatever is not in them is spelled or unknown.
 PANGRAMS = (
     "The quick brown fox jumps over the lazy dog, 0123456789 times!",
@@ -18,6 +20,10 @@ PANGRAMS = (
 
 def fit_tokenizer(texts: Iterable[str], vocabulary: int, path: Path) -> None:
     """Fit a unigram model with word boundaries as XLM-RoBERTa has, and write ``tokenizer.json``.
+
+    The library's trainer is not deterministic: tokens are therefore put in the order of their
+    letters, and scores rounded. Of two tokens that are worth the same, either may still be in a
+    vocabulary that is full.
 
     Args:
         texts: read once.
@@ -34,7 +40,10 @@ def fit_tokenizer(texts: Iterable[str], vocabulary: int, path: Path) -> None:
             "fitting a tokenizer needs the library tokenizers: pip install 'muqrt[text]'"
         ) from None
     tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    # Chinese has no spaces: without the second, half a sentence would become one token.
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()]
+    )
     trainer = trainers.UnigramTrainer(
         vocab_size=vocabulary,
         special_tokens=list(SPECIAL_TOKENS),
@@ -46,4 +55,9 @@ def fit_tokenizer(texts: Iterable[str], vocabulary: int, path: Path) -> None:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=ends
     )
-    tokenizer.save(str(path))
+    document = json.loads(tokenizer.to_str())
+    pieces = document["model"]["vocab"]
+    first = len(SPECIAL_TOKENS)
+    fitted = sorted((piece, round(score, _SCORE_DECIMALS)) for piece, score in pieces[first:])
+    document["model"]["vocab"] = [*pieces[:first], *fitted]
+    path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")

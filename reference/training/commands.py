@@ -8,6 +8,7 @@ import typer
 
 from ...console import Json, show
 from ...errors import UsageError
+from .mulan_command import commands as mulan
 from .options import (
     Accelerator,
     Batch,
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
     from .corpus import Corpus as ReadCorpus
 
 commands = typer.Typer()
-train = typer.Typer(help="Train Mel-RVQ, MuQ and probes; interrupted runs go on.")
+train = typer.Typer(help="Train Mel-RVQ, MuQ, probes and MuQ-MuLan; interrupted runs go on.")
 train.add_typer(probe)
+train.add_typer(mulan)
 commands.add_typer(train, name="train")
 
 
@@ -194,16 +196,23 @@ def compact(
     ],
     as_json: Json = False,
 ) -> None:
-    """Store a checkpoint in half the space, as float16. Train probes after this: weights are
-    rounded, and a head belongs to exactly one checkpoint."""
+    """Store a MuQ or a MuQ-MuLan in half the space, as float16. Train probes after this: weights
+    are rounded, and a head belongs to exactly one checkpoint."""
     require_extra()
     from ..checkpoint import WEIGHTS_FILE, load_checkpoint, save_checkpoint
+    from ..mulan.checkpoint import is_mulan, load_mulan, save_mulan
 
-    loaded = load_checkpoint(checkpoint)
-    save_checkpoint(loaded.model, output, half=True)
+    if is_mulan(checkpoint):
+        mulan = load_mulan(checkpoint)
+        parameters = mulan.parameters
+        save_mulan(mulan.model, output, mulan.tokenizer, half=True)
+    else:
+        loaded = load_checkpoint(checkpoint)
+        parameters = loaded.parameters
+        save_checkpoint(loaded.model, output, half=True)
     size_bytes = (output / WEIGHTS_FILE).stat().st_size
-    facts = {"checkpoint": str(output), "parameters": loaded.parameters, "bytes": size_bytes}
-    line = f"{output}: {loaded.parameters / 1e6:.1f}M weights in {size_bytes / 1e6:.1f} MB"
+    facts = {"checkpoint": str(output), "parameters": parameters, "bytes": size_bytes}
+    line = f"{output}: {parameters / 1e6:.1f}M weights in {size_bytes / 1e6:.1f} MB"
     show(as_json, facts, line)
 
 

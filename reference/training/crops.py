@@ -130,17 +130,26 @@ class Crops(Dataset[Batch]):
             # Rounding may leave the last share a hair below 1.
             chosen = min(int(np.searchsorted(self._shares, random.random())), len(self.tracks) - 1)
             track = self.tracks[chosen]
-            whole = int(track.seconds * SAMPLE_RATE_HZ)
-            room = max(0, whole - self.samples)
-            start = int(random.integers(room // self.grid_samples + 1)) * self.grid_samples
             try:
-                waveform = read_crop(track.path, start, min(self.samples, whole))
-                return Crop(track, start, np.resize(waveform, self.samples)), (*skipped,)
+                return crop_of(track, self.samples, random, self.grid_samples), (*skipped,)
             except AudioError as error:
                 skipped.append(Skipped(track.path, str(error)))
         raise AudioError(
             f"{_TRIES} crops in a row could not be used; the last: {skipped[-1].reason}"
         )
+
+
+def crop_of(track: Track, samples: int, random: np.random.Generator, grid_samples: int = 1) -> Crop:
+    """A crop from anywhere in a track; one shorter than a crop is repeated.
+
+    Raises:
+        AudioError: it cannot be decoded, is silent or not finite there.
+    """
+    whole = int(track.seconds * SAMPLE_RATE_HZ)
+    room = max(0, whole - samples)
+    start = int(random.integers(room // grid_samples + 1)) * grid_samples
+    waveform = read_crop(track.path, start, min(samples, whole))
+    return Crop(track, start, np.resize(waveform, samples))
 
 
 def joined(batches: Sequence[Batch]) -> Batch:

@@ -133,7 +133,7 @@ def fit_rvq(
     if fabric.is_global_zero:
         save_rvq(trainee.rvq, dataclasses.replace(shape, figures=figures), output)
     fabric.barrier()
-    return _report(output, state, figures, job, run)
+    return reported(output, state, figures, job, run)
 
 
 def train_muq(
@@ -152,7 +152,7 @@ def train_muq(
     if fabric.is_global_zero:
         save_checkpoint(muq, output)
     fabric.barrier()
-    return _report(output, state, figures, job, run)
+    return reported(output, state, figures, job, run)
 
 
 def sample(crops: Dataset[Batch], batch_size: int) -> list[torch.Tensor]:
@@ -160,7 +160,8 @@ def sample(crops: Dataset[Batch], batch_size: int) -> list[torch.Tensor]:
     return [batch_of(crops, index, batch_size).inputs[0] for index in range(_MEASURED_BATCHES)]
 
 
-def _report(output: Path, state: State, figures: Mapping[str, Any], job: Job, run: Run) -> Report:
+def reported(output: Path, state: State, figures: Mapping[str, Any], job: Job, run: Run) -> Report:
+    """How a job's training ended, with what its corpus could not use."""
     run.skip(job.corpus.skipped)
     return Report(
         output=output,

@@ -46,6 +46,11 @@ class Report:
         ]
         if "stages" in self.valid:
             lines.append(_stages(self.valid))
+        elif "matched" in self.valid:
+            lines.append(
+                f"Held out: loss {self.valid['loss']:.3f}, own caption nearest "
+                f"{self.valid['matched']:.3f}."
+            )
         else:
             lines.append(
                 f"Held out: loss {self.valid['loss']:.3f}, masked accuracy "

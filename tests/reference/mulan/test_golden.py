@@ -19,13 +19,20 @@ LARGEST_DIFFERENCE = 1e-5  # of any number of an embedding, whose length is one
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = json.loads((GOLDEN / "mulan_cases.json").read_text(encoding="utf-8"))
-every_model = pytest.mark.parametrize("name", ["mulan_projected", "mulan_plain"])
+SHIPPED = Path(__file__).parents[3] / "reference" / "checkpoints" / "muq-mulan-mini"
+MODELS = ("mulan_projected", "mulan_plain")
+every_model = pytest.mark.parametrize("name", [*MODELS, "muq_mulan_mini"])
+every_piece = pytest.mark.parametrize(
+    ("name", "case"),
+    [*((name, case) for name in MODELS for case in CASES["audio"]), ("muq_mulan_mini", "a clip")],
+)
 
 
 @cache
 def load(name: str) -> tuple[MuLanCheckpoint, dict[str, np.ndarray]]:
+    checkpoint = SHIPPED if name == "muq_mulan_mini" else GOLDEN / name
     with np.load(GOLDEN / name / "outputs.npz") as outputs:
-        return load_mulan(GOLDEN / name), dict(outputs)
+        return load_mulan(checkpoint), dict(outputs)
 
 
 def difference(ours: Tensor, theirs: np.ndarray) -> float:
@@ -39,8 +46,7 @@ def batch(recording: Tensor, case: str) -> Tensor:
     return torch.from_numpy(np.stack(rows))
 
 
-@every_model
-@pytest.mark.parametrize("case", CASES["audio"])
+@every_piece
 def test_audio(name: str, case: str, recording: Tensor) -> None:
     checkpoint, outputs = load(name)
     ours = checkpoint.model.embed_audio(batch(recording, case))
@@ -59,9 +65,10 @@ def test_texts(name: str, case: str) -> None:
     assert difference(alone, outputs[f"texts/{case}/alone"]) < LARGEST_DIFFERENCE
 
 
+@pytest.mark.parametrize("name", ["mulan_plain", "muq_mulan_mini"])
 @pytest.mark.parametrize("case", CASES["texts"])
-def test_tokens(case: str) -> None:
-    checkpoint, outputs = load("mulan_plain")
+def test_tokens(name: str, case: str) -> None:
+    checkpoint, outputs = load(name)
     assert checkpoint.tokenizer is not None
     ids, mask = TextTokenizer(checkpoint.tokenizer).encode(CASES["texts"][case])
     np.testing.assert_array_equal(ids, outputs[f"texts/{case}/ids"])
