@@ -26,19 +26,27 @@ def fp32_source(bundle: Bundle) -> Artefact:
     raise BundleError(f"{bundle.folder}: no fp32 artefact for ONNX Runtime. Export it again.")
 
 
-def candidate(bundle: Bundle, graph: onnx.ModelProto, precision: Precision, folder: Path) -> Bundle:
+def candidate(
+    bundle: Bundle,
+    graph: onnx.ModelProto,
+    precision: Precision,
+    folder: Path,
+    name: str | None = None,
+) -> Bundle:
     """A bundle in ``folder`` with the graph as its only artefact, not yet certified.
 
-    Alone, so that the others need not be measured again.
+    Alone, so that the others need not be measured again. ``name`` is what follows "onnx-" in its
+    own, the precision when None.
     """
-    source, file = fp32_source(bundle), f"muq-{precision}.onnx"
+    name = name or precision
+    source, file = fp32_source(bundle), f"muq-{name}.onnx"
     files = save_onnx(graph, folder / file)
     files += save_parts(graph, folder / file, source.inputs, source.outputs, bundle.tokenizer)
-    for name in source.files:
-        if name.startswith(TOKENS_FILE):  # these are fp32 in all artefacts
-            files.append(Path(shutil.copy(bundle.path(name), folder)))
+    for each in source.files:
+        if each.startswith(TOKENS_FILE):  # these are fp32 in all artefacts
+            files.append(Path(shutil.copy(bundle.path(each), folder)))
     artefact = Artefact(
-        name=f"onnx-{precision}",
+        name=f"onnx-{name}",
         engine="onnxruntime",
         precision=precision,
         target="cpu",

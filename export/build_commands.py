@@ -16,20 +16,25 @@ from .parity_report import parity_tables
 if TYPE_CHECKING:
     from ..reference.checkpoint import Checkpoint
     from ..runtime.bundle import Artefact, Bundle
+    from ..runtime.certificate import Precision as Certified
     from .parity import Excerpt
     from .tagging import TagHead
     from .tokens import TokenRvq
 
 commands = typer.Typer()
 
-Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-weights", "int4-weights"]
+Precision = Literal[
+    "fp32", "fp16", "bf16", "int8", "int8-qdq", "fp8", "int8-weights", "int4-weights"
+]
 # What each engine can be built in, its default first. fp32 for ONNX Runtime is muqrt export's.
 _PRECISIONS: dict[str, tuple[Precision, ...]] = {
-    "onnxruntime": ("int8", "fp16", "bf16", "int8-weights", "int4-weights"),
+    "onnxruntime": ("int8", "fp16", "bf16", "int8-qdq", "fp8", "int8-weights", "int4-weights"),
     "openvino": ("bf16", "fp32"),
     "torch": ("bf16", "fp16", "fp32"),
-    "tensorrt": ("fp16", "bf16", "fp32"),
+    "tensorrt": ("fp16", "bf16", "int8", "fp8", "fp32"),
 }
+
+_QDQ = [("onnxruntime", "int8-qdq"), ("onnxruntime", "fp8")]
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class _Order:
     bundle: "Bundle"
     checkpoint: "Checkpoint"
     music: "Sequence[Excerpt]"
-    precision: Precision
+    precision: "Certified"
+    qdq: bool
     head: "TagHead | None"
     rvq: "TokenRvq | None"
     on_step: Callable[[str], None]
@@ -56,9 +62,9 @@ def build(
     precision: Annotated[
         Precision | None,
         typer.Option(
-            help="onnxruntime: int8, the fastest on CPUs, by default; fp16 or bf16, for GPUs; or "
-            "the weights alone in 8 or 4 bits. openvino: bf16 or fp32. torch: bf16, fp16 or fp32. "
-            "tensorrt: fp16, bf16 or fp32."
+            help="onnxruntime: int8, the fastest on CPUs, by default; fp16, bf16, "
+            "int8-qdq or fp8, for GPUs; or the weights alone in 8 or 4 bits. openvino: bf16 or "
+            "fp32. torch: bf16, fp16 or fp32. tensorrt: fp16, bf16, int8, fp8 or fp32."
         ),
     ] = None,
     engine: Annotated[
@@ -72,8 +78,8 @@ def build(
     accuracy: Annotated[
         float | None,
         typer.Option(
-            help="int8: the worst frame cosine to reach, 0.99 to below 1; more of the model "
-            "stays float32 for it. The gate's 0.99 by default.",
+            help="int8, int8-qdq, fp8: the worst frame cosine to reach, 0.99 to below 1; more of "
+            "the model stays wider for it. The gate's 0.99 by default.",
         ),
     ] = None,
     window_seconds: engine_arguments.WindowSeconds = None,
@@ -102,8 +108,8 @@ def build(
         )
     if tower == "text" and (engine, chosen) != ("onnxruntime", "int8"):
         raise UsageError("--tower text goes with --engine onnxruntime --precision int8.")
-    if accuracy is not None and chosen != "int8":
-        raise UsageError(f"--accuracy is for --precision int8, not {chosen}.")
+    if accuracy is not None and (engine, chosen) not in [*_QDQ, ("onnxruntime", "int8")]:
+        raise UsageError(f"--accuracy is for --precision int8, int8-qdq or fp8, not {chosen}.")
     given = {
         "window_seconds": window_seconds,
         "batch": batch,
@@ -126,11 +132,14 @@ def build(
     reference = load_source(checkpoint)
     proof = proof_of(loaded, checkpoint, reference, head, rvq)
     with progress(f"Building {engine} {chosen}", None) as bar:
-        order = _Order(loaded, reference, excerpts(music or []), chosen, *proof, bar.advance)
+        certified: Certified = "int8" if chosen == "int8-qdq" else chosen
+        qdq = (engine, chosen) in _QDQ
+        heard = excerpts(music or [])
+        order = _Order(loaded, reference, heard, certified, qdq, *proof, bar.advance)
         if tower == "text":
             from .text_artefact import add_text_tower
 
-            artefact = add_text_tower(loaded, reference, order.music, chosen, bar.advance)
+            artefact = add_text_tower(loaded, reference, order.music, certified, bar.advance)
         else:
             artefact = _added(engine, order, music or [], accuracy, given)
     size = loaded.size_bytes(artefact)
@@ -168,12 +177,15 @@ def _added(
         source = tensorrt_source(order.bundle, order.precision)
         options = engine_options(**engine_given)
         return add_tensorrt(*start, order.music, source, options, *proof, order.on_step)
-    if order.precision == "int8":
+    if order.qdq or order.precision == "int8":
         from .int8.artefact import add_int8
         from .int8.calibration import calibration_music
+        from .qdq.artefact import add_qdq
 
-        calibration = calibration_music(music)
-        return add_int8(*start, calibration, order.music, accuracy, *proof, order.on_step)
+        measured = calibration_music(music), order.music
+        if order.qdq:
+            return add_qdq(*start, *measured, order.precision, accuracy, *proof, order.on_step)
+        return add_int8(*start, *measured, accuracy, *proof, order.on_step)
     if order.precision in ("fp16", "bf16"):
         from .half.artefact import add_half
 

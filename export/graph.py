@@ -96,6 +96,13 @@ class Graph:
             return product
         return self.op("Add", product, self.weight(f"{name}.bias", bias))
 
+    def direct_convolution(
+        self, name: str, kernel: np.ndarray, bias: np.ndarray, x: str, strides: list[int]
+    ) -> str:
+        """A 3x3 convolution of (batch, channels, height, width), padded, and its bias."""
+        weights = self.weight(f"{name}.weight", kernel), self.weight(f"{name}.bias", bias)
+        return self.op("Conv", x, *weights, strides=strides, pads=[1, 1, 1, 1])
+
     def lookup(self, name: str, table: np.ndarray, indices: str) -> str:
         """Rows of a table (rows, width)."""
         return self.op("Gather", self.weight(f"{name}.weight", table), indices)

@@ -21,7 +21,7 @@ from .tagging import TagHead
 from .tokens import TokenRvq, require_rvq
 from .workspace import workspace
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8", "fp8")
 
 
 def tensorrt_source(bundle: Bundle, precision: Precision) -> Artefact:
@@ -31,11 +31,14 @@ def tensorrt_source(bundle: Bundle, precision: Precision) -> Artefact:
         BundleError: there is none.
     """
     for artefact in bundle.artefacts:
-        if artefact.engine == "onnxruntime" and artefact.precision == precision:
+        # Beside a graph in int8 for GPUs there may be one that only CPUs understand.
+        only_cpus = precision == "int8" and artefact.target == "cpu"
+        if (artefact.engine, artefact.precision) == ("onnxruntime", precision) and not only_cpus:
             return artefact
+    named = "int8-qdq" if precision == "int8" else precision
     raise BundleError(
         f"{bundle.folder}: no {precision} artefact for ONNX Runtime to build an engine from. Run: "
-        f"muqrt build {bundle.folder} --checkpoint CHECKPOINT --precision {precision}"
+        f"muqrt build {bundle.folder} --checkpoint CHECKPOINT --precision {named}"
     )
 
 

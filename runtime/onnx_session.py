@@ -63,6 +63,9 @@ class OnnxSession(Session):
         # A session's threads would go on spinning after its run and take the cores from the next
         # session to run: the encoder took 1.3 times as long after the front end.
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        if artefact.precision == "fp8":
+            # It would move the roundings to 8 bits before operators that have no such type.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.intra_op_num_threads = threads or given_cpus() or 0  # 0 is ONNX Runtime's choice
 
         def graph(file: str) -> _Graph:

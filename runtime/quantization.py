@@ -1,4 +1,6 @@
-"""What of an artefact is computed in int8, and why."""
+"""What of an artefact is computed in 8 bits, and why."""
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -6,7 +8,7 @@ from .record import Record
 
 
 class QuantizedSite(Record):
-    """Matrix products of the model that were quantized, or left in float32.
+    """Matrix products of the model that were quantized, or left as they are.
 
     ``worst_frame_cosine`` and ``relative_l2`` say what quantizing them alone does to the features.
     """
@@ -19,19 +21,21 @@ class QuantizedSite(Record):
 
 
 class Quantization(Record):
-    """How an int8 artefact was made.
+    """How an artefact in int8 or fp8 was made.
 
     Attributes:
         calibrated_on: the music whose activations gave the ranges.
         calibrated_seconds: of it.
         accuracy: the worst frame cosine that was asked for; None asks for the gate's.
         sites: every candidate, in the order of the computation.
+        format: the 8 bits, where they are no int8; ``int8`` of a site is whether it is in them.
     """
 
     calibrated_on: list[str]
     calibrated_seconds: float
     accuracy: float | None
     sites: list[QuantizedSite]
+    format: Literal["fp8"] | None = None
 
     @property
     def share(self) -> float:
@@ -42,5 +46,6 @@ class Quantization(Record):
     def summary(self) -> str:
         """One line for people."""
         kept = [site.name for site in self.sites if not site.int8]
-        names = f"; float32 stay: {', '.join(kept)}" if kept else ""
-        return f"{self.share:.1%} of the matrix products' multiplications are int8{names}."
+        names = f"; wider stay: {', '.join(kept)}" if kept else ""
+        form = self.format or "int8"
+        return f"{self.share:.1%} of the matrix products' multiplications are {form}{names}."

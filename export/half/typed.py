@@ -3,7 +3,8 @@
 Every tensor's type is in the file, and a Cast stands wherever it changes: the engine decides
 nothing. Three rules give each node its precision:
 
-- products (MatMul, Conv, Gemm) are computed in 16 bits, weights included;
+- products (MatMul, Conv, Gemm) are computed in 16 bits, weights included, and what they read of
+  8 bits becomes 16;
 - what loses accuracy or range in 16 bits is computed in float32: LayerNormalization, Softmax,
   means, lengths, the log-mel, the head, the RVQ, and every node that is asked to be kept;
 - anything else has the widest type of its inputs, as in numpy. So nothing is rounded only to be
@@ -35,7 +36,7 @@ FLOAT32_OPERATORS = (
     LOG_MEL,
 )
 _FLOAT32_SCOPES = ("head/", "rvq/")
-_INTEGER_ANSWERS = ("Shape", "ArgMax", MEL_RVQ)
+_INTEGER_ANSWERS = ("Shape", "ArgMax", "QuantizeLinear", MEL_RVQ)
 _WIDE: int = TensorProto.FLOAT
 
 
@@ -114,6 +115,9 @@ class _Writer:
             element = self._type_of(node, keep)
             node.input[:] = [self._as(name, element) for name in node.input]
             self._elements |= dict.fromkeys(node.output, element)
+        elif node.op_type == "QuantizeLinear":  # its scale has the type of what it reads
+            element = self._elements[node.input[0]]
+            node.input[:] = [self._as(name, element) for name in node.input]
         elif node.op_type != "Shape":  # which reads any type
             node.input[:] = [self._as(name, _WIDE) for name in node.input]
         self.nodes.append(node)
@@ -121,7 +125,7 @@ class _Writer:
     def _type_of(self, node: onnx.NodeProto, keep: bool) -> int:
         if keep or always_float32(node):
             return _WIDE
-        if node.op_type in PRODUCTS:
+        if node.op_type in (*PRODUCTS, "DequantizeLinear"):
             return self._half.element
         read = [self._elements.get(name) for name in node.input if name not in self._weights]
         narrow = self._half.element in read and _WIDE not in read

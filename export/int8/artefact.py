@@ -27,10 +27,10 @@ from .sensitivity import Allowed, Sensitivity, chosen, sensitivities
 from .sites import FRONT_END, activations, in_front_end, sites
 
 # Errors are predicted from each site's alone; of what is allowed this much is planned for.
-_PLANNED = 0.8
+PLANNED = 0.8
 # Where that was too hopeful, it is less the next time by what was missed, and at least so much.
-_TIGHTER = 0.85
-_ATTEMPTS = 6
+TIGHTER = 0.85
+ATTEMPTS = 6
 _SENSITIVITY_SECONDS = 4.0  # of each song, and so many songs:
 _SENSITIVITY_SONGS = 4
 
@@ -91,8 +91,8 @@ def add_int8(
             f"{gate.worst_frame_cosine}, int8's gate, and below 1."
         )
     calibrated = calibrate(checkpoint.model, calibration, source.level, on_step)
-    allowed, share = Allowed(goal, gate.relative_l2), _PLANNED
-    for _ in range(_ATTEMPTS):
+    allowed, share = Allowed(goal, gate.relative_l2), PLANNED
+    for _ in range(ATTEMPTS):
         selected = chosen(calibrated.sensitivities, allowed, share)
         if not selected:
             break
@@ -109,13 +109,13 @@ def add_int8(
         with workspace(bundle.folder) as temporary:
             added = candidate(bundle, graph, "int8", temporary)
             (artefact,) = added.artefacts
-            artefact.quantization = _record(calibrated, names, calibration, accuracy)
+            artefact.quantization = record(calibrated, names, calibration, accuracy)
             parity(added, checkpoint, music, lambda e: on_step(f"parity: {e.name}"), head, rvq)
             assert artefact.certificate is not None
             missed = times_missed(artefact.certificate, goal)
             if artefact.certified and missed <= 1:
                 return put(bundle, added)
-        share = min(share, allowed.used(selected)) * min(_TIGHTER, 1 / max(missed, 1))
+        share = min(share, allowed.used(selected)) * min(TIGHTER, 1 / max(missed, 1))
     if accuracy is None and selected:
         refuse_uncertified(added)
     raise ParityError(
@@ -125,9 +125,15 @@ def add_int8(
 
 
 def calibrate(
-    model: MuQ, music: Sequence[Excerpt], level: int, on_step: OnStep = lambda what: None
+    model: MuQ,
+    music: Sequence[Excerpt],
+    level: int,
+    on_step: OnStep = lambda what: None,
+    held: Callable[[dict[str, Range]], dict[str, Range]] = dict,
 ) -> Calibrated:
     """Equalize a copy of the model, and measure its ranges and sensitivities on the music.
+
+    ``held`` makes of the ranges those of another format than unsigned bytes.
 
     Raises:
         AudioError: the music is too little, or not music.
@@ -137,7 +143,7 @@ def calibrate(
     watched = activations(equal, level)
     equalize(equal, observe(equal, watched, faded, lambda: on_step("equalization")), level)
     candidates = sites(equal, level)
-    found = ranges(observe(equal, watched, faded, lambda: on_step("ranges")), candidates)
+    found = held(ranges(observe(equal, watched, faded, lambda: on_step("ranges")), candidates))
     samples = round(_SENSITIVITY_SECONDS * SAMPLE_RATE_HZ)
     rows = [np.resize(each.waveform, samples) for each in music[:_SENSITIVITY_SONGS]]
     excerpt = Excerpt("calibration", np.stack(rows))
@@ -166,12 +172,13 @@ def of_sites(found: dict[str, Range], selected: Sequence[str]) -> dict[str, Rang
     }
 
 
-def _record(
+def record(
     calibrated: Calibrated,
     selected: Sequence[str],
     calibration: Sequence[Excerpt],
     accuracy: float | None,
 ) -> Quantization:
+    """What the manifest says of a model with the selected sites quantized."""
     return Quantization(
         calibrated_on=[each.name for each in calibration],
         calibrated_seconds=sum(each.seconds for each in calibration),

@@ -18,7 +18,7 @@ Command = Callable[..., CompletedProcess[str]]
         (["--precision", "fp32"], "muqrt export wrote"),
         (["--engine", "openvino", "--precision", "int8"], "openvino is built in bf16, fp32"),
         (["--engine", "torch", "--precision", "int8"], "torch is built in bf16, fp16, fp32"),
-        (["--engine", "tensorrt", "--precision", "int8"], "tensorrt is built in fp16, bf16, fp32"),
+        (["--engine", "tensorrt", "--precision", "int8-qdq"], "fp16, bf16, int8, fp8, fp32"),
         (["--precision", "fp16", "--accuracy", "0.999"], "--accuracy is for --precision int8"),
         (["--batch", "1,2,3"], "go with --engine tensorrt"),
         (["--engine", "torch", "--no-plugins"], "go with --engine tensorrt"),

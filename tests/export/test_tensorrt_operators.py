@@ -9,38 +9,60 @@ from pathlib import Path
 
 import onnx
 import pytest
-from onnx import TensorProto, helper, inliner, shape_inference
+from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference
 
+from muqrt.export.graph import Graph
 from muqrt.export.half.formats import HALVES
 from muqrt.export.half.typed import typed
+from muqrt.export.int8.calibration import Range
+from muqrt.export.int8.sites import activations
+from muqrt.export.mulan.text import mulan_text_graph
 from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint
+from muqrt.export.qdq.formats import FORMATS
+from muqrt.export.qdq.graph import QdqGraph, with_float16
 from muqrt.export.tagging import load_tag_head
 from muqrt.export.tokens import own_rvq
 from muqrt.reference.checkpoint import load_checkpoint
+from muqrt.reference.mulan.random_model import random_mulan
 
 OPSETS = range(9, 25)
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 NUMBERS = FLOATS | {TensorProto.INT32, TensorProto.INT64}
 ANY = NUMBERS | {TensorProto.BOOL}
+EIGHT_BITS = {TensorProto.INT8, TensorProto.FLOAT8E4M3FN}
 OPERATORS = {
-    "Conv Cos Exp Gemm LayerNormalization Log MatMul Sigmoid Sin Softmax Sqrt Tanh": FLOATS,
-    "Abs Add ArgMax Div Max Min Mul Pad Pow Range ReduceMax ReduceMean Relu Sub": NUMBERS,
+    "Conv Cos CumSum Erf Exp Gemm LayerNormalization Log MatMul ReduceL2 Sigmoid": FLOATS,
+    "Sin Softmax Sqrt Tanh": FLOATS,
+    "Abs Add ArgMax Div Max Min Mul Pad Pow Range ReduceMax ReduceMean": NUMBERS,
+    "ReduceSum Relu Sub": NUMBERS,
     "Concat Constant Expand Gather GatherND Identity Reshape Shape Slice Split": ANY,
     "Squeeze Transpose Unsqueeze Where": ANY,
+    "Not": {TensorProto.BOOL},
+    "Equal": ANY,  # the answer is a bool
+    "DequantizeLinear QuantizeLinear": FLOATS | EIGHT_BITS,
     "Cast": ANY | {TensorProto.UINT8},
 }
 TYPES = {name: types for names, types in OPERATORS.items() for name in names.split()}
 # Inputs that the parser reads while it builds: operator, and which input.
 BUILD_TIME = {("ReduceMax", 1), ("ReduceMean", 1), ("Squeeze", 1), ("Unsqueeze", 1)}
+BUILD_TIME |= {("CumSum", 1), ("ReduceL2", 1), ("ReduceSum", 1)}
+BUILD_TIME |= {(name, i) for name in ("QuantizeLinear", "DequantizeLinear") for i in (1, 2)}
 OUTPUTS = ["features", "embedding", "hidden_states", "tags", "tokens"]
 
 
-@pytest.fixture(scope="module", params=["fp32", *HALVES])
+@pytest.fixture(scope="module", params=["fp32", *HALVES, *FORMATS])
 def exported(request: pytest.FixtureRequest, tiny_checkpoint: Path, tiny_head: Path) -> tuple:
     """A graph with every output for target any, its functions inlined; and its precision."""
-    checkpoint = load_checkpoint(tiny_checkpoint)
+    checkpoint, form = load_checkpoint(tiny_checkpoint), FORMATS.get(request.param)
     head, rvq = load_tag_head(tiny_head).head, own_rvq(checkpoint)
-    model = onnx_from_checkpoint(checkpoint.model, OUTPUTS, None, "any", head, rvq)
+    graph = Graph()
+    if form is not None:
+        watched = activations(checkpoint.model, checkpoint.model.config.encoder_depth)
+        ranges = form.ranges(dict.fromkeys(watched, Range(-1.0, 1.0)))
+        graph = QdqGraph(form.products(ranges), form)
+    model = onnx_from_checkpoint(checkpoint.model, OUTPUTS, None, "any", head, rvq, graph)
+    if form is not None:
+        model = with_float16(model, set())
     if request.param in HALVES:
         model = typed(model, HALVES[request.param])
     inlined = inliner.inline_local_functions(model)
@@ -53,7 +75,8 @@ def refusals(model: onnx.ModelProto) -> Iterator[str]:
     values = (*graph.value_info, *graph.input, *graph.output)
     types = {each.name: each.type.tensor_type.elem_type for each in values}
     types |= {each.name: each.data_type for each in graph.initializer}
-    constants = {each.name for each in graph.initializer}
+    weights = {each.name: each for each in graph.initializer}
+    constants = set(weights)
     for opset in model.opset_import:
         if opset.domain == "" and opset.version not in OPSETS:
             yield f"opset {opset.version}"
@@ -73,6 +96,10 @@ def refusals(model: onnx.ModelProto) -> Iterator[str]:
         for index, name in enumerate(node.input):
             if (node.op_type, index) in BUILD_TIME and name not in constants:
                 yield f"{node.name}: input {index} of {node.op_type} is not constant"
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            for name in node.input[2:]:
+                if numpy_helper.to_array(weights[name]).astype(float).any():
+                    yield f"{node.name}: a zero point that is not 0"
         if node.op_type == "LayerNormalization" and len(node.output) > 1:
             yield f"{node.name}: a second answer"
 
@@ -81,11 +108,19 @@ def test_the_parser_takes_every_node(exported: tuple) -> None:
     assert list(refusals(exported[0])) == []
 
 
+def test_the_parser_takes_every_node_of_a_text_tower() -> None:
+    model = mulan_text_graph(random_mulan("tiny"), Graph())
+    used = {node.op_type for node in model.graph.node}
+    assert {"Erf", "Equal", "Not", "CumSum", "LayerNormalization"} <= used
+    assert list(refusals(shape_inference.infer_shapes(model, strict_mode=True))) == []
+
+
 def test_the_graph_holds_what_it_is_to_be_held_against(exported: tuple) -> None:
     model, precision = exported
     used = {node.op_type for node in model.graph.node}
     # The log-mel, the RVQ, the encoder and the head.
     assert {"Pad", "GatherND", "LayerNormalization", "Sqrt"} <= used
+    assert ("QuantizeLinear" in used) == (precision in FORMATS)
     narrow = [each for each in model.graph.initializer if each.data_type in FLOATS]
     assert any(each.data_type != TensorProto.FLOAT for each in narrow) == (precision != "fp32")
 
@@ -93,7 +128,7 @@ def test_the_graph_holds_what_it_is_to_be_held_against(exported: tuple) -> None:
 @pytest.mark.parametrize(
     ("operator", "inputs", "complaint"),
     [
-        ("Erf", ["x"], "Erf"),
+        ("Det", ["x"], "Det"),
         ("Relu", ["double"], "float64"),
         ("Sigmoid", ["integers"], "int64"),
         ("Squeeze", ["x", "axes"], "not constant"),
