@@ -26,19 +26,43 @@ def evaluate(
         Path, typer.Argument(help="JSONL manifest with labels and splits, or a folder with one.")
     ],
     task: Annotated[
-        list[str] | None, typer.Option(help="Repeatable; all that the manifest has labels for.")
+        list[str] | None,
+        typer.Option(
+            help="Repeatable; all probes that the manifest has labels for. Those of a MuQ-MuLan, "
+            "zeroshot-tagging and retrieval, have to be named."
+        ),
     ] = None,
     artefact: Annotated[
         list[str] | None, typer.Option(help="Repeatable; all artefacts of the bundles.")
     ] = None,
+    text_artefact: Annotated[
+        str | None, typer.Option(help="A MuQ-MuLan's text tower; each bundle's first one.")
+    ] = None,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="Folder or hub id, repeatable: judged in PyTorch.")
+    ] = None,
     baseline: Annotated[
-        list[str] | None, typer.Option(help="mel: the spectrogram's mean and deviation.")
+        list[str] | None,
+        typer.Option(
+            help="mel: the spectrogram's mean and deviation. untrained: the --checkpoints' "
+            "architecture with initial weights."
+        ),
+    ] = None,
+    labels_file: Annotated[
+        Path | None,
+        typer.Option(help="Tags to judge zero-shot, one a line; all of the manifest's."),
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(help="Repeatable: a sentence that tags are put into, where it has {}."),
     ] = None,
     server: Annotated[
         str | None, typer.Option(help="Judge a Triton server's model: host:port of its gRPC.")
     ] = None,
     model: Annotated[str, typer.Option(help="Name of the model on the server.")] = "muq",
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Heads fitted, for the spread.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=100, help="Heads fitted, or initial weights, for the spread.")
+    ] = 3,
     hidden: Annotated[int, typer.Option(min=0, help="Neurons of a head; 0 is linear.")] = 0,
     output: Annotated[
         Path | None,
@@ -58,26 +82,47 @@ def evaluate(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure how much bundles' features know about music: probes on labelled recordings."""
+    """Measure how much bundles' features know about music: probes on labelled recordings; and what
+    a MuQ-MuLan knows of music and texts, without a probe."""
     _require_extra()
     from ...files import cache_folder
     from ...reference.manifest import read_recordings
-    from .contenders import contenders
+    from ...runtime.labels import read_labels
+    from .contenders import Wanted, contenders
     from .evaluation import evaluate as measure
     from .evaluation import splits_by_task
     from .report import check_output, remarks, result_table, write_report
+    from .zero_shot import check_towers, evaluate_zero_shot
+    from .zero_shot_tasks import probes_and_zero_shot, zero_shot_tasks
 
     if predictions and output is None:
         raise UsageError("--predictions are written into a folder: say which with --output.")
     if output is not None:
         check_output(output)
-    tasks = splits_by_task(read_recordings(manifest), task or [])
-    judged = contenders(
-        bundles, artefact or [], server, model, baseline or [], threads, allow_uncertified
+    recordings = read_recordings(manifest)
+    probed, asked = probes_and_zero_shot(task or [])
+    probes = splits_by_task(recordings, probed) if probed or not asked else {}
+    labels = read_labels(labels_file) if labels_file is not None else None
+    questions = zero_shot_tasks(recordings, asked, labels, template)
+    wanted = Wanted(
+        bundles=bundles,
+        artefacts=artefact or [],
+        text_artefact=text_artefact,
+        checkpoints=checkpoint or [],
+        server=server,
+        model=model,
+        baselines=baseline or [],
+        seeds=seeds,
+        threads=threads,
+        allow_uncertified=allow_uncertified,
     )
-    files = sum(len(split) for splits in tasks.values() for split in splits.values())
-    with progress("Evaluating", files * len(judged)) as bar:
-        done = measure(judged, tasks, cache_folder(cache), seeds, hidden, bar.advance)
+    judged = contenders(wanted)
+    check_towers(judged, questions)
+    files = sum(len(split) for splits in probes.values() for split in splits.values()) * len(judged)
+    files += sum(len(each.recordings) * len(one.towers) for each in questions for one in judged)
+    with progress("Evaluating", files) as bar:
+        done = measure(judged, probes, cache_folder(cache), seeds, hidden, bar.advance)
+        evaluate_zero_shot(judged, questions, cache_folder(cache), done, bar.advance)
     report = _report(manifest, judged, done, seeds, hidden)
     written = write_report(report, output, predictions) if output is not None else []
     show(

@@ -1,4 +1,4 @@
-"""Whose features are judged: bundles' artefacts, a served model, and the mel they start from."""
+"""Who is judged: bundles' artefacts, a served model, checkpoints, and what they are measured by."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -7,20 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ...errors import ParityError, UsageError
-from ...reference.mel import LogMel
-from ...reference.training.features import Encoder, pooled_over_parts
+from ...export.joint import JointCheckpoint, load_source
+from ...reference.checkpoint import Checkpoint
+from ...reference.training.features import Encoder
+from ...reference.training.probe import MuqEncoder
 from ...runtime.bundle import Artefact, Bundle, load_bundle
+from ...runtime.joint import LATENTS
 from ...runtime.open_session import open_session
-from ...runtime.results import FEATURES
-from ...runtime.session import WAVEFORM, Session
+from .encoders import MelEncoder, SessionEncoder
+from .towers import Towers, open_towers, reference_towers
+from .untrained import untrained, untrained_towers
 
-HIDDEN_STATES = "hidden_states"
-BASELINES = ("mel",)
-_HOP_SAMPLES, _MELS = 240, 128
+MEL, UNTRAINED = "mel", "untrained"
+BASELINES = (MEL, UNTRAINED)
 
 
 @dataclass(frozen=True)
@@ -29,83 +31,79 @@ class Contender:
 
     Attributes:
         name: in the tables.
-        open: starts it.
+        open: starts what gives its features.
         facts: what the report says of it.
+        towers: each starts both towers of a MuQ-MuLan; several of one architecture, whose figures
+            are averaged.
     """
 
     name: str
     open: Callable[[], AbstractContextManager[Encoder]]
     facts: dict[str, Any]
+    towers: Sequence[Callable[[], AbstractContextManager[Towers]]] = ()
 
 
-class SessionEncoder:
-    """A session as an encoder: all of its hidden states if it gives them, or its features."""
+@dataclass(frozen=True)
+class Wanted:
+    """Who is to be judged, as the command line says it.
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._output = HIDDEN_STATES if HIDDEN_STATES in session.outputs else FEATURES
-        self.identity = f"{session.artefact_sha256}-{self._output}"
-
-    def __call__(self, waveforms: np.ndarray, parts: int) -> np.ndarray:
-        """See ``Encoder``."""
-        states = self._session.run({WAVEFORM: waveforms}, [self._output])[self._output]
-        return pooled_over_parts(states if states.ndim == 4 else states[:, None], parts)
-
-
-class MelEncoder:
-    """MuQ's input, in dB, pooled as any model's features are."""
-
-    identity = f"mel-{_MELS}"
-
-    def __init__(self) -> None:
-        self._mel = LogMel(_HOP_SAMPLES, _MELS, 0.0, 1.0)
-
-    @torch.no_grad()
-    def __call__(self, waveforms: np.ndarray, parts: int) -> np.ndarray:
-        """See ``Encoder``."""
-        frames = self._mel(torch.from_numpy(waveforms)).transpose(1, 2)[:, None].numpy()
-        return pooled_over_parts(frames, parts)
-
-
-def contenders(
-    bundles: Sequence[Path],
-    artefacts: Sequence[str],
-    server: str | None,
-    model: str,
-    baselines: Sequence[str],
-    threads: int | None,
-    allow_uncertified: bool,
-) -> list[Contender]:
-    """Everyone who was asked for, in that order.
-
-    Args:
-        bundles: folders; of each, every artefact.
+    Attributes:
+        bundles: folders; of each, every artefact that hears.
         artefacts: only those of these names.
+        text_artefact: the text tower's name; of each bundle the first certified one when None.
+        checkpoints: folders or hub ids, judged in PyTorch.
         server: HOST:PORT of a server's gRPC.
         model: its name there.
-        baselines: "mel".
+        baselines: "mel", and "untrained": the checkpoints' architecture with initial weights.
+        seeds: how many of the initial weights both towers are tried with.
         threads: for an engine here; all physical cores when None.
         allow_uncertified: take artefacts without a passing certificate, marked.
+    """
+
+    bundles: Sequence[Path] = ()
+    artefacts: Sequence[str] = ()
+    text_artefact: str | None = None
+    checkpoints: Sequence[str] = ()
+    server: str | None = None
+    model: str = "muq"
+    baselines: Sequence[str] = ()
+    seeds: int = 1
+    threads: int | None = None
+    allow_uncertified: bool = False
+
+
+def contenders(wanted: Wanted) -> list[Contender]:
+    """Everyone who was asked for; baselines come last.
 
     Raises:
         UsageError: nobody was asked for, or an unknown baseline.
         BundleError: no bundle, or no such artefact. ParityError: one that is not certified.
+        CheckpointError: no checkpoint.
     """
-    found = [
-        _from_artefact(loaded, artefact, threads, allow_uncertified)
-        for loaded in map(load_bundle, bundles)
-        for artefact in _chosen(loaded, artefacts)
-    ]
-    if server is not None:
-        found.append(
-            Contender(f"{model} at {server}", partial(_served, server, model), {"server": server})
-        )
-    for name in baselines:
+    for name in wanted.baselines:
         if name not in BASELINES:
             raise UsageError(f"baseline {name!r}: choose among {', '.join(BASELINES)}.")
-        found.append(Contender(name, _mel, {"baseline": name}))
+    if UNTRAINED in wanted.baselines and not wanted.checkpoints:
+        raise UsageError(f"--baseline {UNTRAINED} is that of a --checkpoint: give one.")
+    checkpoints = [load_source(name) for name in wanted.checkpoints]
+    found = [
+        _from_artefact(loaded, artefact, wanted)
+        for loaded in map(load_bundle, wanted.bundles)
+        for artefact in _chosen(loaded, wanted.artefacts)
+    ]
+    found += map(_from_checkpoint, checkpoints)
+    if wanted.server is not None:
+        opened = partial(_served, wanted.server, wanted.model)
+        facts = {"server": wanted.server}
+        found.append(Contender(f"{wanted.model} at {wanted.server}", opened, facts))
+    if UNTRAINED in wanted.baselines:
+        found += [_untrained(each, wanted.seeds) for each in _one_of_each_kind(checkpoints)]
+    if MEL in wanted.baselines:
+        found.append(Contender(MEL, _mel, {"baseline": MEL}))
     if not found:
-        raise UsageError("nothing to evaluate: give bundles, --server HOST:PORT or --baseline mel.")
+        raise UsageError(
+            "nothing to evaluate: give bundles, --checkpoint, --server HOST:PORT or --baseline mel."
+        )
     names = [each.name for each in found]
     if len(set(names)) < len(names):
         raise UsageError(f"two of these have the same name: {', '.join(names)}. Rename a folder.")
@@ -114,16 +112,14 @@ def contenders(
 
 def _chosen(bundle: Bundle, names: Sequence[str]) -> Sequence[Artefact]:
     if not names:
-        return bundle.artefacts
+        return bundle.hearing
     return [bundle.artefact(name, allow_uncertified=True) for name in names]
 
 
-def _from_artefact(
-    bundle: Bundle, artefact: Artefact, threads: int | None, allow_uncertified: bool
-) -> Contender:
+def _from_artefact(bundle: Bundle, artefact: Artefact, wanted: Wanted) -> Contender:
     name = f"{bundle.folder.resolve().name}/{artefact.name}"
     if not artefact.certified:
-        if not allow_uncertified:
+        if not wanted.allow_uncertified:
             raise ParityError(
                 f"{bundle.folder}: artefact {artefact.name!r} has no passing certificate. Prove "
                 "it with muqrt parity, or add --allow-uncertified."
@@ -139,7 +135,65 @@ def _from_artefact(
         "artefact_sha256": artefact.digest,
         "certified": artefact.certified,
     }
-    return Contender(name, partial(_local, bundle, artefact, threads), facts)
+    opened = partial(_local, bundle, artefact, wanted.threads)
+    if LATENTS not in (output.name for output in artefact.outputs):
+        return Contender(name, opened, facts)
+    allowed = wanted.allow_uncertified
+    text = bundle.artefact(wanted.text_artefact, allow_uncertified=allowed, tower="text")
+    facts |= {"text_artefact": text.name, "text_artefact_sha256": text.digest}
+    towers = partial(open_towers, bundle, artefact, text, wanted.threads, allowed)
+    return Contender(name, opened, facts, [towers])
+
+
+def _from_checkpoint(checkpoint: Checkpoint) -> Contender:
+    return Contender(
+        f"{_stem(checkpoint)} in PyTorch",
+        partial(_reference, checkpoint),
+        {"checkpoint": checkpoint.name, "checkpoint_sha256": checkpoint.sha256},
+        [partial(reference_towers, each) for each in _joint(checkpoint)],
+    )
+
+
+def _untrained(checkpoint: Checkpoint, seeds: int) -> Contender:
+    """A checkpoint's architecture before training; its features are those of seed 0."""
+    return Contender(
+        f"{_stem(checkpoint)}, untrained",
+        partial(_untrained_reference, checkpoint),
+        {"checkpoint": checkpoint.name, "weights": "initial"},
+        [partial(untrained_towers, each, s) for each in _joint(checkpoint) for s in range(seeds)],
+    )
+
+
+def _one_of_each_kind(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """The first checkpoint of each architecture: before training they are all the same."""
+    found: dict[str, Checkpoint] = {}
+    for each in checkpoints:
+        settings: tuple[object, ...] = (each.model.config,)
+        if isinstance(each, JointCheckpoint):
+            settings += (each.mulan.config, each.mulan.mulan.text.model.config)
+        found.setdefault(repr(settings), each)
+    return list(found.values())
+
+
+def _joint(checkpoint: Checkpoint) -> list[JointCheckpoint]:
+    """The checkpoint, if it has two towers."""
+    return [checkpoint] if isinstance(checkpoint, JointCheckpoint) else []
+
+
+def _stem(checkpoint: Checkpoint) -> str:
+    path = Path(checkpoint.name).resolve()
+    # Every training's result is called RUN/checkpoint.
+    return path.parent.name if path.name == "checkpoint" else path.name
+
+
+@contextmanager
+def _reference(checkpoint: Checkpoint) -> Iterator[Encoder]:
+    yield MuqEncoder(checkpoint, torch.device("cpu"))
+
+
+@contextmanager
+def _untrained_reference(checkpoint: Checkpoint) -> Iterator[Encoder]:
+    yield MuqEncoder(untrained(checkpoint, 0), torch.device("cpu"))
 
 
 @contextmanager

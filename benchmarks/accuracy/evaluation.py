@@ -17,7 +17,7 @@ from ...reference.training.features import Encoder, Featured, examples, features
 from ...reference.training.fit import fit, predict
 from ...reference.training.splits import Splits, splits_of
 from .contenders import Contender
-from .metrics import Answer, answer, metrics
+from .metrics import Answer, answer, metrics, require_measurable
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ def evaluate(
         AudioError: nothing of a split can be used, or it is too little to measure anything.
     """
     done = Evaluation([], [], [])
+    if not tasks:  # nothing has to be started
+        return done
     for contender in contenders:
         with contender.open() as encoder:
             for name, splits in tasks.items():
@@ -130,12 +132,9 @@ def _judge(
         answers = [
             answer(task, each.recording, predict(head, each.features)) for each in found["test"]
         ]
-        for name, value in metrics(task, labels, answers).items():
-            if np.isnan(value):
-                raise AudioError(
-                    f"task {task.name!r}: {name} cannot be told from {len(answers)} test "
-                    "recordings; give more, with different labels."
-                )
+        found_metrics = metrics(task, labels, answers)
+        require_measurable(task.name, found_metrics, len(answers))
+        for name, value in found_metrics.items():
             measured.setdefault(name, []).append(value)
         about = {"contender": contender, "task": task.name, "seed": seed}
         thresholds = np.array(head.config.thresholds)

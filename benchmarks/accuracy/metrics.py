@@ -9,10 +9,11 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 from sklearn import metrics as sklearn_metrics
 
+from ...errors import AudioError
 from ...reference.manifest import Recording
 from ...reference.tasks import STEP_SECONDS, Task
 
-# What the MuQ paper reports, by task.
+# What papers report, by task: the charts' panels.
 PAPER_METRICS = {
     "genre": ("accuracy",),
     "key": ("refined accuracy",),
@@ -23,6 +24,8 @@ PAPER_METRICS = {
     "structure": ("accuracy",),
     "instrument": ("accuracy",),
     "pitch": ("accuracy",),
+    "zeroshot-tagging": ("ROC-AUC", "average precision"),
+    "retrieval": ("text to music, R@1", "text to music, R@10"),
 }
 # Sections are longer than this; flicker is not.
 _SMOOTHING_STEPS = 9
@@ -68,6 +71,16 @@ def metrics(task: Task, labels: Sequence[str], answers: Sequence[Answer]) -> dic
         return _class(task, labels, answers)
 
 
+def require_measurable(task: str, found: dict[str, float], recordings: int) -> None:
+    """Raise AudioError if a metric of so many test recordings is not a number."""
+    for name, value in found.items():
+        if np.isnan(value):
+            raise AudioError(
+                f"task {task!r}: {name} cannot be told from {recordings} test recordings; give "
+                "more, with different labels."
+            )
+
+
 def _class(task: Task, labels: Sequence[str], answers: Sequence[Answer]) -> dict[str, float]:
     truth = [task.answers(each.recording)[0] for each in answers]
     guess = [labels[int(each.values.argmax())] for each in answers]
@@ -91,7 +104,19 @@ def _regression(task: Task, labels: Sequence[str], answers: Sequence[Answer]) ->
 
 def _multilabel(task: Task, labels: Sequence[str], answers: Sequence[Answer]) -> dict[str, float]:
     truth = np.concatenate([task.targets(each.recording, labels, 1) for each in answers])
-    scores = np.stack([each.values for each in answers])
+    return tag_metrics(truth, np.stack([each.values for each in answers]))
+
+
+def tag_metrics(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """ROC-AUC and average precision, means over the tags that some recordings have and some not.
+
+    Args:
+        truth: (recordings, tags), 0 or 1.
+        scores: the same shape, the higher the likelier; recordings of one score are as likely.
+
+    Raises:
+        ValueError: a score that is not finite.
+    """
     judged = (truth.min(0) == 0) & (truth.max(0) == 1)
     columns = [(truth[:, label], scores[:, label]) for label in np.flatnonzero(judged)]
     return {

@@ -13,6 +13,8 @@ from ...files import atomic_file
 from ..markdown import markdown_table
 from ..tables import Table
 from .evaluation import Evaluation, Result
+from .ranking import MEDIAN_RANK
+from .zero_shot_tasks import ZERO_SHOT
 
 _LISTED = 20  # files left out, in the page; the JSON has all
 _METHOD = (
@@ -21,6 +23,14 @@ _METHOD = (
     "*mel* is the mean and standard deviation over time of the log-mel, with the same head. "
     "Figures are the mean over seeds, with the standard deviation where there are several, times "
     "100. Nothing but the head's seed differs between them."
+)
+_ZERO_SHOT_METHOD = (
+    "Nothing is trained for *zeroshot-tagging* and *retrieval*: the test split's recordings are "
+    "ranked by the cosines of their embeddings with those of texts. Of *untrained* towers figures "
+    "are the mean over initial weights. *median rank* is a rank, 1 being the best; R@1 and R@10 "
+    "are percentages. Texts are the manifest's captions, or lists of the labels where it has none. "
+    "Where several recordings have a text, the best placed of them counts; wrong ones with the "
+    "same score stand before it."
 )
 
 
@@ -57,15 +67,16 @@ def result_table(report: Report) -> Table:
         here = {each.contender: each for each in results if each.task == task}
         first = here[names[0]]
         for metric in first.metrics:
-            cells = [cell(here[name].metrics[metric]) for name in names]
+            cells = [cell(metric, here[name].metrics[metric]) for name in names]
             rows.append([f"{task}: {metric}", str(first.tracks["test"]), *cells])
-    title = f"Probes on {report.manifest}, {report.seeds} seed{'s' * (report.seeds > 1)}"
+    title = f"Accuracy on {report.manifest}, {report.seeds} seed{'s' * (report.seeds > 1)}"
     return Table(title, ("task: metric", "test recordings", *names), rows)
 
 
-def cell(values: Sequence[float]) -> str:
-    """Mean and standard deviation, times 100."""
-    mean, deviation = 100 * np.mean(values), 100 * np.std(values)
+def cell(metric: str, values: Sequence[float]) -> str:
+    """Mean and standard deviation, times 100 unless it is a rank."""
+    scale = 1 if metric.endswith(MEDIAN_RANK) else 100
+    mean, deviation = scale * np.mean(values), scale * np.std(values)
     return f"{mean:.1f} ± {deviation:.1f}" if len(values) > 1 else f"{mean:.1f}"
 
 
@@ -133,6 +144,7 @@ def _markdown(report: Report) -> str:
         each.task: [each.task, *map(str, each.tracks.values()), str(each.labels)]
         for each in report.evaluation.results
     }
+    probes, zero_shot = set(counts) - set(ZERO_SHOT), set(counts) & set(ZERO_SHOT)
     facts = [
         [name, "; ".join(f"{key}: {value}" for key, value in about.items())]
         for name, about in report.contenders.items()
@@ -142,18 +154,21 @@ def _markdown(report: Report) -> str:
         f"`{report.command}`, {report.created}",
         f"## {table.title}",
         markdown_table(table.columns, table.rows),
-        _METHOD,
+        _METHOD if probes else "",
+        _ZERO_SHOT_METHOD if zero_shot else "",
         *remarks(report)[:1],
         "\n".join(f"- {line.strip()}" for line in remarks(report)[1:]),
         f"![{table.title}](accuracy.png)",
         "## Recordings used",
-        markdown_table(("task", "train", "valid", "test", "labels"), list(counts.values())),
+        markdown_table(
+            ("task", "train", "valid", "test", "labels or texts"), list(counts.values())
+        ),
         "## What was measured",
         markdown_table(("", ""), facts),
-        f"Heads with {report.hidden or 'no'} hidden neurons. Manifest {report.manifest}, SHA-256 "
-        f"`{report.manifest_sha256}`."
+        f"Heads with {report.hidden or 'no'} hidden neurons." if probes else "",
+        f"Manifest {report.manifest}, SHA-256 `{report.manifest_sha256}`."
         if report.manifest_sha256
-        else f"{report.manifest}",
+        else f"Manifest {report.manifest}.",
         "## Where",
         markdown_table(("", ""), [[*each] for each in report.environment.items()]),
     ]

@@ -39,6 +39,7 @@ def rows() -> Iterator[tuple[dict[str, Any], np.ndarray]]:
             labels |= {"instrument": name, "pitch": 100 if index % 2 else 40, "tags": [name]}
             labels |= {"valence": loud - 1, "arousal": -loud}
             labels["sections"] = [[0, 1.5, other], [1.5, 3, name]]
+            labels["captions"] = [f"ends {name}", f"song {index}"]
             audio = f"{split}-{index}.wav"
             yield {"audio": audio, "split": split, **labels}, loud * np.concatenate(parts)
 

@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from muqrt.benchmarks.accuracy.metrics import PAPER_METRICS, Answer, answer, metrics
+from muqrt.benchmarks.accuracy.metrics import (
+    PAPER_METRICS,
+    Answer,
+    answer,
+    metrics,
+    require_measurable,
+    tag_metrics,
+)
+from muqrt.benchmarks.accuracy.zero_shot_tasks import ZERO_SHOT
+from muqrt.errors import AudioError
 from muqrt.reference.manifest import Recording
 from muqrt.reference.tasks import TASKS, find_task
 
@@ -94,6 +103,48 @@ def test_tags_by_counting_pairs() -> None:
     assert found["average precision"] == pytest.approx(np.mean(precisions))
 
 
+def tags_by_counting(truth: list[int], scores: list[float]) -> tuple[float, float]:
+    """ROC-AUC, with half a point for a tie, and average precision, with ties as one step."""
+    pairs = [
+        1.0 if p > n else 0.5 if p == n else 0.0
+        for p, is_p in zip(scores, truth, strict=True)
+        for n, is_n in zip(scores, truth, strict=True)
+        if is_p and not is_n
+    ]
+    precision, before = 0.0, 0
+    for threshold in sorted(set(scores), reverse=True):
+        kept = [is_p for score, is_p in zip(scores, truth, strict=True) if score >= threshold]
+        precision += (sum(kept) - before) * sum(kept) / len(kept) / sum(truth)
+        before = sum(kept)
+    return float(np.mean(pairs)), precision
+
+
+@pytest.mark.parametrize(
+    ("truth", "scores"),
+    [
+        ([1, 0, 0, 1, 0], [0.5] * 5),  # all ties
+        ([0, 0, 1, 0, 0], [0.1, 0.9, 0.4, 0.4, -1.0]),  # one positive, tied with another
+        ([1, 1, 1, 0, 1], [3.0, 2.0, 2.0, 2.0, -5.0]),  # one negative
+        ([0, 1], [1.0, 0.0]),
+    ],
+)
+def test_tags_with_ties(truth: list[int], scores: list[float]) -> None:
+    found = tag_metrics(np.array(truth)[:, None], np.array(scores)[:, None])
+    assert list(found.values()) == pytest.approx(tags_by_counting(truth, scores))
+
+
+def test_tags_that_all_or_none_have_are_left_out() -> None:
+    truth = np.array([[1, 0, 1], [0, 0, 1]])
+    assert tag_metrics(truth, np.array([[1, 9, 9], [0, 9, 9]]))["ROC-AUC"] == 1
+    with pytest.raises(AudioError, match="ROC-AUC cannot be told from 2 test recordings"):
+        require_measurable("tagging", tag_metrics(truth[:, 1:], np.zeros((2, 2))), 2)
+
+
+def test_scores_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        tag_metrics(np.array([[1], [0]]), np.array([[np.nan], [0.5]]))
+
+
 SECTIONS = ((0.0, 10.0, "a"), (10.0, 20.0, "b"), (20.0, 30.0, "a"))
 
 
@@ -141,4 +192,4 @@ def test_a_stepwise_answer_does_not_flicker() -> None:
 
 
 def test_every_task_has_the_papers_metrics() -> None:
-    assert set(PAPER_METRICS) == set(TASKS)
+    assert set(PAPER_METRICS) == {*TASKS, *ZERO_SHOT}

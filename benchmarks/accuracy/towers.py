@@ -1,0 +1,107 @@
+"""Both towers of a MuQ-MuLan, wherever they run: music and texts in, places in one space out."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from ...errors import SessionError
+from ...export.joint import JointCheckpoint
+from ...reference.config import SAMPLE_RATE_HZ
+from ...runtime.bundle import Artefact, Bundle
+from ...runtime.model import Model
+from ...runtime.open_session import open_session
+from ...runtime.session import Session
+from ...runtime.text_encoder import TextEncoder, open_text_encoder
+
+_CLIPS_AT_ONCE = 4
+
+
+class Towers(Protocol):
+    """What is judged.
+
+    Attributes:
+        audio_identity, text_identity: file names that no other tower's embeddings share.
+    """
+
+    audio_identity: str
+    text_identity: str
+
+    def embed_audio(self, waveform: np.ndarray) -> np.ndarray:
+        """One track's embedding, float32 (width,), of mono float32 (samples,) at 24 kHz: the mean
+        of its clips', so not of length one."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts' embeddings, float32 (texts, width), of length one."""
+        ...
+
+
+class SessionTowers:
+    """An artefact that hears and a text tower, as they are deployed.
+
+    Args:
+        session, encoder: of one bundle; whoever opened them closes them.
+    """
+
+    def __init__(self, session: Session, encoder: TextEncoder) -> None:
+        self.audio_identity = session.artefact_sha256
+        self.text_identity = encoder.artefact_sha256
+        self._model = Model(session, batch_size=_CLIPS_AT_ONCE)
+        self._encoder = encoder
+
+    def embed_audio(self, waveform: np.ndarray) -> np.ndarray:
+        """See ``Towers``."""
+        return self._model.embed_audio(waveform, SAMPLE_RATE_HZ)
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """See ``Towers``."""
+        return self._encoder.encode(texts)
+
+
+class ReferenceTowers:
+    """A checkpoint's towers in PyTorch, float32, on the CPU."""
+
+    def __init__(self, checkpoint: JointCheckpoint) -> None:
+        self.audio_identity = self.text_identity = checkpoint.sha256
+        self._checkpoint = checkpoint
+
+    def embed_audio(self, waveform: np.ndarray) -> np.ndarray:
+        """See ``Towers``."""
+        batch = torch.from_numpy(waveform)[None]
+        found = self._checkpoint.mulan.embed_audio(batch, clips_at_once=_CLIPS_AT_ONCE)
+        return _finite(found[0].numpy())
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """See ``Towers``."""
+        return _finite(self._checkpoint.text_latents(texts))
+
+
+@contextmanager
+def open_towers(
+    bundle: Bundle,
+    artefact: Artefact,
+    text_artefact: Artefact,
+    threads: int | None,
+    allow_uncertified: bool,
+) -> Iterator[Towers]:
+    """Both towers of a bundle on this machine; arguments and errors are those of ``load``."""
+    with (
+        open_session(bundle, artefact, threads) as session,
+        open_text_encoder(bundle.folder, text_artefact.name, threads, allow_uncertified) as encoder,
+    ):
+        yield SessionTowers(session, encoder)
+
+
+@contextmanager
+def reference_towers(checkpoint: JointCheckpoint) -> Iterator[Towers]:
+    """A checkpoint's towers, as something to be opened."""
+    yield ReferenceTowers(checkpoint)
+
+
+def _finite(embeddings: np.ndarray) -> np.ndarray:
+    if not np.isfinite(embeddings).all():
+        raise SessionError("the reference gave NaN or infinite latents: the checkpoint is broken.")
+    return embeddings

@@ -1,0 +1,127 @@
+"""Ask every contender's towers every question that needs no training."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import AudioError, UsageError
+from ...files import atomic_file, sha256
+from ...reference.config import SAMPLE_RATE_HZ
+from ...reference.manifest import Recording
+from ...reference.training.crops import SILENCE, Skipped, Track, read_samples, usable_tracks
+from ...reference.training.features import LEAST_SECONDS
+from ...runtime.labels import unit
+from ...runtime.text_cache import TextCache
+from .contenders import Contender
+from .evaluation import Evaluation, Result
+from .metrics import require_measurable
+from .towers import Towers
+from .zero_shot_tasks import ZeroShotTask
+
+
+def check_towers(contenders: Sequence[Contender], tasks: Sequence[ZeroShotTask]) -> None:
+    """Raise UsageError if a contender cannot be asked, having no towers."""
+    for contender in contenders:
+        if tasks and not contender.towers:
+            raise UsageError(
+                f"{contender.name} knows no texts, as --task {tasks[0].name} needs: leave it out, "
+                "or give a MuQ-MuLan's bundle or --checkpoint."
+            )
+
+
+def evaluate_zero_shot(
+    contenders: Sequence[Contender],
+    tasks: Sequence[ZeroShotTask],
+    cache: Path,
+    done: Evaluation,
+    on_file: Callable[[str], None] = lambda doing: None,
+) -> None:
+    """Measure every contender at every task.
+
+    Args:
+        contenders: each with towers.
+        tasks: what ``zero_shot_tasks`` gives.
+        cache: folder of embeddings already computed.
+        done: gets the results.
+        on_file: called with what is being done, once for each pair of towers, task and recording.
+
+    Raises:
+        AudioError: nothing can be used, or it is too little to measure anything. SessionError:
+            embeddings that are not finite.
+    """
+    for contender in contenders:
+        for task in tasks:
+            advance = partial(on_file, f"{contender.name}, {task.name}")
+            done.results.append(_result(contender, task, cache, advance, done))
+
+
+def _result(
+    contender: Contender,
+    task: ZeroShotTask,
+    cache: Path,
+    on_file: Callable[[], None],
+    done: Evaluation,
+) -> Result:
+    metrics: dict[str, list[float]] = {}
+    for seed, open_towers in enumerate(contender.towers):
+        with open_towers() as towers:
+            heard, music = _heard(towers, task, cache, on_file, done.skipped)
+            texts = TextCache(cache / "texts.sqlite", towers.text_identity)
+            found = task.measure(heard, music, partial(texts.embed, embed=towers.embed_texts))
+        require_measurable(task.name, found.metrics, len(heard))
+        for name, value in found.metrics.items():
+            metrics.setdefault(name, []).append(value)
+        about: dict[str, Any] = {"contender": contender.name, "task": task.name, "seed": seed}
+        done.predictions.extend({**about, **each} for each in found.answers)
+    tracks = {"train": 0, "valid": 0, "test": len(heard)}
+    return Result(contender.name, task.name, tracks, found.texts, metrics)
+
+
+def _heard(
+    towers: Towers,
+    task: ZeroShotTask,
+    cache: Path,
+    on_file: Callable[[], None],
+    skipped: list[Skipped],
+) -> tuple[list[Recording], np.ndarray]:
+    """The recordings that can be used, and their embeddings (recordings, width), of length one.
+
+    Those found in the cache, by the tower and the hash of the file's bytes, are not computed again.
+    """
+    tracks, unusable = usable_tracks(task.recordings, LEAST_SECONDS)
+    for _ in unusable:
+        on_file()
+    by_path = {each.audio: each for each in task.recordings}
+    heard: list[Recording] = []
+    music: list[np.ndarray] = []
+    for track in tracks:
+        try:
+            music.append(_embedding(towers, track, cache))
+            heard.append(by_path[track.path])
+        except AudioError as error:
+            unusable.append(Skipped(track.path, str(error)))
+        on_file()
+    skipped.extend(each for each in unusable if each not in skipped)
+    if not heard:
+        raise AudioError(
+            f"task {task.name!r}: none of {len(task.recordings)} recordings can be used; the "
+            f"first: {unusable[0].reason}"
+        )
+    return heard, unit(np.stack(music))
+
+
+def _embedding(towers: Towers, track: Track, cache: Path) -> np.ndarray:
+    path = cache / f"{towers.audio_identity}-joint" / f"{sha256(track.path)}.npy"
+    try:
+        kept: np.ndarray = np.load(path)
+    except (OSError, ValueError, EOFError):  # not there, or damaged since
+        samples = read_samples(track.path, 0, int(track.seconds * SAMPLE_RATE_HZ))
+        if np.abs(samples).max() < SILENCE:
+            raise AudioError(f"{track.path}: silent.") from None
+        kept = towers.embed_audio(samples)
+        with atomic_file(path) as temporary:
+            np.save(temporary, kept)
+    return kept
