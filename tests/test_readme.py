@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", README, flags=re.DOTALL)
 # The released weights cannot be had offline; a tiny checkpoint of the same format stands in.
 RELEASED = "OpenMuQ/MuQ-large-msd-iter"
-MUQ_MINI = "reference/checkpoints/muq-mini"
+SHIPPED = "reference/checkpoints"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def desk(
     shutil.copy(music / "greensleeves_duo.flac", folder / "song.flac")
     shutil.copytree(music, folder / "music")
     shutil.copytree(tiny_checkpoint, folder / RELEASED)
-    shutil.copytree(ROOT / MUQ_MINI, folder / MUQ_MINI)
+    shutil.copytree(ROOT / SHIPPED, folder / SHIPPED)
     yield folder
 
 

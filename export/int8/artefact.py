@@ -30,7 +30,7 @@ from .sites import FRONT_END, activations, in_front_end, sites
 PLANNED = 0.8
 # Where that was too hopeful, it is less the next time by what was missed, and at least so much.
 TIGHTER = 0.85
-ATTEMPTS = 6
+_ATTEMPTS = 6
 _SENSITIVITY_SECONDS = 4.0  # of each song, and so many songs:
 _SENSITIVITY_SONGS = 4
 
@@ -92,7 +92,7 @@ def add_int8(
         )
     calibrated = calibrate(checkpoint.model, calibration, source.level, on_step)
     allowed, share = Allowed(goal, gate.relative_l2), PLANNED
-    for _ in range(ATTEMPTS):
+    for _ in range(_ATTEMPTS):
         selected = chosen(calibrated.sensitivities, allowed, share)
         if not selected:
             break

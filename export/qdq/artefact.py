@@ -14,7 +14,7 @@ from ..addition import candidate, fp32_source, put
 from ..graph import Graph
 from ..half.formats import HALVES
 from ..half.ranges import kept_nodes, observe
-from ..int8.artefact import ATTEMPTS, PLANNED, TIGHTER, calibrate, of_sites, record, times_missed
+from ..int8.artefact import PLANNED, TIGHTER, calibrate, of_sites, record, times_missed
 from ..int8.sensitivity import Allowed, Sensitivity, chosen
 from ..int8.sites import FRONT_END
 from ..joint import mulan_of
@@ -28,6 +28,8 @@ from .graph import QdqGraph, with_float16
 
 # Plain convolutions: engines with 8-bit arithmetic have their own fast ones.
 _TARGET = "any"
+# Sensitivities are of unsigned bytes and of features: of fp8 and of tags they say less.
+_ATTEMPTS = 10
 
 OnStep = Callable[[str], None]
 
@@ -89,7 +91,7 @@ def add_qdq(
     float16 = HALVES["fp16"]
     kept = {e.name for e in kept_nodes(written(calibrated.model, Graph()), largest, float16)}
     allowed, share = Allowed(goal, gate.relative_l2), PLANNED
-    for _ in range(ATTEMPTS):
+    for _ in range(_ATTEMPTS):
         selected = chosen(calibrated.sensitivities, allowed, share)
         if not selected:
             break
