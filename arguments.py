@@ -56,7 +56,7 @@ def open_session(
     if bulk and server is None:
         raise UsageError("--bulk is for --server, not for --bundle.")
     if bundle is not None:
-        from .runtime.model import open_bundle
+        from .runtime.load import open_bundle
 
         return open_bundle(bundle, artefact, threads)
     from .triton_repo.client import TIMEOUT_SECONDS, TritonSession

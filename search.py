@@ -55,7 +55,7 @@ def search(
     """
     from .runtime.bundle import load_bundle
     from .runtime.index_update import find_changes
-    from .runtime.model import load
+    from .runtime.load import load
     from .runtime.search_index import open_index
     from .runtime.text_cache import TEXTS_FILE, embed_texts
 

@@ -132,7 +132,7 @@ class LocalStreams(Closing):
     def __init__(
         self, folder: Path, artefact: str | None, threads: int | None, lengths: dict[str, float]
     ) -> None:
-        from .runtime.model import open_bundle
+        from .runtime.load import open_bundle
         from .runtime.results import require_tagging
         from .runtime.stream import Sliding
         from .runtime.streaming import Streaming

@@ -13,7 +13,7 @@ from ..export.parity import EXAMPLE_FILES, EXAMPLES
 from ..kernels.log_mel import MINIMUM_SAMPLES
 from ..runtime import audio
 from ..runtime.bundle import Artefact, Bundle
-from ..runtime.model import load
+from ..runtime.load import load
 from .contenders import EAGER
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ import typer
 from ..console import Json, show, table
 
 if TYPE_CHECKING:
+    from .bundle import Bundle
     from .tagging import Tagging
     from .tokens import Tokenizer
 
@@ -54,6 +55,17 @@ def info(
         ),
         *(_tagging_lines(loaded.tagging) if loaded.tagging is not None else ()),
         _tokenizer_line(loaded.tokenizer) if loaded.tokenizer is not None else "",
+        _joint_line(loaded) if loaded.joint is not None else "",
+    )
+
+
+def _joint_line(bundle: "Bundle") -> str:
+    joint = bundle.joint
+    assert joint is not None
+    seconds = joint.clip_samples / bundle.framing.sample_rate_hz
+    return (
+        f"latents: {joint.width} wide, of clips of {seconds:g} s and of texts up to "
+        f"{joint.max_tokens} tokens, tokenizer {joint.tokenizer_sha256[:12]}..."
     )
 
 

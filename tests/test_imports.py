@@ -125,7 +125,7 @@ def test_without_the_extra_its_command_says_what_to_install(
 def test_the_public_names() -> None:
     for name in muqrt.__all__:
         assert getattr(muqrt, name).__name__ == name
-    assert muqrt.load.__module__ == "muqrt.runtime.model"
+    assert muqrt.load.__module__ == "muqrt.runtime.load"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -14,7 +14,7 @@ import soundfile
 pytest.importorskip("lancedb")
 
 from muqrt.runtime.bundle import load_bundle
-from muqrt.runtime.model import load
+from muqrt.runtime.load import load
 from muqrt.runtime.search_index import open_index
 
 Command = Callable[..., CompletedProcess[str]]
@@ -107,7 +107,7 @@ def test_a_question_in_words_needs_no_ears(
     muqrt: Command, mulan_bundle: Path, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = answer(muqrt, library, WORDS, "-b", mulan_bundle)
-    monkeypatch.setattr("muqrt.runtime.model.open_bundle", None)
+    monkeypatch.setattr("muqrt.runtime.load.open_bundle", None)
     monkeypatch.setattr("muqrt.runtime.text_cache.open_text_encoder", None)
     again = answer(muqrt, library, WORDS, "-b", mulan_bundle)
     assert again["results"] == first["results"]

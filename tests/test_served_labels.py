@@ -19,7 +19,7 @@ pytest.importorskip("tritonclient.grpc")
 from muqrt.errors import ServerError
 from muqrt.runtime.bundle import load_bundle
 from muqrt.runtime.labels import LabelSet
-from muqrt.runtime.model import load
+from muqrt.runtime.load import load
 from muqrt.runtime.zero_shot import LabelTagger
 from muqrt.triton_repo.joint_config import TextConfig, Tower, ZeroShotConfig
 from muqrt.triton_repo.layout import contract_of

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from muqrt.runtime.bundle import load_bundle
-from muqrt.runtime.model import load
+from muqrt.runtime.load import load
 from muqrt.runtime.tagging import Segment, Tagging, TrackTags
 from muqrt.tag_report import Choice, lines
 

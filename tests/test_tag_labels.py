@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from muqrt.runtime.labels import LabelSet
-from muqrt.runtime.model import load
+from muqrt.runtime.load import load
 from muqrt.runtime.zero_shot import LabelTagger, LabelTags
 from muqrt.tag_labels import LABELS_SHOWN, Labels, LabelsCommand
 

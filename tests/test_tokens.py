@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from muqrt.runtime.bundle import load_bundle
-from muqrt.runtime.model import load
+from muqrt.runtime.load import load
 
 Command = Callable[..., CompletedProcess[str]]
 Expected = Callable[[Path], np.ndarray]

@@ -14,7 +14,7 @@ from pathlib import Path
 from ...console import Bar
 from ...environment import environment
 from ...errors import ServerError
-from ...runtime.model import open_bundle
+from ...runtime.load import open_bundle
 from ...runtime.streaming import Streaming
 from ..neighbours import watch_neighbours
 from .churn import churn

@@ -20,6 +20,86 @@ OUTSIDE = ["../x", "a/../../x", "/etc/passwd", "a\\..\\x", "C:x", "C:/x", ""]
 
 Document = dict[str, Any]
 
+_SPECS = {
+    "level": 1,
+    "inputs": [{"name": "waveform", "dtype": "float32", "shape": ["batch", "samples"]}],
+    "outputs": [
+        {"name": "features", "dtype": "float32", "shape": ["batch", "steps", 8]},
+        {"name": "tags", "dtype": "float32", "shape": ["batch", 1]},
+        {"name": "tokens", "dtype": "int32", "shape": ["batch", 8, "whole_steps"]},
+    ],
+}
+# A manifest as version 0.1.0 wrote it, with an artefact of each kind that has a record of its own.
+EARLIER: Document = {
+    "created_by": "muqrt 0.1.0",
+    "source": {"checkpoint": "a checkpoint", "sha256": "1" * 64, "parameters": 3},
+    "architecture": {"encoder_dim": 8},
+    "framing": {
+        "sample_rate_hz": 24_000,
+        "hop_samples": 240,
+        "step_samples": 960,
+        "minimum_samples": 1_025,
+        "window_samples": 720_000,
+    },
+    "tagging": {
+        "task": "tagging",
+        "vocabulary": ["guitar"],
+        "thresholds": [0.5],
+        "window_seconds": 10.0,
+        "head_sha256": "2" * 64,
+        "figures": {},
+    },
+    "tokenizer": {"stages": 8, "codes": 1024, "level": None, "rvq_sha256": "3" * 64},
+    "artefacts": [
+        {
+            "name": "onnx-int8",
+            "engine": "onnxruntime",
+            "precision": "int8",
+            "target": "cpu",
+            "file": "muq-int8.onnx",
+            "files": {"muq-int8.onnx": "4" * 64},
+            "quantization": {
+                "calibrated_on": ["song.flac"],
+                "calibrated_seconds": 10.0,
+                "accuracy": None,
+                "sites": [
+                    {
+                        "name": "front_end",
+                        "int8": True,
+                        "macs_per_step": 5,
+                        "worst_frame_cosine": 0.999,
+                        "relative_l2": 0.01,
+                    }
+                ],
+            },
+            **_SPECS,
+        },
+        {
+            "name": "onnx-fp16",
+            "engine": "onnxruntime",
+            "precision": "fp16",
+            "target": "any",
+            "file": "muq-fp16.onnx",
+            "files": {"muq-fp16.onnx": "5" * 64},
+            "mixed_precision": {
+                "measured_on": ["song.flac"],
+                "measured_seconds": 10.0,
+                "half_nodes": 2,
+                "float32_nodes": {"Softmax": 1},
+                "kept": [],
+                "largest": {"conformer/layer_0": 12.5},
+                "emulation": {
+                    "worst_frame_cosine": 0.9999,
+                    "relative_l2": 0.001,
+                    "largest_tag_change": 0.001,
+                    "equal_tokens": 1.0,
+                },
+            },
+            **_SPECS,
+        },
+    ],
+}
+
 
 def edit(folder: Path, change: Callable[[Document], None]) -> None:
     manifest = folder / "bundle.json"
@@ -333,3 +413,12 @@ def test_a_vocabulary_without_tags_is_refused(bundle_copy: Path, tagged_bundle: 
 def test_tags_that_make_no_sense_are_refused(tagged_copy: Path, fields: Document) -> None:
     change_tagging(tagged_copy, **fields)
     assert "tagging" in refusal(tagged_copy)
+
+
+def test_certificates_of_earlier_versions_stay_good() -> None:
+    """They are bound to a hash of the manifest's own words: a new field has to leave it alone."""
+    bundle = Bundle(**EARLIER)
+    assert [artefact.digest for artefact in bundle.artefacts] == [
+        "e3d8fff56f2f9ea7cf00fc7d8f73248938dd83b57f6aeff2b626df67b7ca1fb3",
+        "e6ecad1377f80c1673f6e35f7713695fdc5a4e933793752fc25b9db89f659dcf",
+    ]

@@ -13,7 +13,7 @@ from muqrt.errors import AudioError  # noqa: E402
 from muqrt.reference.mulan.audio import clips_of  # noqa: E402
 from muqrt.runtime.bundle import Framing  # noqa: E402
 from muqrt.runtime.clips import Clipping, LastClip  # noqa: E402
-from muqrt.runtime.model import load  # noqa: E402
+from muqrt.runtime.load import load  # noqa: E402
 
 FRAMING = Framing(
     sample_rate_hz=24_000,

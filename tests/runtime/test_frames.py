@@ -139,7 +139,7 @@ def test_tracks_in_parts_equal_whole_windows(
 
 
 def test_what_is_not_needed_is_not_loaded(tiny_bundle: Path, song: np.ndarray) -> None:
-    from muqrt.runtime.model import load
+    from muqrt.runtime.load import load
 
     for overlap_seconds, loaded in ((2.0, (False, True, True)), (0.0, (True, False, False))):
         with load(tiny_bundle, threads=1, overlap_seconds=overlap_seconds) as model:

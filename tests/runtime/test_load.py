@@ -8,7 +8,7 @@ import pytest
 from muqrt.errors import BundleError
 from muqrt.files import sha256
 from muqrt.runtime.bundle import Artefact, Bundle, Framing, Source, TensorSpec
-from muqrt.runtime.model import load
+from muqrt.runtime.load import load
 
 FRAMING = Framing(
     sample_rate_hz=24_000,

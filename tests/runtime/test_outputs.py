@@ -16,7 +16,7 @@ import soundfile
 
 from muqrt.errors import UsageError
 from muqrt.runtime.bundle import load_bundle
-from muqrt.runtime.model import load
+from muqrt.runtime.load import load
 from muqrt.runtime.outputs import CLAIM_FILE, tasks_for
 
 Command = Callable[..., CompletedProcess[str]]

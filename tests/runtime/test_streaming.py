@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from muqrt.errors import AudioError, UsageError
 from muqrt.runtime import audio
 from muqrt.runtime.events import Smoothing, TagEvents
-from muqrt.runtime.model import load, open_bundle
+from muqrt.runtime.load import load, open_bundle
 from muqrt.runtime.session import Session
 from muqrt.runtime.stream import Sliding
 from muqrt.runtime.streaming import Hop, Push, Streaming

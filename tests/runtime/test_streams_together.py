@@ -8,7 +8,7 @@ import pytest
 
 from muqrt.errors import AudioError, SessionError, UsageError
 from muqrt.runtime import audio
-from muqrt.runtime.model import open_bundle
+from muqrt.runtime.load import open_bundle
 from muqrt.runtime.session import Session
 from muqrt.runtime.stream import Stream
 from muqrt.runtime.streaming import Hop, Push, Streaming

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from muqrt.errors import AudioError, BundleError, SessionError, UsageError
 from muqrt.runtime.bundle import Framing, TensorSpec
-from muqrt.runtime.model import Model, load
+from muqrt.runtime.load import load
+from muqrt.runtime.model import Model
 from muqrt.runtime.session import Arrays, Description, Session
 from muqrt.runtime.tagging import Segment, Tagging, TrackTags
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from muqrt.errors import BundleError
-from muqrt.runtime.model import load
+from muqrt.runtime.load import load
 from muqrt.runtime.text_cache import TextCache, embed_texts
 
 WIDTH = 6

@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch")
 from muqrt.errors import BundleError, SessionError, UsageError  # noqa: E402
 from muqrt.export.joint import JointCheckpoint, load_source  # noqa: E402
 from muqrt.runtime.bundle import load_bundle  # noqa: E402
-from muqrt.runtime.model import Model, load  # noqa: E402
+from muqrt.runtime.load import load  # noqa: E402
+from muqrt.runtime.model import Model  # noqa: E402
 from muqrt.runtime.open_session import open_session  # noqa: E402
 from muqrt.runtime.text_encoder import TextEncoder, open_text_encoder  # noqa: E402
 

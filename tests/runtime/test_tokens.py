@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from muqrt.errors import AudioError, BundleError
 from muqrt.runtime import audio
 from muqrt.runtime.bundle import Framing, TensorSpec, load_bundle
-from muqrt.runtime.model import Model, load, open_bundle
+from muqrt.runtime.load import load, open_bundle
+from muqrt.runtime.model import Model
 from muqrt.runtime.session import Arrays, Description, Session
 from muqrt.runtime.tokens import TOKENS_FILE, Tokenizer
 from muqrt.runtime.windows import Windowing

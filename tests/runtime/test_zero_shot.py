@@ -9,7 +9,8 @@ import pytest
 from muqrt.errors import AudioError, BundleError, UsageError
 from muqrt.runtime.audio import load as load_audio
 from muqrt.runtime.labels import LabelSet
-from muqrt.runtime.model import Model, load
+from muqrt.runtime.load import load
+from muqrt.runtime.model import Model
 from muqrt.runtime.zero_shot import LabelTagger, LabelTags, ZeroShot
 
 LABELS = LabelSet(("jazz piano", "欢快的小提琴", "🎻"), ("{}", "a {} song"))

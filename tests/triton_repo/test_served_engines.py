@@ -8,7 +8,7 @@ import pytest
 
 from muqrt.errors import ServerError
 from muqrt.runtime.bundle import load_bundle
-from muqrt.runtime.model import load
+from muqrt.runtime.load import load
 from muqrt.triton_repo.check import check_repository
 from muqrt.triton_repo.client import TritonSession
 from muqrt.triton_repo.machine import Machine

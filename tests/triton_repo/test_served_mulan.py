@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from muqrt.errors import BundleError, ServerError
 from muqrt.runtime.bundle import load_bundle
 from muqrt.runtime.labels import TEMPLATES, LabelSet
-from muqrt.runtime.model import Model, load
+from muqrt.runtime.load import load
+from muqrt.runtime.model import Model
 from muqrt.runtime.zero_shot import LabelTagger
 from muqrt.triton_repo.check import check_repository
 from muqrt.triton_repo.client import TritonSession, statistics

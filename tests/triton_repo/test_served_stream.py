@@ -13,7 +13,7 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from muqrt.runtime.bundle import load_bundle
-from muqrt.runtime.model import open_bundle
+from muqrt.runtime.load import open_bundle
 from muqrt.runtime.streaming import Streaming
 from muqrt.triton_repo.server import Server
 from muqrt.triton_repo.stream_config import StreamOptions

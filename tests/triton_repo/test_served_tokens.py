@@ -10,7 +10,8 @@ import pytest
 from muqrt.errors import BundleError
 from muqrt.runtime import audio
 from muqrt.runtime.bundle import load_bundle
-from muqrt.runtime.model import Model, load
+from muqrt.runtime.load import load
+from muqrt.runtime.model import Model
 from muqrt.triton_repo.client import TritonSession
 from muqrt.triton_repo.repository import write_repository
 from muqrt.triton_repo.server import Server

@@ -9,7 +9,7 @@ import pytest
 from muqrt.errors import BundleError, MuqrtError, UsageError
 from muqrt.files import sha256
 from muqrt.runtime.bundle import Bundle, load_bundle
-from muqrt.runtime.model import open_bundle
+from muqrt.runtime.load import open_bundle
 from muqrt.runtime.streaming import Streaming
 from muqrt.triton_repo.config import parameters_of, parse_config
 from muqrt.triton_repo.live_streams import Chunk

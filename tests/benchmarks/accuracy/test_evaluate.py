@@ -21,7 +21,7 @@ from muqrt.reference.head import pooled
 from muqrt.reference.manifest import read_recordings
 from muqrt.reference.mel import LogMel
 from muqrt.reference.tasks import TASKS
-from muqrt.runtime.model import open_bundle
+from muqrt.runtime.load import open_bundle
 from muqrt.runtime.session import Session
 from muqrt.triton_repo import client
 

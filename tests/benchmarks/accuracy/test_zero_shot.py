@@ -27,7 +27,7 @@ from muqrt.reference.head import pooled
 from muqrt.reference.manifest import Recording, read_recordings
 from muqrt.reference.training.features import Encoder
 from muqrt.runtime import audio
-from muqrt.runtime.model import load
+from muqrt.runtime.load import load
 
 BOTH = ("--task", "zeroshot-tagging", "--task", "retrieval")
 

@@ -1,0 +1,55 @@
+"""From a bundle's folder to a model that is ready for use."""
+
+from functools import partial
+from os import PathLike, fspath
+from typing import Any
+
+from .bundle import load_bundle
+from .model import Model
+from .open_session import open_session
+from .session import Session
+from .text_encoder import open_text_encoder
+
+
+def load(
+    folder: str | PathLike[str],
+    artefact: str | None = None,
+    threads: int | None = None,
+    allow_uncertified: bool = False,
+    device: str | None = None,
+    text_artefact: str | None = None,
+    **options: Any,
+) -> Model:
+    """Load a bundle's artefact on this machine.
+
+    Args:
+        folder: the bundle.
+        artefact: its name; the bundle's first certified one when left out.
+        threads: for the engine; all physical cores when left out.
+        allow_uncertified: accept an artefact without a passing parity certificate.
+        device: "cpu", "cuda" or, for an ONNX artefact, "tensorrt"; of several GPUs "cuda:1". The
+            engine's own when left out.
+        text_artefact: name of a MuQ-MuLan's text tower; the first certified one when left out. It
+            is opened when texts are first asked for.
+        options: ``Model``'s ``overlap_seconds`` and ``batch_size``.
+
+    Raises:
+        BundleError: not a bundle, changed since it was exported, or not certified.
+        SessionError: the engine refused the artefact.
+    """
+    arguments = threads, allow_uncertified, device
+    open_texts = partial(open_text_encoder, folder, text_artefact, *arguments)
+    return Model(open_bundle(folder, artefact, *arguments), open_texts=open_texts, **options)
+
+
+def open_bundle(
+    folder: str | PathLike[str],
+    artefact: str | None = None,
+    threads: int | None = None,
+    allow_uncertified: bool = False,
+    device: str | None = None,
+) -> Session:
+    """The session of a bundle's artefact; arguments and errors are those of ``load``."""
+    bundle = load_bundle(fspath(folder))
+    chosen = bundle.artefact(artefact, allow_uncertified=allow_uncertified)
+    return open_session(bundle, chosen, threads, device)
