@@ -30,7 +30,7 @@ def tensorrt_source(bundle: Bundle, precision: Precision) -> Artefact:
     Raises:
         BundleError: there is none.
     """
-    for artefact in bundle.artefacts:
+    for artefact in bundle.hearing:
         # Beside a graph in int8 for GPUs there may be one that only CPUs understand.
         only_cpus = precision == "int8" and artefact.target == "cpu"
         if (artefact.engine, artefact.precision) == ("onnxruntime", precision) and not only_cpus:

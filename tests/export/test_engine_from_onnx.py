@@ -317,7 +317,7 @@ def test_what_is_no_source_is_refused(
     (source,) = bundle.artefacts
     for changes, message in (
         ({"target": "cpu"}, "only good on CPUs.*--target any"),
-        ({"precision": "int8"}, "not what TensorRT builds from"),
+        ({"precision": "int8-weights"}, "not what TensorRT builds from"),
         ({"engine": "openvino"}, "not what TensorRT builds from"),
     ):
         with pytest.raises(BundleError, match=message):

@@ -24,6 +24,7 @@ EVERYTHING = {
     "technique": "belt",
     "instrument": "flute",
     "pitch": 60,
+    "captions": ["a fast song", "一首快歌"],
 }
 
 
