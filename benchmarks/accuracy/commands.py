@@ -20,7 +20,9 @@ commands = typer.Typer()
 def evaluate(
     bundles: Annotated[
         list[Path],
-        typer.Argument(help="Bundle folders, to be compared.", default_factory=list),
+        typer.Argument(
+            help="Bundle folders, to be compared.", default_factory=list, show_default=False
+        ),
     ],
     manifest: Annotated[
         Path, typer.Argument(help="JSONL manifest with labels and splits, or a folder with one.")

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import ParityError, UsageError
+from ...errors import ParityError
 from ...reference.checkpoint import Checkpoint
 from ...reference.muq import MuQ
 from ...runtime.audio import SAMPLE_RATE_HZ
 from ...runtime.bundle import Artefact, Bundle
-from ...runtime.certificate import THRESHOLDS, Certificate
 from ...runtime.quantization import Quantization, QuantizedSite
 from ..addition import candidate, fp32_source, put
 from ..joint import mulan_of
@@ -23,13 +22,10 @@ from ..workspace import workspace
 from .calibration import Range, observe, with_fades
 from .equalization import equalize, with_folded_norms
 from .ranges import ranges
-from .sensitivity import Allowed, Sensitivity, chosen, sensitivities
+from .search import goal_of, largest_within, times_missed
+from .sensitivity import Sensitivity, sensitivities
 from .sites import FRONT_END, activations, in_front_end, sites
 
-# Errors are predicted from each site's alone; of what is allowed this much is planned for.
-PLANNED = 0.8
-# Where that was too hopeful, it is less the next time by what was missed, and at least so much.
-TIGHTER = 0.85
 _ATTEMPTS = 6
 _SENSITIVITY_SECONDS = 4.0  # of each song, and so many songs:
 _SENSITIVITY_SONGS = 4
@@ -82,21 +78,11 @@ def add_int8(
             too little, or silent. ParityError: the accuracy cannot be reached in int8.
     """
     require_source(bundle, checkpoint)
-    source = fp32_source(bundle)
-    gate = THRESHOLDS["int8"]
-    goal = gate.worst_frame_cosine if accuracy is None else accuracy
-    if not gate.worst_frame_cosine <= goal < 1:
-        raise UsageError(
-            f"accuracy {goal}: the worst frame cosine to reach is at least "
-            f"{gate.worst_frame_cosine}, int8's gate, and below 1."
-        )
+    source, goal = fp32_source(bundle), goal_of(accuracy, "int8")
     calibrated = calibrate(checkpoint.model, calibration, source.level, on_step)
-    allowed, share = Allowed(goal, gate.relative_l2), PLANNED
-    for _ in range(_ATTEMPTS):
-        selected = chosen(calibrated.sensitivities, allowed, share)
-        if not selected:
-            break
-        names = [each.site.name for each in selected]
+    tried: list[Bundle] = []
+
+    def attempt(names: list[str]) -> tuple[Artefact | None, float]:
         graph = onnx_from_checkpoint(
             calibrated.model,
             [spec.name for spec in source.outputs],
@@ -108,16 +94,19 @@ def add_int8(
         )
         with workspace(bundle.folder) as temporary:
             added = candidate(bundle, graph, "int8", temporary)
+            tried.append(added)
             (artefact,) = added.artefacts
             artefact.quantization = record(calibrated, names, calibration, accuracy)
             parity(added, checkpoint, music, lambda e: on_step(f"parity: {e.name}"), head, rvq)
             assert artefact.certificate is not None
             missed = times_missed(artefact.certificate, goal)
-            if artefact.certified and missed <= 1:
-                return put(bundle, added)
-        share = min(share, allowed.used(selected)) * min(TIGHTER, 1 / max(missed, 1))
-    if accuracy is None and selected:
-        refuse_uncertified(added)
+            return put(bundle, added) if artefact.certified and missed <= 1 else None, missed
+
+    found = largest_within(calibrated.sensitivities, goal, "int8", _ATTEMPTS, attempt)
+    if found is not None:
+        return found
+    if accuracy is None and tried:
+        refuse_uncertified(tried[-1])
     raise ParityError(
         f"{bundle.folder}: a worst frame cosine of {goal} cannot be reached in int8; nothing was "
         "written. Ask for less, or calibrate on more music like yours with --music."
@@ -149,17 +138,6 @@ def calibrate(
     excerpt = Excerpt("calibration", np.stack(rows))
     return Calibrated(
         equal, found, sensitivities(equal, candidates, found, excerpt, level, on_step)
-    )
-
-
-def times_missed(certificate: Certificate, goal: float) -> float:
-    """How many times as much error as allowed a certificate shows: squares, which add up, of
-    distances, and what cosines lack of 1. At most 1 where everything is within."""
-    gate, worst = THRESHOLDS[certificate.precision], certificate.worst
-    return max(
-        (1 - worst.worst_frame_cosine) / (1 - goal),
-        (worst.relative_l2 / gate.relative_l2) ** 2,
-        (worst.largest_tag_change / gate.largest_tag_change) ** 2,
     )
 
 

@@ -9,13 +9,14 @@ from ...errors import ParityError, UsageError
 from ...reference.checkpoint import Checkpoint
 from ...reference.muq import MuQ
 from ...runtime.bundle import Artefact, Bundle
-from ...runtime.certificate import THRESHOLDS, Precision
+from ...runtime.certificate import Precision
 from ..addition import candidate, fp32_source, put
 from ..graph import Graph
 from ..half.formats import HALVES
 from ..half.ranges import kept_nodes, observe
-from ..int8.artefact import PLANNED, TIGHTER, calibrate, of_sites, record, times_missed
-from ..int8.sensitivity import Allowed, Sensitivity, chosen
+from ..int8.artefact import calibrate, of_sites, record
+from ..int8.search import goal_of, largest_within, times_missed
+from ..int8.sensitivity import Sensitivity
 from ..int8.sites import FRONT_END
 from ..joint import mulan_of
 from ..onnx_from_checkpoint import onnx_from_checkpoint
@@ -69,13 +70,7 @@ def add_qdq(
     if precision not in FORMATS:
         raise UsageError(f"precision {precision!r}: of 8 bits there are {', '.join(FORMATS)}.")
     require_source(bundle, checkpoint)
-    source, form, gate = fp32_source(bundle), FORMATS[precision], THRESHOLDS[precision]
-    goal = gate.worst_frame_cosine if accuracy is None else accuracy
-    if not gate.worst_frame_cosine <= goal < 1:
-        raise UsageError(
-            f"accuracy {goal}: the worst frame cosine to reach is at least "
-            f"{gate.worst_frame_cosine}, the gate of 8 bits, and below 1."
-        )
+    source, form, goal = fp32_source(bundle), FORMATS[precision], goal_of(accuracy, precision)
 
     def written(model: MuQ, graph: Graph) -> onnx.ModelProto:
         outputs, module = [spec.name for spec in source.outputs], head.head if head else None
@@ -90,12 +85,8 @@ def add_qdq(
         largest = observe(plain, music, folder, lambda e: on_step(f"ranges: {e.name}"))
     float16 = HALVES["fp16"]
     kept = {e.name for e in kept_nodes(written(calibrated.model, Graph()), largest, float16)}
-    allowed, share = Allowed(goal, gate.relative_l2), PLANNED
-    for _ in range(_ATTEMPTS):
-        selected = chosen(calibrated.sensitivities, allowed, share)
-        if not selected:
-            break
-        names = [each.site.name for each in selected]
+
+    def attempt(names: list[str]) -> tuple[Artefact | None, float]:
         ranges = form.products(of_sites(calibrated.ranges, names))
         graph = with_float16(written(calibrated.model, QdqGraph(ranges, form)), kept)
         with workspace(bundle.folder) as folder:
@@ -108,9 +99,11 @@ def add_qdq(
             assert artefact.certificate is not None
             missed = times_missed(artefact.certificate, goal)
             on_step(f"{len(names)} sites, {missed:.2f} times the error that is allowed")
-            if artefact.certified and missed <= 1:
-                return put(bundle, added)
-        share = min(share, allowed.used(selected)) * min(TIGHTER, 1 / max(missed, 1))
+            return put(bundle, added) if artefact.certified and missed <= 1 else None, missed
+
+    found = largest_within(calibrated.sensitivities, goal, precision, _ATTEMPTS, attempt)
+    if found is not None:
+        return found
     raise ParityError(
         f"{bundle.folder}: a worst frame cosine of {goal} cannot be reached in {precision}; "
         "nothing was written. Ask for less, or calibrate on more music like yours with --music."

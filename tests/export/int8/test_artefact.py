@@ -11,7 +11,8 @@ import pytest
 
 import muqrt
 from muqrt.errors import ParityError, UsageError
-from muqrt.export.int8.artefact import add_int8, times_missed
+from muqrt.export.int8.artefact import add_int8
+from muqrt.export.int8.search import times_missed
 from muqrt.export.parity import Excerpt
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
 from muqrt.runtime.bundle import Artefact, Bundle, load_bundle
