@@ -91,7 +91,10 @@ class Graph:
 
     def linear(self, name: str, matrix: np.ndarray, bias: np.ndarray | None, x: str) -> str:
         """x @ matrix + bias, for a matrix (in, out)."""
-        product = self.op("MatMul", x, self.weight(f"{name}.weight", matrix))
+        return self.biased(name, self.op("MatMul", x, self.weight(f"{name}.weight", matrix)), bias)
+
+    def biased(self, name: str, product: str, bias: np.ndarray | None) -> str:
+        """product + bias, where there is one, of the linear layer of this name."""
         if bias is None:
             return product
         return self.op("Add", product, self.weight(f"{name}.bias", bias))

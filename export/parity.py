@@ -159,8 +159,9 @@ def parity(
     for session, artefact, found in zip(sessions, bundle.hearing, measurements, strict=True):
         session.close()
         artefact.certificate = _certificate(checkpoint, artefact, found)
-    if isinstance(checkpoint, JointCheckpoint):
-        _prove_text_towers(bundle, checkpoint, [each for each in latents if each is not None])
+    if isinstance(checkpoint, JointCheckpoint) and texts is not None:
+        pieces = [each for each in latents if each is not None]
+        _prove_text_towers(bundle, checkpoint, texts, pieces)
 
 
 def refuse_uncertified(bundle: Bundle) -> None:
@@ -191,12 +192,12 @@ def _worst_figures(artefact: Artefact) -> str:
 
 
 def _prove_text_towers(
-    bundle: Bundle, checkpoint: JointCheckpoint, music: Sequence[np.ndarray]
+    bundle: Bundle, checkpoint: JointCheckpoint, texts: np.ndarray, music: Sequence[np.ndarray]
 ) -> None:
     for artefact in bundle.artefacts:
         if artefact.tower == "text":
             with open_session(bundle, artefact) as session:
-                found = [*text_measurements(session, checkpoint, music)]
+                found = [*text_measurements(session, checkpoint, texts, music)]
             artefact.certificate = _certificate(checkpoint, artefact, found)
 
 

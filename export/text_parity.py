@@ -40,17 +40,21 @@ TEXTS = (
 
 
 def text_measurements(
-    session: Session, reference: JointCheckpoint, music: Sequence[np.ndarray]
+    session: Session,
+    reference: JointCheckpoint,
+    expected: np.ndarray,
+    music: Sequence[np.ndarray],
 ) -> Iterator[AnyMeasurement]:
     """Compare a text tower with the reference's on ``TEXTS``, alone and all in one batch.
 
     Args:
         session: of the tower.
         reference: what it is compared with.
+        expected: the reference's embeddings of ``TEXTS``.
         music: the reference's embeddings of pieces of music, each (clips, width).
     """
     tokenizer = TextTokenizer(reference.tokenizer, reference.joint.max_tokens)
-    expected, pieces = reference.text_latents(TEXTS), np.concatenate([*music])
+    pieces = np.concatenate([*music])
 
     def answer(texts: Sequence[str]) -> np.ndarray:
         ids, mask = tokenizer.encode(texts)

@@ -48,9 +48,7 @@ class WeightOnlyGraph(Graph):
             block_size=_BLOCK_WEIGHTS,
             accuracy_level=_INT8_PRODUCTS,
         )
-        if bias is None:
-            return product
-        return self.op("Add", product, self.weight(f"{name}.bias", bias))
+        return self.biased(name, product, bias)
 
 
 def packed(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:

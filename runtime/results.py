@@ -1,12 +1,12 @@
 """From a runner's windows to a track's results: features, embedding, tags, tokens."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import numpy as np
 
 from ..errors import AudioError, BundleError, MissingDependencyError
-from .batching import Failure
+from .batching import Failure, Job
 from .clips import Clipping, LastClip
 from .joint import LATENTS, Joint
 from .runner import OnWindow, Runner
@@ -73,19 +73,18 @@ def track_tags(
     """
     tagging, framing = require_tagging(runner.session), runner.session.framing
     windowing = Windowing.every(framing, tagging.window_seconds, hop_seconds)
-    starts: list[float] = []
-    scores: list[np.ndarray] = []
-    for done in runner.run(tracks, windowing, lambda window: TAGS, on_window):
-        if isinstance(done, Failure):
-            yield done.track, done.error
-            continue
-        if done.window.start_step == 0:
-            starts, scores = [], []
-        starts.append(done.window.keep.start / framing.steps_per_second)
-        scores.append(done.result)
-        if done.window.is_last:
-            edges = np.array([*starts, windowing.end_seconds(done.window)])
-            yield done.track, TrackTags(tagging, edges, np.stack(scores))
+
+    def window_tags(job: Job) -> tuple[float, float, np.ndarray]:
+        start_seconds = job.window.keep.start / framing.steps_per_second
+        return start_seconds, windowing.end_seconds(job.window), job.result
+
+    jobs = runner.run(tracks, windowing, lambda window: TAGS, on_window)
+    for track, windows in _by_track(jobs, window_tags):
+        if isinstance(windows, list):
+            starts, ends, scores = zip(*windows, strict=True)
+            yield track, TrackTags(tagging, np.array([*starts, ends[-1]]), np.stack(scores))
+        else:
+            yield track, windows
 
 
 def track_tokens(
@@ -101,16 +100,12 @@ def track_tokens(
     """
     if require_tokenizer(runner.session).level is None:
         windowing = Windowing.mel_tokens(windowing.framing)
-    parts: list[np.ndarray] = []
-    for done in runner.run(tracks, windowing, lambda window: TOKENS, on_window):
-        if isinstance(done, Failure):
-            yield done.track, done.error
-            continue
-        if done.window.start_step == 0:
-            parts = []
-        parts.append(done.window.trim(done.result.T))
-        if done.window.is_last:
-            yield done.track, np.ascontiguousarray(np.concatenate(parts).T)
+    jobs = runner.run(tracks, windowing, lambda window: TOKENS, on_window)
+    for track, parts in _by_track(jobs, lambda job: job.window.trim(job.result.T)):
+        if isinstance(parts, list):
+            yield track, np.ascontiguousarray(np.concatenate(parts).T)
+        else:
+            yield track, parts
 
 
 def clip_latents(
@@ -123,16 +118,9 @@ def clip_latents(
     """
     joint = require_joint(runner.session)
     clipping = Clipping(runner.session.framing, joint.clip_samples, last_clip)
-    clips: list[np.ndarray] = []
-    for done in runner.run(tracks, clipping, lambda window: LATENTS, on_window):
-        if isinstance(done, Failure):
-            yield done.track, done.error
-            continue
-        if done.window.start_step == 0:
-            clips = []
-        clips.append(done.result)
-        if done.window.is_last:
-            yield done.track, np.stack(clips)
+    jobs = runner.run(tracks, clipping, lambda window: LATENTS, on_window)
+    for track, clips in _by_track(jobs, lambda job: job.result):
+        yield track, np.stack(clips) if isinstance(clips, list) else clips
 
 
 def track_latents(
@@ -145,6 +133,22 @@ def track_latents(
     """
     for track, clips in clip_latents(runner, tracks, last_clip, on_window):
         yield track, clips.mean(axis=0) if isinstance(clips, np.ndarray) else clips
+
+
+def _by_track(
+    jobs: Iterable[Job | Failure], value: Callable[[Job], _Result]
+) -> Results[list[_Result]]:
+    """Every track with a value of each of its windows, which are not kept themselves."""
+    found: list[_Result] = []
+    for done in jobs:
+        if isinstance(done, Failure):
+            yield done.track, done.error
+            continue
+        if done.window.start_step == 0:
+            found = []
+        found.append(value(done))
+        if done.window.is_last:
+            yield done.track, found
 
 
 def require_joint(session: Session) -> Joint:

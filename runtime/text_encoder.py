@@ -5,7 +5,7 @@ from os import PathLike, fspath
 
 import numpy as np
 
-from ..errors import SessionError
+from ..errors import MuqrtError, SessionError
 from .bundle import load_bundle
 from .closing import Closing
 from .joint import IDS, LATENTS, MASK
@@ -97,9 +97,14 @@ def open_text_encoder(
     bundle = load_bundle(fspath(folder))
     chosen = bundle.artefact(artefact, allow_uncertified=allow_uncertified, tower="text")
     assert bundle.joint is not None  # the manifest is validated
-    bundle.verify(chosen)  # before anyone reads the tokenizer
-    tokenizer = TextTokenizer(bundle.path(bundle.joint.tokenizer), bundle.joint.max_tokens)
-    return TextEncoder(open_session(bundle, chosen, threads, device), tokenizer)
+    # First, because it checks the hashes of the tower's files, the tokenizer's among them.
+    session = open_session(bundle, chosen, threads, device)
+    try:
+        tokenizer = TextTokenizer(bundle.path(bundle.joint.tokenizer), bundle.joint.max_tokens)
+    except MuqrtError:
+        session.close()
+        raise
+    return TextEncoder(session, tokenizer)
 
 
 def _batches(lengths: np.ndarray) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import ServerError
-from ..runtime.session import Arrays, Description, Session
+from ..runtime.session import Arrays, Session
 from .config import Contract, parameters_of
 from .connection import BusyError, Connection, as_tensor, pause_seconds
 from .extras import server_extra
@@ -76,17 +76,7 @@ class TritonSession(Session):
                 f"Model {model!r} at {url} was not written by this version of muqrt ({error}). "
                 "Write it with: muqrt repository"
             ) from error
-        super().__init__(
-            Description(
-                contract.inputs,
-                contract.outputs,
-                contract.framing,
-                contract.artefact_sha256,
-                contract.tagging,
-                contract.tokenizer,
-                contract.joint,
-            )
-        )
+        super().__init__(contract.description)
         self.level = contract.level
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:

@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from ..runtime.bundle import Framing, TensorSpec, check_tags
 from ..runtime.joint import Joint, check_latents
+from ..runtime.session import Description
 from ..runtime.tagging import Tagging
 from ..runtime.tokens import Tokenizer, check_tokens
 
@@ -40,6 +41,19 @@ class Contract:
         check_tokens(self.outputs, self.tokenizer)
         check_latents(self.outputs, self.joint)
         return self
+
+    @property
+    def description(self) -> Description:
+        """What a session of it says of its model."""
+        return Description(
+            self.inputs,
+            self.outputs,
+            self.framing,
+            self.artefact_sha256,
+            self.tagging,
+            self.tokenizer,
+            self.joint,
+        )
 
     def to_parameters(self) -> dict[str, str]:
         """The contract as a string map."""

@@ -1,6 +1,7 @@
 """A MuQ-MuLan's towers by turns: PyTorch eager against every artefact, on clips and on texts."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +15,7 @@ from ...export.joint import JointCheckpoint, load_source
 from ...export.measuring import measure
 from ...export.parity import require_source
 from ...runtime.audio import SAMPLE_RATE_HZ
-from ...runtime.bundle import Bundle
+from ...runtime.bundle import Artefact, Bundle
 from ...runtime.certificate import THRESHOLDS, Precision
 from ...runtime.joint import IDS, LATENTS, MASK
 from ...runtime.open_session import open_session
@@ -31,6 +32,7 @@ _FIRST_WORD = 4  # the ids below are special tokens
 _BUDGET_SECONDS = 120.0
 
 Run = Callable[[], np.ndarray]
+_Opened = tuple[Artefact, Session]
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,18 @@ def run(
         raise CheckpointError(f"{checkpoint}: no MuQ-MuLan, so it has no towers.")
     torch.set_num_threads(threads)
     share, times = watch_neighbours(), []
-    inputs = [_clip(bundle, reference, threads)]
-    inputs += [_texts(bundle, reference, threads, *size) for size in TEXTS]
-    for what, contenders in inputs:
-        times += _times(what, contenders, rounds)
-        on_input(what)
+    with ExitStack() as stack:
+        sessions = [
+            (each, stack.enter_context(open_session(bundle, each, threads)))
+            for each in bundle.artefacts
+            if each.engine == "onnxruntime" and each.certified
+        ]
+        inputs = [_clip(reference, [each for each in sessions if each[0].tower is None])]
+        texts = [each for each in sessions if each[0].tower == "text"]
+        inputs += [_texts(reference, texts, *size) for size in TEXTS]
+        for what, contenders in inputs:
+            times += _times(what, contenders, rounds)
+            on_input(what)
     return Report(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         checkpoint=Path(reference.name).name,
@@ -117,7 +126,7 @@ def run(
     )
 
 
-def _clip(bundle: Bundle, reference: JointCheckpoint, threads: int) -> tuple[str, list[_Contender]]:
+def _clip(reference: JointCheckpoint, opened: list[_Opened]) -> tuple[str, list[_Contender]]:
     """A clip's embedding, and of each artefact the features alone: what the tower costs."""
     seconds = reference.joint.clip_samples / SAMPLE_RATE_HZ
     waveform = music(Cell(seconds, 1))
@@ -128,17 +137,16 @@ def _clip(bundle: Bundle, reference: JointCheckpoint, threads: int) -> tuple[str
             return reference.mulan.audio_latents(clip).numpy()
 
     contenders = [_Contender(EAGER, "fp32", eager)]
-    for artefact in bundle.hearing:
-        if artefact.engine == "onnxruntime" and artefact.certified:
-            answer = _answers(open_session(bundle, artefact, threads), inputs)
-            contenders.append(_Contender(artefact.name, artefact.precision, answer(LATENTS)))
-            alone = f"{artefact.name}, features alone"
-            contenders.append(_Contender(alone, artefact.precision, answer("features"), False))
+    for artefact, session in opened:
+        answer = _answers(session, inputs)
+        contenders.append(_Contender(artefact.name, artefact.precision, answer(LATENTS)))
+        alone = f"{artefact.name}, features alone"
+        contenders.append(_Contender(alone, artefact.precision, answer("features"), False))
     return f"audio, a clip of {seconds:g} s", contenders
 
 
 def _texts(
-    bundle: Bundle, reference: JointCheckpoint, threads: int, batch: int, tokens: int
+    reference: JointCheckpoint, opened: list[_Opened], batch: int, tokens: int
 ) -> tuple[str, list[_Contender]]:
     ids = np.random.default_rng(0).integers(
         _FIRST_WORD, reference.joint.vocabulary, (batch, tokens)
@@ -152,10 +160,9 @@ def _texts(
             return reference.mulan.text_latents(*given).numpy()
 
     contenders = [_Contender(EAGER, "fp32", eager)]
-    for artefact in bundle.artefacts:
-        if artefact.tower == "text" and artefact.certified:
-            answer = _answers(open_session(bundle, artefact, threads), inputs)
-            contenders.append(_Contender(artefact.name, artefact.precision, answer(LATENTS)))
+    for artefact, session in opened:
+        answer = _answers(session, inputs)
+        contenders.append(_Contender(artefact.name, artefact.precision, answer(LATENTS)))
     return f"text, {batch} of {tokens} tokens", contenders
 
 

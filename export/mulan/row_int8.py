@@ -36,9 +36,7 @@ class RowInt8Graph(Int8Graph):
         peak = self.op("Max", peak, self.constant(_SMALLEST_PEAK, np.float32))
         unit = self.quantize(self.op("Div", x, peak), _UNIT)
         product = self.op("Mul", self.product(name, matrix, None, unit, _UNIT), peak)
-        if bias is None:
-            return product
-        return self.op("Add", product, self.weight(f"{name}.bias", bias))
+        return self.biased(name, product, bias)
 
     def lookup(self, name: str, table: np.ndarray, indices: str) -> str:
         """Rows of a table (rows, width)."""

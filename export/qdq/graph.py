@@ -46,9 +46,7 @@ class QdqGraph(Graph):
             matrix = matrix * found.channels[:, None]
         rounded = self._rounded(name, x, found)
         product = self.op("MatMul", rounded, self._stored(name, matrix, axis=1))
-        if bias is None:
-            return product
-        return self.op("Add", product, self.weight(f"{name}.bias", bias))
+        return self.biased(name, product, bias)
 
     def direct_convolution(
         self, name: str, kernel: np.ndarray, bias: np.ndarray, x: str, strides: list[int]

@@ -1,7 +1,7 @@
 """Tokens of whole tracks on disk, and crops that come with theirs (paper section 3.3)."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,15 +48,34 @@ def extract_labels(
     Returns:
         the tracks that cannot be used; all others have labels.
     """
+    return store_each(
+        "Extracting labels", tracks, folder, lambda track: _tokens(track, tokenizer, window_seconds)
+    )
+
+
+def store_each(
+    title: str, tracks: Sequence[Track], folder: Path, compute: Callable[[Track], np.ndarray]
+) -> list[Skipped]:
+    """Write one array for each track, to its ``label_file``. What is there already is kept.
+
+    Args:
+        title: of the progress bar.
+        tracks: whose arrays.
+        folder: where they go.
+        compute: makes one; AudioError where the track cannot be used.
+
+    Returns:
+        The tracks that cannot be used; all others have their arrays.
+    """
     skipped: list[Skipped] = []
-    with progress("Extracting labels", len(tracks)) as bar:
+    with progress(title, len(tracks)) as bar:
         for track in tracks:
             path = label_file(folder, track)
             try:
                 if not path.is_file():
-                    tokens = _tokens(track, tokenizer, window_seconds)
+                    array = compute(track)
                     with atomic_file(path) as temporary:
-                        np.save(temporary, tokens)
+                        np.save(temporary, array)
             except AudioError as error:
                 skipped.append(Skipped(track.path, str(error)))
             bar.advance(track.path.name)

@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...console import progress
 from ...errors import AudioError
-from ...files import atomic_file
 from ..config import SAMPLE_RATE_HZ
 from ..muq import MuQ
 from .crops import SILENCE, Skipped, Track, read_samples
-from .labels import label_file
+from .labels import label_file, store_each
 
 
 @dataclass(frozen=True)
@@ -87,16 +85,4 @@ def store_states(tracks: Sequence[Track], listener: Listener, folder: Path) -> l
     Returns:
         The tracks that cannot be used; all others have states.
     """
-    skipped: list[Skipped] = []
-    with progress("Listening", len(tracks)) as bar:
-        for track in tracks:
-            path = label_file(folder, track)
-            try:
-                if not path.is_file():
-                    states = listener.hear(track)
-                    with atomic_file(path) as temporary:
-                        np.save(temporary, states)
-            except AudioError as error:
-                skipped.append(Skipped(track.path, str(error)))
-            bar.advance(track.path.name)
-    return skipped
+    return store_each("Listening", tracks, folder, listener.hear)

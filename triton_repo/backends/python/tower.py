@@ -11,7 +11,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from muqrt.errors import AudioError, MuqrtError, ServerError, UsageError
-from muqrt.runtime.session import Arrays, Description, Session
+from muqrt.runtime.session import Arrays, Session
 from muqrt.triton_repo.backends.onnxruntime.model import Shared
 from muqrt.triton_repo.connection import BusyError
 from muqrt.triton_repo.joint_config import Tower
@@ -24,16 +24,7 @@ class TowerSession(Session):
     """
 
     def __init__(self, tower: Tower) -> None:
-        contract = tower.contract
-        super().__init__(
-            Description(
-                contract.inputs,
-                contract.outputs,
-                contract.framing,
-                contract.artefact_sha256,
-                joint=contract.joint,
-            )
-        )
+        super().__init__(tower.contract.description)
         self._tower = tower
         self._memory = pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0)
 
