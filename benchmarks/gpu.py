@@ -17,9 +17,9 @@ from typing import Annotated
 
 import typer
 
-from ..console import Json, show, table
+from ..common.console import Json, show, table
 from ..errors import UsageError
-from ..runtime.bundle import MANIFEST, load_bundle
+from ..runtime.bundle.manifest import MANIFEST, load_bundle
 
 _PACKAGE = Path(__file__).parents[1]
 _GPU_TESTS = (

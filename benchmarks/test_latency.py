@@ -4,12 +4,12 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from muqrt.benchmarks.contenders import Contender, eager, from_artefact
 from muqrt.benchmarks.kernels.contenders import Contender as KernelContender
 from muqrt.benchmarks.kernels.contenders import log_mel_contender
-from muqrt.benchmarks.latency import Cell, music
+from muqrt.benchmarks.measure.contenders import Contender, eager, from_artefact
+from muqrt.benchmarks.measure.latency import Cell, music
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.parity import excerpts
+from muqrt.export.parity.excerpts import excerpts
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from muqrt.reference.random_model import SMALL, random_model
 

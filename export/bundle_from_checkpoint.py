@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ..environment import installed
+from ..common.environment import installed
+from ..common.files import atomic_folder, sha256
 from ..errors import BundleError
-from ..files import atomic_folder, sha256
-from ..kernels import log_mel
+from ..kernels.log_mel import contract as log_mel
 from ..reference.checkpoint import Checkpoint
 from ..reference.head import Head
-from ..runtime.bundle import (
+from ..runtime.bundle.joint import LATENTS
+from ..runtime.bundle.manifest import (
     MANIFEST,
     Artefact,
     Bundle,
@@ -21,10 +22,10 @@ from ..runtime.bundle import (
     TensorSpec,
     load_bundle,
 )
-from ..runtime.joint import LATENTS
-from ..runtime.tagging import TAGS
-from ..runtime.tokens import TOKENS, TOKENS_FILE
-from .joint import JointCheckpoint, mulan_of
+from ..runtime.bundle.tagging import TAGS
+from ..runtime.bundle.tokens import TOKENS, TOKENS_FILE
+from .bundle.parts import save_parts
+from .bundle.workspace import is_in_workspace
 from .onnx_from_checkpoint import (
     INPUT,
     checked_level,
@@ -32,12 +33,12 @@ from .onnx_from_checkpoint import (
     output_specs,
     save_onnx,
 )
-from .parity import Excerpt, OnExcerpt, parity, refuse_uncertified
-from .parts import save_parts
-from .tagging import TagHead
+from .parity.excerpts import Excerpt, OnExcerpt
+from .parity.gate import parity, refuse_uncertified
+from .sources.checkpoint import JointCheckpoint, mulan_of
+from .sources.head import TagHead
+from .sources.rvq import TokenRvq, own_rvq
 from .text_artefact import save_text_tower
-from .tokens import TokenRvq, own_rvq
-from .workspace import is_in_workspace
 
 MODEL_FILE = "muq.onnx"
 # MuQ was trained on crops of this length.

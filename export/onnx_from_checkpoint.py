@@ -7,25 +7,24 @@ import onnx
 from onnx.external_data_helper import set_external_data
 
 from ..errors import UsageError
-from ..kernels.log_mel_onnx import log_mel_function
+from ..kernels.log_mel.onnx import log_mel_function
 from ..reference.head import Head
 from ..reference.mulan.model import MuLan
 from ..reference.muq import MuQ
-from ..runtime.bundle import TensorSpec
-from ..runtime.joint import LATENTS
-from ..runtime.parts import FRAMES
-from ..runtime.tagging import TAGS
-from ..runtime.tokens import TOKENS, Tokenizer
-from .conformer import conformer
-from .front_end import front_end
-from .graph import OPSET, Graph
-from .head import tags
-from .int8.front_end import int8_front_end
-from .int8.graph import Int8Graph
-from .log_mel import log_mel
-from .mulan.audio import audio_tower
-from .rvq import functions, tokens
-from .tokens import TokenRvq
+from ..runtime.bundle.joint import LATENTS
+from ..runtime.bundle.manifest import TensorSpec
+from ..runtime.bundle.parts import FRAMES
+from ..runtime.bundle.tagging import TAGS
+from ..runtime.bundle.tokens import TOKENS, Tokenizer
+from .graph.conformer import conformer
+from .graph.front_end import front_end, log_mel
+from .graph.head import tags
+from .graph.mulan.audio import audio_tower
+from .graph.rvq import functions, tokens
+from .graph.writer import OPSET, Graph
+from .quantize.int8.front_end import int8_front_end
+from .quantize.int8.graph import Int8Graph
+from .sources.rvq import TokenRvq
 
 TARGETS = ("cpu", "any")
 INPUT = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])

@@ -4,20 +4,21 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..common.files import sha256
 from ..errors import CheckpointError, UsageError
-from ..files import sha256
 from ..reference.checkpoint import Checkpoint
-from ..runtime.bundle import Artefact, Bundle
-from ..runtime.certificate import Precision
-from ..runtime.joint import IDS, MASK
-from .addition import put
-from .graph import Graph
-from .joint import JointCheckpoint
-from .mulan.row_int8 import RowInt8Graph
-from .mulan.text import mulan_text_graph
+from ..runtime.bundle.certificate import Precision
+from ..runtime.bundle.joint import IDS, MASK
+from ..runtime.bundle.manifest import Artefact, Bundle
+from .bundle.addition import put
+from .bundle.workspace import workspace
+from .graph.mulan.text import mulan_text_graph
+from .graph.writer import Graph
 from .onnx_from_checkpoint import save_onnx
-from .parity import Excerpt, parity, refuse_uncertified, require_source
-from .workspace import workspace
+from .parity.excerpts import Excerpt
+from .parity.gate import parity, refuse_uncertified, require_source
+from .quantize.int8.rows import RowInt8Graph
+from .sources.checkpoint import JointCheckpoint
 
 _GRAPHS: dict[str, Callable[[], Graph]] = {"fp32": Graph, "int8": RowInt8Graph}
 

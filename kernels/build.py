@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from ..console import Json, progress, show, table
+from ..common.console import Json, progress, show, table
+from ..common.files import atomic_file
 from ..errors import MissingDependencyError, MuqrtError
-from ..files import atomic_file
 from .variant import Variant
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ commands = typer.Typer()
 
 def released_variants() -> list[Variant]:
     """What the released model needs: every kernel in every dtype, with its constants."""
-    from . import log_mel_triton, mel_rvq_quantized_triton, mel_rvq_triton
+    from .log_mel import triton as log_mel_triton
+    from .mel_rvq import quantized_triton as mel_rvq_quantized_triton
+    from .mel_rvq import triton as mel_rvq_triton
 
     return [
         *(log_mel_triton.variant(dtype, MEAN_DB, STD_DB) for dtype in DTYPES),

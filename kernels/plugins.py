@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from ..errors import KernelError, MissingDependencyError
-from .log_mel import HOP_SAMPLES, MELS
+from .log_mel.contract import HOP_SAMPLES, MELS
 from .variant import Variant
 
 _WARP_THREADS = 32
@@ -71,7 +71,7 @@ def _register_log_mel() -> None:
     import tensorrt as trt
     import tensorrt.plugin as trtp
 
-    from . import log_mel_triton
+    from .log_mel import triton as log_mel_triton
 
     @trtp.register("muqrt::LogMel")
     def describe(
@@ -107,7 +107,7 @@ def _register_mel_rvq() -> None:
     import tensorrt as trt
     import tensorrt.plugin as trtp
 
-    from . import mel_rvq_triton
+    from .mel_rvq import triton as mel_rvq_triton
 
     @trtp.register("muqrt::MelRvq")
     def describe(

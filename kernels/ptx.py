@@ -15,8 +15,8 @@ from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
+from ..common.files import atomic_file, cache_folder
 from ..errors import KernelError
-from ..files import atomic_file, cache_folder
 from .variant import Variant
 
 _KIB = 1024  # bytes

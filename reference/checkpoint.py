@@ -11,8 +11,8 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from ..common.files import atomic_folder, sha256
 from ..errors import CheckpointError
-from ..files import atomic_folder, sha256
 from .config import MuQConfig, config_from, read_config
 from .hub import download, is_hub_id
 from .muq import MuQ

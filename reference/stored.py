@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..common.files import atomic_folder
 from ..errors import CheckpointError
-from ..files import atomic_folder
 
 _Config = TypeVar("_Config")
 _Module = TypeVar("_Module", bound=nn.Module)

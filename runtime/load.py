@@ -4,11 +4,11 @@ from functools import partial
 from os import PathLike, fspath
 from typing import Any
 
-from .bundle import load_bundle
+from .bundle.manifest import load_bundle
+from .engines.open_session import open_session
+from .engines.session import Session
 from .model import Model
-from .open_session import open_session
-from .session import Session
-from .text_encoder import open_text_encoder
+from .text.encoder import open_text_encoder
 
 
 def load(

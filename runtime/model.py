@@ -5,11 +5,14 @@ from typing import overload
 
 import numpy as np
 
+from ..common.closing import Closing
 from ..errors import AudioError, BundleError
-from .clips import LastClip
-from .closing import Closing
-from .joint import Joint
-from .results import (
+from .audio.tracks import Audio, AudioFile, Audios, as_tracks, one_track
+from .bundle.joint import Joint
+from .bundle.tagging import TrackTags
+from .engines.session import Session
+from .inference.clips import LastClip
+from .inference.results import (
     by_file,
     clip_latents,
     embeddings,
@@ -20,12 +23,9 @@ from .results import (
     track_tags,
     track_tokens,
 )
-from .runner import OnWindow, Runner
-from .session import Session
-from .tagging import TrackTags
-from .text_encoder import TextEncoder
-from .tracks import Audio, AudioFile, Audios, as_tracks, one_track
-from .windows import Windowing
+from .inference.runner import OnWindow, Runner
+from .inference.windows import Windowing
+from .text.encoder import TextEncoder
 
 _OVERLAP_SECONDS = 2.0
 

@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from muqrt.errors import MissingDependencyError
-from muqrt.triton_repo.installation import find_server
+from muqrt.triton_repo.server.installation import find_server
 
 # Without a GPU kernels run in Triton's interpreter, which is chosen when triton is imported.
 if shutil.which("nvidia-smi") is None:
@@ -58,7 +58,7 @@ def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     """Folder of the tiny checkpoint's bundle, certified on music. Do not change its files."""
     pytest.importorskip("onnx")
     from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-    from muqrt.export.parity import excerpts
+    from muqrt.export.parity.excerpts import excerpts
     from muqrt.reference.checkpoint import load_checkpoint
 
     folder = tmp_path_factory.mktemp("tiny") / "bundle"
@@ -75,7 +75,7 @@ def tiny_head(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
     0 to 1. Do not change its files.
     """
     torch = pytest.importorskip("torch")
-    from muqrt.export.parity import excerpts
+    from muqrt.export.parity.excerpts import excerpts
     from muqrt.reference.checkpoint import load_checkpoint
     from muqrt.reference.head import Head, HeadConfig, pooled, save_head
 
@@ -117,8 +117,8 @@ def tagged_bundle(
     """Folder of the tiny checkpoint's bundle with tags, certified. Do not change its files."""
     pytest.importorskip("onnx")
     from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-    from muqrt.export.parity import excerpts
-    from muqrt.export.tagging import load_tag_head
+    from muqrt.export.parity.excerpts import excerpts
+    from muqrt.export.sources.head import load_tag_head
     from muqrt.reference.checkpoint import load_checkpoint
 
     folder = tmp_path_factory.mktemp("tiny") / "tagged"
@@ -133,7 +133,7 @@ def token_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
     """Folder of the tiny checkpoint's bundle with tokens, certified. Do not change its files."""
     pytest.importorskip("onnx")
     from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-    from muqrt.export.parity import excerpts
+    from muqrt.export.parity.excerpts import excerpts
     from muqrt.reference.checkpoint import load_checkpoint
 
     folder = tmp_path_factory.mktemp("tiny") / "tokens"
@@ -162,8 +162,8 @@ def mulan_bundle(mulan_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
     """Folder of the tiny MuQ-MuLan's bundle, certified. Do not change its files."""
     pytest.importorskip("onnx")
     from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-    from muqrt.export.joint import load_source
-    from muqrt.export.parity import excerpts
+    from muqrt.export.parity.excerpts import excerpts
+    from muqrt.export.sources.checkpoint import load_source
 
     folder = tmp_path_factory.mktemp("mulan") / "bundle"
     short = [each for each in excerpts() if each.seconds < 2]
@@ -194,7 +194,7 @@ def muqrt(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., CompletedProcess[str]]:
     """The ``muqrt`` command in this process; an exception that reaches the user fails the test."""
-    from muqrt.cli import main
+    from muqrt.cli.app import main
 
     def run(*arguments: object) -> CompletedProcess[str]:
         argv = ["muqrt", *map(str, arguments)]

@@ -70,10 +70,12 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_production_imports_without_the_extras() -> None:
-    names = ["muqrt.cli"]
+    names = ["muqrt.cli.app"]
     for room in ("runtime", "triton_repo"):
         names += [f"muqrt.{room}.{p.stem}" for p in sources(room) if p.stem not in OF_TORCH]
-    assert {"muqrt.runtime.onnx_session", "muqrt.triton_repo.client"} <= set(names)
+    assert {"muqrt.runtime.engines.onnxruntime.session", "muqrt.triton_repo.client.session"} <= set(
+        names
+    )
     imports = "".join(f"import {name}\n" for name in names)
     loaded = python(f"{BLOCK}{imports}print(*sys.modules)").split()
     assert set(names) <= set(loaded)
@@ -113,7 +115,7 @@ with muqrt.load({str(tagged_bundle)!r}) as model:
 def test_without_the_extra_its_command_says_what_to_install(
     command: str, extra: str, tmp_path: Path
 ) -> None:
-    code = f"{BLOCK}\nsys.argv = 'muqrt {command}'.split()\nfrom muqrt.cli import main\nmain()"
+    code = f"{BLOCK}\nsys.argv = 'muqrt {command}'.split()\nfrom muqrt.cli.app import main\nmain()"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
     )

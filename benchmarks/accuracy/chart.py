@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..palette import COLOURS
+from ..style import COLOURS
 from .evaluation import Result
 from .metrics import PAPER_METRICS
 

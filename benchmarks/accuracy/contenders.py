@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from ...errors import ParityError, UsageError
-from ...export.joint import JointCheckpoint, load_source
+from ...export.sources.checkpoint import JointCheckpoint, load_source
 from ...reference.checkpoint import Checkpoint
-from ...reference.training.features import Encoder
-from ...reference.training.probe import MuqEncoder
-from ...runtime.bundle import Artefact, Bundle, load_bundle
-from ...runtime.joint import LATENTS
-from ...runtime.open_session import open_session
+from ...runtime.bundle.joint import LATENTS
+from ...runtime.bundle.manifest import Artefact, Bundle, load_bundle
+from ...runtime.engines.open_session import open_session
+from ...training.probe.features import Encoder
+from ...training.probe.train import MuqEncoder
 from .encoders import MelEncoder, SessionEncoder
 from .towers import Towers, open_towers, reference_towers
 from .untrained import untrained, untrained_towers
@@ -204,7 +204,7 @@ def _local(bundle: Bundle, artefact: Artefact, threads: int | None) -> Iterator[
 
 @contextmanager
 def _served(url: str, model: str) -> Iterator[Encoder]:
-    from ...triton_repo.client import TritonSession
+    from ...triton_repo.client.session import TritonSession
 
     with TritonSession(url, model) as session:
         yield SessionEncoder(session)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import AudioError, MissingDependencyError, UsageError
-from ...reference.manifest import AUDIO_SUFFIXES, Recording, Split
+from ...training.data.manifest import AUDIO_SUFFIXES, Recording, Split
 
 # Where a dataset publishes no splits.
 _SHARES: tuple[tuple[Split, float], ...] = (("test", 0.2), ("valid", 0.1))

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from ...reference.mel import LogMel
-from ...reference.training.features import pooled_over_parts
-from ...runtime.results import FEATURES
-from ...runtime.session import WAVEFORM, Session
+from ...runtime.engines.session import WAVEFORM, Session
+from ...runtime.inference.results import FEATURES
+from ...training.probe.features import pooled_over_parts
 
 HIDDEN_STATES = "hidden_states"
 _HOP_SAMPLES, _MELS = 240, 128

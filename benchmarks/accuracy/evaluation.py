@@ -10,12 +10,12 @@ import numpy as np
 
 from ...errors import AudioError
 from ...reference.head import STATISTICS, HeadConfig
-from ...reference.manifest import Recording
-from ...reference.tasks import TASKS, Task, find_task
-from ...reference.training.crops import Skipped
-from ...reference.training.features import Encoder, Featured, examples, features_of
-from ...reference.training.fit import fit, predict
-from ...reference.training.splits import Splits, splits_of
+from ...training.data.crops import Skipped
+from ...training.data.manifest import Recording
+from ...training.probe.features import Encoder, Featured, examples, features_of
+from ...training.probe.fit import fit, predict
+from ...training.probe.splits import Splits, splits_of
+from ...training.probe.tasks import TASKS, Task, find_task
 from .contenders import Contender
 from .metrics import Answer, answer, metrics, require_measurable
 

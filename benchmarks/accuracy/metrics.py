@@ -10,8 +10,8 @@ from scipy.ndimage import uniform_filter1d
 from sklearn import metrics as sklearn_metrics
 
 from ...errors import AudioError
-from ...reference.manifest import Recording
-from ...reference.tasks import STEP_SECONDS, Task
+from ...training.data.manifest import Recording
+from ...training.probe.tasks import STEP_SECONDS, Task
 
 # What papers report, by task: the charts' panels.
 PAPER_METRICS = {

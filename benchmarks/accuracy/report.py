@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ...common.files import atomic_file
 from ...errors import MissingDependencyError, UsageError
-from ...files import atomic_file
-from ..markdown import markdown_table
-from ..tables import Table
+from ..model.tables import Table
+from ..style import markdown_table
 from .evaluation import Evaluation, Result
 from .ranking import MEDIAN_RANK
 from .zero_shot_tasks import ZERO_SHOT

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from ...errors import SessionError
-from ...export.joint import JointCheckpoint
+from ...export.sources.checkpoint import JointCheckpoint
 from ...reference.config import SAMPLE_RATE_HZ
-from ...runtime.bundle import Artefact, Bundle
+from ...runtime.bundle.manifest import Artefact, Bundle
+from ...runtime.engines.open_session import open_session
+from ...runtime.engines.session import Session
 from ...runtime.model import Model
-from ...runtime.open_session import open_session
-from ...runtime.session import Session
-from ...runtime.text_encoder import TextEncoder, open_text_encoder
+from ...runtime.text.encoder import TextEncoder, open_text_encoder
 
 _CLIPS_AT_ONCE = 4
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from ...export.joint import JointCheckpoint
+from ...export.sources.checkpoint import JointCheckpoint
 from ...reference.checkpoint import Checkpoint
 from ...reference.mulan.model import MuLan
 from ...reference.muq import MuQ

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ...common.files import atomic_file, sha256
 from ...errors import AudioError, UsageError
-from ...files import atomic_file, sha256
 from ...reference.config import SAMPLE_RATE_HZ
-from ...reference.manifest import Recording
-from ...reference.training.crops import SILENCE, Skipped, Track, read_samples, usable_tracks
-from ...reference.training.features import LEAST_SECONDS
-from ...runtime.labels import unit
-from ...runtime.text_cache import TextCache
+from ...runtime.text.cache import TextCache
+from ...runtime.text.labels import unit
+from ...training.data.crops import SILENCE, Skipped, Track, read_samples, usable_tracks
+from ...training.data.manifest import Recording
+from ...training.probe.features import LEAST_SECONDS
 from .contenders import Contender
 from .evaluation import Evaluation, Result
 from .metrics import require_measurable

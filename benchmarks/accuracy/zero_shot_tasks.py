@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...errors import AudioError, UsageError
-from ...reference.manifest import Recording, check_splits
-from ...reference.tasks import TASKS
-from ...reference.training.captions import facts_of
-from ...runtime.labels import TEMPLATES, Embed, LabelSet
+from ...runtime.text.labels import TEMPLATES, Embed, LabelSet
+from ...training.data.captions import facts_of
+from ...training.data.manifest import Recording, check_splits
+from ...training.probe.tasks import TASKS
 from .metrics import tag_metrics
 from .ranking import ranks, retrieval
 

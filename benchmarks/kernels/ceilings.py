@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..rates import MATRIX_WIDTH, measure_rates
-from ..timing import Stopwatch
+from ..measure.rates import MATRIX_WIDTH, measure_rates
+from ..measure.timing import Stopwatch
 from .work import Work
 
 _COPY_BYTES = {"cpu": 1 << 28, "cuda": 1 << 30}

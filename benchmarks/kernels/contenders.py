@@ -10,19 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import UsageError
-from ...export.graph import OPSET, Graph
+from ...export.graph.rvq import folded_tables, functions, tokens
+from ...export.graph.writer import OPSET, Graph
 from ...export.onnx_from_checkpoint import INPUT
-from ...export.rvq import folded_tables, functions, tokens
-from ...export.tokens import TokenRvq
-from ...kernels.log_mel_onnx import NAME, log_mel_function
-from ...kernels.log_mel_tables import tables as log_mel_tables
-from ...kernels.log_mel_torch import log_mel
-from ...kernels.mel_rvq_torch import MelRvq
+from ...export.sources.rvq import TokenRvq
+from ...kernels.log_mel.onnx import NAME, log_mel_function
+from ...kernels.log_mel.tables import tables as log_mel_tables
+from ...kernels.log_mel.torch import log_mel
+from ...kernels.mel_rvq.torch import MelRvq
 from ...kernels.onnx_nodes import DOMAIN
 from ...reference.mel import LogMel
 from ...reference.rvq import ResidualVectorQuantize, WeightNormConv1d, stacked
-from ...runtime.bundle import TensorSpec
-from ..contenders import COMPILED, EAGER
+from ...runtime.bundle.manifest import TensorSpec
+from ..measure.contenders import COMPILED, EAGER
 
 ONNX = "ONNX Runtime"
 FUSED = "fused kernel"

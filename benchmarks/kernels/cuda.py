@@ -4,8 +4,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from ...reference.random_model import LARGE, random_model
-from ..latency import Cell
-from ..timing import Run, by_turns, cuda_stopwatch, spread
+from ..measure.latency import Cell
+from ..measure.timing import Run, by_turns, cuda_stopwatch, spread
 from .work import frames_of
 
 _ROWS = 8  # more would not fit every GPU's memory; rows take equally long

@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from ...files import atomic_file
-from ..markdown import markdown_table
-from ..tables import Table
+from ...common.files import atomic_file
+from ..model.tables import Table
+from ..style import markdown_table
 from .run import Report
 
 _COLUMNS = (

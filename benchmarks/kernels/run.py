@@ -10,18 +10,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...console import Bar
-from ...environment import environment
+from ...common.console import Bar
+from ...common.environment import environment
 from ...errors import ParityError
-from ...export.rvq import folded_tables
-from ...export.token_parity import equal_tokens
-from ...export.tokens import TokenRvq
+from ...export.graph.rvq import folded_tables
+from ...export.parity.tokens import equal_tokens
+from ...export.sources.rvq import TokenRvq
 from ...reference.muq import MuQ
-from ...runtime.certificate import THRESHOLDS
-from ..contenders import EAGER, cold_compiler
-from ..latency import Cell, music
-from ..neighbours import watch_neighbours
-from ..timing import Stopwatch, by_turns, cuda_stopwatch, ratios, spread, stopwatch
+from ...runtime.bundle.certificate import THRESHOLDS
+from ..measure.contenders import EAGER, cold_compiler
+from ..measure.latency import Cell, music
+from ..measure.neighbours import watch_neighbours
+from ..measure.timing import Stopwatch, by_turns, cuda_stopwatch, ratios, spread, stopwatch
 from .ceilings import Ceilings, measure_ceilings
 from .contenders import (
     FUSED,

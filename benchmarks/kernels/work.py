@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ...kernels.log_mel import HOP_SAMPLES, MELS, SAMPLE_RATE_HZ
-from ..latency import Cell
+from ...kernels.log_mel.contract import HOP_SAMPLES, MELS, SAMPLE_RATE_HZ
+from ..measure.latency import Cell
 
 FLOAT_BYTES = 4
 TOKEN_BYTES = 4

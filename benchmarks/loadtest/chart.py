@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..palette import COLOURS, GREY
+from ..style import COLOURS, GREY
 from .figures import PERCENTILES
-from .report import Report
+from .results import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,9 +4,9 @@ import asyncio
 import random
 from itertools import count
 
-from ...console import Bar
+from ...common.console import Bar
 from ...errors import ServerError
-from ...triton_repo.connection import BusyError, pause_seconds
+from ...triton_repo.client.connection import BusyError, pause_seconds
 from .live import readiness_watched
 from .music import Music
 from .outcome import Outcome

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Sequence
 
-from ...console import Bar
+from ...common.console import Bar
 from ...errors import MuqrtError
-from ...runtime.stream import Stream
-from ...runtime.streaming import Push, Streaming
+from ...runtime.streaming.engine import Push, Streaming
+from ...runtime.streaming.stream import Stream
 from .music import Music
 from .outcome import Outcome, expected_hops
 from .plan import Life

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from ...console import Bar
+from ...common.console import Bar
 from ...errors import ServerError
-from ...triton_repo.connection import BusyError
+from ...triton_repo.client.connection import BusyError
 from .music import Music
 from .outcome import Outcome, expected_hops
 from .plan import Life

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...runtime import audio
+from ...runtime.audio import read as audio
 from .plan import Life
 
 # The clips that come with the package and need no optional decoder.

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ...runtime.stream import Sliding
+from ...runtime.streaming.stream import Sliding
 from .plan import Life
 
 _KIND_CHARACTERS = 160

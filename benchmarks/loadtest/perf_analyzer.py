@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...common.files import atomic_file
 from ...errors import UsageError
-from ...files import atomic_file
-from ..palette import COLOURS
+from ..style import COLOURS
 
 _LOADS = ("Concurrency", "Request Rate")
 _THROUGHPUT = "Inferences/Second"

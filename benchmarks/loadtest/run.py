@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ...console import Bar
-from ...environment import environment
+from ...common.console import Bar
+from ...common.environment import environment
 from ...errors import ServerError
 from ...runtime.load import open_bundle
-from ...runtime.streaming import Streaming
-from ..neighbours import watch_neighbours
+from ...runtime.streaming.engine import Streaming
+from ..measure.neighbours import watch_neighbours
 from .churn import churn
 from .engine import run_in_process
 from .figures import Figures, churn_figures, machine_figures, stream_figures, stretches
@@ -24,7 +24,7 @@ from .live import run_on_server
 from .music import Music
 from .outcome import Outcome
 from .plan import Load, schedule
-from .report import Report
+from .results import Report
 from .served import ServedStreams
 from .watch import Watch
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import ServerError
-from ...runtime.stream import Sliding
-from ...runtime.tagging import TAGS
-from ...triton_repo.connection import AsyncConnection, as_tensor
+from ...runtime.bundle.tagging import TAGS
+from ...runtime.streaming.stream import Sliding
+from ...triton_repo.client.connection import AsyncConnection, as_tensor
+from ...triton_repo.client.streaming import config_of, contract_in
+from ...triton_repo.contract.stream import CHUNK_INDEX, PCM, SECONDS
 from ...triton_repo.extras import server_extra
-from ...triton_repo.stream_config import CHUNK_INDEX, PCM, SECONDS
-from ...triton_repo.streaming_client import config_of, contract_in
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...environment import environment
+from ...common.environment import environment
 from ...errors import CheckpointError, ParityError
-from ...export.joint import JointCheckpoint, load_source
-from ...export.measuring import measure
-from ...export.parity import require_source
-from ...runtime.audio import SAMPLE_RATE_HZ
-from ...runtime.bundle import Artefact, Bundle
-from ...runtime.certificate import THRESHOLDS, Precision
-from ...runtime.joint import IDS, LATENTS, MASK
-from ...runtime.open_session import open_session
-from ...runtime.session import WAVEFORM, Session
-from ..contenders import EAGER
-from ..latency import Cell, music
-from ..neighbours import watch_neighbours
-from ..timing import by_turns, ratios, spread
+from ...export.parity.gate import require_source
+from ...export.parity.measuring import measure
+from ...export.sources.checkpoint import JointCheckpoint, load_source
+from ...runtime.audio.read import SAMPLE_RATE_HZ
+from ...runtime.bundle.certificate import THRESHOLDS, Precision
+from ...runtime.bundle.joint import IDS, LATENTS, MASK
+from ...runtime.bundle.manifest import Artefact, Bundle
+from ...runtime.engines.open_session import open_session
+from ...runtime.engines.session import WAVEFORM, Session
+from ..measure.contenders import EAGER
+from ..measure.latency import Cell, music
+from ..measure.neighbours import watch_neighbours
+from ..measure.timing import by_turns, ratios, spread
 
 # Of texts at once and of tokens in each, the two special ones included.
 TEXTS = ((1, 12), (1, 60), (16, 20))

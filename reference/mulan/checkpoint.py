@@ -18,8 +18,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from ...common.files import atomic_folder, sha256
 from ...errors import CheckpointError
-from ...files import atomic_folder, sha256
 from ..checkpoint import (
     CONFIG_FILE,
     WEIGHTS_FILE,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from muqrt.triton_repo.installation import find_server
+from muqrt.triton_repo.server.installation import find_server
 
 # Of later servers than the 2.51 in the wheel.
 LATER_OPTIONS = {"http-max-input-size", "grpc-max-response-pool-size"}

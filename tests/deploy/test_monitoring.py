@@ -13,10 +13,10 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 import yaml
 
-from muqrt.runtime.bundle import load_bundle
-from muqrt.triton_repo.repository import write_repository
-from muqrt.triton_repo.server import Server
-from muqrt.triton_repo.stream_repository import write_stream_repository
+from muqrt.runtime.bundle.manifest import load_bundle
+from muqrt.triton_repo.repository.stream import write_stream_repository
+from muqrt.triton_repo.repository.write import write_repository
+from muqrt.triton_repo.server.process import Server
 
 promql = pytest.importorskip(
     "promql_parser", reason="promql_parser is not installed; make setup installs it where it can"

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from muqrt.export.parity import Excerpt, excerpts
+from muqrt.export.parity.excerpts import Excerpt, excerpts
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import TINY, random_model
 

@@ -7,10 +7,10 @@ import pytest
 from muqrt.errors import BundleError, ParityError
 from muqrt.export import bundle_from_checkpoint as module
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.parity import Excerpt
+from muqrt.export.parity.excerpts import Excerpt
 from muqrt.reference.checkpoint import Checkpoint
 from muqrt.reference.muq import MuQ
-from muqrt.runtime.bundle import load_bundle
+from muqrt.runtime.bundle.manifest import load_bundle
 
 GRAPHS = {"muq.onnx", "muq-front-end.onnx", "muq-encoder.onnx"}
 Usage = namedtuple("Usage", "total used free")

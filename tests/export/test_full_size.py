@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.parity import EXCERPT_SAMPLES, Excerpt
+from muqrt.export.parity.excerpts import EXCERPT_SAMPLES, Excerpt
 from muqrt.reference.checkpoint import Checkpoint
 from muqrt.reference.random_model import LARGE, random_model
-from muqrt.runtime.certificate import THRESHOLDS
+from muqrt.runtime.bundle.certificate import THRESHOLDS
 
 pytestmark = pytest.mark.slow
 

@@ -13,17 +13,18 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from muqrt.common.files import sha256
 from muqrt.errors import CheckpointError, ParityError, UsageError
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.int8.artefact import add_int8
-from muqrt.export.joint import JointCheckpoint, load_source
-from muqrt.export.measuring import measure_ranks
-from muqrt.export.parity import Excerpt, parity, refuse_uncertified
+from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.gate import parity, refuse_uncertified
+from muqrt.export.parity.measuring import measure_ranks
+from muqrt.export.quantize.int8.artefact import add_int8
+from muqrt.export.sources.checkpoint import JointCheckpoint, load_source
 from muqrt.export.text_artefact import add_text_tower
-from muqrt.files import sha256
 from muqrt.reference.mulan.model import MuLan
-from muqrt.runtime.bundle import Bundle, load_bundle
-from muqrt.runtime.open_session import open_session
+from muqrt.runtime.bundle.manifest import Bundle, load_bundle
+from muqrt.runtime.engines.open_session import open_session
 
 Command = Callable[..., CompletedProcess[str]]
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from muqrt.errors import UsageError
 from muqrt.export.onnx_from_checkpoint import TARGETS, onnx_from_checkpoint, save_onnx
-from muqrt.export.parity import Excerpt
+from muqrt.export.parity.excerpts import Excerpt
 from muqrt.reference.config import ConformerConfig, MuQConfig
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import random_model
-from muqrt.runtime.certificate import THRESHOLDS
+from muqrt.runtime.bundle.certificate import THRESHOLDS
 
 RELATIVE_L2 = THRESHOLDS["fp32"].relative_l2
 DEPTH = 12

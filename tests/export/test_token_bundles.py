@@ -12,20 +12,21 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from muqrt.common.files import sha256
 from muqrt.errors import CheckpointError, ParityError
 from muqrt.export import bundle_from_checkpoint as module
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.parity import Excerpt, parity
-from muqrt.export.tokens import load_token_rvq, own_rvq
-from muqrt.files import sha256
+from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.gate import parity
+from muqrt.export.sources.rvq import load_token_rvq, own_rvq
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import TINY, random_model
 from muqrt.reference.rvq_file import RvqConfig, save_rvq
-from muqrt.runtime.bundle import Bundle, load_bundle
-from muqrt.runtime.certificate import TokenMeasurement
-from muqrt.runtime.onnx_session import OnnxSession
-from muqrt.runtime.tokens import TOKENS_FILE
+from muqrt.runtime.bundle.certificate import TokenMeasurement
+from muqrt.runtime.bundle.manifest import Bundle, load_bundle
+from muqrt.runtime.bundle.tokens import TOKENS_FILE
+from muqrt.runtime.engines.onnxruntime.session import OnnxSession
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -158,7 +159,7 @@ def test_a_failed_gate_names_the_share(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("muqrt.export.expected.equal_tokens", lambda *_: 0.99)
+    monkeypatch.setattr("muqrt.export.parity.expected.equal_tokens", lambda *_: 0.99)
     with pytest.raises(ParityError, match=r"equal tokens 99\.000%"):
         module.bundle_from_checkpoint(checkpoint, tmp_path / "bundle", music, ["tokens"])
     assert not list(tmp_path.iterdir())

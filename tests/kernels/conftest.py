@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from muqrt.kernels.mel_rvq import Stage
+from muqrt.kernels.mel_rvq.contract import Stage
 from muqrt.reference.rvq import ResidualVectorQuantize
 
 NEAR = 1e-5  # relative: how much less similar than the best a code may be

@@ -15,8 +15,10 @@ import numpy as np
 import tensorrt as trt
 
 from muqrt.errors import KernelError
-from muqrt.kernels import log_mel_tables, log_mel_triton, mel_rvq_triton
 from muqrt.kernels.build import MEAN_DB, STD_DB
+from muqrt.kernels.log_mel import tables as log_mel_tables
+from muqrt.kernels.log_mel import triton as log_mel_triton
+from muqrt.kernels.mel_rvq import triton as mel_rvq_triton
 from muqrt.kernels.plugins import register_plugins
 
 OPERATORS = {

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from muqrt.kernels.mel_rvq import MelRvqTables, Stage, tables
+from muqrt.kernels.mel_rvq.contract import MelRvqTables, Stage, tables
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.reference.rvq import ResidualVectorQuantize, stacked
-from muqrt.runtime import audio
+from muqrt.runtime.audio import read as audio
 
 MUQ_MINI = Path(__file__).parents[2] / "reference" / "checkpoints" / "muq-mini"
 NEAR = 1e-5  # relative to the best similarity

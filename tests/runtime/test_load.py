@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from muqrt.common.files import sha256
 from muqrt.errors import BundleError
-from muqrt.files import sha256
-from muqrt.runtime.bundle import Artefact, Bundle, Framing, Source, TensorSpec
+from muqrt.runtime.bundle.manifest import Artefact, Bundle, Framing, Source, TensorSpec
 from muqrt.runtime.load import load
 
 FRAMING = Framing(

@@ -10,11 +10,11 @@ import pytest
 import soundfile
 
 from muqrt.errors import AudioError, SessionError, UsageError
-from muqrt.runtime.audio import from_array
-from muqrt.runtime.bundle import Framing, TensorSpec
+from muqrt.runtime.audio.read import from_array
+from muqrt.runtime.bundle.manifest import Framing, TensorSpec
+from muqrt.runtime.engines.session import Arrays, Description, Session
+from muqrt.runtime.inference.windows import Window
 from muqrt.runtime.model import Model
-from muqrt.runtime.session import Arrays, Description, Session
-from muqrt.runtime.windows import Window
 
 RATE_HZ, STEP, WIDTH = 24_000, 960, 3
 WINDOW = 4 * RATE_HZ

@@ -8,14 +8,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from muqrt.common.files import sha256
 from muqrt.errors import MissingDependencyError
-from muqrt.files import sha256
-from muqrt.runtime.bundle import Artefact, Bundle, Framing, Source, TensorSpec, load_bundle
-from muqrt.runtime.certificate import Certificate, Measurement
-from muqrt.runtime.plan import Plan
-from muqrt.triton_repo.options import ServingOptions
-from muqrt.triton_repo.repository import write_repository
-from muqrt.triton_repo.server import Server
+from muqrt.runtime.bundle.certificate import Certificate, Measurement
+from muqrt.runtime.bundle.manifest import Artefact, Bundle, Framing, Source, TensorSpec, load_bundle
+from muqrt.runtime.bundle.tensorrt_plan import Plan
+from muqrt.triton_repo.contract.options import ServingOptions
+from muqrt.triton_repo.repository.write import write_repository
+from muqrt.triton_repo.server.process import Server
 
 WIDTH = 4
 STEP_SAMPLES = 960

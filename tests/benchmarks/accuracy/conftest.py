@@ -11,9 +11,9 @@ import soundfile
 import torch
 
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.parity import excerpts
+from muqrt.export.parity.excerpts import excerpts
 from muqrt.reference.checkpoint import load_checkpoint
-from muqrt.reference.training import fit
+from muqrt.training.probe import fit
 
 RATE_HZ = 24_000
 TRACKS = {"train": 14, "valid": 4, "test": 8}

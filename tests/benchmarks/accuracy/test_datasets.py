@@ -10,10 +10,10 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from muqrt.benchmarks.accuracy.commands import commands
 from muqrt.benchmarks.accuracy.datasets import DATASETS, read_dataset
+from muqrt.cli.bench.evaluate import commands
 from muqrt.errors import AudioError, UsageError
-from muqrt.reference.manifest import Recording, check_splits, read_recordings
+from muqrt.training.data.manifest import Recording, check_splits, read_recordings
 
 
 def audio(path: Path, seed: int = 0) -> Path:

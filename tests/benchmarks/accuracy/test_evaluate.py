@@ -11,19 +11,19 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from muqrt.benchmarks.accuracy import contenders as contenders_module
-from muqrt.benchmarks.accuracy.commands import commands
 from muqrt.benchmarks.accuracy.encoders import MelEncoder, SessionEncoder
 from muqrt.benchmarks.accuracy.evaluation import splits_by_task
 from muqrt.benchmarks.accuracy.metrics import PAPER_METRICS
+from muqrt.cli.bench.evaluate import commands
 from muqrt.errors import AudioError, BundleError, MuqrtError, ParityError, UsageError
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.reference.head import pooled
-from muqrt.reference.manifest import read_recordings
 from muqrt.reference.mel import LogMel
-from muqrt.reference.tasks import TASKS
+from muqrt.runtime.engines.session import Session
 from muqrt.runtime.load import open_bundle
-from muqrt.runtime.session import Session
-from muqrt.triton_repo import client
+from muqrt.training.data.manifest import read_recordings
+from muqrt.training.probe.tasks import TASKS
+from muqrt.triton_repo.client import session as client
 
 # One of each kind, and the one with a metric of its own.
 ASKED = ("genre", "key", "emotion", "tagging", "structure")

@@ -17,8 +17,8 @@ from muqrt.benchmarks.accuracy.metrics import (
 )
 from muqrt.benchmarks.accuracy.zero_shot_tasks import ZERO_SHOT
 from muqrt.errors import AudioError
-from muqrt.reference.manifest import Recording
-from muqrt.reference.tasks import TASKS, find_task
+from muqrt.training.data.manifest import Recording
+from muqrt.training.probe.tasks import TASKS, find_task
 
 
 def recording(**labels: Any) -> Recording:

@@ -13,7 +13,6 @@ import soundfile
 import torch
 from typer.testing import CliRunner, Result
 
-from muqrt.benchmarks.accuracy.commands import commands
 from muqrt.benchmarks.accuracy.contenders import Contender, Wanted, contenders
 from muqrt.benchmarks.accuracy.evaluation import Evaluation
 from muqrt.benchmarks.accuracy.evaluation import evaluate as probe
@@ -21,13 +20,14 @@ from muqrt.benchmarks.accuracy.towers import ReferenceTowers, SessionTowers
 from muqrt.benchmarks.accuracy.untrained import untrained_towers
 from muqrt.benchmarks.accuracy.zero_shot import evaluate_zero_shot
 from muqrt.benchmarks.accuracy.zero_shot_tasks import zero_shot_tasks
+from muqrt.cli.bench.evaluate import commands
 from muqrt.errors import AudioError, BundleError, MuqrtError, UsageError
-from muqrt.export.joint import JointCheckpoint, load_source
+from muqrt.export.sources.checkpoint import JointCheckpoint, load_source
 from muqrt.reference.head import pooled
-from muqrt.reference.manifest import Recording, read_recordings
-from muqrt.reference.training.features import Encoder
-from muqrt.runtime import audio
+from muqrt.runtime.audio import read as audio
 from muqrt.runtime.load import load
+from muqrt.training.data.manifest import Recording, read_recordings
+from muqrt.training.probe.features import Encoder
 
 BOTH = ("--task", "zeroshot-tagging", "--task", "retrieval")
 

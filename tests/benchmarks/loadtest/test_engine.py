@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from muqrt.benchmarks.loadtest.music import Music
-from muqrt.runtime import audio
+from muqrt.runtime.audio import read as audio
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -29,7 +29,7 @@ def written(tagged_bundle: Path, music: Path, tmp_path_factory: pytest.TempPathF
     code = (
         "import sys; sys.modules['torch'] = None; sys.modules['onnx'] = None\n"
         f"sys.argv = {[str(each) for each in arguments]}\n"
-        "from muqrt.cli import main; main()"
+        "from muqrt.cli.app import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

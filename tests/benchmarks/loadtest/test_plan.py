@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from muqrt.benchmarks.loadtest.outcome import expected_hops
 from muqrt.benchmarks.loadtest.plan import STALL_EVERY_SECONDS, Life, Load, schedule
 from muqrt.errors import UsageError
-from muqrt.runtime.bundle import Framing
-from muqrt.runtime.stream import Sliding
+from muqrt.runtime.bundle.manifest import Framing
+from muqrt.runtime.streaming.stream import Sliding
 
 RATE_HZ = 24_000
 ROUNDING = 1e-6

@@ -7,10 +7,10 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from muqrt.runtime.bundle import load_bundle
-from muqrt.triton_repo.server import Server
-from muqrt.triton_repo.stream_config import StreamOptions
-from muqrt.triton_repo.stream_repository import write_stream_repository
+from muqrt.runtime.bundle.manifest import load_bundle
+from muqrt.triton_repo.contract.stream import StreamOptions
+from muqrt.triton_repo.repository.stream import write_stream_repository
+from muqrt.triton_repo.server.process import Server
 
 pytestmark = pytest.mark.server
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from muqrt.reference.mulan.checkpoint import MuLanCheckpoint, load_mulan
 from muqrt.reference.mulan.model import MuLan
 from muqrt.reference.mulan.random_model import SIZES
-from muqrt.reference.training.contrastive import decoupled_contrastive_loss
-from muqrt.runtime.text_tokenizer import TextTokenizer
+from muqrt.runtime.text.tokenizer import TextTokenizer
+from muqrt.training.mulan.contrastive import decoupled_contrastive_loss
 
 LARGEST_DIFFERENCE = 1e-5  # of any number of an embedding, whose length is one
 

@@ -13,13 +13,13 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from muqrt.errors import MuqrtError, UsageError
-from muqrt.runtime.joint import LATENTS
-from muqrt.runtime.text_encoder import TextEncoder
+from muqrt.runtime.bundle.joint import LATENTS
+from muqrt.runtime.text.encoder import TextEncoder
 from muqrt.triton_repo.backends.onnxruntime.model import Shared
 from muqrt.triton_repo.backends.python.tower import TowerSession, cancelled, failure
-from muqrt.triton_repo.joint_config import TEXT, TEXT_TOWER, tower_in
-from muqrt.triton_repo.joint_repository import load_tokenizer
-from muqrt.triton_repo.recent_latents import RecentLatents
+from muqrt.triton_repo.contract.mulan import TEXT, TEXT_TOWER, tower_in
+from muqrt.triton_repo.repository.mulan import load_tokenizer
+from muqrt.triton_repo.serving.latent_cache import RecentLatents
 
 _LONGEST_TEXT_BYTES = 1 << 16  # far above what the model has positions for
 

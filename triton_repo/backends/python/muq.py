@@ -11,8 +11,8 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from muqrt.errors import MuqrtError
-from muqrt.runtime.bundle import load_bundle
-from muqrt.runtime.open_session import open_session
+from muqrt.runtime.bundle.manifest import load_bundle
+from muqrt.runtime.engines.open_session import open_session
 from muqrt.triton_repo.backends.onnxruntime.model import TritonPythonModel as OnnxModel
 
 

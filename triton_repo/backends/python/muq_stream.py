@@ -14,12 +14,17 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from muqrt.errors import MuqrtError, SessionError
-from muqrt.runtime.streaming import Hop
-from muqrt.runtime.tagging import TAGS
+from muqrt.runtime.bundle.tagging import TAGS
+from muqrt.runtime.streaming.engine import Hop
 from muqrt.triton_repo.backends.onnxruntime.model import Shared
-from muqrt.triton_repo.live_streams import Chunk, NoSuchStreamError, TooManyStreamsError, Totals
-from muqrt.triton_repo.stream_config import CHUNK_INDEX, PCM, RATE, SECONDS, WAVEFORM
-from muqrt.triton_repo.stream_repository import load_streams
+from muqrt.triton_repo.contract.stream import CHUNK_INDEX, PCM, RATE, SECONDS, WAVEFORM
+from muqrt.triton_repo.serving.live_streams import (
+    Chunk,
+    NoSuchStreamError,
+    TooManyStreamsError,
+    Totals,
+)
+from muqrt.triton_repo.serving.load import load_streams
 
 _PUBLISH_SECONDS = 1.0  # as often as the server's own metrics change
 # Triton's name for why a chunk was refused; otherwise something is wrong with the chunk.

@@ -11,10 +11,10 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from muqrt.errors import AudioError, MuqrtError, ServerError, UsageError
-from muqrt.runtime.session import Arrays, Session
+from muqrt.runtime.engines.session import Arrays, Session
 from muqrt.triton_repo.backends.onnxruntime.model import Shared
-from muqrt.triton_repo.connection import BusyError
-from muqrt.triton_repo.joint_config import Tower
+from muqrt.triton_repo.client.connection import BusyError
+from muqrt.triton_repo.contract.mulan import Tower
 
 
 class TowerSession(Session):

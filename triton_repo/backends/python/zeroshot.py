@@ -12,11 +12,12 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from muqrt.errors import MuqrtError, UsageError
-from muqrt.runtime.session import WAVEFORM
-from muqrt.runtime.text_encoder import TextEncoder
+from muqrt.runtime.engines.session import WAVEFORM
+from muqrt.runtime.text.encoder import TextEncoder
 from muqrt.triton_repo.backends.onnxruntime.model import Shared
 from muqrt.triton_repo.backends.python.tower import TowerSession, cancelled, failure
-from muqrt.triton_repo.joint_config import (
+from muqrt.triton_repo.contract.label_sets import FOLDER, LabelSets
+from muqrt.triton_repo.contract.mulan import (
     AUDIO_TOWER,
     CLIP_COSINES,
     COSINES,
@@ -29,9 +30,8 @@ from muqrt.triton_repo.joint_config import (
     TEXT_TOWER,
     tower_in,
 )
-from muqrt.triton_repo.joint_repository import load_tokenizer
-from muqrt.triton_repo.label_sets import FOLDER, LabelSets
-from muqrt.triton_repo.zero_shot import Answer, Question, ZeroShotService
+from muqrt.triton_repo.repository.mulan import load_tokenizer
+from muqrt.triton_repo.serving.zero_shot import Answer, Question, ZeroShotService
 
 
 class TritonPythonModel:

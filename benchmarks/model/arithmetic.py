@@ -1,0 +1,157 @@
+"""How much a model computes, and how much of the machine's arithmetic that takes."""
+
+from dataclasses import dataclass
+
+import onnx
+import torch
+from onnx import TensorProto, helper
+
+from ...kernels.log_mel.contract import HOP_SAMPLES, SAMPLE_RATE_HZ
+from ...reference.config import MuQConfig
+from ..measure.contenders import onnx_session
+from ..measure.latency import Cell, Latency
+from ..measure.rates import MATRIX_WIDTH, measure_rates
+from ..measure.timing import Run, cuda_stopwatch, stopwatch
+from .operators import ATTENTION, CONVOLUTION, FEED_FORWARD, FRONT_END
+
+_TAPS = 9  # of a 3x3 kernel
+# The image of the front end's largest convolution, a quarter of 10 s of it.
+_CHANNELS, _ROWS, _COLUMNS = 512, 64, 125
+_QUANTIZED_OPSET, _MICROSOFT = 18, "com.microsoft"
+CONVOLVED = "fp32 3x3 convolution"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What a contender does of the model's arithmetic, counted as ``multiply_adds`` counts.
+
+    ``share_of_peak`` is of the machine's peak product of matrices of the same precision, None
+    where none was measured. More than 1 is no mistake: Winograd's convolutions need fewer
+    operations than are counted.
+    """
+
+    contender: str
+    window_seconds: float
+    batch: int
+    seconds: float
+    flops_per_second: float
+    share_of_peak: float | None
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """The work for one input, what the machine can do at best, and the contenders' rates.
+
+    ``multiply_adds`` are by part of the model, ``peaks`` in operations a second.
+    """
+
+    window_seconds: float
+    batch: int
+    threads: int
+    multiply_adds: dict[str, int]
+    peaks_flops_per_second: dict[str, float]
+    rates: list[Rate]
+
+
+def multiply_adds(config: MuQConfig, cell: Cell, level: int | None = None) -> dict[str, int]:
+    """Multiply-adds of the matrix products and convolutions, by part of the model.
+
+    The mel, less than a thousandth, is not counted, nor are norms, activations and sums.
+
+    Args:
+        config: the architecture.
+        cell: the input.
+        level: the deepest hidden state computed, the last layer's when left out.
+    """
+    frames = round(cell.window_seconds * SAMPLE_RATE_HZ) // HOP_SAMPLES
+    columns = -(-frames // 2)
+    steps = -(-columns // (config.frames_per_step // 2))
+    channels, width = config.conv_dim, config.encoder_dim
+    first, second = config.n_mels // 2 * columns, config.n_mels // 4 * steps
+    # Of a block's three convolutions the first and the shortcut read its input.
+    blocks = first * (2 + channels) * channels + second * 3 * channels**2
+    linear = steps * channels * (config.n_mels // 4) * width
+    layers = config.encoder_depth if level is None else level
+    projections = 4 * steps * width**2
+    scores_and_values = 2 * steps**2 * width
+    feed_forwards = 2 * 2 * steps * width * config.conformer.intermediate_size
+    pointwise = (2 + 1) * steps * width**2
+    depthwise = steps * width * config.conformer.conv_depthwise_kernel_size
+    return {
+        FRONT_END: cell.batch * (_TAPS * blocks + linear),
+        ATTENTION: cell.batch * layers * (projections + scores_and_values),
+        FEED_FORWARD: cell.batch * layers * feed_forwards,
+        CONVOLUTION: cell.batch * layers * (pointwise + depthwise),
+    }
+
+
+def measure_peaks(threads: int, device: str = "cpu") -> dict[str, float]:
+    """Operations a second of large products of matrices, by precision, and of a convolution, on
+    "cpu" or "cuda" (where fp32 is without TF32, as PyTorch's default is)."""
+    torch.set_num_threads(threads)
+    width = MATRIX_WIDTH[device]
+    product = 2.0 * width**3
+    convolution = 2.0 * _ROWS * _COLUMNS * _TAPS * _CHANNELS**2
+    image = torch.randn(1, _CHANNELS, _ROWS, _COLUMNS, device=device)
+    kernel = torch.randn(_CHANNELS, _CHANNELS, 3, 3, device=device)
+    work: dict[str, tuple[Run, float]] = {
+        _product("fp32"): (_torch_product(torch.float32, width, device), product),
+        CONVOLVED: (lambda: torch.conv2d(image, kernel, padding=1), convolution),
+        _product("bf16"): (_torch_product(torch.bfloat16, width, device), product),
+    }
+    if device == "cpu":
+        work[_product("int8")] = _int8_product(threads, width), product
+    else:
+        work[_product("fp16")] = _torch_product(torch.float16, width, device), product
+    with torch.inference_mode():
+        return measure_rates(work, stopwatch if device == "cpu" else cuda_stopwatch)
+
+
+def rates(work: dict[str, int], peaks: dict[str, float], latencies: list[Latency]) -> list[Rate]:
+    """The contenders' rates by their median seconds for this work."""
+    found = []
+    for each in latencies:
+        rate = 2 * sum(work.values()) / each.median_seconds
+        peak = peaks.get(_product(each.precision))
+        share = rate / peak if peak is not None else None
+        found.append(
+            Rate(each.contender, each.window_seconds, each.batch, each.median_seconds, rate, share)
+        )
+    return found
+
+
+def _product(precision: str) -> str:
+    return f"{precision} product of matrices"
+
+
+def _torch_product(dtype: torch.dtype, width: int, device: str) -> Run:
+    a, b = torch.randn(2, width, width, device=device).to(dtype)
+    out = torch.empty_like(a)
+    return lambda: torch.mm(a, b, out=out)
+
+
+def _int8_product(threads: int, width: int) -> Run:
+    """Bytes without sign times constant signed ones, to floats, in ONNX Runtime."""
+    a = torch.randint(0, 256, (width, width), dtype=torch.uint8).numpy()
+    b = torch.randint(-64, 64, (width, width), dtype=torch.int8).numpy()
+    node = helper.make_node(
+        "MatMulIntegerToFloat", ["a", "b", "scale", "scale"], ["y"], domain=_MICROSOFT
+    )
+    shape = [width, width]
+    graph = helper.make_graph(
+        [node],
+        "product",
+        [helper.make_tensor_value_info("a", TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [
+            onnx.numpy_helper.from_array(b, "b"),
+            helper.make_tensor("scale", TensorProto.FLOAT, [], [1e-2]),
+        ],
+    )
+    opsets = [
+        helper.make_opsetid("", _QUANTIZED_OPSET),
+        helper.make_opsetid(_MICROSOFT, 1),
+    ]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    session = onnx_session(model.SerializeToString(), threads)
+    return lambda: session.run(None, {"a": a})

@@ -1,0 +1,170 @@
+"""Cold start and peak memory, each in a fresh process: ``python -m muqrt.benchmarks.model.cold_start``.
+
+The process loads one contender, answers one window and prints one line of JSON.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from ...errors import SessionError
+
+WINDOW_SECONDS = 10.0
+# The first one may have to read the weights from the disk; the median does not.
+STARTS = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the fresh process loads: the checkpoint eagerly, the plain ONNX graph in a file, or a
+    bundle's artefact."""
+
+    contender: str
+    waveform: str
+    threads: int
+    device: str = "cpu"
+    checkpoint: str | None = None
+    graph: str | None = None
+    bundle: str | None = None
+    artefact: str | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """One fresh process. ``load_seconds`` includes imports and the check of the file's hash;
+    ``device_bytes`` is what a GPU's memory holds afterwards, other programs' included."""
+
+    cold_start_seconds: float
+    load_seconds: float
+    first_answer_seconds: float
+    peak_rss_bytes: int
+    device_bytes: int | None
+
+
+@dataclass(frozen=True)
+class ColdStart:
+    """A contender's starts: medians of the times, the largest memory, every start as measured."""
+
+    contender: str
+    cold_start_seconds: float
+    load_seconds: float
+    first_answer_seconds: float
+    peak_rss_bytes: int
+    device_bytes: int | None
+    starts: list[Start]
+
+
+def measure_cold_starts(
+    requests: Sequence[Request], on_start: Callable[[str], None]
+) -> list[ColdStart]:
+    """Start every contender ``STARTS`` times, by turns. ``on_start`` is called after each.
+
+    Raises:
+        SessionError: a fresh process failed; the message holds its last line.
+    """
+    starts: dict[str, list[Start]] = {request.contender: [] for request in requests}
+    for _ in range(STARTS):
+        for request in requests:
+            starts[request.contender].append(_start(request))
+            on_start(request.contender)
+    return [_summary(contender, found) for contender, found in starts.items()]
+
+
+def _summary(contender: str, starts: list[Start]) -> ColdStart:
+    return ColdStart(
+        contender,
+        median(each.cold_start_seconds for each in starts),
+        median(each.load_seconds for each in starts),
+        median(each.first_answer_seconds for each in starts),
+        max(each.peak_rss_bytes for each in starts),
+        max((each.device_bytes for each in starts if each.device_bytes is not None), default=None),
+        starts,
+    )
+
+
+def _start(request: Request) -> Start:
+    command = [
+        sys.executable,
+        "-m",
+        "muqrt.benchmarks.model.cold_start",
+        json.dumps(asdict(request)),
+    ]
+    with tempfile.TemporaryFile("w+") as errors:
+        begin = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            seconds = time.perf_counter() - begin
+        if process.returncode != 0 or not line:
+            errors.seek(0)
+            reason = (errors.read().strip().splitlines() or ["no message"])[-1]
+            raise SessionError(f"{request.contender}: a fresh process failed: {reason}")
+    return Start(cold_start_seconds=seconds, **json.loads(line))
+
+
+def peak_rss_bytes() -> int:
+    """The largest resident memory this process has had."""
+    # Linux lets a new process inherit getrusage's peak from the one that started it.
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="ascii").splitlines() if status.is_file() else []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def device_bytes() -> int:
+    """What the current CUDA device's memory holds."""
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    return total - free
+
+
+def _load(request: Request) -> Callable[[np.ndarray], object]:
+    from ..measure import contenders
+
+    if request.checkpoint is not None:
+        from ...export.sources.checkpoint import load_source
+
+        model = load_source(request.checkpoint).model.to(request.device)
+        return contenders.eager(model, request.threads).run
+    if request.graph is not None:
+        return contenders.plain_onnx(Path(request.graph), 0, request.threads, request.device).run
+    from ...runtime.bundle.manifest import load_bundle
+
+    assert request.bundle is not None
+    bundle = load_bundle(request.bundle)
+    artefact = bundle.artefact(request.artefact, allow_uncertified=True)
+    return contenders.from_artefact(bundle, artefact, request.threads, request.device).run
+
+
+def _main() -> None:
+    request = Request(**json.loads(sys.argv[1]))
+    waveform = np.load(request.waveform)
+    begin = time.perf_counter()
+    run = _load(request)
+    loaded = time.perf_counter()
+    run(waveform)
+    answered = time.perf_counter()
+    facts = {
+        "load_seconds": loaded - begin,
+        "first_answer_seconds": answered - loaded,
+        "peak_rss_bytes": peak_rss_bytes(),
+        "device_bytes": None if request.device == "cpu" else device_bytes(),
+    }
+    print(json.dumps(facts), flush=True)
+
+
+if __name__ == "__main__":
+    _main()

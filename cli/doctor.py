@@ -1,0 +1,118 @@
+"""``muqrt doctor``: what this machine can run."""
+
+import platform
+import shutil
+import subprocess
+
+import typer
+
+from ..common.console import Json, show, table
+from ..common.environment import cpu_name, environment, installed
+from ..errors import MuqrtError
+
+commands = typer.Typer()
+
+
+@commands.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine can run: engines, GPU, versions, server."""
+    checks = {
+        "CPU engine": _onnxruntime,
+        "GPU": _gpu,
+        "PyTorch": _pytorch,
+        "TensorRT": _tensorrt,
+        "ONNX Runtime on GPUs": _onnxruntime_on_gpus,
+        "fused kernels": lambda: _packages("gpu", "triton"),
+        "export": lambda: _packages("export", "torch", "onnx", "safetensors", "huggingface-hub"),
+        "benchmarks": lambda: _packages("bench", "torch", "onnx", "matplotlib", "psutil"),
+        "m4a and aac": lambda: _packages("av", "av"),
+        "OpenVINO": lambda: _packages("openvino", "openvino"),
+        "texts (MuQ-MuLan)": lambda: _packages("text", "tokenizers"),
+        "client": lambda: _packages("server", "tritonclient"),
+        "server": _server,
+    }
+    found = {name: check() for name, check in checks.items()}
+    rows = [[name, "yes" if ok else "no", text] for name, (ok, text) in found.items()]
+    show(
+        as_json,
+        {
+            "environment": environment(),
+            "checks": {name: {"ok": ok, "detail": text} for name, (ok, text) in found.items()},
+        },
+        f"{cpu_name()}, {platform.platform()}, Python {platform.python_version()}",
+        table("What this machine can run", ["part", "here", "detail"], rows),
+    )
+
+
+_Finding = tuple[bool, str]
+
+
+def _packages(extra: str, *names: str) -> _Finding:
+    versions = {name: installed(name) for name in names}
+    missing = [name for name, version in versions.items() if version is None]
+    if missing:
+        return False, f"{', '.join(missing)} missing: pip install 'muqrt[{extra}]'"
+    return True, ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _onnxruntime() -> _Finding:
+    import onnxruntime
+
+    providers = ", ".join(onnxruntime.get_available_providers())
+    return True, f"onnxruntime {onnxruntime.__version__}: {providers}"
+
+
+def _gpu() -> _Finding:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return False, "no NVIDIA driver (nvidia-smi is not on PATH)"
+    query = [program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return False, f"nvidia-smi failed ({error}); check the driver"
+    return bool(done.stdout.strip()), done.stdout.strip().replace("\n", "; ") or "no GPU listed"
+
+
+def _pytorch() -> _Finding:
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # a library of CUDA's may be missing
+        return False, f"{error}: pip install 'muqrt[torch]'"
+    cuda = torch.version.cuda
+    if cuda is None:
+        return True, f"torch {torch.__version__}, for CPUs alone"
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return True, f"torch {torch.__version__}, for CUDA {cuda}; it sees {count} GPUs"
+
+
+def _tensorrt() -> _Finding:
+    from ..runtime.engines.cuda.device import cuda_runtime
+    from ..runtime.engines.tensorrt.library import tensorrt_version
+
+    try:
+        version, _ = tensorrt_version(), cuda_runtime()
+    except MuqrtError as error:
+        return False, str(error)
+    return True, f"tensorrt {version}, cuda-bindings {installed('cuda-bindings')}"
+
+
+def _onnxruntime_on_gpus() -> _Finding:
+    import onnxruntime
+
+    from ..runtime.engines.onnxruntime.providers import PROVIDERS
+
+    wanted = [PROVIDERS[kind] for kind in ("cuda", "tensorrt")]
+    found = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    if not found:
+        return False, "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+    return True, f"onnxruntime {onnxruntime.__version__}: {', '.join(found)}"
+
+
+def _server() -> _Finding:
+    from ..triton_repo.server.installation import find_server
+
+    try:
+        return True, str(find_server().binary)
+    except MuqrtError as error:
+        return False, str(error)

@@ -1,0 +1,167 @@
+"""``muqrt export``, ``muqrt parity`` and ``muqrt random-checkpoint``."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...common.console import Json, progress, show
+from ...errors import ParityError, UsageError
+from .options import Head, Music, Rvq, chosen_head, proof_of, require_torch
+from .report import parity_tables
+
+if TYPE_CHECKING:
+    from ...export.sources.head import TagHead
+
+commands = typer.Typer()
+
+
+@commands.command()
+def export(
+    checkpoint: Annotated[
+        str, typer.Argument(help="Folder, .pt file or hub id, as OpenMuQ/MuQ-large-msd-iter.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
+    outputs: Annotated[
+        str,
+        typer.Option(help="Comma-separated, besides features: embedding, hidden_states, tokens."),
+    ] = "embedding",
+    level: Annotated[
+        int | None, typer.Option(help="Layer to take; deeper ones are left out of the file.")
+    ] = None,
+    window_seconds: Annotated[
+        float, typer.Option(min=1, max=600, help="How long audio is cut for the model.")
+    ] = 30.0,
+    target: Annotated[
+        str, typer.Option(help="cpu, or any: for GPU servers, convolutions left to the engine.")
+    ] = "cpu",
+    parity: Annotated[
+        bool, typer.Option(help="Prove the numbers; without it: no certificate.")
+    ] = True,
+    music: Music = None,
+    head: Head = None,
+    no_head: Annotated[
+        bool, typer.Option("--no-head", help="Leave the checkpoint's own head out: no tags.")
+    ] = False,
+    rvq: Rvq = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a checkpoint into a bundle whose numbers are proven."""
+    require_torch()
+    if head is not None and no_head:
+        raise UsageError("--head and --no-head: choose one.")
+    from ...export.bundle_from_checkpoint import bundle_from_checkpoint
+    from ...export.parity.excerpts import excerpts
+    from ...export.sources.checkpoint import load_source
+    from ...export.sources.rvq import load_token_rvq
+
+    loaded = load_source(checkpoint)
+    tag_head = None if no_head else chosen_head(checkpoint, head)
+    chosen = excerpts(music or []) if parity else []
+    with progress("Exporting", len(chosen) or None) as bar:
+        bundle = bundle_from_checkpoint(
+            loaded,
+            output,
+            chosen,
+            [name.strip() for name in outputs.split(",") if name.strip()],
+            level,
+            window_seconds,
+            target,
+            on_excerpt=lambda excerpt: bar.advance(f"parity: {excerpt.name}"),
+            head=tag_head,
+            rvq=None if rvq is None else load_token_rvq(rvq, loaded),
+        )
+    size = bundle.size_bytes(bundle.artefacts[0])
+    show(
+        as_json,
+        bundle.model_dump(),
+        *parity_tables(bundle.artefacts),
+        f"Wrote {output}: {loaded.parameters / 1e6:.1f}M parameters, {size / 1e6:.1f} MB.",
+        _head_line(tag_head, is_own=head is None) if tag_head is not None else "",
+        "" if parity else "No certificate yet: muqrt parity proves it.",
+    )
+
+
+@commands.command()
+def parity(
+    bundle: Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")],
+    checkpoint: Annotated[str, typer.Option(help="The checkpoint the bundle was made from.")],
+    music: Music = None,
+    head: Head = None,
+    rvq: Rvq = None,
+    layers: Annotated[
+        bool,
+        typer.Option(
+            "--layers", help="Compare the hidden states instead: where do differences arise?"
+        ),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="With --layers: draw NAME.png.", metavar="NAME"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare every artefact with the PyTorch reference and write its certificate."""
+    require_torch()
+    if output is not None and not layers:
+        raise UsageError("--output is for the chart of --layers.")
+    if layers:
+        _layers(bundle, checkpoint, music, output, as_json)
+        return
+    from ...export.parity.excerpts import excerpts
+    from ...export.parity.gate import parity as measure
+    from ...export.quantize.half.artefact import runs_here, unproven
+    from ...export.sources.checkpoint import load_source
+    from ...runtime.bundle.manifest import Bundle, load_bundle
+
+    loaded = load_bundle(bundle)
+    reference = load_source(checkpoint)
+    tag_head, token_rvq = proof_of(loaded, checkpoint, reference, head, rvq)
+    chosen = excerpts(music or [])
+    with progress("Parity", len(chosen)) as bar:
+        able = [each for each in loaded.artefacts if runs_here(loaded, each)]
+        measure(
+            Bundle(**{**dict(loaded), "artefacts": able}),
+            reference,
+            chosen,
+            on_excerpt=lambda excerpt: bar.advance(excerpt.name),
+            head=tag_head,
+            rvq=token_rvq,
+        )
+    loaded.save(bundle)
+    show(
+        as_json,
+        loaded.model_dump(),
+        *parity_tables(able),
+        *(unproven(loaded, each) for each in loaded.artefacts if each not in able),
+    )
+    failed = [artefact.name for artefact in able if not artefact.certified]
+    if failed:
+        raise ParityError(f"{bundle}: not the reference's numbers: {', '.join(failed)}.")
+
+
+def _layers(
+    folder: Path, checkpoint: str, music: list[Path] | None, output: Path | None, as_json: bool
+) -> None:
+    from ...export.diagnose.chart import chart_file, draw
+    from ...export.diagnose.layers import layer_differences, layer_tables
+    from ...export.parity.excerpts import excerpts
+    from ...export.sources.checkpoint import load_source
+    from ...runtime.bundle.manifest import load_bundle
+
+    chart = chart_file(output) if output is not None else None
+    loaded, chosen = load_bundle(folder), excerpts(music or [])
+    with progress("Levels", len(chosen)) as bar:
+        found = layer_differences(
+            loaded, load_source(checkpoint), chosen, lambda each: bar.advance(each.name)
+        )
+    if chart is not None:
+        draw(f"{loaded.source.checkpoint}: hidden states against PyTorch's", found, chart)
+    wrote = f"Wrote {chart}." if chart is not None else ""
+    show(as_json, {"levels": [asdict(each) for each in found]}, *layer_tables(found), wrote)
+
+
+def _head_line(head: "TagHead", is_own: bool) -> str:
+    line = f"{len(head.tagging.vocabulary)} tags, by the head {head.name}"
+    return f"{line}, the checkpoint's own (--no-head leaves it out)." if is_own else f"{line}."

@@ -1,0 +1,105 @@
+"""Live tags as text and as JSON, line by line."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...common.console import show, table
+from ...runtime.bundle.tagging import TAGS, Segment, Tagging, TagScore
+from ...runtime.streaming.engine import Hop
+from ...runtime.streaming.events import Event
+
+
+def ranked(tagging: Tagging, scores: np.ndarray) -> list[TagScore]:
+    """Every tag with its score, float32 (tags,), best first."""
+    order = np.argsort(-scores, kind="stable")
+    return [TagScore(tagging.vocabulary[i], float(scores[i])) for i in order]
+
+
+class JsonLines:
+    """A JSON document for each hop and each event, one a line.
+
+    Args:
+        tagging: the tags' names and thresholds.
+        top: how many tags of a hop are told; all that reach their thresholds when None.
+        on_closed: called when nobody reads any more.
+    """
+
+    def __init__(self, tagging: Tagging, top: int | None, on_closed: Callable[[], None]) -> None:
+        self._tagging, self._top, self._on_closed = tagging, top, on_closed
+
+    def hop(self, hop: Hop, latency_seconds: float) -> None:
+        """The tags that reach their thresholds, best first."""
+        limits, ranking = self._tagging.limits(), ranked(self._tagging, hop.outputs[TAGS])
+        above = [each for each in ranking if each.score >= limits[each.tag]]
+        self._print(
+            {
+                "type": "hop",
+                "start_seconds": hop.start_seconds,
+                "end_seconds": hop.end_seconds,
+                "tags": dict(above[: self._top]),
+                "latency_seconds": latency_seconds,
+            }
+        )
+
+    def event(self, event: Event) -> None:
+        """The end is null for a tag that has begun."""
+        self._print({"type": "event", **event._asdict()})
+
+    def _print(self, document: dict[str, Any]) -> None:
+        if not show(True, document):
+            self._on_closed()
+
+
+class TextLines:
+    """A line for each event; ``on_closed`` is called when nobody reads any more."""
+
+    def __init__(self, on_closed: Callable[[], None]) -> None:
+        self._on_closed = on_closed
+
+    def hop(self, hop: Hop, latency_seconds: float) -> None:
+        """Nothing: there are too many of them."""
+
+    def event(self, event: Event) -> None:
+        """When what begins or ends."""
+        if not show(False, None, event_line(event)):
+            self._on_closed()
+
+
+def segments_document(name: str, seconds: float, segments: Sequence[Event]) -> dict[str, Any]:
+    """What a stream's end is told with: every stretch of every tag."""
+    return {
+        "type": "segments",
+        "audio": name,
+        "seconds": seconds,
+        "segments": _by_tag(segments),
+    }
+
+
+def event_line(event: Event) -> str:
+    """An event for people."""
+    if event.end_seconds is None:
+        return f"{event.start_seconds:.1f} s  {event.tag} begins"
+    stretch = f"{event.start_seconds:.1f} to {event.end_seconds:.1f} s"
+    return f"{event.end_seconds:.1f} s  {event.tag} ends ({stretch})"
+
+
+def segment_lines(name: str, seconds: float, segments: Sequence[Event]) -> Iterator[Any]:
+    """Every stretch of every tag for people."""
+    yield f"{name}: {seconds:.1f} s: {', '.join(_by_tag(segments)) or 'no tags'}"
+    rows = [
+        [tag, ", ".join(f"{start:.1f}-{end:.1f}" for start, end in stretches)]
+        for tag, stretches in _by_tag(segments).items()
+    ]
+    if rows:
+        yield table("", ["tag", "from-to, s"], rows)
+
+
+def _by_tag(segments: Sequence[Event]) -> dict[str, list[Segment]]:
+    """The tag heard longest first."""
+    found: dict[str, list[Segment]] = {}
+    for tag, start, end, _ in segments:
+        assert end is not None  # or it would be no segment
+        found.setdefault(tag, []).append(Segment(start, end))
+    return dict(sorted(found.items(), key=lambda item: -sum(e - s for s, e in item[1])))

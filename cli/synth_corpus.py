@@ -1,0 +1,72 @@
+"""``muqrt synth-corpus``."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..common.console import Json, progress, show, table
+from ..errors import MissingDependencyError
+
+commands = typer.Typer()
+
+_SPLITS = ("train", "valid", "test")
+_SECONDS_PER_HOUR = 3600
+
+
+@commands.command("synth-corpus")
+def synth_corpus(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Corpus folder to write.")],
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything.")] = 0,
+    songs: Annotated[int, typer.Option(help="Songs.")] = 1200,
+    voices: Annotated[int, typer.Option(help="Clips of one singer.")] = 1200,
+    notes: Annotated[int, typer.Option(help="Clips of one note.")] = 2400,
+    song_seconds: Annotated[
+        float, typer.Option(min=8, max=600, help="About how long a song is.")
+    ] = 30.0,
+    soundfont: Annotated[
+        list[Path] | None,
+        typer.Option(help="General MIDI soundfont (.sf2); those that Debian installs by default."),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes; one a core by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compose, render and label music: a corpus to train and test on."""
+    _require_scipy()
+    from ..training.synth.corpus import MANIFEST, synthesize_corpus
+
+    counts = {"song": songs, "voice": voices, "note": notes}
+    with progress("Synthesizing", sum(counts.values())) as bar:
+        rows = synthesize_corpus(
+            output,
+            seed,
+            counts,
+            song_seconds,
+            soundfont or [],
+            jobs or os.cpu_count() or 1,
+            on_item=bar.advance,
+        )
+    hours = sum(row["seconds"] for row in rows) / _SECONDS_PER_HOUR
+    kinds = Counter((row["song"].partition("-")[0], row["split"]) for row in rows)
+    splits = {kind: {split: kinds[kind, split] for split in _SPLITS} for kind in counts}
+    show(
+        as_json,
+        {"manifest": str(output / MANIFEST), "hours": round(hours, 3), "counts": splits},
+        table(
+            "Items", ["kind", *_SPLITS], [[kind, *each.values()] for kind, each in splits.items()]
+        ),
+        f"Wrote {output / MANIFEST}: {len(rows)} recordings, {hours:.2f} hours.",
+    )
+
+
+def _require_scipy() -> None:
+    try:
+        import scipy  # noqa: F401
+    except ImportError:
+        raise MissingDependencyError(
+            "scipy is needed for this. Run: pip install 'muqrt[train]'"
+        ) from None

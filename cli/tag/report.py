@@ -1,0 +1,176 @@
+"""Tracks' tags as text, as JSON and as CSV."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...common.console import table
+from ...common.files import atomic_file
+from ...errors import AudioError
+from ...runtime.bundle.tagging import Segment, TrackTags, Vocabulary
+from ...runtime.text.zero_shot import LabelTags, ZeroShot
+
+Result = TrackTags | AudioError
+
+_TIMELINE_COLUMNS = 32
+_LEVELS = "·▁▂▃▄▅▆▇█"  # from not at all to throughout
+_ROUNDING = 1e-6
+_SEGMENTS_SHOWN = 3
+_LONGEST_NAME_CHARACTERS = 60
+_CSV_COLUMNS = ("audio", "start_seconds", "end_seconds", "tag", "score", "threshold")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which tags people are shown.
+
+    Attributes:
+        threshold: from which probability a tag counts; each tag's own when None.
+        top: how many at most.
+        every_tag: those below their thresholds too.
+    """
+
+    threshold: float | None = None
+    top: int | None = None
+    every_tag: bool = False
+
+    def shown(self, track: TrackTags) -> list[str]:
+        """The tags heard anywhere in the track, best of the whole track first."""
+        heard = track.segments(self.threshold)
+        ranking = [tag for tag, _ in track.ranking() if self.every_tag or tag in heard]
+        return ranking[: self.top]
+
+
+def lines(audio: Path, result: Result, choice: Choice) -> Iterator[Any]:
+    """One track for people: its tags, and a table of where which was heard."""
+    if isinstance(result, AudioError):
+        yield f"FAILED {result}"
+        return
+    names = [short(tag) for tag, _ in result.tags(choice.threshold)]
+    yield f"{audio}: {result.seconds:.1f} s: {', '.join(names[: choice.top]) or 'no tags'}"
+    scores, segments = dict(result.ranking()), result.segments(choice.threshold)
+    limits, cosines = result.tagging.limits(choice.threshold), _cosines(result)
+    rows = [
+        [
+            short(tag),
+            *([f"{cosines[tag]:.3f}"] if cosines else []),
+            f"{scores[tag]:.3f}",
+            f"{limits[tag]:.3f}",
+            _timeline(segments.get(tag, []), result.seconds),
+            _stretches(segments.get(tag, [])),
+        ]
+        for tag in choice.shown(result)
+    ]
+    if rows:
+        columns = ["tag", *(["cosine"] if cosines else []), "score", "threshold"]
+        yield table("", [*columns, "heard when", "from-to, s"], rows)
+
+
+def document(
+    vocabulary: Vocabulary, results: Sequence[tuple[Path, Result]], choice: Choice
+) -> dict[str, Any]:
+    """Every track for machines: every score of every window, whatever people are shown."""
+    facts: dict[str, Any] = {
+        "task": vocabulary.task,
+        "vocabulary": vocabulary.vocabulary,
+        "thresholds": vocabulary.limits(choice.threshold),
+        "window_seconds": vocabulary.window_seconds,
+        "results": [_facts(audio, result, choice) for audio, result in results],
+    }
+    if isinstance(vocabulary, ZeroShot):
+        facts["templates"] = vocabulary.labels.templates
+        facts["temperature"] = vocabulary.temperature
+    return facts
+
+
+def write_csv(path: Path, results: Sequence[tuple[Path, Result]], choice: Choice) -> None:
+    """Write a row for every window and every tag that reaches its threshold in it, or for every
+    tag at all, whole or not at all; files that could not be used are left out."""
+    tracks = [(audio, result) for audio, result in results if not isinstance(result, AudioError)]
+    by_labels = any(isinstance(track, LabelTags) for _, track in tracks)
+    with (
+        atomic_file(path) as temporary,
+        # A file's name may be bytes that are no text.
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow([*_CSV_COLUMNS, "cosine"] if by_labels else _CSV_COLUMNS)
+        for audio, track in tracks:
+            writer.writerows(_rows(audio, track, choice))
+
+
+def _rows(audio: Path, track: TrackTags, choice: Choice) -> Iterator[list[object]]:
+    limits = track.tagging.limits(choice.threshold)
+    for window, ((start, end), scores) in enumerate(_windows(track)):
+        for column, ((tag, limit), score) in enumerate(zip(limits.items(), scores, strict=True)):
+            if choice.every_tag or score >= limit:
+                row = [audio, f"{start:.3f}", f"{end:.3f}", tag, f"{score:.6f}", limit]
+                if isinstance(track, LabelTags):
+                    row.append(f"{track.window_cosines[window, column]:.6f}")
+                yield row
+
+
+def _windows(track: TrackTags) -> Iterator[tuple[tuple[float, float], list[float]]]:
+    """Every window's stretch in seconds, and its scores."""
+    return zip(pairwise(track.edges_seconds.tolist()), track.window_scores.tolist(), strict=True)
+
+
+def _facts(audio: Path, result: Result, choice: Choice) -> dict[str, Any]:
+    if isinstance(result, AudioError):
+        return {"audio": str(audio), "error": str(result)}
+    facts: dict[str, Any] = {
+        "audio": str(audio),
+        "seconds": result.seconds,
+        "tags": dict(result.tags(choice.threshold)),
+        "scores": dict(result.ranking()),
+        "segments": result.segments(choice.threshold),
+        "windows": [
+            {"start_seconds": start, "end_seconds": end, "scores": scores}
+            for (start, end), scores in _windows(result)
+        ],
+    }
+    if isinstance(result, LabelTags):
+        facts["cosines"] = _cosines(result)
+        for window, cosines in zip(facts["windows"], result.window_cosines.tolist(), strict=True):
+            window["cosines"] = cosines
+    return facts
+
+
+def _cosines(track: TrackTags) -> dict[str, float]:
+    """Every label's cosine with the whole track, best first; a head's tags have none."""
+    if not isinstance(track, LabelTags):
+        return {}
+    found = dict(zip(track.tagging.vocabulary, track.cosines.tolist(), strict=True))
+    return {tag: found[tag] for tag, _ in track.ranking()}
+
+
+def short(tag: str) -> str:
+    """A label may be a whole page."""
+    return (
+        tag if len(tag) <= _LONGEST_NAME_CHARACTERS else tag[: _LONGEST_NAME_CHARACTERS - 1] + "…"
+    )
+
+
+def _timeline(segments: Sequence[Segment], seconds: float) -> str:
+    """One character for each part of the track: how much of it the segments cover."""
+    edges = np.linspace(0, seconds, _TIMELINE_COLUMNS + 1)
+    covered = np.zeros(_TIMELINE_COLUMNS)
+    for segment in segments:
+        covered += np.diff(np.clip(edges, *segment))
+    share = covered * _TIMELINE_COLUMNS / seconds
+    highest = len(_LEVELS) - 1
+    levels = np.ceil(share * highest - _ROUNDING).clip(0, highest).astype(int)
+    return "".join(_LEVELS[level] for level in levels)
+
+
+def _stretches(segments: Sequence[Segment]) -> str:
+    shown = ", ".join(
+        f"{s.start_seconds:.1f}-{s.end_seconds:.1f}" for s in segments[:_SEGMENTS_SHOWN]
+    )
+    more = len(segments) - _SEGMENTS_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,0 +1,62 @@
+"""What a figure was measured with: every report and certificate carries this."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = ("muqrt", "numpy", "onnxruntime", "openvino", "onnx", "torch")
+
+
+def environment() -> dict[str, str]:
+    """Hardware, operating system, package versions and, in a checkout, the commit."""
+    found = {
+        "cpu": cpu_name(),
+        "cores": str(os.cpu_count()),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+    found.update({name: installed(name) or "not installed" for name in _PACKAGES})
+    commit = _commit()
+    return found | ({"commit": commit} if commit else {})
+
+
+def installed(package: str) -> str | None:
+    """Version of an installed distribution, None when it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def device_name(device: str) -> str:
+    """Of "cpu" or "cuda", as the system or the driver gives it."""
+    if device == "cpu":
+        return cpu_name()
+    import torch
+
+    return torch.cuda.get_device_name()
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str | None:
+    """The checkout's commit, marked when files differ from it; None outside a checkout."""
+    here = Path(__file__).resolve().parents[1]
+    if not (here / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

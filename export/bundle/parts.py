@@ -1,0 +1,87 @@
+"""A whole graph cut into its parts: front end and encoder, and what gives no latents."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from ...runtime.bundle.joint import LATENTS
+from ...runtime.bundle.manifest import TensorSpec
+from ...runtime.bundle.parts import (
+    encoder_file,
+    encoder_outputs,
+    frames_spec,
+    front_end_file,
+    without_latents_file,
+)
+from ...runtime.bundle.tokens import Tokenizer
+
+
+def save_parts(
+    whole: onnx.ModelProto,
+    path: Path,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    tokenizer: Tokenizer | None,
+) -> list[Path]:
+    """Write the parts of a graph beside it; returns the files written.
+
+    Args:
+        whole: what ``save_onnx`` has written to ``path``: the parts refer to its external data.
+        inputs, outputs: its own; ``features`` are among the outputs.
+        tokenizer: what its output ``tokens`` means, where there is one.
+    """
+    (width,) = (spec.shape[-1] for spec in outputs if spec.name == "features")
+    frames = [frames_spec(int(width))]
+    parts = {
+        front_end_file(path.name): part(whole, inputs, frames),
+        encoder_file(path.name): part(whole, frames, encoder_outputs(outputs, tokenizer)),
+    }
+    others = [spec for spec in outputs if spec.name != LATENTS]
+    if others != list(outputs):
+        parts[without_latents_file(path.name)] = part(whole, inputs, others)
+    for name, model in parts.items():
+        path.with_name(name).write_bytes(model.SerializeToString())
+    return [path.with_name(name) for name in parts]
+
+
+def part(
+    whole: onnx.ModelProto, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> onnx.ModelProto:
+    """What of ``whole`` lies between some of its values.
+
+    The weights are as they are there, name and place in a file included: of a model that
+    ``save_onnx`` has written, the parts read the same file, and nothing is stored twice.
+
+    Args:
+        whole: the graph; its nodes are in order.
+        inputs: values that become the part's inputs.
+        outputs: values that become its outputs.
+    """
+    given = {spec.name for spec in inputs}
+    needed = {spec.name for spec in outputs}
+    nodes = []
+    for node in reversed(whole.graph.node):
+        if needed & set(node.output) - given:
+            nodes.append(node)
+            needed |= set(node.input)
+    called = {node.op_type for node in nodes}
+    found = onnx.ModelProto(
+        ir_version=whole.ir_version,
+        producer_name=whole.producer_name,
+        opset_import=whole.opset_import,
+        functions=[function for function in whole.functions if function.name in called],
+    )
+    found.graph.name = whole.graph.name
+    found.graph.node.extend(reversed(nodes))
+    found.graph.initializer.extend(t for t in whole.graph.initializer if t.name in needed)
+    found.graph.input.extend(map(_value, inputs))
+    found.graph.output.extend(map(_value, outputs))
+    return found
+
+
+def _value(spec: TensorSpec) -> onnx.ValueInfoProto:
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+    return helper.make_tensor_value_info(spec.name, element, spec.shape)

@@ -1,0 +1,150 @@
+"""Where an artefact's differences arise: every hidden state against the reference's."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx
+import onnxruntime as ort
+import torch
+from onnx import TensorProto, helper
+
+from ...common.console import table
+from ...errors import BundleError, SessionError
+from ...reference.checkpoint import Checkpoint
+from ...runtime.bundle.certificate import Measurement
+from ...runtime.bundle.manifest import Artefact, Bundle
+from ...runtime.bundle.parts import FRAMES
+from ...runtime.engines.session import WAVEFORM
+from ..onnx_from_checkpoint import save_onnx
+from ..parity.excerpts import Excerpt, OnExcerpt
+from ..parity.gate import require_source
+from ..parity.measuring import measure
+from ..quantize.half.artefact import runs_here
+from ..quantize.half.emulation import emulated
+from ..quantize.half.formats import HALVES, Half
+
+
+@dataclass(frozen=True)
+class LevelDifference:
+    """One hidden state of one artefact against the reference's, the worst of all excerpts."""
+
+    artefact: str
+    level: int
+    relative_l2: float
+    worst_frame_cosine: float
+
+
+def layer_differences(
+    bundle: Bundle,
+    checkpoint: Checkpoint,
+    music: Sequence[Excerpt],
+    on_excerpt: OnExcerpt = lambda excerpt: None,
+) -> list[LevelDifference]:
+    """Compare the hidden states of every ONNX artefact, from level 0 to the artefact's own.
+
+    An artefact of 16 bits is there with every rounding emulated, and as ONNX Runtime runs it where
+    it can.
+
+    Args:
+        bundle: whose artefacts; nothing is said of other engines'.
+        checkpoint: what the bundle was made from.
+        music: what to compare on.
+        on_excerpt: called after each excerpt.
+
+    Raises:
+        CheckpointError: not what the bundle was made from. BundleError: a file has changed, or no
+            artefact is for ONNX Runtime. SessionError: ONNX Runtime refused a graph.
+    """
+    require_source(bundle, checkpoint)
+    artefacts = [each for each in bundle.hearing if each.engine == "onnxruntime"]
+    if not artefacts:
+        raise BundleError(f"{bundle.folder}: no artefact is for ONNX Runtime; export it again.")
+    sessions = dict(chain.from_iterable(_sessions(bundle, each) for each in artefacts))
+    found: dict[tuple[str, int], list[Measurement]] = {}
+    for excerpt in music:
+        with torch.inference_mode():
+            states = checkpoint.model(torch.from_numpy(excerpt.waveform)).hidden_states
+        for name, session in sessions.items():
+            answers = session.run(None, {WAVEFORM: excerpt.waveform})
+            for level, (ours, state) in enumerate(zip(answers, states, strict=False)):
+                measured = measure(
+                    excerpt.name, excerpt.seconds, f"level {level}", ours, state.numpy()
+                )
+                found.setdefault((name, level), []).append(measured)
+        on_excerpt(excerpt)
+    return [
+        LevelDifference(
+            name,
+            level,
+            max(each.relative_l2 for each in measured),
+            min(each.worst_frame_cosine for each in measured),
+        )
+        for (name, level), measured in found.items()
+    ]
+
+
+def layer_tables(differences: Sequence[LevelDifference]) -> list[object]:
+    """A table for each artefact, a row for each level."""
+    tables: list[object] = []
+    for name in dict.fromkeys(each.artefact for each in differences):
+        rows = [
+            [each.level, f"{each.relative_l2:.1e}", f"{each.worst_frame_cosine:.8f}"]
+            for each in differences
+            if each.artefact == name
+        ]
+        tables.append(table(f"{name}, by level", ["level", "relative L2", "worst cosine"], rows))
+    return tables
+
+
+def state_values(model: onnx.ModelProto, level: int) -> list[str]:
+    """The values of a graph that are the hidden states 0 to ``level``.
+
+    A layer ends with its last node. The deepest level of the model is normalised after its layer.
+    """
+    last = {f"conformer/layer_{index}/": "" for index in range(level)}
+    normalised = None
+    for node in model.graph.node:
+        if node.op_type == "Cast" or not node.name.startswith("conformer/"):
+            continue
+        scope = "/".join(node.name.split("/")[:2]) + "/"
+        if scope in last:
+            last[scope] = node.output[0]
+        elif node.op_type == "LayerNormalization":
+            normalised = node.output[0]
+    values = [FRAMES, *last.values()]
+    return [*values[:-1], normalised or values[-1]]
+
+
+def _sessions(bundle: Bundle, artefact: Artefact) -> Iterator[tuple[str, ort.InferenceSession]]:
+    """An artefact's graph from waveform to hidden states, in each way it can be run, by name."""
+    bundle.verify(artefact)
+    half = HALVES.get(artefact.precision)
+    if runs_here(bundle, artefact):
+        yield artefact.name, _session(bundle, artefact, None)
+    if half is not None:
+        yield f"{artefact.name}, emulated", _session(bundle, artefact, half)
+
+
+def _session(bundle: Bundle, artefact: Artefact, half: Half | None) -> ort.InferenceSession:
+    model = onnx.load(bundle.path(artefact.file))
+    if half is not None:
+        model = emulated(model, half)
+    values = state_values(model, artefact.level)
+    del model.graph.output[:]
+    model.graph.output.extend(
+        helper.make_tensor_value_info(value, TensorProto.FLOAT, ["batch", "steps", None])
+        for value in values
+    )
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    with TemporaryDirectory(prefix="muqrt-layers-") as temporary:
+        save_onnx(model, Path(temporary) / "levels.onnx")
+        try:
+            return ort.InferenceSession(
+                str(Path(temporary) / "levels.onnx"), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's exceptions share no base of their own
+            raise SessionError(f"{artefact.name}: ONNX Runtime cannot load it: {error}") from error

@@ -1,0 +1,142 @@
+"""ONNX -> TensorRT plan, on the GPU that is to run it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ....errors import BuildError
+from ....kernels.log_mel.onnx import NAME as LOG_MEL
+from ....kernels.mel_rvq.onnx import NAME as MEL_RVQ
+from ....kernels.plugins import register_plugins
+from ....runtime.bundle.engine_options import EngineOptions
+from ....runtime.engines.session import WAVEFORM
+from ....runtime.engines.tensorrt.library import message_log, tensorrt
+from .timing_cache import timing_cache
+from .watching import engine_progress
+
+_SHOWN_PROBLEMS = 3
+
+
+def engine_from_onnx(
+    onnx_path: Path, options: EngineOptions, advance: Callable[[str], None] = lambda what: None
+) -> bytes:
+    """Build a graph's engine, strongly typed: it computes in the dtypes of the graph's tensors.
+
+    Args:
+        onnx_path: the graph, its external data beside it; the input ``waveform`` is (batch,
+            samples) float32.
+        options: shapes, fused kernels and so on. Their timing cache is written even when the build
+            fails or is interrupted.
+        advance: called with every step's phase.
+
+    Returns:
+        The plan, for this TensorRT and this kind of GPU.
+
+    Raises:
+        BuildError: TensorRT does not take the graph, or finds no way to run it. KernelError: a
+            fused kernel cannot be compiled for this GPU. MissingDependencyError: no TensorRT, or
+            no Triton for the fused kernels. SessionError: TensorRT is too old.
+    """
+    trt = tensorrt()
+    if options.fused_kernels:
+        register_plugins()
+    elif register_plugins.cache_info().currsize:
+        raise BuildError(
+            "an engine with the fused kernels was built in this process, and TensorRT would take "
+            "them again: build the one without them in a new process."
+        )
+    log = message_log()
+    try:
+        builder = trt.Builder(log)
+    except TypeError:  # what the binding makes of the library's null
+        raise BuildError(f"TensorRT cannot use this GPU: {log.complaint()}") from None
+    # TensorRT 11 knows no other network; 10 wants to be told.
+    strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(strongly_typed)
+    parser = _parse(network, onnx_path, log)
+    config = _configured(builder, network, options)
+    config.progress_monitor = progress = engine_progress(advance)
+    with timing_cache(config, options.timing_cache):
+        plan = builder.build_serialized_network(network, config)
+    del parser  # not before: the network's weights are the parser's
+    progress.reraise()
+    if plan is None:
+        raise BuildError(
+            f"{onnx_path}: TensorRT {trt.__version__} built no engine: {log.complaint()} If it is "
+            "memory: end what else uses the GPU, or build for smaller batches and windows."
+        )
+    return bytes(plan)
+
+
+def _parse(network: Any, onnx_path: Path, log: Any) -> Any:
+    """Fill the network with the graph; the parser, which owns the weights."""
+    trt = tensorrt()
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse_from_file(str(onnx_path)):
+        problems = [_problem(parser.get_error(i)) for i in range(parser.num_errors)]
+        more = len(problems) - _SHOWN_PROBLEMS
+        raise BuildError(
+            f"{onnx_path}: TensorRT {trt.__version__} does not take "
+            f"{'; '.join(problems[:_SHOWN_PROBLEMS]) or 'the graph: ' + log.complaint()}"
+            f"{f'; and {more} more' if more > 0 else ''}"
+        )
+    inputs = [network.get_input(i) for i in range(network.num_inputs)]
+    names = ", ".join(tensor.name for tensor in inputs)
+    if [(tensor.name, len(tensor.shape)) for tensor in inputs] != [(WAVEFORM, 2)]:
+        raise BuildError(
+            f"{onnx_path}: its inputs are {names}; an engine is "
+            f"built of a graph from {WAVEFORM}, (batch, samples), as muqrt export writes it."
+        )
+    return parser
+
+
+def _problem(error: Any) -> str:
+    """One of the parser's errors: where, what, and what to do."""
+    operator = error.node_operator()
+    if operator in (LOG_MEL, MEL_RVQ):
+        cure = "Build without the fused kernels (--no-plugins)."
+    else:
+        cure = "Build from an fp32, fp16 or bf16 artefact that this muqrt exported."
+    return f"node {error.node_name()!r} ({operator or 'none'}): {error.desc()} {cure}"
+
+
+def _configured(builder: Any, network: Any, options: EngineOptions) -> Any:
+    """The builder's configuration."""
+    trt = tensorrt()
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
+    config.builder_optimization_level = options.optimization_level
+    # TensorRT's default lets float32 products have TF32's 10 bits of mantissa: the fp32 gate and
+    # the log-mel of every precision need all of them.
+    config.clear_flag(trt.BuilderFlag.TF32)
+    for flag in _flags(options):
+        config.set_flag(flag)
+    if options.inspect:
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    levels = trt.HardwareCompatibilityLevel.__members__
+    level = options.hardware_compatibility.upper()
+    if level not in levels:
+        raise BuildError(f"TensorRT {trt.__version__} has no hardware compatibility {level}.")
+    config.hardware_compatibility_level = levels[level]
+    for wanted in options.profiles:
+        profile = builder.create_optimization_profile()
+        profile.set_shape(WAVEFORM, *wanted.waveforms)
+        if config.add_optimization_profile(profile) < 0:
+            raise BuildError(f"TensorRT {trt.__version__} refused the profile of {wanted}.")
+    return config
+
+
+def _flags(options: EngineOptions) -> list[Any]:
+    """The builder's flags for what an engine shall be able to do."""
+    trt = tensorrt()
+    found = []
+    if options.version_compatible:
+        found.append(trt.BuilderFlag.VERSION_COMPATIBLE)
+    if options.refit:
+        found.append(trt.BuilderFlag.REFIT)
+    if options.stripped:
+        # Identical weights may be fused and folded, any others not.
+        found += [trt.BuilderFlag.STRIP_PLAN, trt.BuilderFlag.REFIT_IDENTICAL]
+    if options.weight_streaming:
+        found.append(trt.BuilderFlag.WEIGHT_STREAMING)
+    return found

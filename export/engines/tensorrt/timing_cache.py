@@ -1,0 +1,41 @@
+"""How long every way to run a layer took: a file that spares the next build the measuring."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ....common.files import atomic_file
+from ....errors import UsageError
+
+
+@contextmanager
+def timing_cache(config: Any, path: Path | None) -> Iterator[None]:
+    """Give a builder's configuration the measurements in a file; afterwards write what it has.
+
+    They are written after a failed or interrupted build too. Those of another TensorRT or another
+    GPU are replaced. ``path`` None keeps nothing.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    if path is None:
+        yield
+        return
+    try:
+        kept = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise UsageError(f"{path}: not a timing cache: {error}") from None
+    if not _accepts(config, kept):
+        _accepts(config, b"")
+    try:
+        yield
+    finally:
+        cache = config.get_timing_cache()
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(bytes(cache.serialize()))
+
+
+def _accepts(config: Any, measurements: bytes) -> bool:
+    cache = config.create_timing_cache(measurements)
+    return cache is not None and config.set_timing_cache(cache, ignore_mismatch=False)

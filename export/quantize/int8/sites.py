@@ -1,0 +1,122 @@
+"""The places of a MuQ where int8 pays: matrix products, by the names they have in the graph."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from torch import nn
+
+from ....reference.conformer import ConformerLayer
+from ....reference.front_end import Res2dModule
+from ....reference.muq import MuQ
+
+FRONT_END = "front_end"
+LINEAR = f"{FRONT_END}/linear"
+# The activation that is the log-mel.
+LOG_MEL = f"{FRONT_END}/block_0/conv1"
+
+Product = nn.Linear | nn.Conv1d | nn.Conv2d
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """Matrix products that are quantized together or not at all.
+
+    Attributes:
+        name: in the graph, scopes included.
+        products: the modules with the weights.
+        layer: of the conformer; -1 in the front end.
+        macs_per_step: multiplications for one step of features.
+        after_activation: whether the input comes from an activation function.
+    """
+
+    name: str
+    products: tuple[Product, ...]
+    layer: int
+    macs_per_step: int
+    after_activation: bool = False
+
+
+def sites(model: MuQ, level: int) -> list[Site]:
+    """All sites of the model up to a level, in the order in which they are computed."""
+    first, second = blocks(model)
+    bands, frames = model.config.n_mels // 4, second.conv1.stride[1]
+    # The first block has twice as many bands as the second, and its frames are not halved yet.
+    positions = {first: 2 * bands * frames, second: bands}
+    convolutions = [(p, c) for b, p in positions.items() for c in (b.conv1, b.conv2, b.conv3)]
+    linear = model.model.conv.linear
+    macs = linear.weight.numel() + sum(p * c.weight.numel() for p, c in convolutions)
+    found = [Site(FRONT_END, (*(c for _, c in convolutions), linear), -1, macs)]
+    layers = cast(list[ConformerLayer], list(model.model.conformer.layers)[:level])
+    for index, layer in enumerate(layers):
+        found += _of_layer(index, layer)
+    return found
+
+
+def blocks(model: MuQ) -> tuple[Res2dModule, Res2dModule]:
+    """The front end's two residual blocks."""
+    first, second = cast(list[Res2dModule], model.model.conv.conv)
+    return first, second
+
+
+def in_front_end(name: str) -> bool:
+    """Whether an activation is the front end's."""
+    return name.startswith(f"{FRONT_END}/")
+
+
+def _of_layer(index: int, layer: ConformerLayer) -> Iterator[Site]:
+    attention, convolution = layer.self_attn, layer.conv_module
+    products: Mapping[str, tuple[Product, ...]] = {
+        "ffn1/intermediate_dense": (layer.ffn1.intermediate_dense,),
+        "ffn1/output_dense": (layer.ffn1.output_dense,),
+        "self_attn/linear_q_k": (attention.linear_q, attention.linear_k),
+        "self_attn/linear_v": (attention.linear_v,),
+        "self_attn/linear_out": (attention.linear_out,),
+        "conv_module/pointwise_conv1": (convolution.pointwise_conv1,),
+        "conv_module/pointwise_conv2": (convolution.pointwise_conv2,),
+        "ffn2/intermediate_dense": (layer.ffn2.intermediate_dense,),
+        "ffn2/output_dense": (layer.ffn2.output_dense,),
+    }
+    for name, modules in products.items():
+        macs = sum(each.weight.numel() for each in modules)
+        after = name.endswith(("output_dense", "pointwise_conv2"))
+        yield Site(f"conformer/layer_{index}/{name}", modules, index, macs, after)
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """A tensor that int8 arithmetic reads or writes.
+
+    Attributes:
+        modules: whose first input or output it is, the same for all.
+        side: which of the two.
+        channel_axis: the axis of its channels.
+    """
+
+    modules: tuple[nn.Module, ...]
+    side: Literal["input", "output"]
+    channel_axis: int
+
+
+def activations(model: MuQ, level: int) -> dict[str, Watched]:
+    """Every quantized activation by its name: a site's, for its input, and the front end's.
+
+    ``block_I/inner`` and ``block_I/outer`` are what a residual block adds up.
+    """
+    found = {
+        site.name: Watched(site.products, "input", _input_axis(site.products[0]))
+        for site in sites(model, level)
+        if site.name != FRONT_END
+    }
+    found[LINEAR] = Watched((model.model.conv.linear,), "input", -1)
+    for index, block in enumerate(blocks(model)):
+        name = f"{FRONT_END}/block_{index}"
+        found[f"{name}/conv1"] = Watched((block.conv1, block.conv3), "input", 1)
+        found[f"{name}/conv2"] = Watched((block.conv2,), "input", 1)
+        found[f"{name}/inner"] = Watched((block.bn2,), "output", 1)
+        found[f"{name}/outer"] = Watched((block.bn3,), "output", 1)
+    return found
+
+
+def _input_axis(product: Product) -> int:
+    return -1 if isinstance(product, nn.Linear) else 1

@@ -1,0 +1,121 @@
+"""A bundle's tagging: a probe's head, checked to be this checkpoint's and a tagger's."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from ...errors import CheckpointError
+from ...reference.checkpoint import Checkpoint
+from ...reference.head import Head, load_head, pooled
+from ...runtime.bundle.tagging import Tagging
+
+# Where a checkpoint's folder has its own head.
+HEAD_FOLDER = "tags"
+_THRESHOLD = 0.5  # of a head that was given none
+
+
+@dataclass(frozen=True, eq=False)
+class TagHead:
+    """A head that answers with tags; ``name`` is what errors call it.
+
+    Attributes:
+        tagging: what it puts into the bundle.
+    """
+
+    name: str
+    head: Head
+    tagging: Tagging
+
+    def expected(self, states: Sequence[np.ndarray]) -> np.ndarray:
+        """The reference's probabilities (batch, tags) for its hidden states, each (batch, steps,
+        width), from level 0."""
+        chosen = [torch.from_numpy(states[level]).double() for level in self.head.config.levels]
+        with torch.inference_mode():
+            stacked = torch.stack([pooled(each) for each in chosen], 1).float()
+            return self.head(stacked).sigmoid().numpy()
+
+    def check(self, checkpoint: Checkpoint, level: int) -> None:
+        """Raise CheckpointError unless it fits the checkpoint's graph up to ``level``."""
+        config, model = self.head.config, checkpoint.model.config
+        if config.model_sha256 not in ("", checkpoint.sha256):
+            raise CheckpointError(
+                f"{self.name}: trained on another checkpoint (SHA-256 "
+                f"{config.model_sha256[:12]}...) than {checkpoint.name} "
+                f"({checkpoint.sha256[:12]}...). Give this one's head, or --no-head."
+            )
+        if config.width != model.encoder_dim:
+            raise CheckpointError(
+                f"{self.name}: for hidden states of width {config.width}; those of "
+                f"{checkpoint.name} are {model.encoder_dim} wide. Give this one's head."
+            )
+        if max(config.levels) > model.encoder_depth:
+            raise CheckpointError(
+                f"{self.name}: reads level {max(config.levels)}; {checkpoint.name} has levels 0 "
+                f"to {model.encoder_depth}. Give this one's head."
+            )
+        if max(config.levels) > level:
+            raise CheckpointError(
+                f"{self.name}: reads level {max(config.levels)}, beyond the exported level "
+                f"{level}. Export with --level {max(config.levels)} or deeper, or with --no-head."
+            )
+
+
+def find_head(checkpoint: str) -> Path | None:
+    """The folder of a checkpoint's own head, where the checkpoint is a folder that has one."""
+    folder = Path(checkpoint) / HEAD_FOLDER
+    return folder if folder.is_dir() else None
+
+
+def load_tag_head(folder: Path) -> TagHead:
+    """Load a tagger's head.
+
+    Raises:
+        CheckpointError: not a head's folder, another kind of head, or one that no bundle can
+            hold: a tag twice, a threshold that is no probability, a deviation of 0.
+    """
+    head = load_head(folder)
+    config = head.config
+    if config.kind != "multilabel" or config.per_step:
+        kind = f"{config.kind}, one answer for each step" if config.per_step else config.kind
+        raise CheckpointError(
+            f"{folder}: a head for {config.task!r} ({kind}). Tags need one of the kind "
+            '"multilabel", with one answer for a window.'
+        )
+    if not (head.deviation > 0).all():
+        raise CheckpointError(f"{folder}: a deviation that is not above 0; train the head again.")
+    try:
+        return TagHead(str(folder), head, _tagging(head))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        message = first["msg"].removeprefix("Value error, ")
+        raise CheckpointError(
+            f"{folder}: {where}: {message}. Train the head again without it."
+        ) from None
+
+
+def _tagging(head: Head) -> Tagging:
+    config = head.config
+    return Tagging(
+        task=config.task,
+        vocabulary=config.labels,
+        thresholds=config.thresholds or [_THRESHOLD] * len(config.labels),
+        window_seconds=config.window_seconds,
+        head_sha256=_digest(head),
+        # A score that could not be measured is a NaN, which JSON lacks.
+        figures=json.loads(json.dumps(config.figures), parse_constant=lambda name: None),
+    )
+
+
+def _digest(head: Head) -> str:
+    """One hash over the configuration and every weight, however they are stored."""
+    digest = hashlib.sha256(json.dumps(asdict(head.config), sort_keys=True).encode())
+    for name, tensor in sorted(head.state_dict().items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,115 @@
+"""What a user may hand over as audio: a file's path, or samples with their rate."""
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import AudioError, MissingDependencyError, UsageError
+from . import read as audio
+from .prefetch import ahead
+
+AudioFile = str | PathLike[str]
+Audio = AudioFile | np.ndarray
+# Lists are invariant to a type checker, hence one of each kind.
+Audios = list[Audio] | list[str] | list[Path] | list[np.ndarray] | tuple[Audio, ...]
+
+# Of 0.37 s each in a file of 44.1 kHz: 12 s, or 1 MB.
+_BLOCKS_AHEAD = 32
+_ARRAY_BLOCK_SAMPLES = 16_384
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """A file's path, or samples in memory with their ``rate_hz``.
+
+    Attributes:
+        name: what errors call it.
+    """
+
+    source: Audio
+    rate_hz: int | None
+    name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.source, (str, PathLike, np.ndarray)):
+            raise UsageError(
+                f"{self.name}: a {type(self.source).__name__}; pass a file's path or a numpy array."
+            )
+        if isinstance(self.source, np.ndarray) and self.rate_hz is None:
+            raise UsageError(f"{self.name}: samples without their rate; pass rate_hz=...")
+
+    def blocks(self, rate_hz: int) -> Iterator[np.ndarray]:
+        """The samples as mono float32 blocks at ``rate_hz``; raises AudioError while read."""
+        if not isinstance(self.source, np.ndarray):
+            yield from audio.stream(self.source, rate_hz)
+        elif self.rate_hz is not None:
+            waveform = audio.from_array(self.source, self.rate_hz, rate_hz, self.name)
+            for start in range(0, len(waveform), _ARRAY_BLOCK_SAMPLES):
+                yield waveform[start : start + _ARRAY_BLOCK_SAMPLES]
+
+
+def one_track(x: Audio, rate_hz: int | None = None, name: str = "audio array") -> Track:
+    """``x`` as a track; ``rate_hz`` and ``name`` are an array's, a file has its own.
+
+    Raises:
+        UsageError: neither a path nor an array, or an array without its rate.
+    """
+    if isinstance(x, (str, PathLike)):
+        return Track(x, None, str(x))
+    return Track(x, rate_hz, name)
+
+
+def as_tracks(x: Audio | Audios, rate_hz: int | None) -> list[Track]:
+    """One track, or a list of them, as a list.
+
+    Raises:
+        UsageError: an empty list, or what ``one_track`` refuses.
+    """
+    if not isinstance(x, (list, tuple)):
+        return [one_track(x, rate_hz)]
+    if not x:
+        raise UsageError("an empty list of audio; pass at least one path or array.")
+    return [one_track(each, rate_hz, f"audio array {index}") for index, each in enumerate(x)]
+
+
+def decoded_ahead(
+    tracks: Iterable[Track], rate_hz: int
+) -> Iterator[tuple[Track, Iterator[np.ndarray]]]:
+    """Every track with its blocks, which a thread decodes before they are asked for.
+
+    That thread also runs ``tracks``, and goes on to the next track before this one is used up.
+    What is wrong with a track is raised by its blocks, as ``Track.blocks`` would raise it. The
+    thread ends when this generator is closed.
+    """
+    with closing(ahead(_decoded(tracks, rate_hz), _BLOCKS_AHEAD)) as decoded:
+        for track, found in groupby(decoded, itemgetter(0)):
+            yield track, _blocks(found)
+
+
+# None ends a track, so that nobody waits for the next one to know it.
+_Decoded = tuple[Track, np.ndarray | AudioError | MissingDependencyError | None]
+
+
+def _decoded(tracks: Iterable[Track], rate_hz: int) -> Generator[_Decoded, None, None]:
+    for track in tracks:
+        try:
+            for block in track.blocks(rate_hz):
+                yield track, block
+            yield track, None
+        except (AudioError, MissingDependencyError) as error:
+            yield track, error
+
+
+def _blocks(decoded: Iterable[_Decoded]) -> Iterator[np.ndarray]:
+    for _, block in decoded:
+        if isinstance(block, (AudioError, MissingDependencyError)):
+            raise block
+        if block is None:
+            return
+        yield block

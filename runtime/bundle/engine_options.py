@@ -1,0 +1,173 @@
+"""How a TensorRT engine is built: the shapes it is for, and what it may give up for which gain."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, FiniteFloat, PositiveInt, ValidationError, model_validator
+
+from ...errors import UsageError
+from ...kernels.log_mel.contract import MINIMUM_SAMPLES, SAMPLE_RATE_HZ
+from .record import Record
+
+Shape = tuple[int, ...]
+
+_LEAST_SECONDS = MINIMUM_SAMPLES / SAMPLE_RATE_HZ
+_MIB = 1 << 20  # bytes
+_Seconds = Annotated[FiniteFloat, Field(gt=0, le=3_600)]
+# The fused kernels have a row of blocks for each waveform, and CUDA so many rows.
+_Batch = Annotated[PositiveInt, Field(le=65_535)]
+
+
+class Profile(Record):
+    """Shapes that an engine takes: each between the smallest and the largest, fastest at the
+    likeliest.
+
+    Attributes:
+        window_seconds: shortest, likeliest and longest waveform.
+        batch: smallest, likeliest and largest.
+    """
+
+    window_seconds: tuple[_Seconds, _Seconds, _Seconds] = (
+        _LEAST_SECONDS,
+        10.0,
+        30.0,
+    )
+    batch: tuple[_Batch, _Batch, _Batch] = (1, 8, 32)
+
+    @model_validator(mode="after")
+    def _ascends(self) -> "Profile":
+        for name, values in (("window_seconds", self.window_seconds), ("batch", self.batch)):
+            if list(values) != sorted(values):
+                raise ValueError(f"{name} is {values}: give the smallest, likeliest, largest")
+        if self.waveforms[0][1] < MINIMUM_SAMPLES:
+            raise ValueError(
+                f"a window of {self.window_seconds[0]:g} s; the model needs at least "
+                f"{_LEAST_SECONDS:.3f} s"
+            )
+        return self
+
+    @property
+    def waveforms(self) -> tuple[Shape, Shape, Shape]:
+        """Smallest, likeliest and largest waveform: (batch, samples)."""
+        first, second, third = (
+            (batch, round(seconds * SAMPLE_RATE_HZ))
+            for batch, seconds in zip(self.batch, self.window_seconds, strict=True)
+        )
+        return first, second, third
+
+    def covers(self, waveform: Shape) -> bool:
+        """Whether the engine takes a waveform of this shape, (batch, samples)."""
+        smallest, _, largest = self.waveforms
+        return all(a <= b <= c for a, b, c in zip(smallest, waveform, largest, strict=True))
+
+    def __str__(self) -> str:
+        least, likeliest, most = (f"{seconds:.4g}" for seconds in self.window_seconds)
+        smallest, usual, largest = self.batch
+        return (
+            f"batches of {smallest} to {largest} of {least} to {most} s "
+            f"(best: {usual} of {likeliest} s)"
+        )
+
+
+class EngineOptions(Record):
+    """What TensorRT is told when it builds an engine.
+
+    Attributes:
+        profiles: the shapes; a run takes the first profile that covers its own, so the narrow ones
+            come first.
+        workspace_bytes: the most GPU memory that a layer may take while it runs.
+        optimization_level: 0, built soon, to 5, built after a long search; TensorRT's own is 3.
+        fused_kernels: muqrt's kernels for the mel and the tokens; otherwise TensorRT's own, of the
+            plain operators.
+        hardware_compatibility: the GPUs it runs on besides the kind it was built on.
+        version_compatible: runs on later TensorRTs too.
+        refit: the weights may be replaced by TensorRT's refitter.
+        stripped: the plan has no weights that can be put back; whoever loads it takes them from the
+            ONNX graph.
+        weight_streaming: weights may stay in the host's memory, and go to the GPU layer by layer.
+        timing_cache: a file of measurements that makes the next build shorter. Not in the manifest.
+        inspect: also write what became of every layer, as JSON. Not in the manifest.
+    """
+
+    profiles: Annotated[tuple[Profile, ...], Field(min_length=1)] = (Profile(),)
+    workspace_bytes: PositiveInt = 4096 * _MIB
+    optimization_level: Annotated[int, Field(ge=0, le=5)] = 3
+    fused_kernels: bool = True
+    hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"] = "none"
+    version_compatible: bool = False
+    refit: bool = False
+    stripped: bool = False
+    weight_streaming: bool = False
+    timing_cache: Annotated[Path | None, Field(exclude=True)] = None
+    inspect: Annotated[bool, Field(exclude=True)] = False
+
+    @model_validator(mode="after")
+    def _kernels_are_for_one_architecture(self) -> "EngineOptions":
+        if self.fused_kernels and self.hardware_compatibility == "ampere_plus":
+            raise ValueError(
+                "the fused kernels are compiled for one kind of GPU: --hardware-compatibility "
+                "ampere_plus needs --no-plugins"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stripped_weights_come_back_unchanged(self) -> "EngineOptions":
+        if self.stripped and self.refit:
+            raise ValueError(
+                "a stripped plan is optimized for the weights that it gets back, so that others "
+                "would give wrong numbers: --strip excludes --refit"
+            )
+        return self
+
+    def profile_of(self, waveform: Shape) -> int:
+        """Which profile takes a waveform of this shape; -1 when none does."""
+        covering = [i for i, profile in enumerate(self.profiles) if profile.covers(waveform)]
+        return covering[0] if covering else -1
+
+    def __str__(self) -> str:
+        facts = [
+            *map(str, self.profiles),
+            f"workspace {self.workspace_bytes // _MIB} MiB",
+            f"optimization level {self.optimization_level}",
+            "fused kernels" if self.fused_kernels else "no fused kernels",
+        ]
+        if self.hardware_compatibility != "none":
+            facts.append(f"hardware compatibility {self.hardware_compatibility}")
+        for name in ("version_compatible", "refit", "stripped", "weight_streaming"):
+            facts += [name.replace("_", " ")] * getattr(self, name)
+        return "; ".join(facts)
+
+
+def engine_options(
+    window_seconds: str | None = None, batch: str | None = None, **options: Any
+) -> EngineOptions:
+    """Options as the command line gives them, with one profile.
+
+    Args:
+        window_seconds, batch: the profile's, as "5,10,30"; a single number allows nothing else.
+        options: ``EngineOptions``'s others; None was not given.
+
+    Raises:
+        UsageError: values that are out of range, or do not go together.
+    """
+    given = {"window_seconds": window_seconds, "batch": batch}
+    profile: dict[str, Any] = {
+        name: _three(name, text) for name, text in given.items() if text is not None
+    }
+    values = {name: value for name, value in options.items() if value is not None}
+    try:
+        return EngineOptions(**values, profiles=(Profile(**profile),))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = " ".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{where}: {message}." if where else f"{message}.") from None
+
+
+def _three(name: str, text: str) -> list[str]:
+    numbers = text.split(",")
+    if len(numbers) not in (1, 3):
+        raise UsageError(
+            f"{name} {text!r}: give the smallest, likeliest and largest, as 5,10,30, or one number."
+        )
+    return numbers * (3 // len(numbers))

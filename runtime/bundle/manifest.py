@@ -1,0 +1,273 @@
+"""The bundle: the folder that ``muqrt export`` writes and everything else reads.
+
+``bundle.json`` names the source checkpoint, the architecture, every artefact with its hashes,
+inputs and outputs, and each artefact's parity certificate.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt, PrivateAttr, ValidationError, model_validator
+
+from ...common.files import atomic_file, sha256
+from ...errors import BundleError
+from .certificate import Certificate, Precision
+from .joint import IDS, MASK, Joint, check_latents
+from .mixed_precision import MixedPrecision
+from .quantization import Quantization
+from .record import Record, RelativeFile, Sha256, TensorSpec
+from .tagging import TAGS, Tagging
+from .tensorrt_plan import Plan
+from .tokens import Tokenizer, check_tokens
+
+MANIFEST = "bundle.json"
+FORMAT_VERSION = 1
+# Far above any real manifest; keeps a hostile one from filling the memory.
+_MANIFEST_LIMIT_BYTES = 16 << 20
+
+
+# Which half of a MuQ-MuLan; none is the MuQ, which both kinds of model have.
+Tower = Literal["text"]
+
+
+class Source(Record):
+    """Where the weights came from."""
+
+    checkpoint: str
+    sha256: Sha256
+    parameters: PositiveInt
+
+
+class Framing(Record):
+    """How audio is cut for the model; all lengths in samples at ``sample_rate_hz``."""
+
+    sample_rate_hz: PositiveInt
+    hop_samples: PositiveInt
+    step_samples: PositiveInt
+    minimum_samples: PositiveInt
+    window_samples: PositiveInt
+
+    @property
+    def steps_per_second(self) -> float:
+        """Rate of the features, in Hz."""
+        return self.sample_rate_hz / self.step_samples
+
+
+class Artefact(Record):
+    """One runnable file (and its external data), for one engine at one precision.
+
+    ``tower`` is "text" for a MuQ-MuLan's text tower; what hears has none.
+    """
+
+    name: str
+    tower: Tower | None = None
+    engine: Literal["onnxruntime", "openvino", "tensorrt", "torch"]
+    precision: Precision
+    target: str
+    file: RelativeFile
+    files: dict[RelativeFile, Sha256]
+    level: Annotated[int, Field(ge=0)]
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    quantization: Quantization | None = None
+    mixed_precision: MixedPrecision | None = None
+    plan: Plan | None = None
+    certificate: Certificate | None = None
+    # What the bundle says of all its artefacts; theirs is the certificate, too.
+    _shared_facts: str = PrivateAttr(default="")
+
+    @model_validator(mode="after")
+    def _the_file_is_hashed(self) -> "Artefact":
+        if self.file not in self.files:
+            raise ValueError(f"{self.file} has no SHA-256 in files")
+        return self
+
+    @model_validator(mode="after")
+    def _a_plan_is_described(self) -> "Artefact":
+        if (self.engine == "tensorrt") != (self.plan is not None):
+            raise ValueError(f"{self.name} is for {self.engine}; TensorRT's alone have a plan")
+        if self.plan is not None and self.plan.weights not in (None, *self.files):
+            raise ValueError(f"{self.plan.weights}, with a plan's weights, has no SHA-256 in files")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """One hash over the files and everything the manifest says of them: the certificate's."""
+        described = self.model_dump(exclude={"certificate"}, exclude_none=True)
+        facts = json.dumps(described, sort_keys=True)
+        return hashlib.sha256(f"{facts}{self._shared_facts}".encode()).hexdigest()
+
+    @property
+    def certified(self) -> bool:
+        """Whether a passing certificate for exactly these files and outputs is present."""
+        return (
+            self.certificate is not None
+            and self.certificate.passed
+            and {spec.name for spec in self.outputs}
+            <= {each.output for each in self.certificate.measurements}
+            and self.certificate.precision == self.precision
+            and self.certificate.artefact_sha256 == self.digest
+        )
+
+
+class Bundle(Record):
+    """The validated manifest. ``folder`` is where it was read from and is not part of it."""
+
+    format_version: Literal[1] = 1
+    created_by: str
+    source: Source
+    architecture: dict[str, Any]
+    framing: Framing
+    tagging: Tagging | None = None
+    tokenizer: Tokenizer | None = None
+    joint: Joint | None = None
+    artefacts: list[Artefact]
+    folder: Path = Field(default=Path(), exclude=True)
+
+    @model_validator(mode="after")
+    def _bind_artefacts(self) -> "Bundle":
+        facts = self.framing.model_dump_json() + self.source.sha256
+        for meaning in (self.tagging, self.tokenizer, self.joint):
+            if meaning is not None:
+                facts += meaning.model_dump_json()
+        for artefact in self.artefacts:
+            if artefact.tower == "text":
+                self._check_text_tower(artefact)
+            else:
+                check_tags(artefact.outputs, self.tagging)
+                check_tokens(artefact.outputs, self.tokenizer)
+                check_latents(artefact.outputs, self.joint)
+            artefact._shared_facts = facts
+        return self
+
+    def _check_text_tower(self, artefact: Artefact) -> None:
+        joint = self.joint
+        if joint is None:
+            raise ValueError(f"{artefact.name} is for texts, but the bundle has no joint space")
+        if artefact.inputs != [IDS, MASK] or artefact.outputs != [joint.spec]:
+            raise ValueError(f"{artefact.name} is not what a text tower is")
+        if artefact.files.get(joint.tokenizer) != joint.tokenizer_sha256:
+            raise ValueError(f"{artefact.name} is not bound to the tokenizer {joint.tokenizer}")
+
+    @property
+    def hearing(self) -> list[Artefact]:
+        """The artefacts that take audio."""
+        return [artefact for artefact in self.artefacts if artefact.tower is None]
+
+    def artefact(
+        self,
+        name: str | None = None,
+        *,
+        allow_uncertified: bool = False,
+        tower: Tower | None = None,
+    ) -> Artefact:
+        """The artefact called ``name``, or the only/first certified one, of those of a tower.
+
+        Raises:
+            BundleError: no such artefact, or it lacks a passing certificate.
+        """
+        artefacts = [each for each in self.artefacts if each.tower == tower]
+        known = ", ".join(each.name for each in artefacts) or "none"
+        if tower is not None and not artefacts:
+            raise BundleError(
+                f"{self.folder}: knows no texts. muqrt export makes a bundle of a MuQ-MuLan's "
+                "checkpoint that does, such as OpenMuQ/MuQ-MuLan-large."
+            )
+        if name is not None:
+            chosen = [each for each in artefacts if each.name == name]
+            if not chosen:
+                raise BundleError(f"{self.folder}: no artefact {name!r}; it has: {known}.")
+        else:
+            usable = [each for each in artefacts if each.certified or allow_uncertified]
+            chosen = usable or artefacts
+            if not chosen:
+                raise BundleError(f"{self.folder}: the bundle has no artefact; export it again.")
+        if not chosen[0].certified and not allow_uncertified:
+            raise BundleError(
+                f"{self.folder}: artefact {chosen[0].name!r} has no passing parity certificate. "
+                f"Run: muqrt parity {self.folder} --checkpoint CHECKPOINT"
+            )
+        return chosen[0]
+
+    def path(self, name: str) -> Path:
+        """Absolute path of one of the bundle's files.
+
+        Raises:
+            BundleError: it is missing, or it or a link leads outside the folder.
+        """
+        root = self.folder.resolve()
+        try:
+            path = (root / name).resolve(strict=True)
+        except (OSError, RuntimeError, ValueError):  # missing, a loop of links, no name at all
+            path = root
+        if not path.is_relative_to(root):
+            raise BundleError(f"{self.folder}: {name} leads outside the bundle's folder.")
+        if not path.is_file():
+            raise BundleError(f"{self.folder}: {name} is missing; export the bundle again.")
+        return path
+
+    def verify(self, artefact: Artefact) -> None:
+        """Hash the artefact's files and compare.
+
+        Raises:
+            BundleError: a file is missing or its bytes are not those that were certified.
+        """
+        for name, expected in artefact.files.items():
+            if sha256(self.path(name)) != expected:
+                raise BundleError(
+                    f"{self.folder}: {name} has changed since it was exported (its SHA-256 is "
+                    "not the manifest's). Export the bundle again, or copy it again."
+                )
+
+    def size_bytes(self, artefact: Artefact) -> int:
+        """What the artefact's files take on disk."""
+        return sum(self.path(name).stat().st_size for name in artefact.files)
+
+    def save(self, folder: Path) -> None:
+        """Write ``bundle.json`` into ``folder``, whole or not at all."""
+        with atomic_file(folder / MANIFEST) as temporary:
+            temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def check_tags(outputs: list[TensorSpec], tagging: Tagging | None) -> None:
+    """Raise ValueError unless the output ``tags`` is as wide as the vocabulary, or both lack."""
+    shapes = [spec.shape[1:] for spec in outputs if spec.name == TAGS]
+    expected = [] if tagging is None else [[len(tagging.vocabulary)]]
+    if shapes != expected:
+        raise ValueError(
+            f"outputs {TAGS!r} have shapes (batch, ...) {shapes}; by the vocabulary: {expected}"
+        )
+
+
+def load_bundle(folder: str | Path) -> Bundle:
+    """Read and validate a bundle's manifest; the artefacts' bytes are checked by ``verify``.
+
+    Raises:
+        BundleError: not a bundle, not valid, of an unknown version, or pointing outside itself.
+    """
+    folder = Path(folder)
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        raise BundleError(f"{folder}: no {MANIFEST} there. Make a bundle with: muqrt export")
+    if manifest.stat().st_size > _MANIFEST_LIMIT_BYTES:
+        raise BundleError(f"{manifest}: larger than any manifest; this is not a bundle.")
+    try:
+        document = json.loads(manifest.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # also a number too long, or too many brackets
+        raise BundleError(f"{manifest}: not JSON ({error}). Export the bundle again.") from None
+    version = document.get("format_version") if isinstance(document, dict) else None
+    if type(version) is not int or version != FORMAT_VERSION:  # True equals 1
+        raise BundleError(
+            f"{manifest}: format version {version!r}; this muqrt reads version {FORMAT_VERSION}. "
+            "Use the muqrt that wrote it, or export again."
+        )
+    document.pop("folder", None)
+    try:
+        return Bundle(**document, folder=folder)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise BundleError(f"{manifest}: {where}: {message}. Export the bundle again.") from None

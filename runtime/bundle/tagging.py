@@ -1,0 +1,185 @@
+"""Tags: what a model's are called and when they count, and those of one track."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple, Protocol
+
+import numpy as np
+from pydantic import AfterValidator, Field, JsonValue, model_validator
+
+from ...errors import UsageError
+from .record import Record, Sha256
+
+TAGS = "tags"  # the output's name
+# Far above any real head's; they keep a hostile manifest from filling the memory.
+_MOST_TAGS = 10_000
+_LONGEST_NAME_CHARACTERS = 200
+_FIGURES_LIMIT_CHARACTERS = 1 << 16
+_SHORTEST_WINDOW_SECONDS, _LONGEST_WINDOW_SECONDS = 1, 600
+
+
+def _printable(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError(f"{name!r} has characters that cannot be printed")
+    return name
+
+
+Name = Annotated[
+    str, Field(min_length=1, max_length=_LONGEST_NAME_CHARACTERS), AfterValidator(_printable)
+]
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Vocabulary(Protocol):
+    """What tags are called and when they count: a head's (``Tagging``), or a user's own."""
+
+    @property
+    def task(self) -> str:
+        """What they are for."""
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """Their names."""
+
+    @property
+    def window_seconds(self) -> float:
+        """How much audio one answer is for."""
+
+    def limits(self, threshold: float | None = None) -> dict[str, float]:
+        """From which probability each tag counts: its own threshold, or this one for all."""
+
+
+class Tagging(Record):
+    """What the ``tags`` output means.
+
+    Attributes:
+        task: what the head was trained for, such as "tagging".
+        vocabulary: the tags' names, in the output's order.
+        thresholds: from which probability each tag counts.
+        window_seconds: how much audio one answer is for.
+        head_sha256: of the head's configuration and weights.
+        figures: what was measured when the head was trained.
+    """
+
+    task: Name
+    vocabulary: Annotated[list[Name], Field(min_length=1, max_length=_MOST_TAGS)]
+    thresholds: list[Probability]
+    window_seconds: Annotated[
+        float, Field(ge=_SHORTEST_WINDOW_SECONDS, le=_LONGEST_WINDOW_SECONDS, allow_inf_nan=False)
+    ]
+    head_sha256: Sha256
+    figures: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "Tagging":
+        seen: set[str] = set()
+        for name in self.vocabulary:
+            if name in seen:
+                raise ValueError(f"the tag {name!r} is in the vocabulary twice")
+            seen.add(name)
+        if len(self.thresholds) != len(self.vocabulary):
+            raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.vocabulary)} tags")
+        if len(json.dumps(self.figures)) > _FIGURES_LIMIT_CHARACTERS:
+            raise ValueError(f"figures of more than {_FIGURES_LIMIT_CHARACTERS} characters")
+        return self
+
+    def limits(self, threshold: float | None = None) -> dict[str, float]:
+        """From which probability each tag counts: its own threshold, or this one for all.
+
+        Raises:
+            UsageError: a threshold that is no probability.
+        """
+        if threshold is None:
+            return dict(zip(self.vocabulary, self.thresholds, strict=True))
+        return one_limit(self.vocabulary, threshold)
+
+
+def one_limit(vocabulary: Sequence[str], threshold: float) -> dict[str, float]:
+    """The same threshold for every tag.
+
+    Raises:
+        UsageError: a threshold that is no probability.
+    """
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"threshold {threshold}: a probability is between 0 and 1.")
+    return dict.fromkeys(vocabulary, float(threshold))
+
+
+class TagScore(NamedTuple):
+    """A tag and its probability."""
+
+    tag: str
+    score: float
+
+
+class Segment(NamedTuple):
+    """A stretch of a track, in seconds."""
+
+    start_seconds: float
+    end_seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class TrackTags:
+    """How probable each tag is, window by window and for the whole track.
+
+    Each window stands for the stretch of the track that is nearer to its middle than to any other
+    window's; the stretches follow one another without gap or overlap.
+
+    Attributes:
+        tagging: the tags' names and thresholds.
+        edges_seconds: float64 (windows + 1,); window i stands for edge i to edge i + 1.
+        window_scores: float32 (windows, tags).
+    """
+
+    tagging: Vocabulary
+    edges_seconds: np.ndarray
+    window_scores: np.ndarray
+
+    @property
+    def seconds(self) -> float:
+        """The track's duration."""
+        return float(self.edges_seconds[-1])
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Float32 (tags,): the windows' mean, each weighted by the stretch it stands for."""
+        weights = np.diff(self.edges_seconds)
+        mean: np.ndarray = np.average(self.window_scores, axis=0, weights=weights)
+        return mean.astype(np.float32)
+
+    def ranking(self) -> list[TagScore]:
+        """Every tag with its score for the whole track, best first."""
+        scores = self.scores
+        names = self.tagging.vocabulary
+        return [TagScore(names[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")]
+
+    def tags(self, threshold: float | None = None) -> list[TagScore]:
+        """The track's tags, best first: those that reach their own threshold, or this one.
+
+        Raises:
+            UsageError: a threshold that is no probability.
+        """
+        limits = self.tagging.limits(threshold)
+        return [each for each in self.ranking() if each.score >= limits[each.tag]]
+
+    def segments(self, threshold: float | None = None) -> dict[str, list[Segment]]:
+        """Where each tag was heard: runs of windows that reach its threshold, or this one.
+
+        A tag that was heard nowhere is left out; the others come in the ranking's order.
+
+        Raises:
+            UsageError: a threshold that is no probability.
+        """
+        limits = self.tagging.limits(threshold)
+        above = self.window_scores >= np.array(list(limits.values()))
+        columns = dict(zip(limits, above.T, strict=True))
+        found = {tag: self._runs(columns[tag]) for tag, _ in self.ranking()}
+        return {tag: runs for tag, runs in found.items() if runs}
+
+    def _runs(self, above: np.ndarray) -> list[Segment]:
+        # The windows at which a run begins, and those after which one has ended, by turns.
+        turns = np.flatnonzero(np.diff(above, prepend=False, append=False))
+        edges = self.edges_seconds[turns].tolist()
+        return [Segment(*pair) for pair in zip(edges[::2], edges[1::2], strict=True)]

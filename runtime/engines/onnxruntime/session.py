@@ -1,0 +1,152 @@
+"""Artefacts run by ONNX Runtime, on the CPU or a GPU."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from ....errors import SessionError
+from ...bundle.manifest import Artefact, Bundle
+from ...bundle.parts import encoder_file, front_end_file, graph_files
+from ..cpus import given_cpus
+from ..cuda.memory import DeviceArray, reachable
+from ..device_name import DeviceName, device_name
+from ..session import WAVEFORM, Arrays, Description, Session
+from .binding import BoundRuns
+from .providers import PROVIDERS, Provider, providers_on
+
+# CUDA's own queue of work, as DLPack calls it. Whoever runs waits for all queues before.
+_DEFAULT_STREAM = 1
+
+
+class OnnxSession(Session):
+    """An ONNX artefact on ONNX Runtime.
+
+    Each of its graphs is loaded when it is first run: whoever needs the parts alone does not pay
+    for the whole. On a GPU a waveform may also be any array there that speaks DLPack
+    (PyTorch's, CuPy's): then it is read where it is.
+
+    Args:
+        bundle: the bundle the artefact belongs to.
+        artefact: which one; its hashes are verified here.
+        threads: intra-operator threads; when None as many as this process was given, or ONNX
+            Runtime's choice, the physical cores.
+        device: "cpu", "cuda" or "tensorrt", as "cuda:1" for the second GPU.
+        cuda_graphs: on "cuda", whether the runs of each shape are recorded and launched as one,
+            which spares the CPU some thousand launches. ONNX Runtime does so only with graphs whose
+            every computation is on the GPU.
+
+    Raises:
+        BundleError: the artefact's bytes changed. MissingDependencyError: this ONNX Runtime has no
+            GPUs. SessionError: no such device, or no CUDA graphs there; or, when run, ONNX Runtime
+            refused a file.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        artefact: Artefact,
+        threads: int | None = None,
+        device: str = "cpu",
+        cuda_graphs: bool = False,
+    ) -> None:
+        super().__init__(Description.of(bundle, artefact))
+        providers = providers_on(device, artefact.digest, cuda_graphs)
+        chosen = device_name(device, *PROVIDERS)
+        self._gpu = None if chosen.kind == "cpu" else DeviceName("cuda", chosen.index)
+        bundle.verify(artefact)
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        # A session's threads would go on spinning after its run and take the cores from the next
+        # session to run: the encoder took 1.3 times as long after the front end.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        if artefact.precision == "fp8":
+            # It would move the roundings to 8 bits before operators that have no such type.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        options.intra_op_num_threads = threads or given_cpus() or 0  # 0 is ONNX Runtime's choice
+
+        def graph(file: str) -> _Graph:
+            return _Graph(bundle.path(file), options, providers, self._gpu, cuda_graphs)
+
+        files = graph_files(artefact.file, artefact.files, self.outputs)
+        self._graphs = [(gives, graph(file)) for gives, file in files]
+        parts = front_end_file(artefact.file), encoder_file(artefact.file)
+        if artefact.files.keys() >= set(parts):
+            self.parts = self._split(*map(graph, parts))
+
+    def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Arrays:
+        """As every session's, but on a GPU a waveform may also be an array in its memory."""
+        if self._gpu is not None and WAVEFORM in inputs:
+            inputs = reachable(inputs, self._gpu.index, _DEFAULT_STREAM)
+        return super().run(inputs, outputs)
+
+    def _run(self, inputs: Mapping[str, Any], outputs: list[str]) -> Arrays:
+        smallest = next(graph for gives, graph in self._graphs if gives.issuperset(outputs))
+        return smallest.run(inputs, outputs)
+
+    def close(self) -> None:
+        """Free the engines and their memory."""
+        for _, graph in self._graphs:
+            graph.close()
+        for part in self.parts or ():
+            part.close()
+
+
+class _Graph:
+    """A file with a graph, loaded when it is first run, by whichever thread comes first."""
+
+    def __init__(
+        self,
+        path: Path,
+        options: ort.SessionOptions,
+        providers: Sequence[Provider],
+        gpu: DeviceName | None,
+        cuda_graphs: bool,
+    ) -> None:
+        self._path, self._options, self._providers = path, options, providers
+        self._gpu, self._cuda_graphs = gpu, cuda_graphs
+        self._engine: ort.InferenceSession | BoundRuns | None = None
+        self._closed = False
+        self._loading = Lock()
+
+    def run(self, inputs: Mapping[str, Any], outputs: list[str]) -> Arrays:
+        contiguous = {
+            name: array if isinstance(array, DeviceArray) else np.ascontiguousarray(array)
+            for name, array in inputs.items()
+        }
+        engine = self._loaded()
+        try:
+            results = engine.run(outputs, contiguous)
+        except Exception as error:
+            raise SessionError(f"ONNX Runtime failed: {error}") from error
+        return dict(zip(outputs, results, strict=True))
+
+    def close(self) -> None:
+        self._engine, self._closed = None, True
+
+    def _loaded(self) -> ort.InferenceSession | BoundRuns:
+        with self._loading:
+            if self._closed:
+                raise SessionError("the session is closed; load the bundle again.")
+            if self._engine is None:
+                self._engine = self._load()
+            return self._engine
+
+    def _load(self) -> ort.InferenceSession | BoundRuns:
+        try:
+            engine = ort.InferenceSession(str(self._path), self._options, providers=self._providers)
+        except Exception as error:  # onnxruntime's exceptions share no base of their own
+            cure = " Open it without CUDA graphs." if self._cuda_graphs else ""
+            raise SessionError(
+                f"{self._path}: ONNX Runtime cannot load it: {error}{cure}"
+            ) from error
+        wanted, found = self._providers[0][0], engine.get_providers()
+        if found[0] != wanted:  # it would run on the CPU, and say so in a log
+            raise SessionError(
+                f"ONNX Runtime could not start {wanted} and has {', '.join(found)} instead: it "
+                "needs a GPU, its driver, and the CUDA, cuDNN or TensorRT that it was built for."
+            )
+        return engine if self._gpu is None else BoundRuns(engine, self._gpu, self._cuda_graphs)

@@ -1,0 +1,40 @@
+"""From an artefact to the session of its engine."""
+
+from ..bundle.manifest import Artefact, Bundle
+from .device_name import device_name
+from .session import Session
+
+
+def open_session(
+    bundle: Bundle, artefact: Artefact, threads: int | None = None, device: str | None = None
+) -> Session:
+    """Open an artefact with the engine it is made for.
+
+    Args:
+        bundle: the bundle the artefact belongs to.
+        artefact: which one; its hashes are verified.
+        threads: for the engine on the CPU; all physical cores when None.
+        device: "cpu", "cuda", or "tensorrt" for an ONNX artefact; of several GPUs "cuda:1". When
+            None the GPU for a TensorRT plan, what a torch artefact chooses, the CPU for others.
+
+    Raises:
+        BundleError: the artefact's bytes changed. SessionError: the engine refused it, or does not
+            run on this device. MissingDependencyError: the engine is not installed.
+    """
+    # Here, because whoever needs one engine need not load the other.
+    if artefact.engine == "openvino":
+        from .openvino.session import OpenVinoSession
+
+        device_name(device or "cpu", "cpu")
+        return OpenVinoSession(bundle, artefact, threads)
+    if artefact.engine == "torch":
+        from .pytorch.session import TorchSession
+
+        return TorchSession(bundle, artefact, threads, device)
+    if artefact.engine == "tensorrt":
+        from .tensorrt.session import TensorRtSession
+
+        return TensorRtSession(bundle, artefact, device_name(device or "cuda", "cuda").index)
+    from .onnxruntime.session import OnnxSession
+
+    return OnnxSession(bundle, artefact, threads, device or "cpu")

@@ -1,0 +1,172 @@
+"""One interface for every engine: named numpy arrays in, named numpy arrays out."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from ...common.closing import Closing
+from ...errors import SessionError
+from ..bundle.joint import MASK, Joint
+from ..bundle.manifest import Artefact, Bundle, Framing, TensorSpec
+from ..bundle.parts import encoder_outputs, frames_spec
+from ..bundle.tagging import Tagging
+from ..bundle.tokens import Tokenizer
+
+WAVEFORM = "waveform"  # the input's name
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a session says of its model.
+
+    Attributes:
+        inputs: what ``run`` takes.
+        outputs: what ``run`` can return.
+        framing: how audio is cut for this model.
+        artefact_sha256: which artefact it is, as its certificate says.
+        tagging: what the output ``tags`` means, where there is one.
+        tokenizer: what the output ``tokens`` means, where there is one.
+        joint: what the output ``latents`` means, where there is one.
+    """
+
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+    framing: Framing
+    artefact_sha256: str = ""
+    tagging: Tagging | None = None
+    tokenizer: Tokenizer | None = None
+    joint: Joint | None = None
+
+    @classmethod
+    def of(cls, bundle: Bundle, artefact: Artefact) -> "Description":
+        """That of a bundle's artefact."""
+        return cls(
+            artefact.inputs,
+            artefact.outputs,
+            bundle.framing,
+            artefact.digest,
+            bundle.tagging,
+            bundle.tokenizer,
+            bundle.joint,
+        )
+
+
+class Session(Closing):
+    """A loaded artefact, ready to run. A context manager; ``close`` frees the engine.
+
+    Its attributes are those of ``Description``, inputs and outputs by their names, and ``parts``:
+    the same model in two, where the artefact has them.
+    """
+
+    parts: "Parts | None" = None
+
+    def __init__(self, described: Description) -> None:
+        self.inputs = {spec.name: spec for spec in described.inputs}
+        self.outputs = {spec.name: spec for spec in described.outputs}
+        self.framing = described.framing
+        self.artefact_sha256 = described.artefact_sha256
+        self.tagging = described.tagging
+        self.tokenizer = described.tokenizer
+        self.joint = described.joint
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> Arrays:
+        """Run the engine on checked inputs.
+
+        Args:
+            inputs: one array per input, with the dtypes and shapes of ``self.inputs``.
+            outputs: which outputs to compute; all of them when left out.
+
+        Raises:
+            SessionError: a name, dtype or shape is wrong; the message names it.
+        """
+        wanted = list(self.outputs) if outputs is None else list(outputs)
+        self._check(inputs, wanted)
+        return self._run(inputs, wanted)
+
+    @abstractmethod
+    def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
+        """Run the engine; the arguments are already checked."""
+
+    def _split(self, front_end: "Engine", encoder: "Engine") -> "Parts":
+        """The same model in two, run by these."""
+        # Every artefact that has parts gives features, which are as wide as frames.
+        frames = [frames_spec(int(self.outputs["features"].shape[-1]))]
+        outputs = encoder_outputs([*self.outputs.values()], self.tokenizer)
+        return Parts(
+            Part(front_end, [*self.inputs.values()], frames, self.framing),
+            Part(encoder, frames, outputs, self.framing),
+        )
+
+    def _check(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> None:
+        unknown = [name for name in outputs if name not in self.outputs]
+        if unknown or not outputs:
+            raise SessionError(f"no output {unknown}; this model has: {', '.join(self.outputs)}.")
+        if set(inputs) != set(self.inputs):
+            raise SessionError(f"inputs are {sorted(inputs)}; expected {sorted(self.inputs)}.")
+        sizes: dict[str, int] = {}
+        for name, spec in self.inputs.items():
+            _check_tensor(inputs[name], spec, sizes)
+        samples = sizes.get("samples", self.framing.minimum_samples)
+        if samples < self.framing.minimum_samples:
+            raise SessionError(
+                f"waveform has {samples} samples; the STFT needs at least "
+                f"{self.framing.minimum_samples} at {self.framing.sample_rate_hz} Hz."
+            )
+        if self.joint is not None and MASK.name in self.inputs:
+            self.joint.check_texts(inputs)
+
+
+class Engine(Protocol):
+    """What runs some of an artefact's graphs."""
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
+        """Run them on checked inputs."""
+
+    def close(self) -> None:
+        """Free them."""
+
+
+class Part(Session):
+    """One of an artefact's parts."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        framing: Framing,
+    ) -> None:
+        super().__init__(Description(inputs, outputs, framing))
+        self._engine = engine
+
+    def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
+        return self._engine.run(inputs, outputs)
+
+    def close(self) -> None:
+        """Free its graphs."""
+        self._engine.close()
+
+
+class Parts(NamedTuple):
+    """A model in two: waveform to frames, and frames to outputs (see ``parts.py``). They are closed
+    with the session they belong to."""
+
+    front_end: Session
+    encoder: Session
+
+
+def _check_tensor(array: np.ndarray, spec: TensorSpec, sizes: dict[str, int]) -> None:
+    if array.dtype != np.dtype(spec.dtype):
+        raise SessionError(f"{spec.name} is {array.dtype}; expected {spec.dtype}.")
+    if array.ndim != len(spec.shape):
+        raise SessionError(f"{spec.name} has shape {array.shape}; expected {spec.shape}.")
+    for size, expected in zip(array.shape, spec.shape, strict=True):
+        if isinstance(expected, str):
+            expected = sizes.setdefault(expected, size)
+        if size != expected or size == 0:
+            raise SessionError(f"{spec.name} has shape {array.shape}; expected {spec.shape}.")

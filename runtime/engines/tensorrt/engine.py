@@ -1,0 +1,106 @@
+"""A TensorRT plan in a GPU's memory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ....errors import SessionError
+from ...bundle.engine_options import EngineOptions
+from ...bundle.record import TensorSpec
+from ..cuda.device import Stream
+from ..session import WAVEFORM
+from .library import message_log, tensorrt
+from .weights import put_back_weights, stream_weights
+
+_ROOM = "If it is memory: end what else uses the GPU, or build the engine for smaller batches."
+
+
+class TensorRtEngine:
+    """The engine in a plan.
+
+    Args:
+        path: the plan, known to be whole and for this TensorRT and GPU.
+        options: it was built with.
+        inputs, outputs: what it takes and gives.
+        weights: of a stripped plan, the ONNX graph that has its weights.
+        weight_budget_bytes: of a plan for weight streaming, how much of the weights stays on the
+            GPU; what TensorRT thinks right for the memory that is free, when None.
+
+    Raises:
+        SessionError: TensorRT refuses it or its weights, or it is another engine.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        options: EngineOptions,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        weights: Path | None = None,
+        weight_budget_bytes: int | None = None,
+    ) -> None:
+        trt = tensorrt()
+        self.options = options
+        self.output_types = {spec.name: np.dtype(spec.dtype) for spec in outputs}
+        self._log = message_log()
+        self._runtime = runtime = trt.Runtime(self._log)
+        # A version compatible plan brings code along. Its hash is the manifest's.
+        runtime.engine_host_code_allowed = options.version_compatible
+        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        if engine is None:
+            raise SessionError(f"{path}: TensorRT cannot load it: {self.complaint()} {_ROOM}")
+        self._engine = engine
+        self._require(path, [*inputs, *outputs])
+        if weights is not None:
+            put_back_weights(engine, weights, self._log)
+        if options.weight_streaming:
+            stream_weights(engine, weight_budget_bytes)
+
+    def context(self, profile: int, stream: Stream) -> Any:
+        """A new execution context for a profile, with memory of its own."""
+        engine = self._engine
+        context = engine.create_execution_context()
+        if context is None or not context.set_optimization_profile_async(profile, int(stream)):
+            raise SessionError(f"TensorRT cannot prepare a run: {self.complaint()} {_ROOM}")
+        return context
+
+    def profile_of(self, waveform: Sequence[int]) -> int:
+        """Which profile to run a waveform of this shape in.
+
+        Raises:
+            SessionError: none covers it.
+        """
+        profile = self.options.profile_of(tuple(waveform))
+        if profile < 0:
+            covered = "; ".join(map(str, self.options.profiles))
+            raise SessionError(
+                f"{WAVEFORM} has shape {tuple(waveform)}; this engine was built for {covered}. "
+                "Choose the window and the batch size so, or build an engine for this shape."
+            )
+        return profile
+
+    def complaint(self) -> str:
+        """What TensorRT said last."""
+        text: str = self._log.complaint()
+        return text
+
+    def _require(self, path: Path, specs: Sequence[TensorSpec]) -> None:
+        """Raise SessionError unless the engine has the manifest's tensors and profiles."""
+        trt, engine = tensorrt(), self._engine
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        found = {name: trt.nptype(engine.get_tensor_dtype(name)) for name in names}
+        if found != {spec.name: np.dtype(spec.dtype) for spec in specs}:
+            raise SessionError(
+                f"{path}: the engine's tensors are {', '.join(names)}, not what the manifest says. "
+                "Build it again."
+            )
+        profiles = [
+            tuple(tuple(shape) for shape in engine.get_tensor_profile_shape(WAVEFORM, i))
+            for i in range(engine.num_optimization_profiles)
+        ]
+        if profiles != [each.waveforms for each in self.options.profiles]:
+            raise SessionError(
+                f"{path}: the engine is for other shapes than the manifest says. Build it again."
+            )

@@ -1,0 +1,212 @@
+"""From a runner's windows to a track's results: features, embedding, tags, tokens."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+import numpy as np
+
+from ...errors import AudioError, BundleError, MissingDependencyError
+from ..audio.tracks import AudioFile, Track
+from ..bundle.joint import LATENTS, Joint
+from ..bundle.tagging import TAGS, Tagging, TrackTags
+from ..bundle.tokens import TOKENS, Tokenizer
+from ..engines.session import Session
+from .batching import Failure, Job
+from .clips import Clipping, LastClip
+from .runner import OnWindow, Runner
+from .windows import Window, Windowing
+
+FEATURES, EMBEDDING = "features", "embedding"
+
+_Result = TypeVar("_Result")
+# Every track with its result or its failure, in order.
+Results = Iterator[tuple[Track, _Result | AudioError | MissingDependencyError]]
+
+
+def stitched(
+    runner: Runner, windowing: Windowing, tracks: Iterable[Track], on_window: OnWindow | None
+) -> Iterator[tuple[Window, np.ndarray]]:
+    """Every window with the features kept of it, float32 (steps, width); the first failure is
+    raised."""
+    for done in runner.run(tracks, windowing, lambda window: FEATURES, on_window):
+        if isinstance(done, Failure):
+            raise done.error
+        yield done.window, done.window.trim(done.result)
+
+
+def embeddings(
+    runner: Runner, windowing: Windowing, tracks: Iterable[Track], on_window: OnWindow | None
+) -> Results[np.ndarray]:
+    """Every track with the mean over time of its features, float32 (width,)."""
+    has_embedding = EMBEDDING in runner.session.outputs
+
+    def output_of(window: Window) -> str:
+        # A track of one window need not send its features from a server to be averaged here.
+        return EMBEDDING if has_embedding and window.is_whole_track else FEATURES
+
+    total, steps = np.zeros(1), 0
+    for done in runner.run(tracks, windowing, output_of, on_window):
+        if isinstance(done, Failure):
+            yield done.track, done.error
+        elif done.output == EMBEDDING:
+            yield done.track, done.result.copy()
+        else:
+            if done.window.start_step == 0:
+                total, steps = np.zeros(1), 0
+            kept = done.window.trim(done.result)
+            total = total + kept.sum(axis=0, dtype=np.float64)
+            steps += len(kept)
+            if done.window.is_last:
+                yield done.track, (total / steps).astype(np.float32)
+
+
+def track_tags(
+    runner: Runner,
+    tracks: Iterable[Track],
+    hop_seconds: float | None,
+    on_window: OnWindow | None,
+) -> Results[TrackTags]:
+    """Every track with its tags.
+
+    Raises:
+        BundleError: the model has none. UsageError: the hop is longer than a window.
+    """
+    tagging, framing = require_tagging(runner.session), runner.session.framing
+    windowing = Windowing.every(framing, tagging.window_seconds, hop_seconds)
+
+    def window_tags(job: Job) -> tuple[float, float, np.ndarray]:
+        start_seconds = job.window.keep.start / framing.steps_per_second
+        return start_seconds, windowing.end_seconds(job.window), job.result
+
+    jobs = runner.run(tracks, windowing, lambda window: TAGS, on_window)
+    for track, windows in _by_track(jobs, window_tags):
+        if isinstance(windows, list):
+            starts, ends, scores = zip(*windows, strict=True)
+            yield track, TrackTags(tagging, np.array([*starts, ends[-1]]), np.stack(scores))
+        else:
+            yield track, windows
+
+
+def track_tokens(
+    runner: Runner, windowing: Windowing, tracks: Iterable[Track], on_window: OnWindow | None
+) -> Results[np.ndarray]:
+    """Every track with its tokens, int32 (stages, steps).
+
+    Those of a hidden state are stitched as features are, by ``windowing``; those of the log-mel are
+    the same as if the whole track were one window.
+
+    Raises:
+        BundleError: the model has none.
+    """
+    if require_tokenizer(runner.session).level is None:
+        windowing = Windowing.mel_tokens(windowing.framing)
+    jobs = runner.run(tracks, windowing, lambda window: TOKENS, on_window)
+    for track, parts in _by_track(jobs, lambda job: job.window.trim(job.result.T)):
+        if isinstance(parts, list):
+            yield track, np.ascontiguousarray(np.concatenate(parts).T)
+        else:
+            yield track, parts
+
+
+def clip_latents(
+    runner: Runner, tracks: Iterable[Track], last_clip: LastClip, on_window: OnWindow | None
+) -> Results[np.ndarray]:
+    """Every track with the embeddings of its clips, float32 (clips, width), each of length one.
+
+    Raises:
+        BundleError: the model has none.
+    """
+    joint = require_joint(runner.session)
+    clipping = Clipping(runner.session.framing, joint.clip_samples, last_clip)
+    jobs = runner.run(tracks, clipping, lambda window: LATENTS, on_window)
+    for track, clips in _by_track(jobs, lambda job: job.result):
+        yield track, np.stack(clips) if isinstance(clips, list) else clips
+
+
+def track_latents(
+    runner: Runner, tracks: Iterable[Track], last_clip: LastClip, on_window: OnWindow | None
+) -> Results[np.ndarray]:
+    """Every track with the mean of its clips' embeddings, float32 (width,), so not of length one.
+
+    Raises:
+        BundleError: the model has none.
+    """
+    for track, clips in clip_latents(runner, tracks, last_clip, on_window):
+        yield track, clips.mean(axis=0) if isinstance(clips, np.ndarray) else clips
+
+
+def _by_track(
+    jobs: Iterable[Job | Failure], value: Callable[[Job], _Result]
+) -> Results[list[_Result]]:
+    """Every track with a value of each of its windows, which are not kept themselves."""
+    found: list[_Result] = []
+    for done in jobs:
+        if isinstance(done, Failure):
+            yield done.track, done.error
+            continue
+        if done.window.start_step == 0:
+            found = []
+        found.append(value(done))
+        if done.window.is_last:
+            yield done.track, found
+
+
+def require_joint(session: Session) -> Joint:
+    """What the session's latents mean.
+
+    Raises:
+        BundleError: the model has none.
+    """
+    if session.joint is None or LATENTS not in session.outputs:
+        raise BundleError(
+            "this model shares no space with texts. Export a MuQ-MuLan: muqrt export "
+            "OpenMuQ/MuQ-MuLan-large -o BUNDLE; of its artefacts, PyTorch's have no latents."
+        )
+    return session.joint
+
+
+def require_tagging(session: Session) -> Tagging:
+    """What the session's tags mean.
+
+    Raises:
+        BundleError: the model has none.
+    """
+    if session.tagging is None:
+        raise BundleError(
+            "this model has no tags. Export it with a head: "
+            "muqrt export CHECKPOINT --head HEAD -o BUNDLE"
+        )
+    return session.tagging
+
+
+def require_tokenizer(session: Session) -> Tokenizer:
+    """What the session's tokens mean.
+
+    Raises:
+        BundleError: the model has none.
+    """
+    if session.tokenizer is None:
+        raise BundleError(
+            "this model has no tokens. Export it with them: "
+            "muqrt export CHECKPOINT --outputs embedding,tokens -o BUNDLE"
+        )
+    return session.tokenizer
+
+
+def or_raise(results: Results[_Result]) -> list[_Result]:
+    """Every track's result; the first failure is raised."""
+    found: list[_Result] = []
+    for _, result in results:
+        if isinstance(result, (AudioError, MissingDependencyError)):
+            raise result
+        found.append(result)
+    return found
+
+
+def by_file(results: Results[_Result]) -> Iterator[tuple[AudioFile, _Result | AudioError]]:
+    """Every file with its result, or what is wrong with it."""
+    for track, result in results:
+        if isinstance(result, MissingDependencyError):
+            result = AudioError(str(result))
+        assert not isinstance(track.source, np.ndarray)
+        yield track.source, result

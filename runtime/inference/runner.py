@@ -1,0 +1,101 @@
+"""Tracks through a session: cut into windows, batched, and every result checked."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from ...errors import AudioError, MissingDependencyError, SessionError, UsageError
+from ..audio.tracks import Track, decoded_ahead
+from ..engines.session import Session
+from .batching import Failure, Job, run_in_batches
+from .clips import Clipping
+from .frames import OverlappingFrames
+from .windows import Window, Windowing
+
+OnWindow = Callable[[Window], None]
+
+
+class Runner:
+    """Runs windows of one track or several, as many at once as fit a batch.
+
+    Where windows overlap and the session has its model in parts, the front end runs on each part
+    of a track once, window by window, and batches go through the encoder. Otherwise they go
+    through the whole model. Meanwhile the next windows are decoded.
+
+    Args:
+        session: runs the batches.
+        batch_size: how many windows of equal length to run at once.
+
+    Raises:
+        UsageError: a batch size below 1.
+    """
+
+    def __init__(self, session: Session, batch_size: int) -> None:
+        if batch_size < 1:
+            raise UsageError(f"batch size {batch_size}; it must be at least 1.")
+        self.session = session
+        self._batch_size = batch_size
+
+    def run(
+        self,
+        tracks: Iterable[Track],
+        windowing: Windowing | Clipping,
+        output_of: Callable[[Window], str],
+        on_window: OnWindow | None = None,
+    ) -> Iterator[Job | Failure]:
+        """Every window of every track, in order, with its result; or a track's failure.
+
+        Args:
+            tracks: read lazily, in another thread.
+            windowing: how they are cut.
+            output_of: which of the session's outputs is wanted for a window.
+            on_window: called after each window.
+
+        Raises:
+            SessionError: the engine failed, or its numbers are not finite.
+        """
+        jobs = self._jobs(tracks, windowing, output_of)
+        for done in run_in_batches(jobs, self._run_batch, self._batch_size):
+            if on_window is not None and isinstance(done, Job):
+                on_window(done.window)
+            yield done
+
+    def _jobs(
+        self,
+        tracks: Iterable[Track],
+        windowing: Windowing | Clipping,
+        output_of: Callable[[Window], str],
+    ) -> Iterator[Job | Failure]:
+        parts = self.session.parts if windowing.overlap_steps > 0 else None
+        for track, blocks in decoded_ahead(tracks, windowing.framing.sample_rate_hz):
+            frames = None if parts is None else OverlappingFrames(parts.front_end)
+            try:
+                for window in windowing.cut(blocks, track.name):
+                    output = output_of(window)
+                    # Tokens of the log-mel need no frames.
+                    if parts is None or frames is None or output not in parts.encoder.outputs:
+                        yield Job(track, window, output, self.session, window.waveform)
+                    else:
+                        found = frames.of(window.start_step, window.waveform[None])
+                        yield Job(track, window, output, parts.encoder, found[0])
+            except (AudioError, MissingDependencyError) as error:
+                yield Failure(track, error)
+
+    def _run_batch(self, jobs: list[Job]) -> None:
+        """Run jobs of one engine and equal shape at once; give each its result, checked to be
+        finite."""
+        engine, output = jobs[0].engine, jobs[0].output
+        (name,) = engine.inputs
+        results = engine.run({name: np.stack([job.input for job in jobs])}, [output])[output]
+        if len(results) != len(jobs):
+            raise SessionError(f"the engine gave {len(results)} {output} for {len(jobs)} windows.")
+        if results.dtype.kind == "f":  # tokens are integers
+            results = results.astype(np.float32, copy=False)
+        for job, result in zip(jobs, results, strict=True):
+            if not np.isfinite(result).all():
+                seconds = job.window.start_step / self.session.framing.steps_per_second
+                raise SessionError(
+                    f"{job.track.name}: the engine gave NaN or infinite {output} for the window "
+                    f"at {seconds:.1f} s. Use the fp32 artefact, or run muqrt parity on this one."
+                )
+            job.finish(result)

@@ -1,0 +1,192 @@
+"""What each file of a music library sounds like, on disk, and which are nearest to a query.
+
+The index is a LanceDB table, whose every change is there as a whole or not at all. Search is exact:
+each query is compared with every embedding, read from disk in blocks.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...errors import MissingDependencyError, UsageError
+
+_TABLE, _FACTS = "tracks", b"muqrt"
+_FORMAT_VERSION = 1
+_DROPPED_AT_ONCE = 1000
+# Every commit adds a file and keeps the version before it, for readers that are not done yet.
+_MOST_SMALL_FILES = 64
+_OLD_VERSIONS_STAY = timedelta(minutes=10)
+
+
+class Entry(NamedTuple):
+    """A file as it was when it was embedded, and what was wrong with it, if it could not be."""
+
+    size_bytes: int
+    mtime_ns: int
+    sha256: str
+    error: str | None = None
+
+
+class Match(NamedTuple):
+    """A file of the library and its cosine to a query."""
+
+    name: Path
+    cosine: float
+
+
+class SearchIndex:
+    """The index of one library by one model; files have their paths relative to the library.
+
+    Every method raises UsageError when the index cannot be read or written.
+    """
+
+    def __init__(self, folder: Path, table: Any) -> None:
+        self._folder = folder
+        self._table = table
+
+    def entries(self) -> dict[Path, Entry]:
+        """Every file in the index."""
+        columns = ["path", *Entry._fields]
+        found = {}
+        with _reported(self._folder):
+            for batch in self._table.search().select(columns).to_batches():
+                rows = zip(*(batch[name].to_pylist() for name in columns), strict=True)
+                for path, *facts in rows:
+                    found[Path(os.fsdecode(path))] = Entry(*facts)
+        return found
+
+    def put(self, files: Mapping[Path, tuple[Entry, np.ndarray | None]]) -> None:
+        """Add files, or replace all that is known of them, in one commit.
+
+        Args:
+            files: each one's entry and embedding, float32 (width,), not
+                necessarily of length one; None of one that could not be used.
+        """
+        entries = {name: entry for name, (entry, _) in files.items()}
+        self._merge(entries, [embedding for _, embedding in files.values()])
+
+    def restamp(self, entries: Mapping[Path, Entry]) -> None:
+        """Replace what is known of files, in one commit; their embeddings stay."""
+        self._merge(entries, None)
+
+    def drop(self, names: Sequence[Path]) -> None:
+        """Remove files."""
+        for start in range(0, len(names), _DROPPED_AT_ONCE):
+            listed = ", ".join(map(_literal, names[start : start + _DROPPED_AT_ONCE]))
+            with _reported(self._folder):
+                self._table.delete(f"path IN ({listed})")
+            self._compact()
+
+    def nearest(self, embedding: np.ndarray, top: int, without: Path | None = None) -> list[Match]:
+        """The files whose embeddings have the largest cosine to this one, best first.
+
+        Args:
+            embedding: float32 (width,), not necessarily of length one.
+            top: how many at most.
+            without: a file that is not an answer.
+        """
+        usable = "error IS NULL"
+        if without is not None:
+            usable += f" AND path != {_literal(without)}"
+        with _reported(self._folder):
+            query = self._table.search(embedding, vector_column_name="embedding")
+            query = query.distance_type("cosine").where(usable).limit(top)
+            found = query.select(["path", "_distance"]).to_arrow()
+        pairs = zip(found["path"].to_pylist(), found["_distance"].to_pylist(), strict=True)
+        return [Match(Path(os.fsdecode(path)), 1 - distance) for path, distance in pairs]
+
+    def _merge(
+        self, entries: Mapping[Path, Entry], embeddings: list[np.ndarray | None] | None
+    ) -> None:
+        import pyarrow
+
+        if not entries:
+            return
+        columns = zip(Entry._fields, zip(*entries.values(), strict=True), strict=True)
+        rows: dict[str, Any] = {"path": [os.fsencode(name) for name in entries], **dict(columns)}
+        if embeddings is not None:
+            rows["embedding"] = embeddings
+        schema = pyarrow.schema([self._table.schema.field(name) for name in rows])
+        table = pyarrow.Table.from_pydict(rows, schema)
+        with _reported(self._folder):
+            merge = self._table.merge_insert("path").when_matched_update_all()
+            if embeddings is not None:
+                merge = merge.when_not_matched_insert_all()
+            merge.execute(table, on_bad_vectors="null")  # files with errors have none
+        self._compact()
+
+    def _compact(self) -> None:
+        with _reported(self._folder):
+            small_files = self._table.stats()["fragment_stats"]["num_small_fragments"]
+        if small_files >= _MOST_SMALL_FILES:
+            # Another process that writes at this moment goes first; it is for the next time then.
+            with suppress(RuntimeError):
+                self._table.optimize(cleanup_older_than=_OLD_VERSIONS_STAY)
+
+
+def open_index(folder: Path, artefact_sha256: str, width: int) -> SearchIndex:
+    """The index in a folder; a new one where there is none.
+
+    Args:
+        folder: of the index.
+        artefact_sha256: of the artefact that hears.
+        width: of its embeddings.
+
+    Raises:
+        UsageError: the index is another model's, or cannot be read or written.
+        MissingDependencyError: the library lancedb is not installed.
+    """
+    try:
+        import lancedb
+        import pyarrow
+    except ImportError:
+        raise MissingDependencyError(
+            "lancedb is needed for search. Run: pip install 'muqrt[search]'"
+        ) from None
+    facts = {"format": _FORMAT_VERSION, "artefact_sha256": artefact_sha256, "width": width}
+    fields = [
+        pyarrow.field("path", pyarrow.binary(), nullable=False),  # file names may be no text
+        pyarrow.field("size_bytes", pyarrow.int64()),
+        pyarrow.field("mtime_ns", pyarrow.int64()),
+        pyarrow.field("sha256", pyarrow.string()),
+        pyarrow.field("error", pyarrow.string()),
+        pyarrow.field("embedding", pyarrow.list_(pyarrow.float32(), width)),
+    ]
+    with _reported(folder):
+        database = lancedb.connect(folder)
+        try:
+            table = database.open_table(_TABLE)
+        except ValueError:  # there is none
+            schema = pyarrow.schema(fields, metadata={_FACTS: json.dumps(facts)})
+            table = database.create_table(_TABLE, schema=schema)
+        found = json.loads((table.schema.metadata or {}).get(_FACTS, b"null"))
+    if found != facts:
+        raise UsageError(
+            f"{folder}: this index is another model's, and embeddings of two models cannot be "
+            "compared. Search with the same bundle and artefact, name another folder with "
+            f"--index, or delete {folder}."
+        )
+    return SearchIndex(folder, table)
+
+
+def _literal(name: Path) -> str:
+    """A file's name in SQL, whatever bytes it has."""
+    return f"X'{os.fsencode(name).hex()}'"
+
+
+@contextmanager
+def _reported(folder: Path) -> Iterator[None]:
+    """What the library raises as one line for people; it has no errors of its own."""
+    try:
+        yield
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UsageError(
+            f"{folder}: the index cannot be read or written ({error}). If it is damaged, delete "
+            "that folder, and it is made again."
+        ) from None

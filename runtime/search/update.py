@@ -1,0 +1,167 @@
+"""Keep a search index as its library is: what is new, what has changed, what has gone."""
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from ...common.files import sha256
+from ...errors import AudioError
+from ..audio.tracks import AudioFile
+from .index import Entry, SearchIndex
+
+# So much work is lost at most when a process is killed.
+_COMMIT_SECONDS = 5.0
+
+_Value = TypeVar("_Value")
+EmbedFiles = Callable[[Iterable[AudioFile]], Iterator[tuple[AudioFile, np.ndarray | AudioError]]]
+# The library's files: each one's path by its path relative to the library.
+Files = Mapping[Path, Path]
+
+
+class Outcome(NamedTuple):
+    """What became of a file; ``error`` says why it could not be used."""
+
+    name: Path
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How a library differs from its index.
+
+    Attributes:
+        new: files to embed: not in the index, of another size, or to be tried again.
+        touched: files of the same size but another time, which may be the same all the same.
+        gone: files in the index only.
+        known: of the files in the index, those that are still as they were.
+    """
+
+    new: list[Path]
+    touched: dict[Path, Entry]
+    gone: list[Path]
+    known: dict[Path, Entry]
+
+
+def find_changes(index: SearchIndex, files: Files, retry: bool = False) -> Changes:
+    """Compare a library with its index, by its files' sizes and times alone.
+
+    Args:
+        index: of the library.
+        files: of the library.
+        retry: take the files that could not be used for new.
+    """
+    entries = index.entries()
+    changes = Changes([], {}, [name for name in entries if name not in files], {})
+    for name, path in files.items():
+        entry, now = entries.get(name), _size_and_time(path)
+        if (
+            entry is None
+            or now is None  # whoever opens it will say what is wrong
+            or entry.size_bytes != now[0]
+            or (retry and entry.error is not None)
+        ):
+            changes.new.append(name)
+        elif entry.mtime_ns != now[1]:
+            changes.touched[name] = entry
+        else:
+            changes.known[name] = entry
+    return changes
+
+
+def recheck(index: SearchIndex, files: Files, changes: Changes) -> Iterator[Path]:
+    """Read the files that were touched, and count them among the ``new`` or the ``known``.
+
+    Yields:
+        Each file, once that is done.
+    """
+    with _Commits(index.restamp) as commits:
+        for name, entry in changes.touched.items():
+            now = _entry(files[name])
+            if now is None or now.sha256 != entry.sha256:
+                changes.new.append(name)
+            else:
+                changes.known[name] = now._replace(error=entry.error)
+                commits.add(name, changes.known[name])
+            yield name
+
+
+def embed_into(
+    index: SearchIndex, files: Files, new: Sequence[Path], embed_files: EmbedFiles
+) -> Generator[Outcome, None, None]:
+    """Embed files and commit them every few seconds, and when the caller stops.
+
+    What cannot be used is in the index with the reason, and is not tried again until it changes.
+
+    Yields:
+        What became of each file, in order.
+    """
+    entries: dict[Path, Entry] = {}
+
+    def paths() -> Iterator[Path]:
+        for name in new:
+            entry = _entry(files[name])  # before it is decoded: it may change meanwhile
+            if entry is not None:
+                entries[name] = entry
+            yield files[name]
+
+    with _Commits(index.put) as commits:
+        for name, (_, result) in zip(new, embed_files(paths()), strict=True):
+            entry = entries.pop(name, None)
+            error, embedding = None, None
+            if isinstance(result, AudioError):
+                # The library may be somewhere else tomorrow.
+                error = str(result).removeprefix(f"{files[name]}: ")
+            else:
+                embedding = result
+            if entry is not None:
+                commits.add(name, (entry._replace(error=error), embedding))
+            yield Outcome(name, error)
+
+
+class _Commits(Generic[_Value]):
+    """Collects what is to be committed, and does so every few seconds and in the end."""
+
+    def __init__(self, commit: Callable[[dict[Path, _Value]], None]) -> None:
+        self._commit = commit
+        self._waiting: dict[Path, _Value] = {}
+        self._due_seconds = time.monotonic() + _COMMIT_SECONDS
+
+    def add(self, name: Path, value: _Value) -> None:
+        self._waiting[name] = value
+        if time.monotonic() >= self._due_seconds:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._commit(self._waiting)
+        self._waiting = {}
+        self._due_seconds = time.monotonic() + _COMMIT_SECONDS
+
+    def __enter__(self) -> "_Commits[_Value]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+
+
+def _entry(path: Path) -> Entry | None:
+    """A file as it is now; None if it cannot be read."""
+    stamp = _size_and_time(path)
+    try:
+        return None if stamp is None else Entry(*stamp, sha256(path))
+    except OSError:
+        return None
+
+
+def _size_and_time(path: Path) -> tuple[int, int] | None:
+    """Of a file that can be read more than once."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_size, found.st_mtime_ns) if S_ISREG(found.st_mode) else None

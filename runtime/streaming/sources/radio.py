@@ -1,0 +1,151 @@
+"""Audio from an address on the network: radio over http, live hls, or a file. Through PyAV."""
+
+import logging
+import random
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ....errors import AudioError, MissingDependencyError
+from ...audio import read as audio
+from ...audio.decode import AUDIO_FORMATS, frame_samples
+from ...audio.resampler import Resampler
+from .chunks import cut, played
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+
+PATIENCE_SECONDS = 60.0
+_SCHEMES = ("http://", "https://")
+_TIMEOUT_SECONDS = 10.0  # to open an address, and to wait for its next bytes
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 8.0
+# Whoever joins a broadcast may begin in the middle of a packet.
+_MOST_BAD_PACKETS = 100
+_FFMPEG_OPTIONS = {
+    "format_whitelist": f"{AUDIO_FORMATS},hls",
+    # No local file, whatever a playlist found there names.
+    "protocol_whitelist": "http,https,httpproxy,tcp,tls,crypto",
+    "user_agent": "muqrt",
+}
+
+_log = logging.getLogger(__name__)
+
+
+class _BrokenOffError(Exception):
+    """Why an address sends nothing more."""
+
+
+def is_url(source: str) -> bool:
+    """Whether it is an address that can be listened to, not a file's path."""
+    return source.lower().startswith(_SCHEMES)
+
+
+def from_url(
+    url: str, rate_hz: int, real_time: bool = True, patience_seconds: float = PATIENCE_SECONDS
+) -> Iterator[np.ndarray]:
+    """The chunks of what an http or https address sends, at ``rate_hz``.
+
+    A file there is played, or taken as fast as wanted. A broadcast, whose length nobody knows,
+    comes as fast as it is sent; where it breaks off it is opened again, with growing pauses. The
+    chunks leave no gap then: what was not heard takes no time.
+
+    Raises:
+        AudioError: it cannot be opened or is no audio; a file broke off; a broadcast could not be
+            opened again for ``patience_seconds``.
+        MissingDependencyError: PyAV is not installed.
+    """
+    failures, failing_since, heard = 0, 0.0, False
+    while True:
+        length_known = False
+        try:
+            with closing(_opened(url)) as container:
+                length_known = bool(container.duration)
+                chunks = cut(_samples(container, rate_hz, url), rate_hz)
+                for chunk in played(chunks, rate_hz) if length_known and real_time else chunks:
+                    failures, heard = 0, True
+                    yield chunk
+            if length_known:
+                return
+            reason = "the broadcast ended"
+        except _BrokenOffError as error:
+            reason = str(error)
+        now = time.monotonic()
+        failing_since = failing_since if failures else now
+        pause = _pause_seconds(failures)
+        if not heard:
+            raise AudioError(
+                f"{url}: {reason}. Check the address; it must be the audio's own, or an hls "
+                "playlist's (.m3u8), not a web page's."
+            )
+        if length_known or now + pause > failing_since + patience_seconds:
+            raise AudioError(f"{url}: {reason}. Try again later.")
+        failures += 1
+        _log.warning("%s: %s; opening it again in %.1f s.", url, reason, pause)
+        time.sleep(pause)
+
+
+def _opened(url: str) -> "InputContainer":
+    try:
+        import av
+    except ImportError:
+        raise MissingDependencyError(
+            f"{url}: PyAV is needed to listen to an address. Run: pip install 'muqrt[av]'"
+        ) from None
+    try:
+        container = av.open(url, options=_FFMPEG_OPTIONS, timeout=_TIMEOUT_SECONDS)
+    except av.FFmpegError as error:
+        raise _BrokenOffError(f"it cannot be opened ({_reason(error)})") from None
+    if not container.streams.audio:
+        container.close()
+        raise _BrokenOffError("there is no audio in it")
+    return container
+
+
+def _samples(container: "InputContainer", rate_hz: int, url: str) -> Iterator[np.ndarray]:
+    """Mono float32 (samples,) at ``rate_hz``, whatever rates and channels are sent."""
+    resampler, own_rate_hz = Resampler(rate_hz, rate_hz), rate_hz
+    for frame in _frames(container):
+        if frame.sample_rate != own_rate_hz:
+            audio.check_rate(frame.sample_rate, url)
+            yield resampler.finish()
+            own_rate_hz = frame.sample_rate
+            resampler = Resampler(own_rate_hz, rate_hz)
+        yield resampler.push(frame_samples(frame).mean(axis=1))
+    yield resampler.finish()
+
+
+def _frames(container: "InputContainer") -> Iterator["av.AudioFrame"]:
+    import av
+
+    bad = 0
+    try:
+        for packet in container.demux(container.streams.audio[0]):
+            try:
+                frames = packet.decode()
+            except av.InvalidDataError:
+                bad += 1
+                if bad > _MOST_BAD_PACKETS:
+                    raise
+                continue
+            bad = 0
+            yield from frames
+    except av.FFmpegError as error:
+        raise _BrokenOffError(f"it broke off ({_reason(error)})") from None
+
+
+def _reason(error: "av.FFmpegError") -> str:
+    import av
+
+    if isinstance(error, av.error.ExitError):  # FFmpeg was interrupted, by PyAV's clock
+        return f"nothing came for {_TIMEOUT_SECONDS:g} s"
+    return error.strerror or str(error)
+
+
+def _pause_seconds(failures: int) -> float:
+    """Longer each time, and at random: a station's listeners do not all come back at once."""
+    longest = min(_FIRST_PAUSE_SECONDS * 2**failures, _LONGEST_PAUSE_SECONDS)
+    return random.uniform(longest / 2, longest)

@@ -1,0 +1,118 @@
+"""Texts in, embeddings out: a MuQ-MuLan's text tower with its tokenizer."""
+
+from collections.abc import Callable, Sequence
+from os import PathLike, fspath
+
+import numpy as np
+
+from ...common.closing import Closing
+from ...errors import MuqrtError, SessionError
+from ..bundle.joint import IDS, LATENTS, MASK
+from ..bundle.manifest import load_bundle
+from ..engines.open_session import open_session
+from ..engines.session import Session
+from .tokenizer import TextTokenizer
+
+_TEXTS_AT_ONCE = 1_024  # tokenized together
+_TOKENS_AT_ONCE = 2_048  # of a run, padding included: 16 texts of 128 tokens
+
+
+class TextEncoder(Closing):
+    """A text tower ready for use. A context manager; ``close`` frees its session.
+
+    Args:
+        session: of the tower, and closed with it.
+        tokenizer: the one it was trained with.
+    """
+
+    def __init__(self, session: Session, tokenizer: TextTokenizer) -> None:
+        self._session, self._tokenizer = session, tokenizer
+
+    @property
+    def artefact_sha256(self) -> str:
+        """Which artefact it is, as its certificate says."""
+        return self._session.artefact_sha256
+
+    def encode(
+        self, texts: Sequence[str], on_texts: Callable[[int], None] = lambda count: None
+    ) -> np.ndarray:
+        """Embeddings of texts, in memory that does not grow with anything but their number.
+
+        A text's is the same in any company. Those beyond the model's longest are cut.
+
+        Args:
+            texts: one or more.
+            on_texts: called with how many more are done.
+
+        Returns:
+            float32 (texts, width), each of length one.
+
+        Raises:
+            UsageError: no text, or something that is none. SessionError: the engine failed, or its
+                numbers are not finite.
+        """
+        found = np.empty((len(texts), int(self._session.outputs[LATENTS].shape[-1])), np.float32)
+        for start in range(0, max(len(texts), 1), _TEXTS_AT_ONCE):
+            ids, mask = self._tokenizer.encode(texts[start : start + _TEXTS_AT_ONCE])
+            lengths = mask.sum(axis=1)
+            for rows in _batches(lengths):
+                longest = lengths[rows].max()
+                inputs = {IDS.name: ids[rows, :longest], MASK.name: mask[rows, :longest]}
+                found[start + rows] = self._checked(self._session.run(inputs)[LATENTS])
+                on_texts(len(rows))
+        return found
+
+    def close(self) -> None:
+        """Close the session."""
+        self._session.close()
+
+    def _checked(self, latents: np.ndarray) -> np.ndarray:
+        if not np.isfinite(latents).all():
+            raise SessionError(
+                "the engine gave NaN or infinite latents for texts. Use the fp32 artefact, or run "
+                "muqrt parity on this one."
+            )
+        return latents
+
+
+def open_text_encoder(
+    folder: str | PathLike[str],
+    artefact: str | None = None,
+    threads: int | None = None,
+    allow_uncertified: bool = False,
+    device: str | None = None,
+) -> TextEncoder:
+    """The text tower of a bundle, on this machine.
+
+    Args:
+        folder: the bundle.
+        artefact: its name; the bundle's first certified text tower when left out.
+        threads, allow_uncertified, device: as ``load``'s.
+
+    Raises:
+        BundleError: not a bundle, without a text tower, changed since it was exported (the
+            tokenizer included), or not certified. MissingDependencyError: the library
+            ``tokenizers`` is not installed.
+    """
+    bundle = load_bundle(fspath(folder))
+    chosen = bundle.artefact(artefact, allow_uncertified=allow_uncertified, tower="text")
+    assert bundle.joint is not None  # the manifest is validated
+    # First, because it checks the hashes of the tower's files, the tokenizer's among them.
+    session = open_session(bundle, chosen, threads, device)
+    try:
+        tokenizer = TextTokenizer(bundle.path(bundle.joint.tokenizer), bundle.joint.max_tokens)
+    except MuqrtError:
+        session.close()
+        raise
+    return TextEncoder(session, tokenizer)
+
+
+def _batches(lengths: np.ndarray) -> list[np.ndarray]:
+    """Rows to run together: of similar lengths, and few enough."""
+    batches: list[list[int]] = [[]]
+    for row in np.argsort(lengths, kind="stable").tolist():
+        # Ascending, so this one is the longest as yet.
+        if batches[-1] and (len(batches[-1]) + 1) * lengths[row] > _TOKENS_AT_ONCE:
+            batches.append([])
+        batches[-1].append(row)
+    return [np.array(batch) for batch in batches]

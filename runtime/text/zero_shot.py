@@ -1,0 +1,155 @@
+"""Tags from words: how well each of the user's own labels describes a track, and where."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...errors import AudioError
+from ..audio.tracks import Audio, AudioFile, Track, one_track
+from ..bundle.tagging import TrackTags, one_limit
+from ..engines.session import Session
+from ..inference.results import Results, by_file, clip_latents, or_raise, require_joint
+from ..inference.runner import OnWindow, Runner
+from .labels import LabelSet, unit
+
+
+@dataclass(frozen=True, eq=False)
+class ZeroShot:
+    """What labels are called, and when they count.
+
+    Attributes:
+        labels: the user's.
+        temperature: the model's; cosines are multiplied by it before the softmax.
+        window_seconds: of one of the model's clips.
+        task: "zero-shot": no tagger was trained for it.
+    """
+
+    labels: LabelSet
+    temperature: float
+    window_seconds: float
+    task: str = field(default="zero-shot", init=False)
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """The labels."""
+        return self.labels.labels
+
+    def limits(self, threshold: float | None = None) -> dict[str, float]:
+        """From which probability each label counts: this one, or that of chance, which is one
+        over the number of labels.
+
+        Raises:
+            UsageError: a threshold that is no probability.
+        """
+        chance = 1 / len(self.vocabulary)
+        return one_limit(self.vocabulary, chance if threshold is None else threshold)
+
+    def probabilities(self, cosines: np.ndarray) -> np.ndarray:
+        """The softmax over the labels: float32 (..., labels) of cosines (..., labels)."""
+        logits = self.temperature * cosines.astype(np.float64)
+        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        found: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+        return found.astype(np.float32)
+
+    def describe(
+        self, cosines: np.ndarray, clip_cosines: np.ndarray, seconds: float
+    ) -> "LabelTags":
+        """A track's labels.
+
+        Args:
+            cosines: float32 (labels,), of the whole track's embedding with each label's.
+            clip_cosines: float32 (clips, labels), of each clip's.
+            seconds: how long the track is.
+        """
+        starts = np.arange(len(clip_cosines)) * self.window_seconds
+        edges, scores = np.append(starts, seconds), self.probabilities(clip_cosines)
+        return LabelTags(self, edges, scores, cosines, clip_cosines)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTags(TrackTags):
+    """How well labels describe a track, clip by clip and as a whole.
+
+    Its scores are probabilities that say which of the labels fits best: they depend on what other
+    labels there are, and of a single label they are always 1. Cosines depend on nothing else.
+
+    Attributes:
+        cosines: float32 (labels,), of the whole track's embedding with each label's.
+        window_cosines: float32 (windows, labels), of each clip's.
+    """
+
+    tagging: ZeroShot
+    cosines: np.ndarray
+    window_cosines: np.ndarray
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Float32 (labels,): the whole track's probabilities, from its cosines."""
+        return self.tagging.probabilities(self.cosines)
+
+
+class LabelTagger:
+    """Tags tracks with labels.
+
+    Args:
+        session: of an artefact that hears.
+        labels: the user's.
+        latents: float32 (labels, width), their embeddings, as ``LabelSet.latents`` gives them.
+        batch_size: how many clips to run at once.
+
+    Raises:
+        BundleError: the model shares no space with texts.
+    """
+
+    def __init__(
+        self, session: Session, labels: LabelSet, latents: np.ndarray, batch_size: int = 1
+    ) -> None:
+        joint, rate_hz = require_joint(session), session.framing.sample_rate_hz
+        self.zero_shot = ZeroShot(labels, joint.temperature, joint.clip_samples / rate_hz)
+        self._rate_hz = rate_hz
+        self._latents = latents
+        self._runner = Runner(session, batch_size)
+
+    def tag(
+        self, x: Audio, rate_hz: int | None = None, on_window: OnWindow | None = None
+    ) -> LabelTags:
+        """The labels of one track, clip by clip and as a whole; arguments as ``Model``'s."""
+        return or_raise(self._tagged([one_track(x, rate_hz)], on_window))[0]
+
+    def tag_files(
+        self, paths: Iterable[AudioFile], on_window: OnWindow | None = None
+    ) -> Iterator[tuple[AudioFile, LabelTags | AudioError]]:
+        """Tag many files; one that cannot be used does not stop the others.
+
+        Yields:
+            (path, its labels or what is wrong with the file), in order.
+        """
+        return by_file(self._tagged(map(one_track, paths), on_window))
+
+    def _tagged(self, tracks: Iterable[Track], on_window: OnWindow | None) -> Results[LabelTags]:
+        timed = (_Timed(each.source, each.rate_hz, each.name) for each in tracks)
+        for track, clips in clip_latents(self._runner, timed, "wrapped", on_window):
+            if not isinstance(clips, np.ndarray):
+                yield track, clips
+                continue
+            assert isinstance(track, _Timed)
+            whole = unit(clips.mean(axis=0)) @ self._latents.T
+            seconds = track.samples / self._rate_hz
+            yield track, self.zero_shot.describe(whole, clips @ self._latents.T, seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class _Timed(Track):
+    """A track that knows its length once it was read; a last clip that is filled hides it."""
+
+    counts: list[int] = field(default_factory=list)
+
+    @property
+    def samples(self) -> int:
+        return sum(self.counts)
+
+    def blocks(self, rate_hz: int) -> Iterator[np.ndarray]:
+        for block in super().blocks(rate_hz):
+            self.counts.append(len(block))
+            yield block

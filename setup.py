@@ -1,0 +1,10 @@
+"""The repository's root is the package ``muqrt``, which no setting of pyproject.toml can find."""
+
+from setuptools import find_namespace_packages, find_packages, setup
+
+found = [
+    *find_packages(exclude=["tests*"]),
+    # Folders of files that are not imported: what the server runs, and audio.
+    *find_namespace_packages(include=["examples*", "triton_repo.backends*"]),
+]
+setup(packages=["muqrt", *(f"muqrt.{name}" for name in sorted(set(found)))])

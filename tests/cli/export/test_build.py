@@ -1,0 +1,51 @@
+"""``muqrt build``: which engine is built in which precision, and what is refused at once."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from muqrt.runtime.bundle.manifest import load_bundle
+
+Command = Callable[..., CompletedProcess[str]]
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--precision", "fp32"], "muqrt export wrote"),
+        (["--engine", "openvino", "--precision", "int8"], "openvino is built in bf16, fp32"),
+        (["--engine", "torch", "--precision", "int8"], "torch is built in bf16, fp16, fp32"),
+        (["--engine", "tensorrt", "--precision", "int8-qdq"], "fp16, bf16, int8, fp8, fp32"),
+        (["--precision", "fp16", "--accuracy", "0.999"], "--accuracy is for --precision int8"),
+        (["--batch", "1,2,3"], "go with --engine tensorrt"),
+        (["--engine", "torch", "--no-plugins"], "go with --engine tensorrt"),
+        (["--strip"], "go with --engine tensorrt"),
+        (["--refit", "--weight-streaming"], "go with --engine tensorrt"),
+        (["--engine", "tensorrt"], "no fp16 artefact for ONNX Runtime"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(
+    muqrt: Command, bundle_copy: Path, tiny_checkpoint: Path, options: list[str], why: str
+) -> None:
+    before = (bundle_copy / "bundle.json").read_bytes()
+    done = muqrt("build", bundle_copy, "--checkpoint", tiny_checkpoint, *options)
+    assert done.returncode == 2 if "no fp16" not in why else done.returncode != 0
+    assert why in " ".join(done.stderr.split())
+    assert (bundle_copy / "bundle.json").read_bytes() == before
+
+
+def test_every_engine_of_this_machine_joins_the_bundle(
+    muqrt: Command, bundle_copy: Path, tiny_checkpoint: Path
+) -> None:
+    for options in (["--engine", "torch", "--precision", "fp32"], ["--precision", "fp16"]):
+        done = muqrt("build", bundle_copy, "--checkpoint", tiny_checkpoint, *options, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["certificate"]["passed"]
+    bundle = load_bundle(bundle_copy)
+    assert [each.name for each in bundle.artefacts] == ["onnx-fp32", "torch-fp32", "onnx-fp16"]
+    assert all(each.certified for each in bundle.artefacts)
+    # Nothing but what is asked for: the first stays the default.
+    assert bundle.artefact().name == "onnx-fp32"

@@ -1,0 +1,249 @@
+"""``muqrt stream``: lines as they happen, Ctrl-C that loses nothing, a sentence for a mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from muqrt.cli.stream.command import LocalStreams
+from muqrt.cli.stream.report import event_line, segment_lines
+from muqrt.cli.stream.source import Source
+from muqrt.errors import AudioError
+from muqrt.runtime.audio import read as audio
+from muqrt.runtime.streaming.engine import Hop
+from muqrt.runtime.streaming.events import Event, Smoothing, TagEvents
+
+Command = Callable[..., CompletedProcess[str]]
+
+MUQRT = [sys.executable, "-m", "muqrt"]
+RATE_HZ = 24_000
+SONG = "greensleeves_duo.flac"
+
+
+@pytest.fixture(scope="module")
+def hops(tagged_bundle: Path, music: Path) -> list[Hop]:
+    """The song's, in the same chunks as the command's."""
+    song = audio.load(music / SONG)
+    chunks = (song[first : first + 2_400] for first in range(0, len(song), 2_400))
+    with LocalStreams(tagged_bundle, None, None, {}) as local:
+        return list(local.stream(chunks, RATE_HZ))
+
+
+def events_of(
+    bundle: Path, hops: list[Hop], threshold: float, smoothing: Smoothing
+) -> tuple[list[Event], list[Event]]:
+    """All events, and the segments among them."""
+    with LocalStreams(bundle, None, 1, {}) as local:
+        limits = [threshold] * len(local.tagging.vocabulary)
+        tagging = local.tagging.model_copy(update={"thresholds": limits})
+    events = TagEvents(tagging, smoothing)
+    found = [event for hop in hops for event in events.push(hop)]
+    return found + events.finish(hops[-1].end_seconds), events.segments
+
+
+def test_lines_are_what_begins_and_ends(
+    muqrt: Command, tagged_bundle: Path, music: Path, hops: list[Hop]
+) -> None:
+    smoothing = ["--minimum-seconds", "0.5", "--release", "0.9", "--threshold", "0.6"]
+    done = muqrt("stream", music / SONG, "-b", tagged_bundle, "--fast", *smoothing)
+    assert (done.returncode, done.stderr) == (0, "")
+    events, segments = events_of(tagged_bundle, hops, 0.6, Smoothing(0.5, 0.9))
+    assert len(events) > 3
+    lines = done.stdout.splitlines()
+    assert lines[: len(events)] == [event_line(event) for event in events]
+    assert f"{SONG}: {hops[-1].end_seconds:.1f} s: " in lines[len(events)]
+    shown = "\n".join(lines[len(events) :])
+    assert all(f"{start:.1f}-{end:.1f}" in shown for _, start, end, _ in segments)
+
+
+def test_json_is_a_document_for_each_hop_and_event(
+    muqrt: Command, tagged_bundle: Path, music: Path, hops: list[Hop]
+) -> None:
+    options = ["--json", "--threshold", "0.6", "--top", "2", "--fast"]
+    done = muqrt("stream", music / SONG, "-b", tagged_bundle, *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    documents = [json.loads(line, parse_constant=pytest.fail) for line in done.stdout.splitlines()]
+    told: dict[str, list[Any]] = {"hop": [], "event": [], "segments": []}
+    for each in documents:
+        told[each.pop("type")].append(each)
+    events, segments = events_of(tagged_bundle, hops, 0.6, Smoothing())
+    assert told["event"] == [event._asdict() for event in events]
+    assert len(told["hop"]) == len(hops)
+    for each, hop in zip(told["hop"], hops, strict=True):
+        assert (each["start_seconds"], each["end_seconds"]) == (hop.start_seconds, hop.end_seconds)
+        scores = sorted((float(each) for each in hop.outputs["tags"]), reverse=True)
+        assert list(each["tags"].values()) == [score for score in scores[:2] if score >= 0.6]
+        assert each["latency_seconds"] > 0
+    (end,) = told["segments"]
+    assert end["audio"] == str(music / SONG)
+    assert end["seconds"] == hops[-1].end_seconds
+    stretches = {(tag, *each) for tag, found in end["segments"].items() for each in found}
+    assert stretches == {(tag, start, stop) for tag, start, stop, _ in segments}
+    assert documents[-1] is end
+
+
+def test_the_windows_are_as_asked(muqrt: Command, tagged_bundle: Path, music: Path) -> None:
+    lengths = ["--hop-seconds", "1", "--window-seconds", "3", "--first-seconds", "1"]
+    done = muqrt("stream", music / SONG, "-b", tagged_bundle, "--json", "--fast", *lengths)
+    documents = [json.loads(line) for line in done.stdout.splitlines()]
+    spans = [(d["start_seconds"], d["end_seconds"]) for d in documents if d["type"] == "hop"]
+    assert spans[:5] == [(0, 1), (0, 2), (0, 3), (1, 4), (2, 5)]
+
+
+def start(*words: object) -> "subprocess.Popen[str]":
+    command = [*MUQRT, *map(str, words)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+
+
+def test_ctrl_c_ends_the_stream_and_tells_the_segments(tagged_bundle: Path, music: Path) -> None:
+    options = ["--json", "--threshold", "0", "--minimum-seconds", "0", "--first-seconds", "0.5"]
+    process = start("stream", music / SONG, "-b", tagged_bundle, *options)
+    assert process.stdout is not None
+    first = json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    documents = [json.loads(line) for line in rest.splitlines()]
+    assert first["type"] == "hop"
+    assert documents[-1]["type"] == "segments"
+    # Of 11 s, played in time.
+    assert 0.5 <= documents[-1]["seconds"] < 8
+    assert documents[-1]["segments"]["guitar"] == [[0, documents[-1]["seconds"]]]
+
+
+def test_a_reader_that_goes_ends_the_stream(tagged_bundle: Path, music: Path) -> None:
+    process = start("stream", music / SONG, "-b", tagged_bundle, "--json", "--first-seconds", "0.5")
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_what_was_heard_of_a_damaged_file_is_told(
+    muqrt: Command, tagged_bundle: Path, tmp_path: Path
+) -> None:
+    song = tmp_path / "song.wav"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 6 * RATE_HZ)
+    soundfile.write(song, noise, RATE_HZ)
+    os.truncate(song, 4 * 2 * RATE_HZ)
+    done = muqrt("stream", song, "-b", tagged_bundle, "--fast", "--threshold", "0")
+    assert done.returncode == 3
+    assert "guitar ends (0.0 to 3.9 s)" in done.stdout
+    assert done.stderr.startswith(f"muqrt: {song}: cut short")
+
+
+@pytest.mark.parametrize(
+    ("words", "function", "arguments"),
+    [
+        (["http://a.fm/live"], "radio.from_url", ("http://a.fm/live", RATE_HZ, True)),
+        (
+            ["https://a.fm/x.mp3", "--fast"],
+            "radio.from_url",
+            ("https://a.fm/x.mp3", RATE_HZ, False),
+        ),
+        (["--microphone"], "microphone.from_microphone", (None, RATE_HZ)),
+        (["--microphone", "USB Audio"], "microphone.from_microphone", ("USB Audio", RATE_HZ)),
+    ],
+)
+def test_other_sources(
+    muqrt: Command,
+    tagged_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    function: str,
+    arguments: tuple[object, ...],
+) -> None:
+    asked = []
+
+    def chunks(*given: object) -> Iterator[np.ndarray]:
+        asked.append(given)
+        yield np.zeros(2 * RATE_HZ, np.float32)
+        raise AudioError("it was unplugged.")
+
+    monkeypatch.setattr(f"muqrt.runtime.{function}", chunks)
+    done = muqrt("stream", *words, "-b", tagged_bundle)
+    assert asked == [arguments]
+    assert (done.returncode, done.stderr) == (3, "muqrt: it was unplugged.\n")
+    name = "microphone" if words == ["--microphone"] else words[-1 if "--fast" not in words else 0]
+    assert f"{name}: 2.0 s: " in done.stdout
+
+
+def text(path: Path) -> Path:
+    path.write_text("Once upon a time. " * 100)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["stream", "-b", "{bundle}"], 2, "say what to listen to"),
+        (["stream", "{song}"], 2, "either --bundle FOLDER or --server"),
+        (["stream", "--microphone", "--fast", "-b", "{bundle}"], 2, "drop --fast"),
+        (["stream", "{song}", "--server", "localhost:1", "--hop-seconds", "1"], 2, "--hop-seconds"),
+        (["stream", "{song}", "--server", "localhost:1", "--threads", "1"], 2, "are for --bundle"),
+        (["stream", "{song}", "-b", "{bundle}", "--model", "muq"], 2, "are for --server"),
+        (["stream", "{song}", "-b", "{bundle}", "--hop-seconds", "3"], 2, "at most the window's"),
+        (["stream", "{song}", "-b", "{bundle}", "--release", "0"], 2, "it must be above 0"),
+        (["stream", "{song}", "-b", "{bundle}", "--threshold", "2"], 2, ""),
+        (["stream", "{gone}", "-b", "{bundle}"], 3, "no such file"),
+        (["stream", "{text}", "-b", "{bundle}"], 3, "not audio"),
+        (["stream", "{short}", "-b", "{bundle}", "--fast"], 3, "too short: 0.021 s"),
+        (["stream", "{song}", "-b", "{plain}"], 3, "this model has no tags"),
+        (["stream", "{song}", "-b", "{gone}"], 3, "muqrt export"),
+        (["stream", "{song}", "--server", "localhost:1"], 3, "muqrt serve"),
+    ],
+)
+def test_each_mistake_is_a_sentence(
+    muqrt: Command,
+    tagged_bundle: Path,
+    tiny_bundle: Path,
+    music: Path,
+    tmp_path: Path,
+    words: list[str],
+    code: int,
+    message: str,
+) -> None:
+    if "localhost:1" in words:
+        pytest.importorskip("tritonclient.grpc")
+    soundfile.write(tmp_path / "short.wav", np.zeros(500), RATE_HZ)
+    places = {
+        "bundle": tagged_bundle,
+        "plain": tiny_bundle,
+        "song": music / SONG,
+        "gone": tmp_path / "gone",
+        "text": text(tmp_path / "text.wav"),
+        "short": tmp_path / "short.wav",
+    }
+    done = muqrt(*(word.format_map(places) for word in words))
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in done.stderr
+
+
+def test_a_name_that_is_no_text() -> None:
+    assert Source(os.fsdecode(b"caf\xe9.flac"), False, True).name == "caf\\udce9.flac"
+
+
+def test_the_tag_heard_longest_comes_first() -> None:
+    segments = [
+        Event("piano", 0.0, 2.0, 0.9),
+        Event("[b]drums", 1.0, 5.5, 0.8),
+        Event("piano", 3.0, 4.0, 0.7),
+    ]
+    heading, found = segment_lines("radio", 6.0, segments)
+    assert heading == "radio: 6.0 s: [b]drums, piano"
+    assert list(found.columns[0].cells) == ["[b]drums", "piano"]
+    assert list(found.columns[1].cells) == ["1.0-5.5", "0.0-2.0, 3.0-4.0"]
+    assert list(segment_lines("radio", 6.0, [])) == ["radio: 6.0 s: no tags"]

@@ -1,0 +1,191 @@
+"""The command line of this room."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from muqrt.cli.serve import commands
+from muqrt.errors import BundleError, ServerError, UsageError
+from muqrt.runtime.bundle.manifest import Bundle
+from muqrt.triton_repo.contract.config import parameters_of, parse_config
+from muqrt.triton_repo.contract.options import PROFILES
+from muqrt.triton_repo.contract.stream import StreamOptions, options_of
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(commands, [str(each) for each in arguments])
+
+
+def test_repository_writes_what_the_options_say(bundle: Bundle, tmp_path: Path) -> None:
+    result = run(
+        *("repository", bundle.folder, "-o", tmp_path / "models", "--model", "tiny"),
+        *("--max-batch-size", 4, "--queue-delay-ms", 1.5, "--queue-size", 7),
+        *("--queue-timeout-s", 2, "--instances", 2, "--threads", 3, "--json"),
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["model"] == "tiny"
+    message = parse_config((tmp_path / "models" / "tiny" / "config.pbtxt").read_text())
+    batching = message.dynamic_batching
+    assert message.max_batch_size == 4
+    assert batching.max_queue_delay_microseconds == 1_500
+    assert batching.default_queue_policy.max_queue_size == 7
+    assert batching.default_queue_policy.default_timeout_microseconds == 2_000_000
+    assert message.instance_group[0].count == 2
+    assert parameters_of(message)["intra_op_thread_count"] == "3"
+
+
+def test_options_win_over_the_profiles(bundle: Bundle, tmp_path: Path) -> None:
+    result = run(
+        *("repository", "--bundle", bundle.folder, "-o", tmp_path, "--profile", "latency"),
+        *("--max-batch-size", 8, "--preferred-batch-size", 2, "--preferred-batch-size", 8),
+        *(
+            "--bulk-queue-timeout-s",
+            9,
+            "--queue-size",
+            7,
+            "--length-seconds",
+            1,
+            "--length-seconds",
+            0.5,
+        ),
+        *("--outputs", "embedding, features", "--version", 2, "--queue-delay-ms", 0),
+        *("--resource", "gpu:1", "--resource", "copies:3", "--resource-priority", 2),
+    )
+    assert result.exit_code == 0, result.output
+    assert f"muqrt serve {tmp_path} --rate-limit" in result.stdout
+    message = parse_config((tmp_path / "muq" / "config.pbtxt").read_text())
+    batching = message.dynamic_batching
+    assert "half a second late" in result.stdout
+    assert message.max_batch_size == 8
+    assert list(batching.preferred_batch_size) == [2, 8]
+    assert batching.max_queue_delay_microseconds == 0
+    assert batching.default_queue_policy.max_queue_size == 7
+    assert batching.priority_queue_policy[2].default_timeout_microseconds == 9_000_000
+    assert parameters_of(message)["muqrt.lengths"] == "[12000, 24000]"
+    assert [each.name for each in message.output] == ["features", "embedding"]
+    assert (tmp_path / "muq" / "2").is_dir()
+    limiter = message.instance_group[0].rate_limiter
+    assert {each.name: each.count for each in limiter.resources} == {"gpu": 1, "copies": 3}
+    assert limiter.priority == 2
+
+
+@pytest.mark.parametrize("profile", [None, *PROFILES])
+def test_nothing_bounds_the_queue_by_default(
+    profile: str | None, bundle: Bundle, tmp_path: Path
+) -> None:
+    chosen = ["--profile", profile] if profile else []
+    result = run("repository", bundle.folder, "-o", tmp_path, *chosen)
+    assert "half a second late" not in result.stdout
+    batching = parse_config((tmp_path / "muq" / "config.pbtxt").read_text()).dynamic_batching
+    assert not batching.HasField("default_queue_policy")
+    assert not batching.priority_levels
+
+
+def test_a_bulk_queue_without_a_profile(bundle: Bundle, tmp_path: Path) -> None:
+    assert run("repository", bundle.folder, "-o", tmp_path, "--bulk-queue-size", 9).exit_code == 0
+    message = parse_config((tmp_path / "muq" / "config.pbtxt").read_text())
+    assert message.dynamic_batching.priority_queue_policy[2].max_queue_size == 9
+
+
+def test_a_cached_model_is_served_with_a_cache(bundle: Bundle, tmp_path: Path) -> None:
+    cached = ("--response-cache", "--outputs", "embedding", "--max-batch-size", 1)
+    result = run("repository", bundle.folder, "-o", tmp_path, *cached)
+    assert f"muqrt serve {tmp_path} --cache-mib" in result.stdout
+    message = parse_config((tmp_path / "muq" / "config.pbtxt").read_text())
+    assert message.response_cache.enable
+
+
+def test_streams_are_served_beside_the_model(tagged_bundle: Path, tmp_path: Path) -> None:
+    result = run(
+        *("repository", tagged_bundle, "-o", tmp_path, "--model", "tiny", "--stream"),
+        *("--max-streams", 3, "--idle-seconds", 60, "--hop-seconds", 1, "--window-seconds", 4),
+        *("--threads", 1, "--json"),
+    )
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert (facts["model"], facts["stream"]["model"]) == ("tiny", "tiny_stream")
+    message = parse_config((tmp_path / "tiny_stream" / "config.pbtxt").read_text())
+    found = options_of(parameters_of(message))
+    assert found == StreamOptions(
+        max_streams=3, idle_seconds=60, hop_seconds=1, window_seconds=4, threads=1
+    )
+
+
+def test_streams_are_not_for_tensorrt(plan_bundle: Bundle, tmp_path: Path) -> None:
+    plan = ("repository", plan_bundle.folder, "-o", tmp_path / "models", "--artefact", "plan-9.0")
+    refused = run(*plan, "--stream")
+    assert "--stream is not for TensorRT" in str(refused.exception)
+    assert not (tmp_path / "models").exists()
+    assert run(*plan, "--cuda-graphs").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ([], "say what to do"),
+        (["-o", "models", "--check", "models"], "say what to do"),
+        (["-o", "models", "--bundle", "another"], "name one bundle"),
+        (["-o", "models", "--preferred-batch-size", 8], "exceed the largest batch, 4"),
+        (["-o", "models", "--resource", "gpu"], "NAME:COUNT"),
+        (["-o", "models", "--resource", "gpu:0"], "NAME:COUNT"),
+        (["-o", "models", "--resource-priority", 2], "name one"),
+        (["-o", "models", "--tensorrt", "10.13"], "go with --check"),
+        (["-o", "models", "--max-streams", 8], "go with --stream"),
+        (["-o", "models", "--stream", "--hop-seconds", 20], "allow 3 hops"),
+        (["-o", "models", "--response-cache"], "--outputs"),
+        (["-o", "models", "--version", 2**31], "version: "),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    bundle: Bundle, tmp_path: Path, arguments: list[object], why: str
+) -> None:
+    result = run(
+        "repository",
+        bundle.folder,
+        *(tmp_path / each if each == "models" else each for each in arguments),
+    )
+    assert isinstance(result.exception, UsageError)
+    assert why in str(result.exception)
+    assert not (tmp_path / "models").exists()
+
+
+def test_repository_says_where_and_what_is_next(bundle: Bundle, tmp_path: Path) -> None:
+    result = run("repository", bundle.folder, "-o", tmp_path / "models")
+    assert result.exit_code == 0
+    assert "onnx-fp32 (fp32, certified)" in result.stdout
+    assert f"muqrt serve {tmp_path / 'models'}" in result.stdout
+
+
+def test_options_out_of_range_are_usage_errors(bundle: Bundle, tmp_path: Path) -> None:
+    result = run("repository", bundle.folder, "-o", tmp_path / "models", "--max-batch-size", 0)
+    assert result.exit_code == 2
+    assert not (tmp_path / "models").exists()
+
+
+def test_serve_hands_on_what_the_options_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[list[str]] = []
+
+    class Stopped:
+        def __init__(self, *_: object, more_arguments: list[str]) -> None:
+            given.append(more_arguments)
+
+        def __enter__(self) -> None:
+            raise KeyboardInterrupt
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr("muqrt.triton_repo.server.process.Server", Stopped)
+    assert run("serve", tmp_path).exit_code == 0
+    assert run("serve", tmp_path, "--cache-mib", 3, "--rate-limit").exit_code == 0
+    limited = ["--cache-config=local,size=3145728", "--rate-limit=execution_count"]
+    assert given == [[], limited]
+
+
+def test_errors_are_left_to_the_root_command(tmp_path: Path) -> None:
+    missing = run("repository", tmp_path, "-o", tmp_path / "models")
+    assert isinstance(missing.exception, BundleError)
+    assert isinstance(run("serve", tmp_path).exception, ServerError)

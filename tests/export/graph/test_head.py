@@ -1,0 +1,108 @@
+"""The folded head is the plain one, whatever its shape."""
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+from muqrt.errors import UsageError
+from muqrt.export.graph.head import tags
+from muqrt.export.graph.writer import Graph
+from muqrt.export.onnx_from_checkpoint import TARGETS, onnx_from_checkpoint
+from muqrt.export.parity.excerpts import Excerpt
+from muqrt.reference.head import Head, HeadConfig
+from muqrt.reference.muq import MuQ
+from muqrt.runtime.bundle.certificate import THRESHOLDS
+from muqrt.runtime.bundle.manifest import TensorSpec
+
+TAG_CHANGE = THRESHOLDS["fp32"].largest_tag_change
+
+
+def random_head(levels: list[int], hidden: int, labels: int, width: int, seed: int = 0) -> Head:
+    """Every part of it away from its initial value, and sharp enough for scores of 0 to 1."""
+    config = HeadConfig(
+        task="tagging",
+        kind="multilabel",
+        labels=[f"tag {index}" for index in range(labels)],
+        levels=levels,
+        width=width,
+        hidden=hidden,
+    )
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        head = Head(config).eval()
+        head.level_weights.normal_(0, 2)
+        head.mean.normal_(0, 3)
+        head.deviation.uniform_(0.5, 2)
+        head.output.weight *= 8
+    return head
+
+
+def naive(head: Head, states: list[np.ndarray]) -> np.ndarray:
+    """The definition, in float64."""
+    exact = [states[level].astype(np.float64) for level in head.config.levels]
+    statistics = [np.concatenate([x.mean(1), np.sqrt(x.var(1) + 1e-6)], 1) for x in exact]
+    with torch.inference_mode():
+        answer = head.double()(torch.from_numpy(np.stack(statistics, 1))).sigmoid().numpy()
+    head.float()
+    return answer
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    ("levels", "hidden", "labels"),
+    [([2], 0, 1), ([0], 5, 3), ([1, 3], 0, 7), ([3, 0, 2], 11, 4), ([2, 2], 1, 2)],
+)
+def test_the_folded_head_is_the_plain_one(
+    levels: list[int], hidden: int, labels: int, batch: int
+) -> None:
+    width, depth, steps = 13, 4, 17
+    head = random_head(levels, hidden, labels, width)
+    random = np.random.default_rng(1)
+    states = [random.normal(1, 3, (batch, steps, width)).astype(np.float32) for _ in range(depth)]
+    graph = Graph()
+    names = [f"state_{level}" for level in range(depth)]
+    graph.rename(tags(graph, head, names), "tags")
+    model = graph.model(
+        [TensorSpec(name=each, dtype="float32", shape=["batch", "steps", width]) for each in names],
+        [TensorSpec(name="tags", dtype="float32", shape=["batch", labels])],
+    )
+    onnx.checker.check_model(model, full_check=True)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (ours,) = session.run(["tags"], dict(zip(names, states, strict=True)))
+    assert (ours.shape, ours.dtype) == ((batch, labels), np.float32)
+    np.testing.assert_allclose(ours, naive(head, states), atol=2e-6)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("levels", "level"), [([0, 5, 12], None), ([2], 4), ([4, 1], 4)])
+def test_tags_of_music_are_the_references(
+    tiny: MuQ, short_music: list[Excerpt], target: str, levels: list[int], level: int | None
+) -> None:
+    head = random_head(levels, 6, 5, tiny.config.encoder_dim)
+    model = onnx_from_checkpoint(tiny, ["features", "tags"], level, target, head)
+    onnx.checker.check_model(model, full_check=True)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    answers = []
+    for excerpt in short_music:
+        (ours,) = session.run(["tags"], {"waveform": excerpt.waveform})
+        with torch.inference_mode():
+            states = tiny(torch.from_numpy(excerpt.waveform)).hidden_states
+        np.testing.assert_allclose(
+            ours, naive(head, [state.numpy() for state in states]), atol=TAG_CHANGE
+        )
+        answers.append(ours)
+    assert np.ptp(np.concatenate(answers)) > 0.5
+
+
+def test_only_the_levels_it_needs_are_pooled(tiny: MuQ) -> None:
+    head = random_head([3, 7], 0, 2, tiny.config.encoder_dim)
+    model = onnx_from_checkpoint(tiny, ["tags"], 9, "cpu", head)
+    # A mean and a variance for each of the two.
+    assert [node.op_type for node in model.graph.node].count("ReduceMean") == 4
+
+
+def test_there_are_no_tags_without_a_head(tiny: MuQ) -> None:
+    with pytest.raises(UsageError, match=r"outputs \['tags'\]: choose among"):
+        onnx_from_checkpoint(tiny, ["features", "tags"])

@@ -1,0 +1,120 @@
+"""What runs ahead gives the same, in the same order, and ends with whoever uses it."""
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Generator
+
+import numpy as np
+import pytest
+
+from muqrt.errors import AudioError
+from muqrt.runtime.audio.prefetch import ahead
+from muqrt.runtime.audio.tracks import decoded_ahead, one_track
+
+
+class Source:
+    """Counts to ten, and remembers how far it came and whether it was closed."""
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self.made, self.closed, self.fails_at = 0, False, fails_at
+
+    def items(self) -> Generator[int, None, None]:
+        try:
+            for number in range(10):
+                if number == self.fails_at:
+                    raise AudioError(f"no {number}")
+                self.made += 1
+                yield number
+        finally:
+            self.closed = True
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def threads() -> int:
+    return sum(thread.name == "ahead" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("most", [1, 3, 100])
+def test_the_same_items_in_the_same_order(most: int) -> None:
+    source = Source()
+    assert list(ahead(source.items(), most)) == list(range(10))
+    assert source.closed
+
+
+@pytest.mark.parametrize("most", [1, 4])
+def test_so_many_are_made_ahead_and_no_more(most: int) -> None:
+    source = Source()
+    running = ahead(source.items(), most)
+    assert source.made == 0
+    for taken in range(1, 4):
+        next(running)
+        wait_until(lambda taken=taken: source.made == taken + most)  # type: ignore[misc]
+    time.sleep(0.02)
+    assert source.made == 3 + most
+    running.close()
+
+
+def test_an_error_comes_in_its_place() -> None:
+    running = ahead(Source(fails_at=3).items(), 10)
+    assert [next(running) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(AudioError, match="no 3"):
+        next(running)
+
+
+@pytest.mark.parametrize("used", [1, 5])
+@pytest.mark.parametrize("abandoned", [False, True])
+def test_the_thread_ends_when_nobody_wants_more(used: int, abandoned: bool) -> None:
+    before, source = threads(), Source()
+    running = ahead(source.items(), 2)
+    for _ in range(used):
+        next(running)
+    assert threads() == before + 1
+    if abandoned:
+        del running
+        gc.collect()
+    else:
+        running.close()
+    wait_until(lambda: source.closed and threads() == before)
+    assert source.made < 10
+
+
+def test_tracks_keep_their_blocks_and_their_errors(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "text.wav").write_text("not audio")
+    noise = np.random.default_rng(0).uniform(-1, 1, (3, 50_000)).astype(np.float32)
+    good, bad, other = noise[0], np.full(9, np.nan, np.float32), noise[1]
+    given = [one_track(x, 24_000) for x in (good, bad, tmp_path / "text.wav", other)]
+    found = []
+    for track, blocks in decoded_ahead(given, 24_000):
+        try:
+            found.append((track, np.concatenate(list(blocks))))
+        except AudioError as error:
+            found.append((track, str(error)))
+    assert [track for track, _ in found] == given
+    np.testing.assert_array_equal(found[0][1], good)
+    assert "NaN" in found[1][1] and "text.wav" in found[2][1]
+    np.testing.assert_array_equal(found[3][1], other)
+
+
+def test_the_rest_of_a_track_may_be_left() -> None:
+    given = [one_track(np.full(50_000, value, np.float32), 24_000) for value in (0.25, 0.5)]
+    firsts = [next(blocks)[0] for _, blocks in decoded_ahead(given, 24_000)]
+    assert firsts == [0.25, 0.5]
+
+
+def test_tracks_that_cannot_be_listed_are_an_error_in_its_place() -> None:
+    def given() -> Generator:  # type: ignore[type-arg]
+        yield one_track(np.ones(2_000, np.float32), 24_000)
+        raise RuntimeError("the disk is gone")
+
+    running = decoded_ahead(given(), 24_000)
+    _, blocks = next(running)
+    assert sum(map(len, blocks)) == 2_000
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        next(running)

@@ -1,0 +1,399 @@
+"""PyTorch answers as ONNX Runtime does, for any length, and says so when it cannot."""
+
+import builtins
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import muqrt
+from muqrt.errors import BundleError, MissingDependencyError, SessionError
+from muqrt.runtime.bundle.manifest import Bundle, load_bundle
+from muqrt.runtime.engines.onnxruntime.session import OnnxSession
+from muqrt.runtime.engines.open_session import open_session
+from muqrt.runtime.engines.pytorch.session import TorchSession
+from muqrt.runtime.engines.session import Session
+from muqrt.runtime.streaming.engine import Streaming
+from muqrt.runtime.streaming.stream import Sliding
+
+from ...streaming.streamed import OUTPUTS, RATE_HZ, assert_same, offline, song, stream_whole
+
+torch = pytest.importorskip("torch", reason="pip install 'muqrt[torch]'")
+
+LONGEST_SAMPLES = 50_000
+FILE = "muq-torch-fp32.safetensors"
+
+
+@pytest.fixture(scope="module")
+def folder(
+    token_bundle: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The bundle with tokens, to which an fp32 artefact for PyTorch was added, uncertified."""
+    from muqrt.export.engines.pytorch import add_torch
+    from muqrt.export.sources.rvq import own_rvq
+    from muqrt.reference.checkpoint import load_checkpoint
+
+    copy = shutil.copytree(token_bundle, tmp_path_factory.mktemp("torch") / "bundle")
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    add_torch(load_bundle(copy), checkpoint, [], "fp32", rvq=own_rvq(checkpoint))
+    return copy
+
+
+def opened(bundle: Bundle, device: str | None = "cpu", **changes: str) -> TorchSession:
+    artefact = bundle.artefact("torch-fp32", allow_uncertified=True)
+    return TorchSession(bundle, artefact.model_copy(update=changes), threads=1, device=device)
+
+
+@pytest.fixture(scope="module")
+def session(folder: Path) -> Iterator[TorchSession]:
+    with opened(load_bundle(folder)) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def onnx_session(folder: Path) -> Iterator[Session]:
+    bundle = load_bundle(folder)
+    with OnnxSession(bundle, bundle.artefact(), threads=1) as session:
+        yield session
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
+
+
+@settings(max_examples=8, deadline=None)
+@given(batch=st.integers(1, 3), samples=st.integers(1_025, LONGEST_SAMPLES))
+def test_any_batch_and_length_gives_what_onnx_runtime_gives(
+    session: Session, onnx_session: Session, batch: int, samples: int
+) -> None:
+    inputs = {"waveform": noise(batch, samples)}
+    expected, found = onnx_session.run(inputs), session.run(inputs)
+    assert list(found) == ["features", "tokens"]
+    np.testing.assert_allclose(found["features"], expected["features"], rtol=1e-3, atol=1e-4)
+    assert found["tokens"].dtype == np.int32
+    assert found["tokens"].shape == expected["tokens"].shape
+    assert (found["tokens"] == expected["tokens"]).mean() > 0.99
+
+
+def test_results_are_the_callers_to_keep(session: Session) -> None:
+    first = session.run({"waveform": noise(1, 24_000)}, ["features"])["features"]
+    kept = first.copy()
+    session.run({"waveform": 0.1 * noise(1, 24_000)}, ["features"])
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.filterwarnings("error")
+def test_arrays_that_pytorch_cannot_share(session: Session) -> None:
+    waveform = noise(2, 9_999)
+    expected = session.run({"waveform": waveform}, ["tokens", "features"])
+    assert list(expected) == ["tokens", "features"]
+    strided = waveform.T.copy().T
+    read_only = waveform.copy()
+    read_only.flags.writeable = False
+    for array in (strided, read_only):
+        found = session.run({"waveform": array}, ["features"])
+        np.testing.assert_array_equal(found["features"], expected["features"])
+
+
+def test_an_array_of_another_library_is_read_where_it_is(session: Session) -> None:
+    waveform = noise(1, 9_999)
+
+    class Elsewhere:  # as CuPy's: numpy's dtype and shape, but no numpy array
+        dtype, ndim, shape = waveform.dtype, waveform.ndim, waveform.shape
+
+        def __dlpack__(self, **options: Any) -> Any:
+            return waveform.__dlpack__(**options)
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return waveform.__dlpack_device__()
+
+    found = session.run({"waveform": Elsewhere()}, ["features"])["features"]
+    expected = session.run({"waveform": waveform}, ["features"])["features"]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_tokens_need_no_encoder(session: TorchSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    from muqrt.runtime.engines.pytorch.encoder import Encoder
+
+    calls: list[int] = []
+    forward = Encoder.forward
+
+    def counted(self: Encoder, frames: Any, level: int) -> Any:
+        calls.append(level)
+        return forward(self, frames, level)
+
+    monkeypatch.setattr(Encoder, "forward", counted)
+    waveform = {"waveform": noise(1, 24_000)}
+    alone = session.run(waveform, ["tokens"])
+    assert calls == []
+    both = session.run(waveform)
+    np.testing.assert_array_equal(alone["tokens"], both["tokens"])
+    assert session.parts is not None
+    session.parts.front_end.run(waveform)
+    assert calls == [12, 0]
+
+
+@settings(max_examples=4, deadline=None)
+@given(samples=st.integers(1_025, LONGEST_SAMPLES))
+def test_the_parts_are_the_whole(session: Session, samples: int) -> None:
+    waveform = noise(2, samples)
+    assert session.parts is not None
+    frames = session.parts.front_end.run({"waveform": waveform})
+    found = session.parts.encoder.run(frames)
+    assert list(found) == ["features"]
+    whole = session.run({"waveform": waveform}, ["features"])
+    np.testing.assert_array_equal(found["features"], whole["features"])
+
+
+def test_streamed_equals_offline(
+    tagged_bundle: Path, tiny_checkpoint: Path, tiny_head: Path, tmp_path: Path
+) -> None:
+    from muqrt.export.engines.pytorch import add_torch
+    from muqrt.export.sources.head import load_tag_head
+    from muqrt.reference.checkpoint import load_checkpoint
+
+    bundle = load_bundle(shutil.copytree(tagged_bundle, tmp_path / "bundle"))
+    checkpoint, head = load_checkpoint(tiny_checkpoint), load_tag_head(tiny_head)
+    artefact = add_torch(bundle, checkpoint, [], "fp32", head=head)
+    with TorchSession(bundle, artefact, threads=1, device="cpu") as session:
+        sliding = Sliding.every(session.framing, session.tagging, hop_seconds=0.7)
+        mono = song(RATE_HZ)
+        hops = stream_whole(Streaming(session, sliding, OUTPUTS), mono, RATE_HZ, [1_000, 9_999])
+        assert_same(hops, offline(session, sliding, mono))
+
+
+def test_the_encoder_is_compiled_when_asked_to(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda module: compiled.append(type(module).__name__)
+    )
+    bundle = load_bundle(folder)
+    artefact = bundle.artefact("torch-fp32", allow_uncertified=True)
+    for compile_ in (False, True):
+        TorchSession(bundle, artefact, device="cpu", compile=compile_).close()
+    assert compiled == ["Encoder"]
+
+
+def test_two_sessions_keep_their_own_threads(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    artefact = bundle.artefact("torch-fp32", allow_uncertified=True)
+    before = torch.get_num_threads()
+    try:
+        one, two = (TorchSession(bundle, artefact, threads, "cpu") for threads in (1, 2))
+        for session, threads in ((one, 1), (two, 2), (one, 1)):
+            session.run({"waveform": noise(1, 2_000)}, ["tokens"])
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_inputs_are_checked(session: Session) -> None:
+    with pytest.raises(SessionError, match="float64"):
+        session.run({"waveform": np.zeros((1, 24_000))})
+    with pytest.raises(SessionError, match="1024 samples"):
+        session.run({"waveform": noise(1, 1024)})
+
+
+def test_a_changed_file_is_refused(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "bundle")
+    with (copy / FILE).open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(BundleError, match=f"{FILE} has changed"):
+        opened(load_bundle(copy))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
+    from muqrt.runtime.engines.pytorch.model import load_model
+
+    (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(SessionError, match=f"{FILE}: PyTorch cannot load it"):
+        load_model(tmp_path / FILE, "fp32", torch.device("cpu"))
+
+
+def test_a_closed_session_says_so(folder: Path) -> None:
+    session = opened(load_bundle(folder))
+    session.close()
+    session.close()
+    with pytest.raises(SessionError, match="closed"):
+        session.run({"waveform": noise(1, 24_000)})
+
+
+def test_a_device_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = load_bundle(folder)
+    with pytest.raises(SessionError, match="'tpu': choose cpu or cuda"):
+        opened(bundle, "tpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SessionError, match=r"'cuda:1': PyTorch .* finds 0 CUDA devices"):
+        opened(bundle, "cuda:1")
+
+
+def test_a_precision_the_processor_lacks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = load_bundle(folder)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    for precision in ("bf16", "fp16"):
+        with pytest.raises(SessionError, match=f"{precision} is not for .* the fp32 one"):
+            opened(bundle, precision=precision)
+
+
+def test_out_of_memory_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from muqrt.runtime.engines.pytorch.model import DeployedMuQ
+
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...\nlong")
+
+    with opened(load_bundle(folder)) as session:
+        monkeypatch.setattr(DeployedMuQ, "forward", fail)
+        with pytest.raises(SessionError, match=r"out of memory .* \(1, 2000\) .* fewer windows"):
+            session.run({"waveform": noise(1, 2_000)})
+
+
+@pytest.mark.parametrize("name", ["torch", "safetensors"])
+def test_without_pytorch_the_error_says_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    import_ = builtins.__import__
+
+    def without(module: str, *arguments: Any) -> Any:
+        if module == name:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return import_(module, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingDependencyError, match=rf"{name} is not .*'muqrt\[torch\]'"):
+        opened(load_bundle(folder))
+
+
+def test_the_engine_chooses_the_session(folder: Path, music: Path) -> None:
+    bundle = load_bundle(folder)
+    with open_session(bundle, bundle.artefacts[1], threads=1) as session:
+        assert type(session) is TorchSession
+    embeddings = []
+    for name in ("onnx-fp32", "torch-fp32"):
+        with muqrt.load(folder, name, threads=1, allow_uncertified=True) as model:
+            embeddings.append(model.embed(music / "greensleeves_duo.flac"))
+    np.testing.assert_allclose(*embeddings, rtol=1e-3, atol=1e-4)
+
+
+def test_other_artefacts_load_no_torch(folder: Path) -> None:
+    code = f"import sys, muqrt; muqrt.load({str(folder)!r}); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU")
+@pytest.mark.parametrize("shape", [(1, 24_000), (3, 9_999)])
+def test_on_a_gpu_every_run_gives_what_the_cpu_gives(
+    folder: Path, session: Session, shape: tuple[int, int]
+) -> None:
+    with opened(load_bundle(folder), "cuda") as on_gpu:
+        for loudness in (1.0, 0.5, 0.25, 0.125):  # at first as it comes, captured, replayed twice
+            inputs = {"waveform": loudness * noise(*shape)}
+            expected, found = session.run(inputs), on_gpu.run(inputs)
+            np.testing.assert_allclose(
+                found["features"], expected["features"], rtol=1e-3, atol=1e-3
+            )
+            assert (found["tokens"] == expected["tokens"]).mean() > 0.99
+
+
+class FakeCuda:
+    """CUDA as far as an engine calls it; a captured graph is the model's run itself."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from muqrt.runtime.engines.pytorch import engines as torch_engines
+
+        self.captured: list[FakeCuda.Graph] = []
+        fake = self
+
+        class Stream:
+            device = torch.device("cpu")
+
+            def __init__(self, device: Any = None) -> None: ...
+
+            def wait_stream(self, other: Any) -> None: ...
+
+            def synchronize(self) -> None: ...
+
+        def capture(graph: "FakeCuda.Graph", *options: Any, **more: Any) -> Any:
+            fake.captured.append(graph)
+            return nullcontext()
+
+        replacements = {
+            "Stream": Stream,
+            "default_stream": Stream,
+            "graph_pool_handle": lambda: (0, 0),
+            "device": nullcontext,
+            "stream": nullcontext,
+            "CUDAGraph": FakeCuda.Graph,
+            "graph": capture,
+        }
+        for name, replacement in replacements.items():
+            monkeypatch.setattr(torch.cuda, name, replacement)
+        monkeypatch.setattr(torch_engines, "_pinned", torch.empty_like)
+        monkeypatch.setattr(torch_engines, "MOST_GRAPHS", 2)
+
+    class Graph:
+        def __init__(self) -> None:
+            self.was_reset = False
+            self.replay = lambda: None
+
+        def reset(self) -> None:
+            self.was_reset = True
+
+
+def test_shapes_that_come_again_are_captured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU: which runs are captured, which replayed, and what goes."""
+    from muqrt.runtime.engines.pytorch import engines as torch_engines
+    from muqrt.runtime.engines.pytorch.model import load_model
+
+    cuda = FakeCuda(monkeypatch)
+    model = load_model(folder / FILE, "fp32", torch.device("cpu"))
+    engine = torch_engines.CudaEngine(model, torch.device("cpu"))
+
+    def run(samples: int) -> np.ndarray:
+        return engine.run({"waveform": noise(1, samples)}, ["features"])["features"]
+
+    first = run(2_000)
+    assert cuda.captured == []
+    np.testing.assert_array_equal(run(2_000), first)
+    np.testing.assert_array_equal(run(2_000), first)
+    assert len(cuda.captured) == 1  # replayed the second time
+    for samples in (3_000, 3_000, 4_000, 4_000):
+        run(samples)
+    assert [graph.was_reset for graph in cuda.captured] == [True, False, False]
+    engine.close()
+    assert all(graph.was_reset for graph in cuda.captured)
+    with pytest.raises(SessionError, match="closed"):
+        run(2_000)
+
+
+def test_a_replay_reads_its_input_and_leaves_the_callers_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from muqrt.runtime.engines.pytorch import engines as torch_engines
+
+    cuda = FakeCuda(monkeypatch)
+
+    def double(x: Any, outputs: Any) -> dict[str, Any]:
+        return dict.fromkeys(outputs, 2 * x)
+
+    given = torch.arange(3.0)[None]
+    stream = SimpleNamespace(device=torch.device("cpu"), synchronize=lambda: None)
+    graph = torch_engines._Graph(double, given, ["twice"], stream, (0, 0))
+    buffers = graph._given, graph._found["twice"]
+    cuda.captured[0].replay = lambda: buffers[1].copy_(2 * buffers[0])
+    first = graph.run(given)["twice"]
+    second = graph.run(given + 1)["twice"]
+    np.testing.assert_array_equal(first, [[0, 2, 4]])
+    np.testing.assert_array_equal(second, [[2, 4, 6]])

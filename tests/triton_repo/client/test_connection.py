@@ -1,0 +1,52 @@
+"""What a server's refusals mean for whoever asked."""
+
+import pytest
+
+from muqrt.errors import ServerError
+from muqrt.triton_repo.client.connection import (
+    BusyError,
+    GoneError,
+    LostStreamError,
+    explained,
+    pause_seconds,
+)
+
+utils = pytest.importorskip("tritonclient.utils")
+
+
+@pytest.mark.parametrize(
+    ("status", "details", "kind", "message"),
+    [
+        ("UNAVAILABLE", "failed to connect to all addresses", GoneError, "cannot be reached"),
+        ("UNAVAILABLE", "Socket closed", GoneError, "went away"),
+        ("UNAVAILABLE", "Server is stopping, scheduler for model has stopped", GoneError, "away"),
+        ("UNAVAILABLE", "Exceeds maximum queue size", BusyError, "too many requests waiting"),
+        ("UNAVAILABLE", "too many live streams: 2 of 2", BusyError, "no more live streams"),
+        ("NOT_FOUND", "no such stream 7: it has ended", LostStreamError, "nothing of the stream"),
+        (
+            "INVALID_ARGUMENT",
+            "inference request for sequence 7 to model 'muq_stream' must specify the START flag",
+            LostStreamError,
+            "nothing of the stream",
+        ),
+        ("NOT_FOUND", "unknown model: 'muq'", ServerError, "serves no model 'muq'"),
+        ("UNAVAILABLE", "Request for unknown model: 'muq'", ServerError, "serves no model"),
+        ("UNAVAILABLE", "Request timeout expired", ServerError, "overloaded"),
+        ("DEADLINE_EXCEEDED", "Deadline Exceeded", ServerError, "did not answer in time"),
+        ("RESOURCE_EXHAUSTED", "Received message larger", ServerError, "too large"),
+        ("INVALID_ARGUMENT", "song: out of order", ServerError, "refused the request: song"),
+    ],
+)
+def test_each_refusal(status: str, details: str, kind: type, message: str) -> None:
+    error = utils.InferenceServerException(details, f"StatusCode.{status}")
+    found = explained(error, "localhost:8001", "muq")
+    assert type(found) is kind
+    assert message in str(found)
+    assert "localhost:8001" in str(found)
+
+
+def test_pauses_grow_and_differ() -> None:
+    pauses = [[pause_seconds(retry) for _ in range(20)] for retry in range(10)]
+    assert all(len(set(each)) > 1 for each in pauses)
+    assert all(0.05 <= pause <= 0.1 for pause in pauses[0])
+    assert all(1 <= pause <= 2 for pause in pauses[9])

@@ -1,0 +1,128 @@
+"""The service behind ``zeroshot``, over towers that may fail."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from muqrt.errors import AudioError, SessionError, UsageError
+from muqrt.runtime.bundle.joint import Joint
+from muqrt.runtime.bundle.manifest import Framing
+from muqrt.runtime.bundle.record import TensorSpec
+from muqrt.runtime.engines.session import Arrays, Description, Session
+from muqrt.triton_repo.contract.label_sets import LabelSets
+from muqrt.triton_repo.serving.zero_shot import Answer, Question, ZeroShotService
+
+WIDTH, RATE_HZ, CLIP_SAMPLES = 4, 24_000, 2_400
+FRAMING = Framing(
+    sample_rate_hz=RATE_HZ,
+    hop_samples=240,
+    step_samples=960,
+    minimum_samples=1_025,
+    window_samples=CLIP_SAMPLES,
+)
+JOINT = Joint(
+    width=WIDTH,
+    clip_samples=CLIP_SAMPLES,
+    temperature=10.0,
+    tokenizer="tokenizer.json",
+    tokenizer_sha256="0" * 64,
+    vocabulary=9,
+    max_tokens=9,
+)
+
+
+class Tower(Session):
+    """A clip's latents are its first four samples, of length one; it can be broken."""
+
+    def __init__(self) -> None:
+        waveform = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])
+        super().__init__(Description([waveform], [JOINT.spec], FRAMING, joint=JOINT))
+        self.broken = False
+        self.batches: list[int] = []
+
+    def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
+        if self.broken:
+            raise SessionError("the engine failed")
+        first = inputs["waveform"][:, :WIDTH]
+        self.batches.append(len(first))
+        return {"latents": first / np.linalg.norm(first, axis=1, keepdims=True)}
+
+    def close(self) -> None:
+        pass
+
+
+def embed(texts: Sequence[str]) -> np.ndarray:
+    """Texts' letters, counted; those with a ``!`` cannot be embedded."""
+    if any("!" in text for text in texts):
+        raise SessionError("the other engine failed")
+    counts = np.array([[text.count(letter) + 0.1 for letter in "abcd"] for text in texts])
+    return (counts / np.linalg.norm(counts, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def tower() -> Tower:
+    return Tower()
+
+
+@pytest.fixture
+def service(tower: Tower, tmp_path: Path) -> ZeroShotService:
+    return ZeroShotService(tower, embed, LabelSets(tmp_path), batch_size=4)
+
+
+def noise(clips: float, seed: int = 0) -> np.ndarray:
+    samples = round(clips * CLIP_SAMPLES)
+    return np.random.default_rng(seed).normal(size=samples).astype(np.float32)
+
+
+def test_an_answer_is_the_naive_one(service: ZeroShotService, tower: Tower) -> None:
+    waveform = noise(2)
+    (answer,) = service.answer([Question(waveform, b"aa\nbcd", b"{}\nsome {}")])
+    assert isinstance(answer, Answer)
+    clips = np.stack([waveform[start : start + WIDTH] for start in (0, CLIP_SAMPLES)])
+    clips /= np.linalg.norm(clips, axis=1, keepdims=True)
+    labels = np.stack([embed([each, f"some {each}"]).mean(axis=0) for each in ("aa", "bcd")])
+    labels /= np.linalg.norm(labels, axis=1, keepdims=True)
+    mean = clips.mean(axis=0)
+    cosines = labels @ mean / np.linalg.norm(mean)
+    np.testing.assert_allclose(answer.clip_cosines, clips @ labels.T, atol=1e-6)
+    np.testing.assert_allclose(answer.cosines, cosines, atol=1e-6)
+    powers = np.exp(10 * cosines)
+    np.testing.assert_allclose(answer.probabilities, powers / powers.sum(), atol=1e-6)
+    assert tower.batches == [2]
+
+
+def test_clips_of_several_clients_share_batches(service: ZeroShotService, tower: Tower) -> None:
+    questions = [Question(noise(clips, clips), b"a\nb") for clips in (1, 2, 3)]
+    together = service.answer(questions)
+    assert tower.batches == [4, 2]
+    for question, ours in zip(questions, together, strict=True):
+        (alone,) = service.answer([question])
+        assert isinstance(ours, Answer)
+        assert isinstance(alone, Answer)
+        np.testing.assert_allclose(ours.clip_cosines, alone.clip_cosines, atol=1e-6)
+
+
+def test_what_is_wrong_with_one_does_not_concern_the_others(service: ZeroShotService) -> None:
+    questions = [
+        Question(noise(1), b"a"),
+        Question(noise(1), b"a\na"),
+        Question(noise(1) * np.float32(np.nan), b"a"),
+        Question(noise(1), b"a!"),
+        Question(noise(1), label_set=b"none"),
+        Question(np.zeros(3_601 * RATE_HZ, np.float32), b"a"),
+        Question(noise(1), b"b"),
+    ]
+    kinds = [type(answer) for answer in service.answer(questions)]
+    wrong = [UsageError, AudioError, SessionError, UsageError, AudioError]
+    assert kinds == [Answer, *wrong, Answer]
+
+
+def test_an_engine_that_failed_may_work_again(service: ZeroShotService, tower: Tower) -> None:
+    questions = [Question(noise(1), b"a"), Question(noise(2), b"b")]
+    tower.broken = True
+    assert [type(answer) for answer in service.answer(questions)] == [SessionError, SessionError]
+    tower.broken = False
+    assert [type(answer) for answer in service.answer(questions)] == [Answer, Answer]
+    assert service.answer([]) == []

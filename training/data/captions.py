@@ -1,0 +1,232 @@
+"""Captions made of labels, in English and in Chinese, where nobody has written any.
+
+They say nothing but what the labels say. How much of it, in which order, in which language and in
+which form is drawn at random, so that single words and whole sentences are learned alike.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .caption_words import GENRES, METRES, MODES, QUALITIES, SOUNDS, TECHNIQUES, TEMPOS, chinese_key
+from .manifest import Recording
+
+# Where labels are numbers: a mood needs so much valence or arousal.
+_CLEAR = 0.25
+_SLOW_BPM, _FAST_BPM = 85, 130
+# Chinese texts often keep the English name of a style or an instrument.
+_KEPT_ENGLISH, _KEPT_KINDS = 0.1, ("genre", "sound")
+_PHRASE_WORDS = 3  # at most before one noun
+_NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+_KINDS = {
+    "genre": GENRES,
+    "quality": QUALITIES,
+    "sound": SOUNDS,
+    "tempo": TEMPOS,
+    "mode": MODES,
+    "metre": METRES,
+}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing that is known of the music.
+
+    Attributes:
+        kind: genre, quality, sound, tempo, mode, metre, key, speed, technique, note or other.
+        english, chinese: the word for it.
+    """
+
+    kind: str
+    english: str
+    chinese: str
+
+
+def facts_of(recording: Recording) -> list[Fact]:
+    """What the labels say, each thing once; nothing where there are no labels."""
+    words = list(recording.tags or ())
+    if recording.genre is not None:
+        words.insert(0, recording.genre)
+    if recording.instrument is not None:
+        words.append(recording.instrument)
+    words += _measured(recording, {_kind(word) for word in words})
+    words, genre = [word for word in words if word.strip()], recording.genre
+    facts = [_fact("genre" if word == genre else _kind(word), word) for word in words]
+    if recording.technique is not None:
+        facts.append(_fact("technique", recording.technique))
+    if recording.key is not None:
+        facts.append(Fact("key", recording.key, chinese_key(recording.key)))
+    if recording.tempo_bpm is not None:
+        bpm = round(recording.tempo_bpm)
+        facts.append(Fact("speed", f"{bpm} beats per minute", f"每分钟{bpm}拍"))
+    if recording.pitch is not None:
+        note = f"{_NOTES[recording.pitch % 12]}{recording.pitch // 12 - 1}"
+        facts.append(Fact("note", note, note))
+    return list(dict.fromkeys(facts))
+
+
+def caption(recording: Recording, random: np.random.Generator) -> str:
+    """One of the recording's captions, or one made of some of its labels.
+
+    Raises:
+        ValueError: it has neither.
+    """
+    if recording.captions:
+        return recording.captions[random.integers(len(recording.captions))]
+    facts = facts_of(recording)
+    if not facts:
+        raise ValueError("neither captions nor labels")
+    # Few facts rather than many: questions are short.
+    count = int(np.ceil(len(facts) * random.random() ** 2)) or 1
+    chosen = [facts[index] for index in random.permutation(len(facts))[:count]]
+    if random.random() < 0.5:
+        return _ENGLISH[random.integers(len(_ENGLISH))]([_Said(f, f.english) for f in chosen])
+    kept = random.random(count) < _KEPT_ENGLISH
+    said = [
+        _Said(f, f.english if keep and f.kind in _KEPT_KINDS else f.chinese)
+        for f, keep in zip(chosen, kept, strict=True)
+    ]
+    return _CHINESE[random.integers(len(_CHINESE))](said)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """A fact and how this caption words it."""
+
+    fact: Fact
+    word: str
+
+
+_Form = Callable[[Sequence[_Said]], str]
+
+
+def _kind(word: str) -> str:
+    return next((kind for kind, words in _KINDS.items() if word in words), "other")
+
+
+def _fact(kind: str, word: str) -> Fact:
+    table = TECHNIQUES if kind == "technique" else _KINDS.get(kind, {})
+    return Fact(kind, word, table.get(word, word))
+
+
+def _measured(recording: Recording, said: set[str]) -> Iterator[str]:
+    """Words for numbers, where no tag has said as much."""
+    if recording.tempo_bpm is not None and "tempo" not in said:
+        slow, fast = recording.tempo_bpm < _SLOW_BPM, recording.tempo_bpm > _FAST_BPM
+        yield "slow" if slow else "fast" if fast else "moderate"
+    if "quality" not in said:
+        for value, high, low in (
+            (recording.valence, "happy", "sad"),
+            (recording.arousal, "energetic", "calm"),
+        ):
+            if value is not None and abs(value) > _CLEAR:
+                yield high if value > 0 else low
+
+
+def _words(said: Sequence[_Said], *kinds: str) -> list[str]:
+    return [each.word for each in said if each.fact.kind in kinds]
+
+
+def _english_list(said: Sequence[_Said]) -> str:
+    return ", ".join(each.word for each in said)
+
+
+def _english_phrase(said: Sequence[_Said]) -> str:
+    """As "a piece of happy reggae music": the words that fit before the noun."""
+    words = _words(said, "quality", "tempo", "mode", "genre", "sound")[:_PHRASE_WORDS]
+    return f"a piece of {' '.join(words)} music" if words else _english_list(said)
+
+
+def _english_sentence(said: Sequence[_Said]) -> str:
+    """As "A happy reggae song with piano and bass, in B major."."""
+    before = [", ".join(_words(said, "quality")), *_words(said, "genre")]
+    noun = " ".join(word for word in (*before, "song") if word)
+    article = "An" if noun[0] in "aeiou" else "A"
+    sounds = [*_words(said, "sound"), *(f"{word} singing" for word in _words(said, "technique"))]
+    played = f" with {_and(sounds)}" if sounds else ""
+    rest = [
+        *(f"in {word}" for word in _words(said, "key", "metre")),
+        *(f"in a {word} key" for word in _words(said, "mode")),
+        *(f"at a {word} tempo" for word in _words(said, "tempo")),
+        *(f"at {word}" for word in _words(said, "speed")),
+        *(f"on the note {word}" for word in _words(said, "note")),
+        *_words(said, "other"),
+    ]
+    return f"{article} {noun}{played}{''.join(f', {each}' for each in rest)}."
+
+
+def _english_notes(said: Sequence[_Said]) -> str:
+    """As "Genre: reggae. Mood: happy."."""
+    return _notes(said, _ENGLISH_HEADINGS, "{}: {}.", ", ", " ")
+
+
+def _chinese_list(said: Sequence[_Said]) -> str:
+    return "、".join(each.word for each in said)
+
+
+def _chinese_phrase(said: Sequence[_Said]) -> str:
+    words = _words(said, "quality", "tempo", "mode", "genre", "sound")[:_PHRASE_WORDS]
+    return f"一首{'、'.join(words)}的音乐" if words else _chinese_list(said)
+
+
+def _chinese_sentence(said: Sequence[_Said]) -> str:
+    """As "一首欢快的雷鬼音乐，有钢琴和贝斯，B大调。"."""
+    qualities, sounds = _words(said, "quality"), _words(said, "sound")
+    before = f"{'、'.join(qualities)}的" if qualities else ""
+    parts = [f"一首{before}{''.join(_words(said, 'genre'))}音乐"]
+    if sounds:
+        parts.append(f"有{'和'.join([*filter(None, ['、'.join(sounds[:-1])]), sounds[-1]])}")
+    parts += _words(said, "key", "mode", "metre", "speed", "other")
+    parts += [f"速度{word}" for word in _words(said, "tempo")]
+    parts += [f"{word}唱法" for word in _words(said, "technique")]
+    parts += [f"音高{word}" for word in _words(said, "note")]
+    return "，".join(parts) + "。"
+
+
+def _chinese_notes(said: Sequence[_Said]) -> str:
+    return _notes(said, _CHINESE_HEADINGS, "{}：{}。", "、", "")
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join([*filter(None, [", ".join(words[:-1])]), words[-1]])
+
+
+def _notes(
+    said: Sequence[_Said], headings: dict[str, str], form: str, comma: str, between: str
+) -> str:
+    """A heading and its words, in the order in which the facts were drawn."""
+    found: dict[str, list[str]] = {}
+    for each in said:
+        found.setdefault(headings[each.fact.kind], []).append(each.word)
+    return between.join(form.format(name, comma.join(words)) for name, words in found.items())
+
+
+_ENGLISH_HEADINGS = {
+    "genre": "Genre",
+    "quality": "Character",
+    "sound": "Instruments",
+    "tempo": "Tempo",
+    "speed": "Tempo",
+    "mode": "Key",
+    "key": "Key",
+    "metre": "Metre",
+    "technique": "Singing",
+    "note": "Note",
+    "other": "Tags",
+}
+_CHINESE_HEADINGS = {
+    "genre": "风格",
+    "quality": "特点",
+    "sound": "乐器",
+    "tempo": "速度",
+    "speed": "速度",
+    "mode": "调性",
+    "key": "调性",
+    "metre": "节拍",
+    "technique": "唱法",
+    "note": "音高",
+    "other": "标签",
+}
+_ENGLISH: tuple[_Form, ...] = (_english_list, _english_phrase, _english_sentence, _english_notes)
+_CHINESE: tuple[_Form, ...] = (_chinese_list, _chinese_phrase, _chinese_sentence, _chinese_notes)

@@ -1,0 +1,243 @@
+"""The training loop: resumable at any step, the same weights whenever it was interrupted."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
+
+from ...common.console import progress
+from ...errors import AudioError, CheckpointError
+from ..data.crops import Batch, batch_of, joined
+from .plan import Plan
+from .run import LOG_FOLDER, Run, State
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from torch.utils.tensorboard import SummaryWriter
+
+LOG_EVERY_STEPS = 10
+_BETAS = (0.9, 0.98)
+
+
+class Trainee(nn.Module):
+    """What the loop trains. ``forward`` takes a batch's inputs and returns the loss, and figures
+    to log beside it, all scalars."""
+
+    @property
+    def weights(self) -> nn.Module:
+        """What a saved state holds: everything that training changes."""
+        return self
+
+    def after_step(self, fabric: "Fabric") -> None:
+        """Called after each optimizer step, on every process; does nothing here."""
+
+
+class _Steps:
+    """The dataset's indices for each step of this process, from ``first_step`` on."""
+
+    def __init__(self, plan: Plan, fabric: "Fabric", first_step: int) -> None:
+        self._share = plan.batch_size // fabric.world_size
+        self._offset = fabric.global_rank * self._share
+        self._plan = plan
+        self._steps = range(first_step, plan.steps)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self._steps:
+            first = step * self._plan.batch_size + self._offset
+            yield list(range(first, first + self._share))
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+
+def train(
+    trainee: Trainee,
+    dataset: Dataset[Batch],
+    plan: Plan,
+    run: Run,
+    fabric: "Fabric",
+    workers: int = 2,
+) -> State:
+    """Train in place, from the run's newest state to the plan's last step.
+
+    Batches, dropout and masks of a step follow from the plan's seed and the step's number alone.
+
+    Args:
+        trainee: parameters that do not require a gradient are left alone.
+        dataset: item i is the i-th crop of an endless sequence, as a batch of one.
+        plan: its settings.
+        run: where states go.
+        fabric: launched; devices and precision are its.
+        workers: processes that read crops ahead, for each training process.
+
+    Returns:
+        The last state; its history has a row every ``LOG_EVERY_STEPS`` steps.
+
+    Raises:
+        AudioError: draw after draw of the dataset could not be used.
+        CheckpointError: the loss is not finite.
+    """
+    state = run.load_state()
+    optimizer: Any = torch.optim.AdamW(
+        decay_groups(trainee, plan.weight_decay), betas=_BETAS, eps=1e-8
+    )
+    ema = _ema(trainee, plan)
+    _restore(state, trainee, optimizer, ema)
+    model, optimizer = fabric.setup(trainee, optimizer)
+    loader: DataLoader[Batch] = DataLoader(
+        dataset,
+        batch_sampler=_Steps(plan, fabric, state.step),
+        collate_fn=joined,
+        num_workers=workers,
+    )
+    began = time.monotonic() - state.seconds
+    board = _board(run, state) if fabric.is_global_zero else None
+    recent: list[Mapping[str, float]] = []
+    with progress("Training", plan.steps) as bar:
+        bar.advance(steps=state.step)
+        for batch in _readable(loader):
+            run.skip(batch.skipped)
+            _seed(plan.seed, state.step, fabric.global_rank)
+            recent.append(_step(model, optimizer, batch, plan, state.step, fabric))
+            trainee.after_step(fabric)
+            if ema is not None:
+                ema.update_parameters(trainee.weights)
+            state.step += 1
+            last = state.step == plan.steps
+            if state.step % LOG_EVERY_STEPS == 0 or last:
+                _log(state, recent, plan, board)
+            bar.advance(f"loss {state.history[-1]['loss']:.3f}" if state.history else "")
+            if state.step % plan.save_every_steps == 0 or last:
+                state.seconds = time.monotonic() - began
+                state.tensors = _tensors(trainee, optimizer, ema)
+                if fabric.is_global_zero:
+                    run.save_state(state)
+                fabric.barrier()
+    if board is not None:
+        board.close()
+    if ema is not None:
+        trainee.weights.load_state_dict(ema.module.state_dict())
+    return state
+
+
+@torch.no_grad()
+def validate(
+    trainee: Trainee, dataset: Dataset[Batch], batches: int, batch_size: int, seed: int = 0
+) -> dict[str, float]:
+    """The mean loss and figures on the first crops of a dataset, in eval mode, on one process."""
+    training = trainee.training
+    trainee.eval()
+    sums: dict[str, float] = {}
+    for index in range(batches):
+        _seed(seed, index, 0)
+        batch = batch_of(dataset, index, batch_size)
+        device = next(trainee.parameters()).device
+        loss, figures = trainee(*(each.to(device) for each in batch.inputs))
+        for name, value in {"loss": loss, **figures}.items():
+            sums[name] = sums.get(name, 0.0) + float(value) / batches
+    trainee.train(training)
+    return sums
+
+
+def _step(
+    model: Any, optimizer: Any, batch: Batch, plan: Plan, step: int, fabric: "Fabric"
+) -> Mapping[str, float]:
+    for group in optimizer.param_groups:
+        group["lr"] = plan.learning_rate_at(step)
+    loss, figures = model(*(fabric.to_device(each) for each in batch.inputs))
+    if not loss.isfinite():
+        raise CheckpointError(
+            f"step {step}: the loss is {loss.item()}. Lower --learning-rate, or use full precision."
+        )
+    optimizer.zero_grad()
+    fabric.backward(loss)
+    norm = fabric.clip_gradients(model, optimizer, max_norm=plan.clip_norm)
+    optimizer.step()
+    figures = {"loss": loss.detach(), "gradient_norm": norm, **figures}
+    if fabric.world_size > 1:
+        figures = cast(dict[str, Tensor], fabric.all_reduce(figures, reduce_op="mean"))
+    return {name: float(value) for name, value in figures.items()}
+
+
+def _board(run: Run, state: State) -> "SummaryWriter":
+    """TensorBoard's log, without what a run that was killed wrote after its last state."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run.folder / LOG_FOLDER), purge_step=state.step + 1)
+
+
+def _log(
+    state: State, recent: list[Mapping[str, float]], plan: Plan, board: "SummaryWriter | None"
+) -> None:
+    row = {name: sum(each[name] for each in recent) / len(recent) for name in recent[0]}
+    row["learning_rate"] = plan.learning_rate_at(state.step - 1)
+    state.history.append({"step": state.step, **row})
+    if board is not None:
+        for name, value in row.items():
+            board.add_scalar(name, value, state.step)
+    recent.clear()
+
+
+def _readable(loader: DataLoader[Batch]) -> Iterator[Batch]:
+    """The loader's batches; a worker's error without the traceback that is pasted into it."""
+    try:
+        yield from loader
+    except AudioError as error:
+        message = str(error).strip().splitlines()[-1]
+        raise AudioError(message.removeprefix(f"{AudioError.__module__}.AudioError: ")) from None
+
+
+def _seed(seed: int, step: int, rank: int) -> None:
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
+
+
+def _ema(trainee: Trainee, plan: Plan) -> AveragedModel | None:
+    if plan.ema_decay is None:
+        return None
+    average = get_ema_multi_avg_fn(plan.ema_decay)
+    return AveragedModel(trainee.weights, multi_avg_fn=average, use_buffers=True)
+
+
+def _tensors(
+    trainee: Trainee, optimizer: Any, ema: AveragedModel | None
+) -> dict[str, dict[str, Tensor]]:
+    moments = {
+        f"{index}.{name}": value
+        for index, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+    }
+    tensors = {"weights": trainee.weights.state_dict(), "optimizer": moments}
+    return tensors if ema is None else {**tensors, "ema": ema.state_dict()}
+
+
+def _restore(state: State, trainee: Trainee, optimizer: Any, ema: AveragedModel | None) -> None:
+    if not state.tensors:
+        return
+    try:
+        trainee.weights.load_state_dict(state.tensors["weights"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in state.tensors["optimizer"].items():
+            index, _, name = key.partition(".")
+            moments.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        if ema is not None:
+            ema.load_state_dict(state.tensors["ema"])
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the saved state is of another model ({error}). Remove it to start over."
+        ) from None
+    state.tensors = {}
+
+
+def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Trained parameters as an optimizer's groups: matrices are decayed, norms and biases not."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]

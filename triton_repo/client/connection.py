@@ -1,0 +1,158 @@
+"""gRPC to a Triton server, whose failures are ServerErrors in plain words."""
+
+import random
+from typing import Any
+
+import numpy as np
+
+from ...errors import ServerError
+from ..extras import server_extra
+
+# gRPC's own limit, and the server's: a signed 32-bit length.
+_MESSAGE_LIMIT_BYTES = 2**31 - 1
+_CHANNEL_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # gRPC would wait up to two minutes before it tries a restarted server again.
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Clients of one process would share a connection, and so one replica behind an address.
+    ("grpc.use_local_subchannel_pool", 1),
+]
+# Triton has a different status for this in each of its calls.
+_NO_SUCH_MODEL = ("unknown model", "is not available")
+# The served model's words for a stream that has expired, and Triton's for one it never had.
+_NO_SUCH_STREAM = ("no such stream", "must specify the START flag")
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 2.0
+
+
+class BusyError(ServerError):
+    """The server has too much to do; what was asked was not done and may be asked again."""
+
+
+class GoneError(ServerError):
+    """The server cannot be reached, or went away in the middle of an answer."""
+
+
+class LostStreamError(ServerError):
+    """The server has forgotten a stream, or was replaced."""
+
+
+class Connection:
+    """A gRPC channel.
+
+    Args:
+        url: host and port of the server's gRPC endpoint.
+
+    Raises:
+        ServerError: not such an address. MissingDependencyError: tritonclient is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = host_and_port(url)
+        grpc = server_extra("tritonclient.grpc")
+        self._client = grpc.InferenceServerClient(self.url, channel_args=_CHANNEL_OPTIONS)
+
+    def call(self, method: str, model: str, **arguments: Any) -> Any:
+        """One call of tritonclient's; ``model`` is for the messages.
+
+        Raises:
+            ServerError: it failed; a subclass where something can be done about it.
+        """
+        failure = server_extra("tritonclient.utils").InferenceServerException
+        try:
+            return getattr(self._client, method)(**arguments)
+        except failure as error:
+            raise explained(error, self.url, model) from error
+
+    def close(self) -> None:
+        """Close the channel. Calling it twice is harmless."""
+        self._client.close()
+
+
+class AsyncConnection:
+    """``Connection`` for asyncio; made where an event loop runs."""
+
+    def __init__(self, url: str) -> None:
+        self.url = host_and_port(url)
+        grpc = server_extra("tritonclient.grpc.aio")
+        self._client = grpc.InferenceServerClient(self.url, channel_args=_CHANNEL_OPTIONS)
+
+    async def call(self, method: str, model: str, **arguments: Any) -> Any:
+        """``Connection.call``."""
+        failure = server_extra("tritonclient.utils").InferenceServerException
+        try:
+            return await getattr(self._client, method)(**arguments)
+        except failure as error:
+            raise explained(error, self.url, model) from error
+
+    async def close(self) -> None:
+        """Close the channel. Calling it twice is harmless."""
+        await self._client.close()
+
+
+def host_and_port(url: str) -> str:
+    """The address as gRPC wants it.
+
+    Raises:
+        ServerError: not the address of a gRPC endpoint.
+    """
+    address = url.removeprefix("grpc://")
+    if "/" in address:
+        raise ServerError(f"{address!r} is not a gRPC address; write host:port, as localhost:8001.")
+    return address
+
+
+def explained(error: Any, url: str, model: str) -> ServerError:
+    """What an InferenceServerException means."""
+    code, details = str(error.status()).removeprefix("StatusCode."), str(error.message())
+    if any(words in details for words in _NO_SUCH_STREAM):
+        return LostStreamError(f"{url} knows nothing of the stream any more ({details}).")
+    if code == "NOT_FOUND" or any(words in details for words in _NO_SUCH_MODEL):
+        return ServerError(f"{url} serves no model {model!r} ({details}).")
+    if code == "DEADLINE_EXCEEDED":
+        return ServerError(
+            f"{url} did not answer in time. Give it longer (--timeout-seconds), or send shorter "
+            "or fewer waveforms."
+        )
+    if code == "RESOURCE_EXHAUSTED":
+        return ServerError(f"A message to or from {url} was too large ({details}).")
+    if code != "UNAVAILABLE":
+        return ServerError(f"{url} refused the request: {details} ({code}).")
+    if "maximum queue size" in details:
+        return BusyError(
+            f"{url} has too many requests waiting for {model!r}. Try again later, send fewer at "
+            "once, or write the repository with a longer queue."
+        )
+    if "too many live streams" in details:
+        return BusyError(f"{url} takes no more live streams now ({details}). Try again later.")
+    if "timeout expired" in details.lower():
+        return ServerError(f"{url} is overloaded: the request waited too long in its queue.")
+    return GoneError(
+        f"The Triton server at {url} cannot be reached, or went away ({details}). Is it running? "
+        "Start one with: muqrt serve MODELS"
+    )
+
+
+def pause_seconds(retry: int) -> float:
+    """How long to wait before trying again for the ``retry``-th time, counted from 0: longer each
+    time, and at random, so that clients refused together do not come back together."""
+    longest = min(_FIRST_PAUSE_SECONDS * 2**retry, _LONGEST_PAUSE_SECONDS)
+    return random.uniform(longest / 2, longest)
+
+
+def as_tensor(name: str, array: np.ndarray) -> Any:
+    """An array as tritonclient's input.
+
+    Raises:
+        ServerError: too large for gRPC.
+    """
+    if array.nbytes > _MESSAGE_LIMIT_BYTES:
+        raise ServerError(
+            f"{name} is {array.nbytes / 2**30:.1f} GiB; gRPC carries at most 2 GiB. Send shorter "
+            "or fewer waveforms."
+        )
+    dtype = server_extra("tritonclient.utils").np_to_triton_dtype(array.dtype)
+    tensor = server_extra("tritonclient.grpc").InferInput(name, list(array.shape), dtype)
+    tensor.set_data_from_numpy(np.ascontiguousarray(array))
+    return tensor

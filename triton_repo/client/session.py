@@ -1,0 +1,149 @@
+"""A session whose engine is a Triton server: the same ``run``, over gRPC."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ...errors import ServerError
+from ...runtime.engines.session import Arrays, Session
+from ..contract.config import Contract, parameters_of
+from ..extras import server_extra
+from .connection import BusyError, Connection, as_tensor, pause_seconds
+
+_T = TypeVar("_T")
+
+# A full-size model takes 14 s for four windows of 30 s on two cores, and others may be waiting.
+TIMEOUT_SECONDS = 300.0
+_RETRIES = 6
+# Triton's name for the queue that others overtake, where a model has one.
+_BULK = 2
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """A model's counters since the server started.
+
+    ``inferences`` counts batch elements, ``executions`` runs of the model: their ratio is the
+    mean batch. ``successes`` and ``failures`` count requests, ``queue_seconds`` their waiting.
+    """
+
+    inferences: int
+    executions: int
+    successes: int
+    failures: int
+    queue_seconds: float
+
+
+class TritonSession(Session):
+    """A model served by Triton. ``run`` may be called from several threads at once.
+
+    Args:
+        url: host and port of the server's gRPC endpoint.
+        model: name of the model on the server.
+        timeout_seconds: how long one ``run`` may take, retries included.
+        bulk: let the requests of others overtake these, where the model has a queue for it.
+
+    Attributes:
+        level: the encoder level that the features are of.
+
+    Raises:
+        ServerError: the server cannot be reached, or has no such model of muqrt's.
+        MissingDependencyError: tritonclient is not installed.
+    """
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        model: str = "muq",
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        bulk: bool = False,
+    ) -> None:
+        self.model = model
+        self._priority = _BULK if bulk else 0  # 0 is the model's default
+        self.timeout_seconds = timeout_seconds
+        self._connection = Connection(url)
+        self._open = True
+        config = self._connection.call(
+            "get_model_config", model, client_timeout=timeout_seconds, model_name=model
+        ).config
+        try:
+            contract = Contract.from_parameters(parameters_of(config))
+        except (KeyError, ValueError) as error:
+            raise ServerError(
+                f"Model {model!r} at {url} was not written by this version of muqrt ({error}). "
+                "Write it with: muqrt repository"
+            ) from error
+        super().__init__(contract.description)
+        self.level = contract.level
+
+    def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
+        if not self._open:
+            raise ServerError("the session is closed; make another TritonSession.")
+        grpc = server_extra("tritonclient.grpc")
+        tensors = [as_tensor(name, array) for name, array in inputs.items()]
+        requested = [grpc.InferRequestedOutput(name) for name in outputs]
+        deadline = time.monotonic() + self.timeout_seconds
+
+        def infer() -> Any:
+            return self._connection.call(
+                "infer",
+                self.model,
+                client_timeout=max(deadline - time.monotonic(), 1e-3),
+                model_name=self.model,
+                inputs=tensors,
+                outputs=requested,
+                priority=self._priority,
+            )
+
+        result = _while_queue_is_full(infer, deadline)
+        found = {name: result.as_numpy(name) for name in outputs}
+        if any(array is None for array in found.values()):
+            raise ServerError(
+                f"{self._connection.url} gave an empty answer: its response cache has kept a "
+                "refusal, or a failure, of the same input. Send another, or restart the server."
+            )
+        return found
+
+    def close(self) -> None:
+        """Close the connection. Calling it twice is harmless."""
+        self._open = False
+        self._connection.close()
+
+
+def statistics(url: str = "localhost:8001", model: str = "muq") -> Statistics:
+    """The counters of a served model, all versions together.
+
+    Raises:
+        ServerError: the server cannot be reached, or has no such model.
+    """
+    connection = Connection(url)
+    try:
+        answer = connection.call(
+            "get_inference_statistics", model, client_timeout=10, model_name=model
+        )
+    finally:
+        connection.close()
+    versions = answer.model_stats
+    return Statistics(
+        inferences=sum(each.inference_count for each in versions),
+        executions=sum(each.execution_count for each in versions),
+        successes=sum(each.inference_stats.success.count for each in versions),
+        failures=sum(each.inference_stats.fail.count for each in versions),
+        queue_seconds=sum(each.inference_stats.queue.ns for each in versions) / 1e9,
+    )
+
+
+def _while_queue_is_full(attempt: Callable[[], _T], deadline: float) -> _T:
+    """Try again, with growing and random pauses, while the server's queue is full."""
+    for retry in range(_RETRIES):
+        try:
+            return attempt()
+        except BusyError:
+            pause = pause_seconds(retry)
+            if time.monotonic() + pause > deadline:
+                raise
+            time.sleep(pause)
+    return attempt()

@@ -1,0 +1,184 @@
+"""One live stream as its client sees it: what to send next, and what the answers mean.
+
+A server that was replaced has forgotten its streams. So the client keeps the audio that the windows
+to come will need, opens the stream again from there, and leaves out the hops that were given
+already. The new stream's times begin at zero; for its hops to end where the old one's would have,
+it has to begin at a whole number of hops, of steps and of samples: at a multiple of ``_cell``.
+"""
+
+import logging
+import math
+import secrets
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...errors import AudioError, ServerError
+from ...runtime.audio import read as audio
+from ...runtime.audio.recent import RecentSamples
+from ...runtime.bundle.tagging import TAGS
+from ...runtime.streaming.engine import Hop
+from ...runtime.streaming.stream import Sliding
+from ..contract.stream import CHUNK_INDEX, RATE, WAVEFORM
+from .connection import BusyError, pause_seconds
+
+# No answer then needs more than a second's hops to be computed, not even while audio is replayed.
+_PIECE_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One request of a sequence: ``inputs`` by name, as the served model takes them."""
+
+    stream_id: int
+    inputs: dict[str, np.ndarray]
+    is_start: bool
+    is_end: bool
+
+
+class ClientStream:
+    """What a client knows of one stream. Nothing is sent here.
+
+    Holds a window of audio, and one ``_cell``: the least common multiple of a hop and a step,
+    a second for the usual hops of a tenth, a fifth, a quarter or half a second.
+
+    Args:
+        sliding: the served model's windows.
+        rate_hz: of the chunks.
+        name: what errors call it.
+        patience_seconds: for how long in a row it may fail.
+
+    Raises:
+        AudioError: an implausible rate.
+    """
+
+    def __init__(self, sliding: Sliding, rate_hz: int, name: str, patience_seconds: float) -> None:
+        audio.check_rate(rate_hz, name)
+        self.name = name
+        self._rate_hz, self._patience_seconds = rate_hz, patience_seconds
+        self._model_rate_hz = sliding.framing.sample_rate_hz
+        self._window_seconds = sliding.window_seconds
+        self._cell = _cell(sliding, rate_hz)
+        self._samples, self._newest = RecentSamples(), np.zeros(0, np.float32)
+        self._finished = False
+        self._kept_from = self._furthest = 0
+        self._given_seconds = 0.0  # where the newest hop ended
+        self._failures, self._failing_since = 0, 0.0
+        self._open_at(0)
+
+    def _open_at(self, position: int) -> None:
+        """A new stream for the server, which begins at this sample of ours."""
+        self._id = secrets.randbits(63) + 1  # 0 is no stream for Triton
+        self._origin = self._position = position
+        self._chunks = 0
+        self.is_open = False
+
+    def append(self, chunk: np.ndarray) -> None:
+        """More of it, (samples,) or (channels, samples), of any length.
+
+        Raises:
+            AudioError: a wrong dtype or shape, no samples, not finite.
+        """
+        self._newest = audio.mono_from_array(chunk, self.name)
+        self._samples.append(self._newest)
+
+    def finish(self) -> None:
+        """There is no more of it.
+
+        Raises:
+            AudioError: there was nothing at all.
+        """
+        if not self._samples.stop:
+            raise AudioError(f"{self.name}: has no samples.")
+        self._finished = True
+
+    def next_request(self) -> Request | None:
+        """What to send; None until there is more of it, or after the end's answer."""
+        stop = min(self._samples.stop, self._position + round(_PIECE_SECONDS * self._rate_hz))
+        if self._position < stop:
+            inputs = {WAVEFORM: self._between(self._position, stop)}
+        elif self._finished and self.is_open:
+            inputs = {}
+        else:
+            return None
+        inputs[CHUNK_INDEX] = np.array([self._chunks], np.int64)
+        is_start = self._chunks == 0
+        if is_start:
+            inputs[RATE] = np.array([self._rate_hz], np.int32)
+        # Even if no answer comes, the server may have it.
+        self.is_open = True
+        return Request(self._id, inputs, is_start, WAVEFORM not in inputs)
+
+    def _between(self, first: int, last: int) -> np.ndarray:
+        newest_start = self._samples.stop - len(self._newest)
+        if first < newest_start:
+            return self._samples.between(first, last)
+        # All that is kept would be copied for it.
+        return self._newest[first - newest_start : last - newest_start]
+
+    def last_request(self) -> Request:
+        """The end, whatever was answered before it."""
+        self.is_open = False
+        return Request(self._id, {}, is_start=False, is_end=True)
+
+    def answered(self, request: Request, tags: np.ndarray, seconds: np.ndarray) -> list[Hop]:
+        """The hops in an answer that were not given before.
+
+        Args:
+            request: what was answered.
+            tags: float32 (hops, tags).
+            seconds: float64 (hops, 2), each hop's start and end since the server's stream began.
+        """
+        self._position += len(request.inputs.get(WAVEFORM, ()))
+        self._chunks += 1
+        self.is_open = not request.is_end
+        if self._position > self._furthest or request.is_end:
+            self._furthest, self._failures = self._position, 0
+        offset = self._origin / self._rate_hz
+        hops = []
+        for row, (start, end) in enumerate((seconds + offset).tolist()):
+            # Half a sample, for the sums of seconds are not exact.
+            if end > self._given_seconds + 0.5 / self._model_rate_hz:
+                is_last = request.is_end and row == len(tags) - 1
+                hops.append(Hop(start, end, {TAGS: tags[row]}, is_last))
+                self._given_seconds = end
+        self._forget()
+        return hops
+
+    def failed(self, error: ServerError) -> float:
+        """How many seconds to wait before ``next_request`` is sent: the same one, or the first of
+        a new stream if the server does not have this one any more.
+
+        Raises:
+            ServerError: it has failed for too long; the error given.
+        """
+        now, is_first = time.monotonic(), not self._failures
+        if is_first:
+            self._failing_since = now
+        pause = pause_seconds(self._failures)
+        if now + pause > self._failing_since + self._patience_seconds:
+            raise error
+        if is_first:
+            _log.warning("%s: %s Trying for %g s.", self.name, error, self._patience_seconds)
+        self._failures += 1
+        if not isinstance(error, BusyError):
+            self._open_at(self._kept_from)
+        return pause
+
+    def _forget(self) -> None:
+        """Drop what no window to come will need."""
+        needed_seconds = max(0.0, self._given_seconds - self._window_seconds)
+        kept_from = int(needed_seconds * self._rate_hz) // self._cell * self._cell
+        if kept_from > self._kept_from:
+            self._kept_from = kept_from
+            self._samples.drop_before(kept_from)
+
+
+def _cell(sliding: Sliding, rate_hz: int) -> int:
+    """The fewest samples of the stream that are whole hops and whole steps at the model's rate."""
+    model_samples = math.lcm(sliding.hop_samples, sliding.framing.step_samples)
+    scaled = model_samples * rate_hz
+    return scaled // math.gcd(scaled, sliding.framing.sample_rate_hz)

@@ -1,0 +1,121 @@
+"""``StreamingClient`` for asyncio."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ...errors import ServerError
+from ...runtime.bundle.tagging import Tagging
+from ...runtime.streaming.engine import Hop
+from ...runtime.streaming.stream import Sliding
+from .connection import AsyncConnection
+from .stream_state import ClientStream, Request
+from .streaming import (
+    END_TIMEOUT_SECONDS,
+    MODEL,
+    PASSING,
+    PATIENCE_SECONDS,
+    TIMEOUT_SECONDS,
+    arguments_of,
+    config_of,
+    contract_in,
+    rows_in,
+)
+
+
+class AsyncStreamingClient:
+    """A served live model, for one event loop; any number of streams at once.
+
+    An asynchronous context manager: it connects when it is entered, and ends what streams are left
+    when it is left. Arguments, attributes and errors are ``StreamingClient``'s; the attributes are
+    there once it has been entered, which raises the errors.
+    """
+
+    tagging: Tagging
+    sliding: Sliding
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        model: str = MODEL,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self.url, self.model = url, model
+        self.timeout_seconds, self.patience_seconds = timeout_seconds, patience_seconds
+        self._connection: AsyncConnection | None = None
+        self._streams: set[ClientStream] = set()
+
+    async def __aenter__(self) -> "AsyncStreamingClient":
+        self._connection = AsyncConnection(self.url)
+        try:
+            answer = await self._connection.call(
+                "get_model_config", self.model, **config_of(self.model, self.timeout_seconds)
+            )
+            self.tagging, self.sliding = contract_in(answer, self.url, self.model)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def stream(
+        self, chunks: AsyncIterable[np.ndarray], rate_hz: int, name: str = "stream"
+    ) -> AsyncIterator[Hop]:
+        """``StreamingClient.stream``. Leave it with ``aclose`` (contextlib.aclosing), or the server
+        is told only when the client is closed or the generator is collected."""
+        live = ClientStream(self.sliding, rate_hz, name, self.patience_seconds)
+        self._streams.add(live)
+        try:
+            async for chunk in chunks:
+                live.append(chunk)
+                async for hop in self._advance(live):
+                    yield hop
+            live.finish()
+            async for hop in self._advance(live):
+                yield hop
+        finally:
+            await self._end(live)
+
+    async def _advance(self, live: ClientStream) -> AsyncIterator[Hop]:
+        while (request := live.next_request()) is not None:
+            try:
+                answer = await self._infer(request, self.timeout_seconds)
+            except PASSING as error:
+                await asyncio.sleep(live.failed(error))
+            else:
+                for hop in live.answered(request, *rows_in(answer)):
+                    yield hop
+
+    async def _infer(self, request: Request, timeout_seconds: float) -> Any:
+        if self._connection is None:
+            raise ServerError(
+                "the client is not open; use it in: async with AsyncStreamingClient()"
+            )
+        arguments = arguments_of(request, self.model, timeout_seconds)
+        return await self._connection.call("infer", self.model, **arguments)
+
+    async def _end(self, live: ClientStream) -> None:
+        self._streams.discard(live)
+        if live.is_open:
+            with suppress(ServerError):
+                await self._infer(live.last_request(), END_TIMEOUT_SECONDS)
+
+    async def close(self) -> None:
+        """End what streams are left and close the connection. Calling it twice is harmless."""
+        for live in list(self._streams):
+            await self._end(live)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()

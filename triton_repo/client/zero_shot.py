@@ -1,0 +1,110 @@
+"""What a Triton server's ``zeroshot`` and ``mulan_text`` say, over gRPC."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import UsageError
+from ...runtime.bundle.joint import LATENTS
+from ...runtime.engines.session import WAVEFORM
+from ..contract.mulan import (
+    CLIP_COSINES,
+    COSINES,
+    LABEL_SET,
+    LABELS,
+    NAMES,
+    PROBABILITIES,
+    TEMPLATES,
+    TEXT,
+)
+from ..extras import server_extra
+from ..serving.zero_shot import Answer
+from .connection import Connection, as_tensor
+from .session import TIMEOUT_SECONDS
+
+
+def tag_labels(
+    url: str,
+    waveform: np.ndarray,
+    labels: Sequence[str] | None = None,
+    model: str = "zeroshot",
+    *,
+    templates: Sequence[str] | None = None,
+    label_set: str | None = None,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> Answer:
+    """How well labels describe a waveform.
+
+    Args:
+        url: host and port of the server's gRPC endpoint.
+        waveform: mono float32 (samples,) at 24 kHz, up to an hour.
+        labels: in your own words,
+        label_set: or the name of a set that the server has.
+        templates: sentences for the labels, with ``{}`` in the label's place; the usual ones when
+            left out.
+
+    Raises:
+        UsageError: labels and label_set both or neither. ServerError: the server cannot be
+            reached, has no such model, or refused the request; the message says why.
+    """
+    if (labels is None) == (label_set is None):
+        raise UsageError("give either labels or the name of a label_set.")
+    inputs = {WAVEFORM: np.asarray(waveform, np.float32)}
+    if labels is not None:
+        inputs[LABELS] = _lines("label", labels)
+    if templates is not None:
+        inputs[TEMPLATES] = _lines("template", templates)
+    if label_set is not None:
+        inputs[LABEL_SET] = _lines("label_set", [label_set])
+    wanted = (COSINES, PROBABILITIES, CLIP_COSINES, NAMES)
+    found = _infer(url, model, inputs, wanted, timeout_seconds)
+    names = tuple(found[NAMES].tobytes().decode().split("\n"))
+    return Answer(names, found[COSINES], found[PROBABILITIES], found[CLIP_COSINES])
+
+
+def embed_text(
+    url: str,
+    text: str,
+    model: str = "mulan_text",
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> np.ndarray:
+    """A text's embedding, float32 (width,), of length one.
+
+    Raises:
+        ServerError: as ``tag_labels``.
+    """
+    inputs = {TEXT: np.frombuffer(text.encode(), np.uint8)}
+    return _infer(url, model, inputs, (LATENTS,), timeout_seconds)[LATENTS]
+
+
+def _lines(kind: str, texts: Sequence[str]) -> np.ndarray:
+    """Texts as the server takes them: UTF-8, one a line."""
+    for text in texts:
+        if "\n" in text:
+            raise UsageError(f"{kind} {text!r} has a line end in it.")
+    return np.frombuffer("\n".join(texts).encode(), np.uint8)
+
+
+def _infer(
+    url: str,
+    model: str,
+    inputs: Mapping[str, np.ndarray],
+    outputs: Sequence[str],
+    timeout_seconds: float,
+) -> dict[str, Any]:
+    grpc = server_extra("tritonclient.grpc")
+    connection = Connection(url)
+    try:
+        answer = connection.call(
+            "infer",
+            model,
+            client_timeout=timeout_seconds,
+            model_name=model,
+            inputs=[as_tensor(name, array[None]) for name, array in inputs.items()],
+            outputs=[grpc.InferRequestedOutput(name) for name in outputs],
+        )
+    finally:
+        connection.close()
+    return {name: answer.as_numpy(name)[0] for name in outputs}

@@ -1,0 +1,232 @@
+"""Triton's ``config.pbtxt``: from validated dataclasses through protobuf, never from templates.
+
+Everything in it is understood by the C++ onnxruntime backend, which looks its own parameters up
+by name and never sees the ``muqrt.*`` ones.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from ...errors import BundleError, UsageError
+from ...runtime.bundle.joint import IDS, LATENTS, MASK
+from ...runtime.bundle.record import TensorSpec
+from ..extras import server_extra
+from .artefact import Contract
+from .options import QueuePolicy, ServingOptions
+
+MODEL_FILENAME = "model.onnx"
+MODEL_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+# A parameter of every model that muqrt writes, streaming ones too.
+OURS = "muqrt.artefact_sha256"
+# A JSON list of ``ModelConfig.lengths``.
+LENGTHS = "muqrt.lengths"
+_WARM_UP_TOKENS = 16  # of a short text
+_MESSAGES = "tritonclient.grpc.model_config_pb2"
+_TEXT_FORMAT = "google.protobuf.text_format"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One model's ``config.pbtxt``.
+
+    Attributes:
+        filename: of the graph or plan, in the version's folder.
+        plans: for TensorRT, the file for each compute capability, as 9.0.
+
+    Raises:
+        UsageError: an option that does not go with the artefact.
+    """
+
+    name: Annotated[str, Field(pattern=MODEL_NAME_PATTERN)]
+    contract: Contract
+    options: ServingOptions = ServingOptions()
+    kind: Literal["KIND_CPU", "KIND_GPU", "KIND_AUTO"] = "KIND_AUTO"
+    backend: Literal["onnxruntime", "tensorrt", "python"] = "onnxruntime"
+    filename: str = MODEL_FILENAME
+    plans: Mapping[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _options_go_with_the_artefact(self) -> "ModelConfig":
+        options, framing = self.options, self.contract.framing
+        if options.cuda_graphs and self.backend != "tensorrt":
+            raise UsageError("CUDA graphs are TensorRT's: leave --cuda-graphs out.")
+        if options.threads is not None and self.backend == "tensorrt":
+            raise UsageError("threads are of engines on the CPU: leave --threads out.")
+        if options.gpus and self.kind == "KIND_CPU":
+            raise UsageError(
+                "the artefact is for the CPU: leave --gpu out, or muqrt export --target any."
+            )
+        # The cache's key is the inputs' bytes: neither their shape nor which outputs are wanted.
+        if options.response_cache and len(self.contract.outputs) > 1:
+            names = ", ".join(spec.name for spec in self.contract.outputs)
+            raise UsageError(
+                "the server's response cache would answer a request for one output with another. "
+                f"Serve one of {names} (--outputs)."
+            )
+        if options.response_cache and options.max_batch_size > 1:
+            raise UsageError(
+                "the server's response cache takes two waveforms for one of twice the length: "
+                "--response-cache needs --max-batch-size 1."
+            )
+        if options.lengths_seconds and min(self.lengths) < framing.minimum_samples:
+            raise UsageError(
+                f"a length of {min(options.lengths_seconds):g} s; the model needs at least "
+                f"{framing.minimum_samples / framing.sample_rate_hz:.3f} s."
+            )
+        return self
+
+    @property
+    def lengths(self) -> list[int]:
+        """The waveforms worth sending, in samples, ascending; none where texts are sent."""
+        framing, tagging = self.contract.framing, self.contract.tagging
+        names = {spec.name for spec in self.contract.outputs}
+        if self.contract.inputs == [IDS, MASK]:
+            return []
+        if chosen := self.options.lengths_seconds:
+            return sorted({round(seconds * framing.sample_rate_hz) for seconds in chosen})
+        lengths = set() if names == {LATENTS} else {framing.window_samples}
+        if self.contract.joint is not None:
+            lengths.add(self.contract.joint.clip_samples)
+        if tagging is not None:
+            steps = round(tagging.window_seconds * framing.steps_per_second)
+            lengths.add(steps * framing.step_samples)
+        return sorted(lengths)
+
+    def to_protobuf(self) -> Any:
+        """The configuration as ``tritonclient.grpc.model_config_pb2.ModelConfig``.
+
+        Raises:
+            BundleError: a tensor has no batch dimension, or a dtype Triton has no name for.
+        """
+        options = self.options
+        return server_extra(_MESSAGES).ModelConfig(
+            name=self.name,
+            backend=self.backend,
+            default_model_filename=self.filename,
+            cc_model_filenames=self.plans,
+            max_batch_size=options.max_batch_size,
+            input=[_tensor(spec) for spec in self.contract.inputs],
+            output=[_tensor(spec) for spec in self.contract.outputs],
+            # The contract is this version's: another one's folder is not to be served with it.
+            version_policy={"specific": {"versions": [options.version]}},
+            dynamic_batching=self._batching(),
+            instance_group=[self._instances()],
+            model_warmup=[self._warm_up(size) for size in self.lengths or [_WARM_UP_TOKENS]],
+            response_cache={"enable": True} if options.response_cache else None,
+            optimization={"cuda": self._graphs()} if options.cuda_graphs else None,
+            parameters={k: {"string_value": v} for k, v in self._parameters().items()},
+        )
+
+    def to_text(self) -> str:
+        """The configuration as the text of ``config.pbtxt``."""
+        return str(server_extra(_TEXT_FORMAT).MessageToString(self.to_protobuf()))
+
+    def _parameters(self) -> dict[str, str]:
+        own = {**self.contract.to_parameters(), LENGTHS: json.dumps(self.lengths)}
+        if self.options.threads is not None:
+            own["intra_op_thread_count"] = str(self.options.threads)
+        return own
+
+    def _batching(self) -> dict[str, Any]:
+        options = self.options
+        batching: dict[str, Any] = {
+            "preferred_batch_size": options.preferred_batch_sizes,
+            "max_queue_delay_microseconds": options.max_queue_delay_us,
+        }
+        if options.queue != QueuePolicy():
+            batching["default_queue_policy"] = _policy(options.queue)
+        if options.bulk_queue is not None:
+            batching["priority_levels"] = 2
+            batching["default_priority_level"] = 1
+            batching["priority_queue_policy"] = {2: _policy(options.bulk_queue)}
+        return batching
+
+    def _instances(self) -> dict[str, Any]:
+        options = self.options
+        group: dict[str, Any] = {
+            "kind": "KIND_GPU" if options.gpus else self.kind,
+            "count": options.instances,
+            "gpus": options.gpus,
+        }
+        if options.rate_limit is not None:
+            limit = options.rate_limit
+            resources = [{"name": name, "count": n} for name, n in limit.resources.items()]
+            group["rate_limiter"] = {"resources": resources, "priority": limit.priority}
+        return group
+
+    def _warm_up(self, size: int) -> dict[str, Any]:
+        # The first run of a length allocates, or chooses kernels; no client waits for that.
+        seconds = size / self.contract.framing.sample_rate_hz
+        inputs = {
+            name: {"data_type": data_type, "dims": dims, "zero_data": True}
+            for name, data_type, dims in self._input_shapes(size)
+        }
+        name = f"{seconds:g} s of silence" if self.lengths else f"{size} tokens of nothing"
+        return {"name": name, "batch_size": 1, "inputs": inputs}
+
+    def _graphs(self) -> dict[str, Any]:
+        # No lower bounds: they would run other shapes over memory that nobody initialised.
+        batches = sorted({1, *self.options.preferred_batch_sizes, self.options.max_batch_size})
+        shapes = [
+            {name: {"dim": dims} for name, _, dims in self._input_shapes(samples)}
+            for samples in self.lengths
+        ]
+        specs = [{"batch_size": batch, "input": shape} for batch in batches for shape in shapes]
+        return {"graphs": True, "graph_spec": specs}
+
+    def _input_shapes(self, length: int) -> Iterator[tuple[str, str, list[int]]]:
+        """Each input's name, type and dimensions (without the batch) for waveforms or texts so
+        long."""
+        for spec in self.contract.inputs:
+            tensor = _tensor(spec)
+            dims = [length if size < 0 else size for size in tensor["dims"]]
+            yield spec.name, tensor["data_type"], dims
+
+
+def parse_config(text: str) -> Any:
+    """The protobuf message in the text of a ``config.pbtxt``.
+
+    Raises:
+        ValueError: the text is not a model configuration.
+    """
+    message = server_extra(_MESSAGES).ModelConfig()
+    text_format = server_extra(_TEXT_FORMAT)
+    try:
+        return text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        raise ValueError(str(error)) from error
+
+
+def parameters_of(message: Any) -> dict[str, str]:
+    """The string parameters of a configuration message."""
+    return {key: value.string_value for key, value in message.parameters.items()}
+
+
+def _policy(queue: QueuePolicy) -> dict[str, Any]:
+    # Triton's 0 is no bound.
+    return {
+        "timeout_action": "REJECT",
+        "default_timeout_microseconds": queue.timeout_us or 0,
+        "max_queue_size": queue.max_size or 0,
+    }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    if len(spec.shape) < 2 or not isinstance(spec.shape[0], str):
+        raise BundleError(
+            f"{spec.name} has shape {spec.shape}: its first dimension must be a dynamic batch, "
+            "followed by at least one other, for the server to batch it. Export the bundle again."
+        )
+    dtype = server_extra("tritonclient.utils").np_to_triton_dtype(np.dtype(spec.dtype))
+    if dtype is None:
+        raise BundleError(f"{spec.name} is {spec.dtype}, which Triton has no name for.")
+    return {
+        "name": spec.name,
+        "data_type": "TYPE_STRING" if dtype == "BYTES" else f"TYPE_{dtype}",
+        "dims": [-1 if isinstance(size, str) else size for size in spec.shape[1:]],
+    }

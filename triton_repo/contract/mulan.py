@@ -1,0 +1,174 @@
+"""``config.pbtxt`` of the models in Python over a MuQ-MuLan's towers: texts to latents, and labels.
+
+Texts travel as UTF-8 bytes, not as Triton's strings: the Python backend of the server in the
+nvidia-pytriton wheel was built for numpy 1, and one string makes it abort in a Python with numpy 2.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, PositiveInt, TypeAdapter
+from pydantic.dataclasses import dataclass as validated
+
+from ...runtime.bundle.joint import LATENTS, Joint
+from ...runtime.engines.session import WAVEFORM
+from ..extras import server_extra
+from .artefact import Contract
+from .config import MODEL_NAME_PATTERN, OURS
+
+TEXT, LABELS, TEMPLATES, LABEL_SET = "text", "labels", "templates", "label_set"
+COSINES, PROBABILITIES, CLIP_COSINES, NAMES = "cosines", "probabilities", "clip_cosines", "names"
+TEXT_TOWER, AUDIO_TOWER, LABEL_SETS = "muqrt.text_tower", "muqrt.audio_tower", "muqrt.label_sets"
+# At once. Of short ones, as labels are, they cost no more than a clip.
+MOST_TEXTS = 64
+_MOST_QUESTIONS = 8
+_QUEUE_DELAY_US = 2_000
+
+Name = Annotated[str, Field(pattern=MODEL_NAME_PATTERN)]
+
+
+@validated(frozen=True)
+class Tower:
+    """A tower that is served as a model of its own, and called by those in Python.
+
+    Attributes:
+        model: its name.
+        max_batch_size: the largest batch that it takes.
+    """
+
+    model: Name
+    max_batch_size: PositiveInt
+    contract: Contract
+
+    @property
+    def joint(self) -> Joint:
+        """The space that it shares with the other tower."""
+        assert self.contract.joint is not None  # it gives latents
+        return self.contract.joint
+
+
+_TOWER = TypeAdapter(Tower)
+
+
+def tower_in(parameters: Mapping[str, str], name: str) -> Tower:
+    """A tower in a model's parameters.
+
+    Raises:
+        KeyError: it is missing: the model is not one that muqrt wrote.
+        ValueError: it is not what muqrt writes.
+    """
+    return _TOWER.validate_json(parameters[name])
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The model that takes a text and gives its latents.
+
+    Texts of any lengths are one batch of the tower's. Repeated ones are answered from the model's
+    own memory, not from the server's response cache: in that one, refusals and cancelled requests
+    become empty answers for whoever asks next, and two texts of one request are one text.
+    """
+
+    name: str
+    tower: Tower
+
+    @property
+    def towers(self) -> list[Tower]:
+        """The models that it calls."""
+        return [self.tower]
+
+    def to_protobuf(self) -> Any:
+        """The configuration as ``tritonclient.grpc.model_config_pb2.ModelConfig``."""
+        return _model(
+            self.name,
+            MOST_TEXTS,
+            [_tensor(TEXT, "TYPE_UINT8")],
+            [{"name": LATENTS, "data_type": "TYPE_FP32", "dims": [self.tower.joint.width]}],
+            {
+                OURS: self.tower.contract.artefact_sha256,
+                TEXT_TOWER: _TOWER.dump_json(self.tower).decode(),
+            },
+        )
+
+
+@dataclass(frozen=True)
+class ZeroShotConfig:
+    """The model that takes a waveform with labels, or a label set's name, and says how they fit.
+
+    Attributes:
+        label_sets: folder of the label sets, as the server's machine has it; the version's own
+            when None.
+    """
+
+    name: str
+    audio: Tower
+    text: Tower
+    label_sets: str | None = None
+
+    @property
+    def towers(self) -> list[Tower]:
+        """The models that it calls."""
+        return [self.audio, self.text]
+
+    def to_protobuf(self) -> Any:
+        """The configuration as ``tritonclient.grpc.model_config_pb2.ModelConfig``."""
+        parameters = {
+            OURS: self.audio.contract.artefact_sha256,
+            AUDIO_TOWER: _TOWER.dump_json(self.audio).decode(),
+            TEXT_TOWER: _TOWER.dump_json(self.text).decode(),
+        }
+        if self.label_sets is not None:
+            parameters[LABEL_SETS] = self.label_sets
+        return _model(
+            self.name,
+            _MOST_QUESTIONS,
+            [
+                _tensor(WAVEFORM, "TYPE_FP32"),
+                *(_tensor(name, "TYPE_UINT8", True) for name in (LABELS, TEMPLATES, LABEL_SET)),
+            ],
+            [
+                {"name": COSINES, "data_type": "TYPE_FP32", "dims": [-1]},
+                {"name": PROBABILITIES, "data_type": "TYPE_FP32", "dims": [-1]},
+                {"name": CLIP_COSINES, "data_type": "TYPE_FP32", "dims": [-1, -1]},
+                {"name": NAMES, "data_type": "TYPE_UINT8", "dims": [-1]},
+            ],
+            parameters,
+        )
+
+
+def config_text(config: TextConfig | ZeroShotConfig) -> str:
+    """The configuration as the text of ``config.pbtxt``."""
+    return str(server_extra("google.protobuf.text_format").MessageToString(config.to_protobuf()))
+
+
+def _model(
+    name: str,
+    max_batch_size: int,
+    inputs: list[dict[str, Any]],
+    outputs: list[dict[str, Any]],
+    parameters: dict[str, str],
+) -> Any:
+    return server_extra("tritonclient.grpc.model_config_pb2").ModelConfig(
+        name=name,
+        backend="python",
+        max_batch_size=max_batch_size,
+        input=inputs,
+        output=outputs,
+        version_policy={"latest": {"num_versions": 1}},
+        # One has all the embeddings of labels that it has seen; the towers do the work.
+        instance_group=[{"kind": "KIND_CPU", "count": 1}],
+        dynamic_batching={"max_queue_delay_microseconds": _QUEUE_DELAY_US},
+        parameters={key: {"string_value": value} for key, value in parameters.items()},
+    )
+
+
+def _tensor(name: str, dtype: str, optional: bool = False) -> dict[str, Any]:
+    # Ragged: requests of different lengths share a batch.
+    return {
+        "name": name,
+        "data_type": dtype,
+        "dims": [-1],
+        "optional": optional,
+        "allow_ragged_batch": True,
+    }

@@ -1,0 +1,229 @@
+"""An artefact in a model repository: where its files go, and what the server is told of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from ...common.files import sha256
+from ...errors import BundleError, UsageError
+from ...runtime.bundle.joint import LATENTS, TOKENIZER_FILE, Joint
+from ...runtime.bundle.manifest import Artefact, Bundle
+from ...runtime.bundle.parts import encoder_file, front_end_file, graph_files
+from ...runtime.bundle.record import TensorSpec
+from ...runtime.bundle.tagging import TAGS
+from ...runtime.bundle.tokens import TOKENS, TOKENS_FILE
+from ..contract.artefact import Contract
+from ..contract.config import MODEL_FILENAME, ModelConfig
+from ..contract.options import ServingOptions
+
+SCRIPT_FILENAME = "model.py"
+_SCRIPTS = Path(__file__).parents[1] / "backends" / "python"
+WHOLE_MODEL, LIVE_STREAMS = _SCRIPTS / "muq.py", _SCRIPTS / "muq_stream.py"
+TEXTS, ZERO_SHOT = _SCRIPTS / "mulan_text.py", _SCRIPTS / "zeroshot.py"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of a version's folder.
+
+    Attributes:
+        backend: Triton's, for the artefact's engine.
+        filename: the graph or plan to load.
+        plans: for TensorRT, the one for each compute capability.
+        sources: the bundle's file for each place in the folder.
+        hashes: the SHA-256 of each.
+        artefacts: whose files they are; several only for TensorRT.
+        script: what the Python backend runs.
+        is_bundle: whether the folder is a bundle of the artefact alone, too.
+    """
+
+    backend: Literal["onnxruntime", "tensorrt", "python"]
+    filename: str
+    plans: Mapping[str, str]
+    sources: Mapping[str, str]
+    hashes: Mapping[str, str]
+    artefacts: tuple[Artefact, ...]
+    script: Path | None = None
+    is_bundle: bool = False
+
+
+def layout_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = ()) -> Layout:
+    """How an artefact is served that gives these outputs; as ``contract_of``'s.
+
+    Raises:
+        BundleError: its files cannot be moved. UsageError: it has no such output.
+    """
+    if artefact.engine == "onnxruntime":
+        return _graph(artefact, [spec.name for spec in _served(artefact, outputs)])
+    if artefact.engine == "tensorrt":
+        return _plans(bundle, artefact)
+    return scripted(artefact, WHOLE_MODEL)
+
+
+def scripted(artefact: Artefact, script: Path) -> Layout:
+    """A bundle of the artefact alone, with what runs it in the Python backend."""
+    hashes = {**artefact.files, SCRIPT_FILENAME: sha256(script)}
+    sources = {name: name for name in artefact.files}
+    return Layout("python", SCRIPT_FILENAME, {}, sources, hashes, (artefact,), script, True)
+
+
+def beside_the_tokenizer(artefact: Artefact, joint: Joint, script: Path) -> Layout:
+    """What runs in the Python backend and calls other models, with the tokenizer for its texts."""
+    hashes = {TOKENIZER_FILE: joint.tokenizer_sha256, SCRIPT_FILENAME: sha256(script)}
+    sources = {TOKENIZER_FILE: joint.tokenizer}
+    return Layout("python", SCRIPT_FILENAME, {}, sources, hashes, (artefact,), script)
+
+
+def config_of(
+    bundle: Bundle, artefact: Artefact, model_name: str, options: ServingOptions
+) -> ModelConfig:
+    """The configuration of an artefact's model.
+
+    Raises:
+        BundleError: Triton cannot serve it.
+        UsageError: the options do not go with it.
+    """
+    layout = layout_of(bundle, artefact, options.outputs)
+    if layout.backend == "tensorrt":
+        kind: Literal["KIND_CPU", "KIND_GPU", "KIND_AUTO"] = "KIND_GPU"
+    else:
+        kind = "KIND_CPU" if artefact.target == "cpu" else "KIND_AUTO"
+    config = ModelConfig(
+        name=model_name,
+        contract=contract_of(bundle, artefact, options.outputs),
+        options=options,
+        kind=kind,
+        backend=layout.backend,
+        filename=layout.filename,
+        plans=layout.plans,
+    )
+    for each in layout.artefacts:
+        _require_covered(each, config)
+    return config
+
+
+def _require_covered(artefact: Artefact, config: ModelConfig) -> None:
+    """Raise UsageError unless a plan takes every batch and length that the server would send."""
+    if artefact.plan is None or artefact.plan.options is None:
+        return
+    # Triton's instances use the first one and no other.
+    profile = artefact.plan.options.profiles[0]
+    rate_hz = config.contract.framing.sample_rate_hz
+    for samples in config.lengths:
+        for batch in (1, config.options.max_batch_size):
+            if not profile.covers((batch, samples)):
+                raise UsageError(
+                    f"{artefact.name} takes {profile}, not a batch of {batch} of "
+                    f"{samples / rate_hz:g} s: choose --max-batch-size and --length-seconds, or "
+                    "build another plan."
+                )
+
+
+def contract_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = ()) -> Contract:
+    """What a client must know of an artefact that gives these outputs.
+
+    Args:
+        outputs: when empty all of them but what music and texts share: latents are of clips, the
+            others of windows, and not everyone wants to pay for both.
+
+    Raises:
+        UsageError: the artefact has no such output.
+    """
+    served = _served(artefact, outputs)
+    names = {spec.name for spec in served}
+    return Contract(
+        framing=bundle.framing,
+        level=artefact.level,
+        precision=artefact.precision,
+        artefact_sha256=artefact.digest,
+        source=f"{bundle.source.checkpoint} sha256:{bundle.source.sha256}",
+        inputs=artefact.inputs,
+        outputs=served,
+        tagging=bundle.tagging if TAGS in names else None,
+        tokenizer=bundle.tokenizer if TOKENS in names else None,
+        joint=bundle.joint if LATENTS in names else None,
+    )
+
+
+def _served(artefact: Artefact, outputs: tuple[str, ...]) -> list[TensorSpec]:
+    known = {spec.name: spec for spec in artefact.outputs}
+    if unknown := [name for name in outputs if name not in known]:
+        raise UsageError(
+            f"no output {', '.join(unknown)}; artefact {artefact.name!r} has: {', '.join(known)}."
+        )
+    if outputs:
+        return [spec for name, spec in known.items() if name in outputs]
+    # Of a text tower they are all there is.
+    return [spec for name, spec in known.items() if name != LATENTS] or artefact.outputs
+
+
+def _graph(artefact: Artefact, served: list[str]) -> Layout:
+    """The smallest ONNX graph that gives what is served, with its external data."""
+    home = PurePosixPath(artefact.file).parent
+    graphs = graph_files(
+        artefact.file, artefact.files, [output.name for output in artefact.outputs]
+    )
+    graph = next(file for gives, file in graphs if gives.issuperset(served))
+    # A server runs whole windows.
+    left_out = {front_end_file(artefact.file), encoder_file(artefact.file)}
+    left_out |= {file for _, file in graphs}
+    if TOKENS in served:  # for the drop-in backend, which chooses for each request
+        left_out.discard(TOKENS_FILE)
+    left_out.discard(graph)
+    sources: dict[str, str] = {}
+    for name in (name for name in artefact.files if name not in left_out):
+        path = PurePosixPath(name)
+        if not path.is_relative_to(home):
+            raise BundleError(
+                f"{name} is not beside {artefact.file}, so the graph cannot refer to it once it "
+                "is in a model repository. Export the bundle again."
+            )
+        # The graph refers to its external data by this name, relative to itself.
+        place = MODEL_FILENAME if name == graph else path.relative_to(home).as_posix()
+        if place in sources:
+            raise BundleError(f"external data of {graph} is called {MODEL_FILENAME}; rename it")
+        sources[place] = name
+    hashes = {place: artefact.files[name] for place, name in sources.items()}
+    return Layout("onnxruntime", MODEL_FILENAME, {}, sources, hashes, (artefact,))
+
+
+def _plans(bundle: Bundle, artefact: Artefact) -> Layout:
+    """The artefact's plan, and the same model's plans for other GPUs that are certified too.
+
+    Raises:
+        BundleError: Triton cannot give the plan its weights.
+    """
+    if artefact.plan is not None and artefact.plan.weights is not None:
+        raise BundleError(
+            f"{artefact.name}: a stripped plan, whose weights Triton's TensorRT backend does not "
+            "put back. Build one for it, without --strip."
+        )
+    chosen = {_capability(artefact): artefact}
+    for other in bundle.artefacts:
+        if other.engine == "tensorrt" and other.certified and _same_model(artefact, other):
+            chosen.setdefault(_capability(other), other)
+    plans = {capability: f"model-{capability}.plan" for capability in sorted(chosen)}
+    return Layout(
+        "tensorrt",
+        plans[_capability(artefact)],
+        plans,
+        {place: chosen[capability].file for capability, place in plans.items()},
+        {place: chosen[each].files[chosen[each].file] for each, place in plans.items()},
+        tuple(chosen.values()),
+    )
+
+
+def _capability(artefact: Artefact) -> str:
+    assert artefact.plan is not None  # the manifest is validated
+    return artefact.plan.compute_capability
+
+
+def _same_model(one: Artefact, other: Artefact) -> bool:
+    assert one.plan is not None and other.plan is not None
+    return (
+        one.plan.tensorrt == other.plan.tensorrt
+        and one.plan.weights == other.plan.weights
+        and (one.precision, one.level) == (other.precision, other.level)
+        and (one.inputs, one.outputs) == (other.inputs, other.outputs)
+    )

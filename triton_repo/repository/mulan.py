@@ -1,0 +1,202 @@
+"""A MuQ-MuLan's bundle -> the models of a repository that know music and texts.
+
+    mulan_audio       waveform -> latents of a clip
+    mulan_text_tower  tokens -> latents
+    mulan_text        text -> latents, through mulan_text_tower
+    zeroshot          waveform, labels -> how well they fit, through mulan_audio, mulan_text_tower
+
+The two in Python call the towers inside the server, rather than have engines of their own: the
+towers are in memory once, run on a GPU where there is one, and batch the requests of everybody.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...common.files import sha256
+from ...errors import BundleError
+from ...runtime.bundle.joint import LATENTS, TOKENIZER_FILE, Joint
+from ...runtime.bundle.manifest import Artefact, Bundle
+from ...runtime.text.tokenizer import TextTokenizer
+from ..contract.mulan import (
+    AUDIO_TOWER,
+    LABEL_SETS,
+    MOST_TEXTS,
+    TEXT_TOWER,
+    TextConfig,
+    Tower,
+    ZeroShotConfig,
+    config_text,
+    tower_in,
+)
+from ..contract.options import ServingOptions
+from .layout import TEXTS, ZERO_SHOT, Layout, beside_the_tokenizer, contract_of
+from .write import (
+    VERSION,
+    RepositoryReport,
+    check_destination,
+    report_of,
+    write_model,
+    write_repository,
+)
+
+
+@dataclass(frozen=True)
+class JointNames:
+    """What the models are called."""
+
+    audio: str = "mulan_audio"
+    text_tower: str = "mulan_text_tower"
+    text: str = "mulan_text"
+    zero_shot: str = "zeroshot"
+
+    @classmethod
+    def beside(cls, model: str) -> "JointNames":
+        """Beside a model of this name: the usual names beside ``muq``, which others precede."""
+        usual = cls()
+        if model == "muq":
+            return usual
+        return cls(*(f"{model}_{name}" for name in vars(usual).values()))
+
+
+def write_joint_repository(
+    bundle: Bundle,
+    output: Path,
+    artefact_name: str | None = None,
+    text_artefact_name: str | None = None,
+    *,
+    allow_uncertified: bool = False,
+    names: JointNames | None = None,
+    options: ServingOptions | None = None,
+    label_sets: Path | None = None,
+) -> list[RepositoryReport]:
+    """Write the four models into ``output``, each whole or not at all.
+
+    Args:
+        artefact_name: the artefact that hears; the bundle's first certified one when left out.
+        text_artefact_name: the one that reads; likewise.
+        allow_uncertified: serve artefacts that have no passing certificate.
+        options: batching, queues and so on of the towers, but for what is not for texts; the
+            defaults when left out.
+        label_sets: folder of the label sets; ``zeroshot``'s own when left out.
+
+    Raises:
+        BundleError: the bundle knows no texts, the artefact gives no latents, or what
+            ``write_repository`` raises. UsageError: as ``write_repository``.
+    """
+    hearing = bundle.artefact(artefact_name, allow_uncertified=allow_uncertified)
+    reading = bundle.artefact(text_artefact_name, allow_uncertified=allow_uncertified, tower="text")
+    if not gives_latents(hearing):
+        raise BundleError(
+            f"{bundle.folder}: artefact {hearing.name!r} gives no latents; choose another."
+        )
+    names, options = names or JointNames(), options or ServingOptions()
+    reports = []
+    for artefact, name, chosen in (
+        (hearing, names.audio, replace(options, outputs=(LATENTS,), lengths_seconds=())),
+        (reading, names.text_tower, _for_texts(options, reading)),
+    ):
+        report = write_repository(
+            bundle,
+            output,
+            artefact.name,
+            allow_uncertified=allow_uncertified,
+            model_name=name,
+            options=chosen,
+            tower=artefact.tower,
+        )
+        reports.append(report)
+    audio = _tower(bundle, hearing, names.audio, options.max_batch_size)
+    text = _tower(bundle, reading, names.text_tower, MOST_TEXTS)
+    folder = None if label_sets is None else str(label_sets.resolve())
+    for artefact, config in (
+        (reading, TextConfig(names.text, text)),
+        (hearing, ZeroShotConfig(names.zero_shot, audio, text, folder)),
+    ):
+        check_destination(output, config.name)
+        layout = joint_layout(bundle, artefact)
+        write_model(bundle, layout, config_text(config), output / config.name, VERSION)
+        reports.append(report_of(output, config.name, artefact))
+    return reports
+
+
+def gives_latents(artefact: Artefact) -> bool:
+    """Whether it is a MuQ-MuLan's; some engines' artefacts leave its towers out."""
+    return any(spec.name == LATENTS for spec in artefact.outputs)
+
+
+def joint_layout(bundle: Bundle, artefact: Artefact) -> Layout:
+    """The files of ``mulan_text``, for an artefact that reads, or else of ``zeroshot``."""
+    assert bundle.joint is not None  # it has latents
+    script = TEXTS if artefact.tower == "text" else ZERO_SHOT
+    return beside_the_tokenizer(artefact, bundle.joint, script)
+
+
+def joint_config(
+    bundle: Bundle, artefact: Artefact, name: str, parameters: Mapping[str, str]
+) -> TextConfig | ZeroShotConfig:
+    """What ``mulan_text`` or ``zeroshot`` would be written as, with the towers named in these
+    parameters.
+
+    Raises:
+        BundleError: the parameters cannot be read, or name artefacts of another bundle.
+    """
+    try:
+        found = {
+            each: tower_in(parameters, each)
+            for each in (TEXT_TOWER, AUDIO_TOWER)
+            if each == TEXT_TOWER or artefact.tower is None
+        }
+    except (KeyError, ValueError) as error:
+        raise BundleError(
+            f"its towers cannot be read ({error}); write it again with: muqrt repository"
+        ) from error
+    towers = {each: _as_bundled(bundle, tower) for each, tower in found.items()}
+    if artefact.tower == "text":
+        return TextConfig(name, towers[TEXT_TOWER])
+    sets = parameters.get(LABEL_SETS)
+    return ZeroShotConfig(name, towers[AUDIO_TOWER], towers[TEXT_TOWER], sets)
+
+
+def load_tokenizer(folder: Path, joint: Joint) -> TextTokenizer:
+    """The tokenizer in a version's folder.
+
+    Raises:
+        BundleError: it is missing, or not the bundle's. MissingDependencyError: the library
+            ``tokenizers`` is not installed.
+    """
+    path = folder / TOKENIZER_FILE
+    if not path.is_file() or sha256(path) != joint.tokenizer_sha256:
+        raise BundleError(
+            f"{path} is missing or has changed; write the model again with: muqrt repository"
+        )
+    return TextTokenizer(path, joint.max_tokens)
+
+
+def _for_texts(options: ServingOptions, artefact: Artefact) -> ServingOptions:
+    """The options without what is for audio alone."""
+    return replace(
+        options,
+        outputs=(),
+        max_batch_size=MOST_TEXTS,
+        preferred_batch_sizes=(),
+        lengths_seconds=(),
+        gpus=() if artefact.target == "cpu" else options.gpus,
+        response_cache=False,
+        cuda_graphs=False,
+    )
+
+
+def _tower(bundle: Bundle, artefact: Artefact, model: str, max_batch_size: int) -> Tower:
+    return Tower(model, max_batch_size, contract_of(bundle, artefact, (LATENTS,)))
+
+
+def _as_bundled(bundle: Bundle, tower: Tower) -> Tower:
+    """The tower as the bundle has it."""
+    digest = tower.contract.artefact_sha256
+    for artefact in bundle.artefacts:
+        if artefact.digest == digest and gives_latents(artefact):
+            return _tower(bundle, artefact, tower.model, tower.max_batch_size)
+    raise BundleError(
+        f"{tower.model}'s artefact is not of this bundle; write it again with: muqrt repository"
+    )

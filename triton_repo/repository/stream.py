@@ -1,0 +1,59 @@
+"""Bundle -> the model of a repository that tags live streams, and back to streams in the server."""
+
+from pathlib import Path
+
+from ...errors import BundleError
+from ...runtime.bundle.manifest import Bundle
+from ...runtime.streaming.stream import Sliding
+from ..contract.stream import StreamConfig, StreamContract, StreamOptions
+from .layout import LIVE_STREAMS, scripted
+from .write import VERSION, RepositoryReport, check_destination, report_of, write_model
+
+_DEFAULTS = StreamOptions()
+
+
+def write_stream_repository(
+    bundle: Bundle,
+    output: Path,
+    artefact_name: str | None = None,
+    *,
+    allow_uncertified: bool = False,
+    model_name: str = "muq_stream",
+    options: StreamOptions = _DEFAULTS,
+) -> RepositoryReport:
+    """Write ``<output>/<model_name>``, whole or not at all; other models there are left alone.
+
+    Its version is a bundle of that one artefact, with the ``model.py`` that runs it: files are hard
+    links to the bundle's where the file system allows it, copies elsewhere.
+
+    Args:
+        artefact_name: the artefact to serve; the bundle's first certified one when left out.
+        allow_uncertified: serve an artefact that has no passing certificate.
+        options: limits, hop and window.
+
+    Raises:
+        BundleError: no such artefact, not certified, without tags, or changed since its export.
+        UsageError: the model's name is not one, something else is where it should go, or the hop
+            does not fit the window.
+    """
+    artefact = bundle.artefact(artefact_name, allow_uncertified=allow_uncertified)
+    if bundle.tagging is None:
+        raise BundleError(
+            f"{bundle.folder}: the bundle has no tags, which is what live streams are answered "
+            "with. Export it with a head: muqrt export --head HEAD"
+        )
+    check_destination(output, model_name)
+    bundle.verify(artefact)
+    contract = StreamContract(
+        tagging=bundle.tagging,
+        sliding=Sliding.every(
+            bundle.framing, bundle.tagging, options.hop_seconds, options.window_seconds
+        ),
+        precision=artefact.precision,
+        artefact_sha256=artefact.digest,
+        source=f"{bundle.source.checkpoint} sha256:{bundle.source.sha256}",
+    )
+    config = StreamConfig(model_name, contract, options).to_text()
+    layout = scripted(artefact, LIVE_STREAMS)
+    write_model(bundle, layout, config, output / model_name, VERSION)
+    return report_of(output, model_name, artefact)

@@ -1,0 +1,131 @@
+"""Bundle -> model repository: the folder that any Triton, GPU or CPU, serves."""
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...common.files import atomic_folder
+from ...errors import UsageError
+from ...runtime.bundle.manifest import Artefact, Bundle, Tower
+from ..contract.config import MODEL_NAME_PATTERN, OURS, parameters_of, parse_config
+from ..contract.options import ServingOptions
+from .layout import Layout, config_of, layout_of
+
+CONFIG_FILENAME = "config.pbtxt"
+VERSION = "1"
+
+
+@dataclass(frozen=True)
+class RepositoryReport:
+    """What ``write_repository`` wrote. ``certified`` is False only for a forced artefact."""
+
+    repository: Path
+    model: str
+    artefact: str
+    precision: str
+    target: str
+    certified: bool
+    files: list[str]
+    size_bytes: int
+
+
+def write_repository(
+    bundle: Bundle,
+    output: Path,
+    artefact_name: str | None = None,
+    *,
+    allow_uncertified: bool = False,
+    model_name: str = "muq",
+    options: ServingOptions | None = None,
+    tower: Tower | None = None,
+) -> RepositoryReport:
+    """Write ``<output>/<model_name>``, whole or not at all; other models there are left alone.
+
+    Files are hard links to the bundle's where the file system allows it, copies elsewhere. A
+    TensorRT artefact brings the bundle's certified plans of the same model for other GPUs along.
+
+    Args:
+        artefact_name: the artefact to serve; the bundle's first certified one when left out.
+        allow_uncertified: serve an artefact that has no passing certificate.
+        options: outputs, batching, queues and so on; the defaults when left out.
+        tower: the one that the artefact is of, in a MuQ-MuLan's bundle.
+
+    Raises:
+        BundleError: no such artefact, not certified, changed since its export, or not servable.
+        UsageError: the model's name is not one, something else is where it should go, or an
+            option does not go with the artefact.
+    """
+    artefact = bundle.artefact(artefact_name, allow_uncertified=allow_uncertified, tower=tower)
+    options = options or ServingOptions()
+    layout = layout_of(bundle, artefact, options.outputs)
+    check_destination(output, model_name)
+    config = config_of(bundle, artefact, model_name, options).to_text()
+    for each in layout.artefacts:
+        bundle.verify(each)
+    write_model(bundle, layout, config, output / model_name, str(options.version))
+    return report_of(output, model_name, artefact)
+
+
+def write_model(bundle: Bundle, layout: Layout, config: str, model: Path, version: str) -> None:
+    """Write a model's folder, whole or not at all: its ``config.pbtxt``, and one version."""
+    with atomic_folder(model) as folder:
+        (folder / CONFIG_FILENAME).write_text(config, encoding="utf-8")
+        home = folder / version
+        home.mkdir()
+        for place, name in layout.sources.items():
+            destination = home / place
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(bundle.path(name), destination)
+        if layout.script is not None:
+            shutil.copyfile(layout.script, home / layout.filename)
+        if layout.is_bundle:
+            bundle.model_copy(update={"artefacts": list(layout.artefacts)}).save(home)
+
+
+def report_of(repository: Path, model: str, artefact: Artefact) -> RepositoryReport:
+    """What was written as ``<repository>/<model>`` of an artefact."""
+    written = sorted(path for path in (repository / model).rglob("*") if path.is_file())
+    return RepositoryReport(
+        repository=repository,
+        model=model,
+        artefact=artefact.name,
+        precision=artefact.precision,
+        target=artefact.target,
+        certified=artefact.certified,
+        files=[path.relative_to(repository).as_posix() for path in written],
+        size_bytes=sum(path.stat().st_size for path in written),
+    )
+
+
+def check_destination(output: Path, model_name: str) -> None:
+    """Raise UsageError unless a model of muqrt's may be written, or replaced, there."""
+    if not re.fullmatch(MODEL_NAME_PATTERN, model_name):
+        raise UsageError(
+            f"{model_name!r} cannot be a model's name; use letters, digits, '_', '-' and '.'."
+        )
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is a file; name a folder for the model repository.")
+    model = output / model_name
+    if model.exists() and not _is_ours(model):
+        raise UsageError(
+            f"{model} exists and muqrt did not write it, so it is left alone. Choose another "
+            "output folder or another model name, or remove it yourself."
+        )
+
+
+def _is_ours(model: Path) -> bool:
+    try:
+        message = parse_config((model / CONFIG_FILENAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return OURS in parameters_of(message)
+
+
+def link_or_copy(source: Path, destination: Path) -> None:
+    """Make a file that nobody will change: a hard link where there can be one."""
+    try:
+        os.link(source, destination)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, destination)

@@ -1,0 +1,126 @@
+"""Finding a Triton server: NVIDIA's own on PATH, or the one inside the nvidia-pytriton wheel.
+
+The wheel has the server and its Python backend but no ONNX Runtime backend, so for it a backend
+folder is put together in the user's cache, with ``backends/onnxruntime/model.py`` of this package
+as the drop-in.
+"""
+
+import ctypes.util
+import hashlib
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from ...common.files import atomic_folder, cache_folder, sha256
+from ...errors import MissingDependencyError
+
+_DROP_IN = Path(__file__).parents[1] / "backends" / "onnxruntime" / "model.py"
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+_INSTALL = "pip install 'muqrt[server]'"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A server that can be started. The folders are None for one that knows its own."""
+
+    binary: Path
+    backends: Path | None = None
+    caches: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def arguments(self, shared_memory: str) -> list[str]:
+        """Arguments this server needs; ``shared_memory`` prefixes the names of its buffers."""
+        if self.backends is None:
+            return []
+        return [
+            f"--backend-directory={self.backends}",
+            f"--cache-directory={self.caches}",
+            f"--backend-config=python,shm-region-prefix-name={shared_memory}",
+        ]
+
+
+def find_server() -> Installation:
+    """The server to use: ``tritonserver`` on PATH with its own backends, else the wheel's.
+
+    Raises:
+        MissingDependencyError: there is neither, or the wheel's server lacks libpython; the
+            message has the command to run.
+    """
+    on_path = shutil.which("tritonserver")
+    return Installation(Path(on_path)) if on_path else _from_the_wheel()
+
+
+def _from_the_wheel() -> Installation:
+    # The package itself cannot be imported: its pinned dependencies are not installed.
+    spec = find_spec("pytriton")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingDependencyError(
+            "No Triton server: tritonserver is not on PATH and the nvidia-pytriton wheel, which "
+            f"contains one, is not installed. Run: {_INSTALL}"
+        )
+    package = Path(spec.submodule_search_locations[0])
+    home = package / "tritonserver"
+    binary = home / "bin" / "tritonserver"
+    stub = home / "python_backend_stubs" / _PYTHON / "triton_python_backend_stub"
+    for needed in (binary, stub):
+        if not needed.is_file():
+            raise MissingDependencyError(
+                f"{needed} is missing from the nvidia-pytriton wheel: it has no server for Python "
+                f"{_PYTHON} here. Use a Python that it supports, or run: {_INSTALL}"
+            )
+    return Installation(
+        binary,
+        _assemble_backends(home / "backends" / "python", stub),
+        home / "caches",
+        _python_environment(package.parent / "nvidia_pytriton.libs"),
+    )
+
+
+def _assemble_backends(python_backend: Path, stub: Path) -> Path:
+    """The cached folder with ``python/`` and ``onnxruntime/``, made when it is not there yet."""
+    sources = {
+        "python/libtriton_python.so": python_backend / "libtriton_python.so",
+        "python/triton_python_backend_utils.py": python_backend / "triton_python_backend_utils.py",
+        "python/triton_python_backend_stub": stub,
+        "onnxruntime/model.py": _DROP_IN,
+    }
+    hashes = "".join(f"{name} {sha256(path)}\n" for name, path in sources.items())
+    version = hashlib.sha256(hashes.encode()).hexdigest()[:16]
+    destination = cache_folder() / "triton-backends" / version
+    # Another process may be making the same folder: whoever is first wins, and both are right.
+    with suppress(OSError):
+        if not destination.is_dir():
+            with atomic_folder(destination) as folder:
+                for name, path in sources.items():
+                    (folder / name).parent.mkdir(exist_ok=True)
+                    shutil.copy(path, folder / name)
+    if not destination.is_dir():
+        raise MissingDependencyError(
+            f"Triton's backends cannot be written to {destination}. Set XDG_CACHE_HOME to a "
+            "folder that can be written to."
+        )
+    return destination
+
+
+def _python_environment(libraries: Path) -> dict[str, str]:
+    """What makes the Python inside the server the running one, with the same packages."""
+    searched = [str(libraries)]
+    shared = Path(sysconfig.get_config_var("LIBDIR") or "") / f"libpython{_PYTHON}.so.1.0"
+    if shared.is_file():
+        searched.append(str(shared.parent))
+    elif ctypes.util.find_library(f"python{_PYTHON}") is None:
+        raise MissingDependencyError(
+            f"The server's Python backend needs libpython{_PYTHON}, which is not installed. "
+            f"On Debian and Ubuntu run: apt-get install libpython{_PYTHON}"
+        )
+    if inherited := os.environ.get("LD_LIBRARY_PATH"):
+        searched.append(inherited)
+    # The embedded Python ignores PYTHONPATH; it takes its packages from the first python3 on PATH.
+    path = [str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)]
+    return {"LD_LIBRARY_PATH": os.pathsep.join(searched), "PATH": os.pathsep.join(path)}

@@ -1,0 +1,156 @@
+"""Zero-shot tags as a service: clips of several clients in one batch, labels embedded once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...errors import AudioError, MuqrtError, UsageError
+from ...runtime.audio.tracks import Track
+from ...runtime.engines.session import Session
+from ...runtime.inference.results import clip_latents, require_joint
+from ...runtime.inference.runner import Runner
+from ...runtime.text.labels import Embed, LabelSet, unit
+from ...runtime.text.zero_shot import ZeroShot
+from ..contract.label_sets import LabelSets
+from .latent_cache import RecentLatents
+
+# While one client's are computed the others wait.
+_MOST_TEXTS = 100_000
+_LONGEST_SECONDS = 3_600
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a client asks: a waveform, and its own labels or a label set's name.
+
+    Attributes:
+        waveform: mono float32 (samples,) at the model's rate, of any length.
+        labels, templates: UTF-8, one a line.
+        label_set: UTF-8, its name.
+    """
+
+    waveform: np.ndarray
+    labels: bytes | None = None
+    templates: bytes | None = None
+    label_set: bytes | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """How well labels describe a waveform.
+
+    Attributes:
+        labels: in the order of the others.
+        cosines: float32 (labels,), of the waveform's embedding with each label's.
+        probabilities: float32 (labels,), their softmax.
+        clip_cosines: float32 (clips, labels), of each clip's embedding.
+    """
+
+    labels: tuple[str, ...]
+    cosines: np.ndarray
+    probabilities: np.ndarray
+    clip_cosines: np.ndarray
+
+
+class ZeroShotService:
+    """Answers questions.
+
+    Args:
+        session: of the tower that hears.
+        embed: the texts' embeddings, by the other one.
+        label_sets: the operator's.
+        batch_size: how many clips to run at once.
+
+    Raises:
+        BundleError: the session gives no latents.
+    """
+
+    def __init__(
+        self, session: Session, embed: Embed, label_sets: LabelSets, batch_size: int
+    ) -> None:
+        self._joint = require_joint(session)
+        self._rate_hz = session.framing.sample_rate_hz
+        self._runner = Runner(session, batch_size)
+        self._embed, self._label_sets = embed, label_sets
+        # By label and templates.
+        self._recent: RecentLatents[tuple[str, tuple[str, ...]]] = RecentLatents()
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer | MuqrtError]:
+        """Every question's answer, or what is wrong, which does not concern the others: UsageError
+        for labels, AudioError for a waveform, SessionError or ServerError where a tower failed."""
+        answers: dict[int, Answer | MuqrtError] = {}
+        asked: list[tuple[int, LabelSet, np.ndarray]] = []
+        for place, question in enumerate(questions):
+            try:
+                labels = self._labels(question)
+                self._check_length(question.waveform)
+                asked.append((place, labels, self._latents(labels)))
+            except MuqrtError as error:
+                answers[place] = error
+        waveforms = [questions[place].waveform for place, _, _ in asked]
+        for (place, labels, latents), clips in zip(asked, self._clips(waveforms), strict=True):
+            answers[place] = self._compared(clips, labels, latents)
+        return [answers[place] for place in range(len(questions))]
+
+    def _labels(self, question: Question) -> LabelSet:
+        if (question.labels is None) == (question.label_set is None):
+            raise UsageError("send either labels or a label_set's name.")
+        if question.label_set is not None:
+            if question.templates is not None:
+                raise UsageError("templates go with labels; a label_set has its own.")
+            return self._label_sets.named(_decoded("label_set", question.label_set))
+        assert question.labels is not None
+        labels = tuple(_decoded("labels", question.labels).split("\n"))
+        if question.templates is None:
+            return LabelSet(labels)
+        templates = tuple(_decoded("templates", question.templates).split("\n"))
+        if len(labels) * len(templates) > _MOST_TEXTS:
+            raise UsageError(
+                f"{len(labels)} labels in {len(templates)} templates; there may be {_MOST_TEXTS} "
+                "texts."
+            )
+        return LabelSet(labels, templates)
+
+    def _latents(self, labels: LabelSet) -> np.ndarray:
+        """The labels' embeddings, float32 (labels, width), each of length one."""
+
+        def compute(new: list[tuple[str, tuple[str, ...]]]) -> np.ndarray:
+            unknown = tuple(label for label, _ in new)
+            return LabelSet(unknown, labels.templates).latents(self._embed)
+
+        keys = [(label, labels.templates) for label in labels.labels]
+        return self._recent.of(keys, compute)
+
+    def _check_length(self, waveform: np.ndarray) -> None:
+        seconds = len(waveform) / self._rate_hz
+        if seconds > _LONGEST_SECONDS:
+            raise AudioError(
+                f"waveform: {seconds:.0f} s; at most {_LONGEST_SECONDS} s. Send it in pieces."
+            )
+
+    def _clips(self, waveforms: list[np.ndarray]) -> list[np.ndarray | MuqrtError]:
+        """Each waveform's clips, float32 (clips, width)."""
+        tracks = [Track(each, self._rate_hz, "waveform") for each in waveforms]
+        try:
+            results = clip_latents(self._runner, tracks, "wrapped", None)
+            return [clips for _, clips in results]
+        except MuqrtError as error:
+            return [error] * len(tracks)
+
+    def _compared(
+        self, clips: np.ndarray | MuqrtError, labels: LabelSet, latents: np.ndarray
+    ) -> Answer | MuqrtError:
+        if isinstance(clips, MuqrtError):
+            return clips
+        cosines = unit(clips.mean(axis=0)) @ latents.T
+        seconds = self._joint.clip_samples / self._rate_hz
+        probabilities = ZeroShot(labels, self._joint.temperature, seconds).probabilities(cosines)
+        return Answer(labels.labels, cosines, probabilities, clips @ latents.T)
+
+
+def _decoded(name: str, text: bytes) -> str:
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name} is not UTF-8: {error}.") from None
