@@ -20,6 +20,7 @@ from .doctor import commands as doctor
 from .embed import commands as embed
 from .export.build import commands as build
 from .export.command import commands as export
+from .export.random_checkpoint import commands as random_checkpoint
 from .info import commands as runtime
 from .search import commands as search
 from .serve import commands as triton_repo
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 for room in (
     export,
+    random_checkpoint,
     build,
     training,
     synth,

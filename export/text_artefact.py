@@ -10,7 +10,7 @@ from ..reference.checkpoint import Checkpoint
 from ..runtime.bundle.certificate import Precision
 from ..runtime.bundle.joint import IDS, MASK
 from ..runtime.bundle.manifest import Artefact, Bundle
-from .bundle.addition import put
+from .bundle.artefact_writer import put
 from .bundle.workspace import workspace
 from .graph.mulan.text import mulan_text_graph
 from .graph.writer import Graph

@@ -24,7 +24,7 @@ from .inference.results import (
     track_tokens,
 )
 from .inference.runner import OnWindow, Runner
-from .inference.windows import Windowing
+from .inference.windows import WindowingConfig
 from .text.encoder import TextEncoder
 
 _OVERLAP_SECONDS = 2.0
@@ -63,7 +63,7 @@ class Model(Closing):
             window_seconds = self.framing.window_samples / self.framing.sample_rate_hz
             overlap_seconds = min(_OVERLAP_SECONDS, window_seconds / 4)
         overlap_steps = round(overlap_seconds * self.framing.steps_per_second)
-        self._windowing = Windowing(self.framing, overlap_steps)
+        self._windowing = WindowingConfig(self.framing, overlap_steps)
         self._open_texts = open_texts
         self._texts: TextEncoder | None = None
 

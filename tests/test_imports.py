@@ -1,32 +1,34 @@
-"""Production needs no torch, importing costs nothing, and the rooms' arrows point downwards."""
+"""Production needs no torch, importing costs nothing, and arrows between packages run one way."""
 
-import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import muqrt
 
+from .import_graph import children_graph, circle, module_graph, packages, sources
+
 PACKAGE = Path(muqrt.__file__).parent
+GRAPH = module_graph(PACKAGE)
 EXTRAS = ("torch", "onnx", "safetensors", "huggingface_hub", "tritonclient", "av", "matplotlib")
 EXTRAS += ("scipy", "fluidsynth", "lightning_fabric", "sklearn", "mir_eval", "pyarrow", "openvino")
 EXTRAS += ("sounddevice", "lancedb", "tokenizers", "cuda", "tensorrt")
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "soundfile", "pydantic", "typer", "rich")
 # What only PyTorch's session imports, when it is used: the model itself needs torch.
-OF_TORCH = {"torch_encoder", "torch_engines", "torch_linear", "torch_model"}
-ROOMS = ("benchmarks", "export", "kernels", "reference", "runtime", "triton_repo")
-# What a room may import besides itself.
-ALLOWED = {
-    "kernels": {"errors", "files", "console"},
-    "reference": {"errors", "files", "console"},
-    "runtime": {"errors", "files", "console", "kernels"},
-    "export": {"errors", "files", "console", "environment", "kernels", "reference", "runtime"},
-    "triton_repo": {"errors", "files", "console", "runtime"},
-}
+OF_TORCH = {f"runtime.engines.pytorch.{name}" for name in ("encoder", "engines", "model")}
+# A package imports from those below it, never from one beside or above it.
+LAYERS = (
+    {"cli"},
+    {"benchmarks"},
+    {"export", "triton_repo"},
+    {"training", "runtime"},
+    {"reference", "kernels"},
+    {"common"},
+    {"errors"},
+)
 
 BLOCK = f"""
 import sys
@@ -47,22 +49,6 @@ def python(code: str) -> str:
     return done.stdout
 
 
-def sources(room: str) -> list[Path]:
-    # The drop-in backend belongs to the server's Python, and tests are outsiders.
-    found = [path for path in (PACKAGE / room).rglob("*.py") if "backends" not in path.parts]
-    return [path for path in found if not path.name.startswith(("test_", "conftest"))]
-
-
-def imported(path: Path) -> Iterator[str]:
-    """What a module imports of ours: the first name below the package."""
-    inside = path.relative_to(PACKAGE).parent.parts
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            below = [*inside[: len(inside) - node.level + 1], *(node.module or "").split(".")]
-            # "from . import x" in the root names x itself.
-            yield next(filter(None, below), node.names[0].name)
-
-
 def test_importing_the_package_loads_nothing_heavy() -> None:
     loaded = python("import sys, muqrt; print(*sys.modules)").split()
     assert "muqrt.errors" in loaded
@@ -70,9 +56,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_production_imports_without_the_extras() -> None:
-    names = ["muqrt.cli.app"]
-    for room in ("runtime", "triton_repo"):
-        names += [f"muqrt.{room}.{p.stem}" for p in sources(room) if p.stem not in OF_TORCH]
+    below = ("cli.app", "common.", "runtime.", "triton_repo.")
+    names = [f"muqrt.{name}" for name in GRAPH if name.startswith(below) and name not in OF_TORCH]
     assert {"muqrt.runtime.engines.onnxruntime.session", "muqrt.triton_repo.client.session"} <= set(
         names
     )
@@ -135,31 +120,93 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = muqrt.Loader
 
 
-@pytest.mark.parametrize("room", ALLOWED)
-def test_arrows_point_downwards(room: str) -> None:
-    forbidden = {
-        f"{path.relative_to(PACKAGE)} -> {name}"
-        for path in sources(room)
-        for name in imported(path)
-        if name not in ALLOWED[room] | {room}
-    }
-    assert not forbidden
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_modules_import_each_other_relatively(room: str) -> None:
-    absolute = re.compile(r"^\s*(from|import) muqrt\b", re.MULTILINE)
-    assert not [path for path in sources(room) if absolute.search(path.read_text("utf-8"))]
-
-
-def test_nobody_but_the_command_imports_the_benchmarks() -> None:
-    outside = [path for path in PACKAGE.glob("*.py") if path.name != "cli.py"]
-    assert all("benchmarks" not in imported(path) for path in outside)
-    assert "benchmarks" in set(imported(PACKAGE / "cli.py"))
-
-
-def test_every_room_is_known_and_its_imports_are_read() -> None:
+def test_every_package_has_its_layer() -> None:
     found = {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"tests"}
-    assert found == set(ROOMS)
-    arrows = {name for path in sources("export") for name in imported(path)}
-    assert {"reference", "kernels", "runtime", "errors"} <= arrows
+    assert found == set().union(*LAYERS) - {"errors"}
+
+
+def test_the_root_holds_three_modules() -> None:
+    assert {path.name for path in PACKAGE.glob("*.py")} == {
+        "__init__.py",
+        "__main__.py",
+        "errors.py",
+        "setup.py",
+    }
+
+
+def upward(graph: dict[str, set[str]]) -> list[str]:
+    """Imports of a package from one that is not below it."""
+    depth = {name: index for index, layer in enumerate(LAYERS) for name in layer}
+    return [
+        f"{module} -> {other}"
+        for module, imported in graph.items()
+        for other in imported
+        if (a := module.split(".")[0]) in depth
+        and a != (b := other.split(".")[0])
+        and depth.get(b, -1) <= depth[a]
+    ]
+
+
+def circles(graph: dict[str, set[str]]) -> dict[str, list[str]]:
+    """By package, a circle among its modules and sub-packages."""
+    found = {name: circle(children_graph(graph, name)) for name in packages(graph)}
+    return {name: names for name, names in found.items() if names}
+
+
+def test_arrows_run_one_way() -> None:
+    assert len(GRAPH) > 300
+    assert not upward(GRAPH)
+
+
+def test_no_circle_exists_at_any_level() -> None:
+    assert not circle(GRAPH)
+    assert not circles(GRAPH)
+
+
+@pytest.mark.parametrize(
+    ("importer", "line", "found"),
+    [
+        ("common/files.py", "from ..runtime.model import Model", "an arrow upwards"),
+        ("triton_repo/client/session.py", "from ...export.parity import gate", "an arrow upwards"),
+        (
+            "runtime/bundle/manifest.py",
+            "if TYPE_CHECKING:\n    from ..model import Model",
+            "a circle of modules",
+        ),
+        (
+            "runtime/audio/read.py",
+            "def later() -> None:\n    from ..model import Model",
+            "a circle of modules",
+        ),
+        ("export/graph/folding.py", "from ..bundle import workspace", "a circle of packages"),
+    ],
+)
+def test_what_the_plan_forbids_is_found(
+    importer: str, line: str, found: str, tmp_path: Path
+) -> None:
+    for path in sources(PACKAGE):
+        copy = tmp_path / path.relative_to(PACKAGE)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert module_graph(tmp_path) == GRAPH
+    with (tmp_path / importer).open("a", encoding="utf-8") as file:
+        file.write(f"\n{line}\n")
+    graph = module_graph(tmp_path)
+    checks = {
+        "an arrow upwards": upward,
+        "a circle of modules": circle,
+        "a circle of packages": circles,
+    }
+    assert checks[found](graph)
+
+
+def test_modules_import_each_other_relatively() -> None:
+    absolute = re.compile(r"^\s*(from|import) muqrt\b", re.MULTILINE)
+    modules = [path for path in sources(PACKAGE) if path != PACKAGE / "__init__.py"]
+    assert not [path for path in modules if absolute.search(path.read_text("utf-8"))]
+
+
+def test_no_folder_is_crowded() -> None:
+    folders = {path.parent for path in sources(PACKAGE)}
+    crowded = {folder: len([*folder.glob("*.py")]) for folder in folders}
+    assert max(crowded.values()) <= 16, crowded

@@ -112,7 +112,7 @@ def contenders(wanted: Wanted) -> list[Contender]:
 
 def _chosen(bundle: Bundle, names: Sequence[str]) -> Sequence[Artefact]:
     if not names:
-        return bundle.hearing
+        return bundle.audio_artefacts
     return [bundle.artefact(name, allow_uncertified=True) for name in names]
 
 

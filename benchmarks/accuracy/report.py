@@ -35,7 +35,7 @@ _ZERO_SHOT_METHOD = (
 
 
 @dataclass(frozen=True)
-class Report:
+class AccuracyReport:
     """One run of ``muqrt evaluate``; ``document`` is its JSON."""
 
     created: str
@@ -58,7 +58,7 @@ class Report:
         return facts
 
 
-def result_table(report: Report) -> Table:
+def result_table(report: AccuracyReport) -> Table:
     """A row for each task's metric, a column for each contender."""
     results = report.evaluation.results
     names = list(report.contenders)
@@ -80,7 +80,7 @@ def cell(metric: str, values: Sequence[float]) -> str:
     return f"{mean:.1f} ± {deviation:.1f}" if len(values) > 1 else f"{mean:.1f}"
 
 
-def remarks(report: Report) -> list[str]:
+def remarks(report: AccuracyReport) -> list[str]:
     """What the table does not say, a line each."""
     skipped = report.evaluation.skipped
     if not skipped:
@@ -106,7 +106,7 @@ def check_output(folder: Path) -> None:
         ) from None
 
 
-def write_report(report: Report, folder: Path, predictions: bool) -> list[Path]:
+def write_report(report: AccuracyReport, folder: Path, predictions: bool) -> list[Path]:
     """Write accuracy.json, .md and .png, and predictions.jsonl when wanted.
 
     Returns:
@@ -138,7 +138,7 @@ def _result(result: Result) -> dict[str, Any]:
     return {**asdict(result), "metrics": summary}
 
 
-def _markdown(report: Report) -> str:
+def _markdown(report: AccuracyReport) -> str:
     table = result_table(report)
     counts = {
         each.task: [each.task, *map(str, each.tracks.values()), str(each.labels)]

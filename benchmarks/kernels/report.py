@@ -7,7 +7,7 @@ from pathlib import Path
 from ...common.files import atomic_file
 from ..model.tables import Table
 from ..style import markdown_table
-from .run import Report
+from .run import KernelReport
 
 _COLUMNS = (
     *("operation", "contender", "batch x s", "median, ms", "p10 to p90, ms", "times eager"),
@@ -23,7 +23,7 @@ _METHOD = (
 )
 
 
-def result_table(report: Report) -> Table:
+def result_table(report: KernelReport) -> Table:
     """A row for each contender on each operation and input."""
     rows = [
         [
@@ -42,7 +42,7 @@ def result_table(report: Report) -> Table:
     return Table(f"Mel and Mel-RVQ on {report.device}", _COLUMNS, rows)
 
 
-def remarks(report: Report) -> list[str]:
+def remarks(report: KernelReport) -> list[str]:
     """What the table does not say, one sentence each."""
     ceilings = report.ceilings
     notes = [
@@ -57,7 +57,7 @@ def remarks(report: Report) -> list[str]:
     return [*notes, f"Other programs took up to {busiest:.0%} of the cores' time meanwhile."]
 
 
-def write_report(report: Report, output: Path) -> list[Path]:
+def write_report(report: KernelReport, output: Path) -> list[Path]:
     """Write ``output`` with .json and .md added, each whole or not at all.
 
     Returns:
@@ -71,7 +71,7 @@ def write_report(report: Report, output: Path) -> list[Path]:
     return paths
 
 
-def _markdown(report: Report, output: Path) -> str:
+def _markdown(report: KernelReport, output: Path) -> str:
     table = result_table(report)
     work = {
         f"{each.operation}, {each.batch} x {each.window_seconds:g} s": each

@@ -68,7 +68,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Report:
+class KernelReport:
     """One run; its fields are its JSON.
 
     ``encoder_seconds`` is, on a GPU, what the full-size encoder takes for each cell.
@@ -102,7 +102,7 @@ def run(
     rounds: int,
     compiles: bool,
     bar: Bar,
-) -> Report:
+) -> KernelReport:
     """Measure both operations on every cell, moving the bar once for each.
 
     Args:
@@ -126,7 +126,7 @@ def run(
                 found += _measure(operation, cell, rounds, clock, ceilings)
                 bar.advance(f"{operation.name}, {cell}")
         encoder = {str(cell): encoder_seconds(cell) for cell in cells} if device == "cuda" else {}
-    return Report(
+    return KernelReport(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         device=torch.cuda.get_device_name() if device == "cuda" else environment()["cpu"],

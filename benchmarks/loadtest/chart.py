@@ -8,7 +8,7 @@ import numpy as np
 
 from ..style import COLOURS, GREY
 from .figures import PERCENTILES
-from .results import Report
+from .results import LoadReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ _BARS = 60
 _LEAST_MS = 0.1  # of the logarithmic axis
 
 
-def draw(report: Report, path: Path) -> None:
+def draw(report: LoadReport, path: Path) -> None:
     """Write a PNG: a panel for each of what the report has."""
     from matplotlib.figure import Figure
 
@@ -39,7 +39,7 @@ def draw(report: Report, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _histogram(axes: "Axes", report: Report) -> None:
+def _histogram(axes: "Axes", report: LoadReport) -> None:
     latencies_ms = np.maximum(report.latencies_ms, _LEAST_MS)
     bins = np.geomspace(latencies_ms.min() * 0.99, latencies_ms.max() * 1.01, _BARS)
     axes.hist(latencies_ms, bins.tolist(), color=GREY)
@@ -54,7 +54,7 @@ def _histogram(axes: "Axes", report: Report) -> None:
     axes.set_ylabel("hops")
 
 
-def _percentiles(axes: "Axes", report: Report) -> None:
+def _percentiles(axes: "Axes", report: LoadReport) -> None:
     middle = [(each.start_seconds + each.end_seconds) / 2 for each in report.over_time]
     for percentile, colour in zip(PERCENTILES, COLOURS[1:], strict=False):
         values = [getattr(each, f"p{percentile}_ms") for each in report.over_time]
@@ -66,11 +66,11 @@ def _percentiles(axes: "Axes", report: Report) -> None:
     axes.set_ylabel("latency, ms")
 
 
-def _deadline(line: Callable[..., object], report: Report) -> None:
+def _deadline(line: Callable[..., object], report: LoadReport) -> None:
     line(report.figures["hop_ms"], color="#333333", linestyle="--", label="one hop")
 
 
-def _memory(axes: "Axes", report: Report) -> None:
+def _memory(axes: "Axes", report: LoadReport) -> None:
     seen = [each for each in report.samples if each.rss_bytes is not None]
     megabytes = [each.rss_bytes / 1e6 for each in seen if each.rss_bytes is not None]
     axes.plot([each.seconds for each in seen], megabytes, color=COLOURS[3])
@@ -79,7 +79,7 @@ def _memory(axes: "Axes", report: Report) -> None:
     axes.set_ylabel("resident memory, MB")
 
 
-def _live_streams(axes: "Axes", report: Report) -> None:
+def _live_streams(axes: "Axes", report: LoadReport) -> None:
     seen = [each for each in report.samples if each.live_streams is not None]
     axes.plot(
         [each.seconds for each in seen],

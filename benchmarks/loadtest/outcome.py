@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ...runtime.streaming.stream import Sliding
+from ...runtime.streaming.stream import SlidingConfig
 from .plan import Life
 
 _KIND_CHARACTERS = 160
@@ -72,7 +72,7 @@ class Outcome:
             self.answers.append(Answer(due, arrived, answered_seconds))
 
 
-def expected_hops(life: Life, sliding: Sliding) -> int:
+def expected_hops(life: Life, sliding: SlidingConfig) -> int:
     """How many hops a life gets, if nothing fails; the last chunk of one that vanishes is lost."""
     step_samples = sliding.framing.step_samples
     samples = life.chunks[life.delivered - 1].last if life.delivered else 0

@@ -61,7 +61,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class TimedChunk:
     """Samples ``first`` up to ``last`` of a life, which arrive ``at_seconds`` of the test."""
 
     at_seconds: float
@@ -83,7 +83,7 @@ class Life:
 
     start_seconds: float
     rate_hz: int
-    chunks: tuple[Chunk, ...]
+    chunks: tuple[TimedChunk, ...]
     place: float
     vanishes: bool
 
@@ -158,5 +158,5 @@ def _life(
             held_back = (due >= stall) & (due < stall + load.burst_seconds)
             at[held_back] = np.maximum(at[held_back], stall + load.burst_seconds)
     at = np.maximum.accumulate(at)
-    chunks = map(Chunk, at.tolist(), edges[:-1], edges[1:])
+    chunks = map(TimedChunk, at.tolist(), edges[:-1], edges[1:])
     return Life(start, rate_hz, tuple(chunks), float(random.random()), vanishes)

@@ -6,7 +6,7 @@ from pathlib import Path
 from ...common.files import atomic_file
 from ...errors import UsageError
 from ..style import markdown_table
-from .results import Report, require_matplotlib
+from .results import LoadReport, require_matplotlib
 
 _METHOD = (
     "*latency* is from the end of a hop's audio, the moment its last sample was due in real time, "
@@ -29,7 +29,7 @@ def check_output(output: Path) -> None:
     require_matplotlib()
 
 
-def write_report(report: Report, output: Path) -> list[Path]:
+def write_report(report: LoadReport, output: Path) -> list[Path]:
     """Write ``output`` with .json, .md and .png added, each whole or not at all.
 
     Returns:
@@ -52,7 +52,7 @@ def write_report(report: Report, output: Path) -> list[Path]:
     return [*texts, chart]
 
 
-def _markdown(report: Report, name: str, chart: str) -> str:
+def _markdown(report: LoadReport, name: str, chart: str) -> str:
     asked = [[key, str(value)] for key, value in report.load.items()]
     parts = [
         f"# {name}",

@@ -44,7 +44,7 @@ _LABELS = {
 
 
 @dataclass(frozen=True)
-class Report:
+class LoadReport:
     """One run of ``muqrt loadtest``; ``document`` is its JSON.
 
     Attributes:

@@ -24,7 +24,7 @@ from .live import run_on_server
 from .music import Music
 from .outcome import Outcome
 from .plan import Load, schedule
-from .results import Report
+from .results import LoadReport
 from .served import ServedStreams
 from .watch import Watch
 
@@ -57,7 +57,7 @@ def load_engine(
     load: Load,
     audio: Sequence[Path],
     bar: Bar,
-) -> Report:
+) -> LoadReport:
     """The load on a bundle's engine in this process.
 
     Raises:
@@ -80,7 +80,7 @@ def load_engine(
     return _report(target, asdict(load), figures, outcome, watch)
 
 
-async def load_server(target: Target, load: Load, audio: Sequence[Path], bar: Bar) -> Report:
+async def load_server(target: Target, load: Load, audio: Sequence[Path], bar: Bar) -> LoadReport:
     """The load on a server.
 
     Raises:
@@ -106,7 +106,7 @@ async def churn_server(
     audio: Sequence[Path],
     bar: Bar,
     seed: int,
-) -> Report:
+) -> LoadReport:
     """Very many short streams on a server, and what is left of them once they have been idle.
 
     Raises:
@@ -178,8 +178,8 @@ def _name(target: Target) -> str:
 
 def _report(
     target: str, asked: dict[str, float | int], figures: Figures, outcome: Outcome, watch: Watch
-) -> Report:
-    return Report(
+) -> LoadReport:
+    return LoadReport(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         # Without the folders of whoever measured it.
         command=shlex.join(Path(word).name if word[:1] == "/" else word for word in sys.argv),

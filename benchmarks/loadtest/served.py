@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import ServerError
 from ...runtime.bundle.tagging import TAGS
-from ...runtime.streaming.stream import Sliding
+from ...runtime.streaming.stream import SlidingConfig
 from ...triton_repo.client.connection import AsyncConnection, as_tensor
 from ...triton_repo.client.streaming import config_of, contract_in
 from ...triton_repo.contract.stream import CHUNK_INDEX, PCM, SECONDS
@@ -40,7 +40,7 @@ class ServedStreams:
         MissingDependencyError: tritonclient is not installed.
     """
 
-    sliding: Sliding
+    sliding: SlidingConfig
     _connection: AsyncConnection
 
     def __init__(self, url: str, model: str, timeout_seconds: float) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ...reference.muq import MuQ
     from ...runtime.engines.session import Session
-    from ...runtime.streaming.stream import Sliding
+    from ...runtime.streaming.stream import SlidingConfig
 
 EAGER = "PyTorch eager"
 COMPILED = "torch.compile"
@@ -163,7 +163,9 @@ def from_artefact(
     return Contender(artefact.name, artefact.precision, run, _expected(artefact, output))
 
 
-def live_stream(bundle: Bundle, artefact: Artefact, threads: int, sliding: "Sliding") -> Contender:
+def live_stream(
+    bundle: Bundle, artefact: Artefact, threads: int, sliding: "SlidingConfig"
+) -> Contender:
     """One live stream on an artefact: ``run`` takes its next chunk, (1, samples), and gives what
     the model says of the window that ends there: nothing as long as none does."""
     from ...runtime.engines.open_session import open_session

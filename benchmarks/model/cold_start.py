@@ -1,4 +1,4 @@
-"""Cold start and peak memory, each in a fresh process: ``python -m muqrt.benchmarks.model.cold_start``.
+"""Cold start and peak memory, each in a fresh process of its own.
 
 The process loads one contender, answers one window and prints one line of JSON.
 """
@@ -24,7 +24,7 @@ STARTS = 3
 
 
 @dataclass(frozen=True)
-class Request:
+class ColdStartRequest:
     """What the fresh process loads: the checkpoint eagerly, the plain ONNX graph in a file, or a
     bundle's artefact."""
 
@@ -64,7 +64,7 @@ class ColdStart:
 
 
 def measure_cold_starts(
-    requests: Sequence[Request], on_start: Callable[[str], None]
+    requests: Sequence[ColdStartRequest], on_start: Callable[[str], None]
 ) -> list[ColdStart]:
     """Start every contender ``STARTS`` times, by turns. ``on_start`` is called after each.
 
@@ -91,7 +91,7 @@ def _summary(contender: str, starts: list[Start]) -> ColdStart:
     )
 
 
-def _start(request: Request) -> Start:
+def _start(request: ColdStartRequest) -> Start:
     command = [
         sys.executable,
         "-m",
@@ -131,7 +131,7 @@ def device_bytes() -> int:
     return total - free
 
 
-def _load(request: Request) -> Callable[[np.ndarray], object]:
+def _load(request: ColdStartRequest) -> Callable[[np.ndarray], object]:
     from ..measure import contenders
 
     if request.checkpoint is not None:
@@ -150,7 +150,7 @@ def _load(request: Request) -> Callable[[np.ndarray], object]:
 
 
 def _main() -> None:
-    request = Request(**json.loads(sys.argv[1]))
+    request = ColdStartRequest(**json.loads(sys.argv[1]))
     waveform = np.load(request.waveform)
     begin = time.perf_counter()
     run = _load(request)

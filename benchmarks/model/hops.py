@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...runtime.bundle.manifest import Artefact, Bundle
-from ...runtime.streaming.stream import HOP_SECONDS, WINDOW_SECONDS, Sliding
+from ...runtime.streaming.stream import HOP_SECONDS, WINDOW_SECONDS, SlidingConfig
 from ..measure.contenders import EAGER, eager, hidden_states, live_stream
 from ..measure.latency import Agreement, Cell, agreement, music
 from ..measure.timing import by_turns, ratios, spread
@@ -68,7 +68,7 @@ def measure_hops(
         ParityError: an answer is not the reference's.
     """
     # Not of the length that the bundle's tags are for: 10 s for everyone.
-    sliding = Sliding.every(bundle.framing, window_seconds=WINDOW_SECONDS)
+    sliding = SlidingConfig.every(bundle.framing, window_seconds=WINDOW_SECONDS)
     window = music(Cell(WINDOW_SECONDS, 1))
     chunks = np.split(window, round(WINDOW_SECONDS / HOP_SECONDS), axis=1)
     reference = eager(model, threads)

@@ -23,7 +23,7 @@ Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
-class Request:
+class BenchmarkRequest:
     """What the command line asks for; the lists are comma-separated, None where left out.
 
     ``device`` is "cpu" or "cuda", where ``price`` is an hour's.
@@ -46,7 +46,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchmarkPlan:
     """One benchmark.
 
     Attributes:
@@ -123,7 +123,7 @@ class Plan:
         return cells + starts + len(self.profiled) + peaks + streams + songs
 
 
-def plan(folder: Path, checkpoint: str, request: Request) -> Plan:
+def plan(folder: Path, checkpoint: str, request: BenchmarkRequest) -> BenchmarkPlan:
     """Check what the command line asks for.
 
     Raises:
@@ -135,7 +135,7 @@ def plan(folder: Path, checkpoint: str, request: Request) -> Plan:
 
     _check_device(request)
     bundle = load_bundle(folder)
-    for artefact in bundle.hearing:
+    for artefact in bundle.audio_artefacts:
         if not (artefact.certified or request.allow_uncertified):
             raise ParityError(
                 f"{folder}: {artefact.name} has no passing certificate, so its speed is not "
@@ -168,7 +168,7 @@ def plan(folder: Path, checkpoint: str, request: Request) -> Plan:
             "Run: pip install 'muqrt[bench]', or give --songs 0."
         )
     artefacts, unavailable = _openable(bundle, request.device)
-    return Plan(
+    return BenchmarkPlan(
         bundle,
         artefacts,
         unavailable,
@@ -185,7 +185,7 @@ def plan(folder: Path, checkpoint: str, request: Request) -> Plan:
     )
 
 
-def _check_device(request: Request) -> None:
+def _check_device(request: BenchmarkRequest) -> None:
     if request.device not in _BATCHES:
         raise UsageError(f"--device {request.device}: choose {' or '.join(_BATCHES)}.")
     if request.price is not None and not request.price > 0:
@@ -206,7 +206,7 @@ def _check_device(request: Request) -> None:
 def _openable(bundle: Bundle, device: str) -> tuple[list[Artefact], dict[str, str]]:
     """The artefacts whose engines are installed and know this processor, and why others fail."""
     found, failed = [], {}
-    for artefact in bundle.hearing:
+    for artefact in bundle.audio_artefacts:
         try:
             open_session(bundle, artefact, device=device).close()
         except (MissingDependencyError, SessionError) as error:
@@ -218,7 +218,7 @@ def _openable(bundle: Bundle, device: str) -> tuple[list[Artefact], dict[str, st
     return found, failed
 
 
-def _grid(bundle: Bundle, request: Request) -> list[Cell]:
+def _grid(bundle: Bundle, request: BenchmarkRequest) -> list[Cell]:
     """Every batch of every window."""
     sizes = _numbers("--batches", request.batches or _BATCHES[request.device], int)
     framing = bundle.framing
@@ -240,7 +240,7 @@ def _base(cells: list[Cell]) -> Cell:
     return Cell(windows[len(windows) // 2], batch)
 
 
-def _compiled(grid: list[Cell], request: Request) -> list[Cell]:
+def _compiled(grid: list[Cell], request: BenchmarkRequest) -> list[Cell]:
     """Compiling takes the better part of a minute for each."""
     if not request.compiles:
         return []

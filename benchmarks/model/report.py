@@ -7,7 +7,7 @@ from pathlib import Path
 from ...common.files import atomic_file
 from ...errors import MissingDependencyError, UsageError
 from ..style import markdown_table
-from .results import Report
+from .results import ModelReport
 from .tables import Table, remarks, sections
 
 _LEAST_BATCHES = 3  # for a line
@@ -33,7 +33,7 @@ def check_output(output: Path) -> None:
         ) from None
 
 
-def write_report(report: Report, output: Path) -> list[Path]:
+def write_report(report: ModelReport, output: Path) -> list[Path]:
     """Write ``output`` with .json, .md and .png added, each whole or not at all.
 
     Further charts, where there is something to draw: ``output``-throughput.png, of three batch
@@ -70,7 +70,7 @@ def _beside(output: Path, suffix: str) -> Path:
     return output.with_name(output.name + suffix)
 
 
-def _markdown(report: Report, name: str, charts: list[str]) -> str:
+def _markdown(report: ModelReport, name: str, charts: list[str]) -> str:
     (latency, how_to_read), *others = sections(report)
     parts = [
         f"# {name}",

@@ -13,7 +13,7 @@ from .operators import OperatorTime
 
 
 @dataclass(frozen=True)
-class Report:
+class ModelReport:
     """One run of ``muqrt bench``; ``document`` is its JSON.
 
     ``device`` is its name, ``price`` an hour's. ``threads`` are those of whatever was measured with
@@ -55,5 +55,5 @@ def artefact_facts(bundle: Bundle) -> list[dict[str, Any]]:
             "sha256": artefact.digest,
             "certified": artefact.certified,
         }
-        for artefact in bundle.hearing
+        for artefact in bundle.audio_artefacts
     ]

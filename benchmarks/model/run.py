@@ -29,7 +29,7 @@ from ..measure.contenders import (
 )
 from ..measure.latency import Cell, Latency, measure_cell, music
 from .arithmetic import Arithmetic, Rate, measure_peaks, multiply_adds, rates
-from .cold_start import WINDOW_SECONDS, ColdStart, Request, measure_cold_starts
+from .cold_start import WINDOW_SECONDS, ColdStart, ColdStartRequest, measure_cold_starts
 from .hops import HopTime, measure_hops
 from .library import (
     PIECE_SECONDS,
@@ -41,11 +41,11 @@ from .library import (
     write_songs,
 )
 from .operators import OperatorTime, profile
-from .plan import Plan
-from .results import Report, artefact_facts
+from .plan import BenchmarkPlan
+from .results import ModelReport, artefact_facts
 
 
-def run(plan: Plan, bar: Bar) -> Report:
+def run(plan: BenchmarkPlan, bar: Bar) -> ModelReport:
     """Measure everything in the plan, moving the bar once for each of its steps.
 
     Raises:
@@ -67,7 +67,7 @@ def run(plan: Plan, bar: Bar) -> Report:
             latencies += _latencies(plan, threads, checkpoint, files[0], unavailable, bar)
         checkpoint.model.cpu()
         sizes = _sizes(plan, checkpoint, files)
-    return Report(
+    return ModelReport(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         device=device_name(plan.device),
         price=plan.price,
@@ -88,35 +88,39 @@ def run(plan: Plan, bar: Bar) -> Report:
     )
 
 
-def _plain_graph(plan: Plan, checkpoint: Checkpoint, folder: Path) -> list[Path]:
+def _plain_graph(plan: BenchmarkPlan, checkpoint: Checkpoint, folder: Path) -> list[Path]:
     """Files of the reference as the plainest ONNX graph; it is in memory only meanwhile."""
     model = checkpoint.model
     graph = onnx_from_checkpoint(model, ["features"], _level(plan), target="any")
     return save_onnx(graph, folder / "plain.onnx")
 
 
-def _level(plan: Plan) -> int:
+def _level(plan: BenchmarkPlan) -> int:
     return max(artefact.level for artefact in plan.artefacts)
 
 
-def _cold_starts(plan: Plan, graph: Path, bar: Bar) -> list[ColdStart]:
+def _cold_starts(plan: BenchmarkPlan, graph: Path, bar: Bar) -> list[ColdStart]:
     waveform, threads = str(graph.with_name("waveform.npy")), plan.threads
     np.save(waveform, music(Cell(WINDOW_SECONDS, 1)))
     requests = [
-        Request(EAGER, waveform, threads, plan.device, checkpoint=plan.checkpoint),
+        ColdStartRequest(EAGER, waveform, threads, plan.device, checkpoint=plan.checkpoint),
     ]
     if plan.plain_onnx:
-        requests.append(Request(PLAIN_ONNX, waveform, threads, plan.device, graph=str(graph)))
+        requests.append(
+            ColdStartRequest(PLAIN_ONNX, waveform, threads, plan.device, graph=str(graph))
+        )
     bundle = str(plan.bundle.folder)
     requests += [
-        Request(each.name, waveform, threads, plan.device, bundle=bundle, artefact=each.name)
+        ColdStartRequest(
+            each.name, waveform, threads, plan.device, bundle=bundle, artefact=each.name
+        )
         for each in plan.artefacts
     ]
     return measure_cold_starts(requests, lambda name: bar.advance(f"cold start: {name}"))
 
 
 def _latencies(
-    plan: Plan,
+    plan: BenchmarkPlan,
     threads: int,
     checkpoint: Checkpoint,
     graph: Path,
@@ -151,7 +155,7 @@ def _latencies(
     return found
 
 
-def _operators(plan: Plan, bar: Bar) -> list[OperatorTime]:
+def _operators(plan: BenchmarkPlan, bar: Bar) -> list[OperatorTime]:
     found: list[OperatorTime] = []
     for artefact in plan.profiled:
         found += profile(plan.bundle, artefact, plan.threads, music(plan.base))
@@ -160,7 +164,7 @@ def _operators(plan: Plan, bar: Bar) -> list[OperatorTime]:
 
 
 def _arithmetic(
-    plan: Plan, checkpoint: Checkpoint, peaks: dict[str, float], latencies: list[Latency]
+    plan: BenchmarkPlan, checkpoint: Checkpoint, peaks: dict[str, float], latencies: list[Latency]
 ) -> Arithmetic:
     config, level, base = checkpoint.model.config, _level(plan), plan.base
     found: list[Rate] = []
@@ -175,7 +179,7 @@ def _arithmetic(
     return Arithmetic(base.window_seconds, base.batch, plan.threads, work, peaks, found)
 
 
-def _hops(plan: Plan, checkpoint: Checkpoint, bar: Bar) -> list[HopTime]:
+def _hops(plan: BenchmarkPlan, checkpoint: Checkpoint, bar: Bar) -> list[HopTime]:
     found: list[HopTime] = []
     for threads in sorted(plan.cells, reverse=True):
         found += measure_hops(
@@ -190,7 +194,7 @@ def _hops(plan: Plan, checkpoint: Checkpoint, bar: Bar) -> list[HopTime]:
     return found
 
 
-def _library(plan: Plan, checkpoint: Checkpoint, bar: Bar) -> list[LibraryTime]:
+def _library(plan: BenchmarkPlan, checkpoint: Checkpoint, bar: Bar) -> list[LibraryTime]:
     official = partial(official_loop, checkpoint.model, _level(plan), plan.threads)
     embeds = {EAGER: official(PIECE_SECONDS), WHOLE_SONGS: official(None)}
     for artefact in plan.artefacts:
@@ -199,7 +203,7 @@ def _library(plan: Plan, checkpoint: Checkpoint, bar: Bar) -> list[LibraryTime]:
         return measure_library(embeds, write_songs(Path(folder), plan.songs), bar.advance)
 
 
-def _sizes(plan: Plan, checkpoint: Checkpoint, files: list[Path]) -> dict[str, int]:
+def _sizes(plan: BenchmarkPlan, checkpoint: Checkpoint, files: list[Path]) -> dict[str, int]:
     """Bytes of each contender's weights or files."""
     sizes = {
         EAGER: sum(tensor.nbytes for tensor in checkpoint.model.state_dict().values()),

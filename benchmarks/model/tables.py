@@ -12,7 +12,7 @@ from .library import LibraryTime
 from .operators import OTHER, PARTS, OperatorTime
 
 if TYPE_CHECKING:
-    from .results import Report
+    from .results import ModelReport
 
 _LATENCY_COLUMNS = (
     *("contender", "threads", "s x batch", "median, s", "p10 to p90, s", "times eager"),
@@ -75,7 +75,7 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
 
-def sections(report: "Report") -> list[tuple[Table, str]]:
+def sections(report: "ModelReport") -> list[tuple[Table, str]]:
     """Every table with how to read it: latency first, cold start, and whatever else there is."""
     uncertified = {each["name"] for each in report.artefacts if not each["certified"]}
     marks = {name: f"{name} (NOT CERTIFIED)" for name in uncertified}
@@ -117,7 +117,7 @@ def sections(report: "Report") -> list[tuple[Table, str]]:
     return found
 
 
-def remarks(report: "Report") -> list[str]:
+def remarks(report: "ModelReport") -> list[str]:
     """What the latency table does not say, one sentence each."""
     notes = [f"{name}: not available: {reason}" for name, reason in report.unavailable.items()]
     for name in (COMPILED, COMPILED_BF16):

@@ -57,7 +57,7 @@ class TowerTime:
 
 
 @dataclass(frozen=True)
-class Report:
+class TowerReport:
     """One run of ``muqrt bench-towers``."""
 
     created: str
@@ -84,7 +84,7 @@ def run(
     threads: int,
     rounds: int,
     on_input: Callable[[str], None] = lambda what: None,
-) -> Report:
+) -> TowerReport:
     """Measure every certified artefact of ONNX Runtime.
 
     Args:
@@ -116,7 +116,7 @@ def run(
         for what, contenders in inputs:
             times += _times(what, contenders, rounds)
             on_input(what)
-    return Report(
+    return TowerReport(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         checkpoint=Path(reference.name).name,
         threads=threads,

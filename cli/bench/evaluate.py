@@ -11,7 +11,7 @@ from ...errors import MissingDependencyError, UsageError
 if TYPE_CHECKING:
     from ...benchmarks.accuracy.contenders import Contender
     from ...benchmarks.accuracy.evaluation import Evaluation
-    from ...benchmarks.accuracy.report import Report
+    from ...benchmarks.accuracy.report import AccuracyReport
 
 commands = typer.Typer()
 
@@ -167,17 +167,17 @@ def write_manifest(
 
 def _report(
     manifest: Path, judged: "list[Contender]", done: "Evaluation", seeds: int, hidden: int
-) -> "Report":
+) -> "AccuracyReport":
     import shlex
     import sys
     from datetime import datetime, timezone
 
-    from ...benchmarks.accuracy.report import Report
+    from ...benchmarks.accuracy.report import AccuracyReport
     from ...common.environment import environment, installed
     from ...common.files import sha256
 
     libraries = {name: installed(name) or "" for name in ("scikit-learn", "mir_eval")}
-    return Report(
+    return AccuracyReport(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         environment={**environment(), **libraries},

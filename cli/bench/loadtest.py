@@ -10,7 +10,7 @@ from ...errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
     from ...benchmarks.loadtest.plan import Load
-    from ...benchmarks.loadtest.results import Report
+    from ...benchmarks.loadtest.results import LoadReport
     from ...benchmarks.loadtest.run import Target
     from ...common.console import Bar
 
@@ -134,7 +134,7 @@ def _on_server(
     idle_seconds: float,
     audio: list[Path],
     bar: "Bar",
-) -> "Report":
+) -> "LoadReport":
     import asyncio
 
     from ...benchmarks.loadtest.run import churn_server, load_server

@@ -85,12 +85,12 @@ def bench(
 ) -> None:
     """Measure how fast a bundle is, against PyTorch and plain ONNX, on this machine."""
     require_extra()
-    from ...benchmarks.model.plan import Request, plan
+    from ...benchmarks.model.plan import BenchmarkRequest, plan
     from ...benchmarks.model.report import check_output, write_report
     from ...benchmarks.model.run import run
     from ...benchmarks.model.tables import remarks, sections
 
-    request = Request(
+    request = BenchmarkRequest(
         device=device,
         windows=windows,
         batches=batches,

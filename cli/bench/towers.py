@@ -14,7 +14,7 @@ from ...common.files import atomic_file
 from .model import require_extra
 
 if TYPE_CHECKING:
-    from ...benchmarks.towers.run import Report
+    from ...benchmarks.towers.run import TowerReport
 
 commands = typer.Typer()
 
@@ -61,7 +61,7 @@ def bench_towers(
     )
 
 
-def _table(report: "Report") -> tuple[str, list[list[str]]]:
+def _table(report: "TowerReport") -> tuple[str, list[list[str]]]:
     rows = [
         [
             each.input,
@@ -77,7 +77,7 @@ def _table(report: "Report") -> tuple[str, list[list[str]]]:
     return f"Towers on {report.environment['cpu']}, threads: {report.threads}", rows
 
 
-def _write(report: "Report", output: Path, busy: str) -> list[Path]:
+def _write(report: "TowerReport", output: Path, busy: str) -> list[Path]:
     title, rows = _table(report)
     where = markdown_table(["", ""], [[*each] for each in report.environment.items()])
     about = f"Checkpoint {report.checkpoint}, {report.created}. {busy}"

@@ -95,7 +95,7 @@ def check_names(files: list[tuple[Path, Path]]) -> None:
 
 
 @dataclass(frozen=True)
-class Claim:
+class RunManifest:
     """What a folder of results holds, noted in it, so that no later run mixes in anything else."""
 
     folder: Path
@@ -131,7 +131,7 @@ class Claim:
         return {"artefact_sha256": self.artefact_sha256, "kind": self.kind}
 
 
-def claim_on(output: Path | None, session: "Session", kind: Kind) -> Claim | None:
+def claim_on(output: Path | None, session: "Session", kind: Kind) -> RunManifest | None:
     """The claim on a folder of results, checked; none where ``output`` is no folder.
 
     Raises:
@@ -139,7 +139,7 @@ def claim_on(output: Path | None, session: "Session", kind: Kind) -> Claim | Non
     """
     if output is None or is_one_file(output):
         return None
-    claim = Claim(output, session.artefact_sha256, kind)
+    claim = RunManifest(output, session.artefact_sha256, kind)
     claim.check()
     return claim
 
@@ -203,7 +203,9 @@ def _write_header(file: BinaryIO, shape: tuple[int, int]) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def run_all(title: str, running: Iterable[Task], total: int, claim: Claim | None) -> list[Task]:
+def run_all(
+    title: str, running: Iterable[Task], total: int, claim: RunManifest | None
+) -> list[Task]:
     """Every task, done, with a progress bar; the folder's ``claim`` is noted with the first
     result."""
     done = []

@@ -64,10 +64,10 @@ def rvq(
     """Fit Mel-RVQ, whose tokens MuQ is trained to predict."""
     require_extra()
     from ...training.loop.devices import Hardware
-    from ...training.loop.plan import Plan
+    from ...training.loop.plan import TrainingPlan
     from ...training.pretrain.pipeline import Job, train_rvq
 
-    plan = Plan(
+    plan = TrainingPlan(
         steps=steps,
         batch_size=batch_size,
         crop_seconds=crop_seconds,
@@ -110,11 +110,11 @@ def pretrain(
     """Pre-train a MuQ by masked prediction."""
     require_extra()
     from ...training.loop.devices import Hardware
-    from ...training.loop.plan import Plan
+    from ...training.loop.plan import TrainingPlan
     from ...training.pretrain.pipeline import Job
     from ...training.pretrain.pipeline import pretrain as run
 
-    plan = Plan(
+    plan = TrainingPlan(
         steps=steps,
         batch_size=batch_size,
         crop_seconds=crop_seconds,
@@ -158,11 +158,11 @@ def iterate(
     require_extra()
     from ...reference.checkpoint import load_checkpoint
     from ...training.loop.devices import Hardware
-    from ...training.loop.plan import Plan
+    from ...training.loop.plan import TrainingPlan
     from ...training.pretrain.iterate import iterate as run
     from ...training.pretrain.pipeline import Job
 
-    plan = Plan(
+    plan = TrainingPlan(
         steps=steps,
         batch_size=batch_size,
         crop_seconds=crop_seconds,
@@ -173,7 +173,7 @@ def iterate(
         precision="bf16-mixed" if bf16 else "32-true",
         save_every_steps=save_every_steps,
     )
-    rvq_plan = Plan(
+    rvq_plan = TrainingPlan(
         steps=rvq_steps,
         batch_size=batch_size,
         crop_seconds=crop_seconds,

@@ -79,11 +79,11 @@ def mulan(
     from ...reference.mulan.checkpoint import load_mulan
     from ...training.data.captioned import read_captioned
     from ...training.loop.devices import Hardware
-    from ...training.loop.plan import Plan
+    from ...training.loop.plan import TrainingPlan
     from ...training.mulan.pipeline import Towers, train_mulan
     from ...training.pretrain.pipeline import Job
 
-    plan = Plan(
+    plan = TrainingPlan(
         steps=steps,
         batch_size=batch_size,
         crop_seconds=crop_seconds,

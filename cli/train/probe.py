@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ...reference.checkpoint import Checkpoint
     from ...training.data.manifest import Recording
-    from ...training.loop.plan import Plan
+    from ...training.loop.plan import TrainingPlan
     from ...training.probe.train import Probe, Trained
 
 commands = typer.Typer()
@@ -59,14 +59,14 @@ def probe(
     from ...reference.head import save_head
     from ...training.data.manifest import read_recordings
     from ...training.loop.devices import Hardware, launched
-    from ...training.loop.plan import Plan
+    from ...training.loop.plan import TrainingPlan
     from ...training.probe.tasks import find_task
     from ...training.probe.train import Probe
 
     wanted = Probe(find_task(task), _levels(levels), hidden, seed)
     _check_output(output)
     recordings = read_recordings(manifest)
-    plan = Plan(
+    plan = TrainingPlan(
         steps=max(1, fine_tune_steps),
         batch_size=batch_size,
         crop_seconds=wanted.task.window_seconds,
@@ -113,7 +113,7 @@ def _tuned(
     trained: "Trained",
     recordings: "list[Recording]",
     wanted: "Probe",
-    plan: "Plan",
+    plan: "TrainingPlan",
     output: Path,
     fabric: "Fabric",
 ) -> Path:

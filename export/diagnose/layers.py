@@ -59,7 +59,7 @@ def layer_differences(
             artefact is for ONNX Runtime. SessionError: ONNX Runtime refused a graph.
     """
     require_source(bundle, checkpoint)
-    artefacts = [each for each in bundle.hearing if each.engine == "onnxruntime"]
+    artefacts = [each for each in bundle.audio_artefacts if each.engine == "onnxruntime"]
     if not artefacts:
         raise BundleError(f"{bundle.folder}: no artefact is for ONNX Runtime; export it again.")
     sessions = dict(chain.from_iterable(_sessions(bundle, each) for each in artefacts))

@@ -25,7 +25,7 @@ from ...runtime.engines.openvino.session import (
     POSITIONS_FILE,
     TOKENS_FILE,
 )
-from ..bundle.addition import fp32_source
+from ..bundle.artefact_writer import fp32_source
 from ..bundle.parts import part
 from ..parity.excerpts import Excerpt, OnExcerpt
 from ..parity.gate import parity, refuse_uncertified

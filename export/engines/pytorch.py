@@ -15,7 +15,7 @@ from ...runtime.bundle.joint import LATENTS
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.engines.pytorch.design import DESIGN, Design, HeadDesign, TokenDesign
 from ...runtime.engines.pytorch.model import DTYPES, DeployedMuQ
-from ..bundle.addition import fp32_source, put
+from ..bundle.artefact_writer import fp32_source, put
 from ..bundle.workspace import workspace
 from ..graph.rvq import is_linear
 from ..parity.excerpts import Excerpt, OnExcerpt

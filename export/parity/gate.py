@@ -72,19 +72,23 @@ def parity(
     require_head(bundle, head)
     require_rvq(bundle, rvq)
     texts = checkpoint.text_latents(TEXTS) if isinstance(checkpoint, JointCheckpoint) else None
-    sessions = [open_session(bundle, artefact) for artefact in bundle.hearing]
+    sessions = [open_session(bundle, artefact) for artefact in bundle.audio_artefacts]
     measurements: list[list[AnyMeasurement]] = [[] for _ in sessions]
     latents = []
     for excerpt in [*music, *in_engines_shapes(bundle, music)]:
         expected = Expected(checkpoint, excerpt.waveform, head, rvq, texts)
         latents.append(expected.latents)
-        for session, artefact, found in zip(sessions, bundle.hearing, measurements, strict=True):
+        for session, artefact, found in zip(
+            sessions, bundle.audio_artefacts, measurements, strict=True
+        ):
             if takes(artefact, excerpt):
                 for name, answer in _answers(session, excerpt).items():
                     found += expected.measurements(name, excerpt.seconds, artefact.level, answer)
         if on_excerpt is not None:
             on_excerpt(excerpt)
-    for session, artefact, found in zip(sessions, bundle.hearing, measurements, strict=True):
+    for session, artefact, found in zip(
+        sessions, bundle.audio_artefacts, measurements, strict=True
+    ):
         session.close()
         artefact.certificate = _certificate(checkpoint, artefact, found)
     if isinstance(checkpoint, JointCheckpoint) and texts is not None:

@@ -8,7 +8,7 @@ from onnx import helper
 from ...reference.checkpoint import Checkpoint
 from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.manifest import Artefact, Bundle
-from ..bundle.addition import candidate, fp32_source, put
+from ..bundle.artefact_writer import candidate, fp32_source, put
 from ..bundle.workspace import workspace
 from ..graph.writer import RUNTIME_DOMAIN, Graph
 from ..onnx_from_checkpoint import onnx_from_checkpoint

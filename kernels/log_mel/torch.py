@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from ..checks import frames_of
 from . import contract as mel
+from .checks import frames_of
 
 
 @torch.library.custom_op("muqrt::log_mel", mutates_args=())

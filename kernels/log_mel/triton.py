@@ -14,11 +14,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..checks import frames_of
 from ..launch import DTYPES, launch
 from ..variant import Variant
 from . import contract as mel
 from . import tables as layout
+from .checks import frames_of
 
 FRAMES = 2  # of a program
 

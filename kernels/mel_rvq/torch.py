@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import steps_of
+from .checks import steps_of
 from .contract import MelRvqTables
 
 

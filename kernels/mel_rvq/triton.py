@@ -17,9 +17,9 @@ import triton.language as tl
 from torch import Tensor
 
 from ...errors import KernelError
-from ..checks import steps_of
 from ..launch import DTYPES, launch
 from ..variant import Variant
+from .checks import steps_of
 
 MAX_LATENTS = 512  # of all stages together; more of them are more than the registers hold
 BLOCK = 16  # steps of a program

@@ -9,7 +9,7 @@ from typing import TypeVar
 _Item = TypeVar("_Item")
 
 
-def ahead(items: Generator[_Item, None, None], most: int) -> Generator[_Item, None, None]:
+def prefetch(items: Generator[_Item, None, None], most: int) -> Generator[_Item, None, None]:
     """The same items in the same order, up to ``most`` of them made before they are asked for.
 
     An error comes in its place among the items. When this generator is closed, or nobody holds it
@@ -36,7 +36,7 @@ def ahead(items: Generator[_Item, None, None], most: int) -> Generator[_Item, No
     for _ in range(most - 1):
         taken.put(None)
     # A daemon, for a program may end with this generator half used.
-    Thread(target=make, name="ahead", daemon=True).start()
+    Thread(target=make, name="prefetch", daemon=True).start()
     try:
         while isinstance(found := made.get(), tuple):
             taken.put(None)

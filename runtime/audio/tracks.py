@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import AudioError, MissingDependencyError, UsageError
 from . import read as audio
-from .prefetch import ahead
+from .prefetch import prefetch
 
 AudioFile = str | PathLike[str]
 Audio = AudioFile | np.ndarray
@@ -87,7 +87,7 @@ def decoded_ahead(
     What is wrong with a track is raised by its blocks, as ``Track.blocks`` would raise it. The
     thread ends when this generator is closed.
     """
-    with closing(ahead(_decoded(tracks, rate_hz), _BLOCKS_AHEAD)) as decoded:
+    with closing(prefetch(_decoded(tracks, rate_hz), _BLOCKS_AHEAD)) as decoded:
         for track, found in groupby(decoded, itemgetter(0)):
             yield track, _blocks(found)
 

@@ -19,7 +19,7 @@ from .mixed_precision import MixedPrecision
 from .quantization import Quantization
 from .record import Record, RelativeFile, Sha256, TensorSpec
 from .tagging import TAGS, Tagging
-from .tensorrt_plan import Plan
+from .tensorrt_plan import TensorRTPlan
 from .tokens import Tokenizer, check_tokens
 
 MANIFEST = "bundle.json"
@@ -73,7 +73,7 @@ class Artefact(Record):
     outputs: list[TensorSpec]
     quantization: Quantization | None = None
     mixed_precision: MixedPrecision | None = None
-    plan: Plan | None = None
+    plan: TensorRTPlan | None = None
     certificate: Certificate | None = None
     # What the bundle says of all its artefacts; theirs is the certificate, too.
     _shared_facts: str = PrivateAttr(default="")
@@ -152,7 +152,7 @@ class Bundle(Record):
             raise ValueError(f"{artefact.name} is not bound to the tokenizer {joint.tokenizer}")
 
     @property
-    def hearing(self) -> list[Artefact]:
+    def audio_artefacts(self) -> list[Artefact]:
         """The artefacts that take audio."""
         return [artefact for artefact in self.artefacts if artefact.tower is None]
 

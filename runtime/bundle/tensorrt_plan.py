@@ -11,7 +11,7 @@ from .record import Record, RelativeFile, Sha256
 _AMPERE = (8, 0)
 
 
-class Plan(Record):
+class TensorRTPlan(Record):
     """The TensorRT and the kind of GPU that a plan runs on.
 
     Attributes:
@@ -34,7 +34,7 @@ class Plan(Record):
     weights: RelativeFile | None = None
 
     @model_validator(mode="after")
-    def _weights_are_somewhere(self) -> "Plan":
+    def _weights_are_somewhere(self) -> "TensorRTPlan":
         if (self.options is not None and self.options.stripped) != (self.weights is not None):
             raise ValueError("a stripped plan names the file of its weights, and no other does")
         return self

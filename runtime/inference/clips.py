@@ -15,7 +15,7 @@ LastClip = Literal["wrapped", "padded"]
 
 
 @dataclass(frozen=True)
-class Clipping:
+class ClippingConfig:
     """One clip after the other, none of which overlap.
 
     Attributes:

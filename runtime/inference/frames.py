@@ -29,7 +29,7 @@ _CONVOLUTION_REACH = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Excerpt:
+class FrameExcerpt:
     """What the front end has to run on for a window, and how its frames then fit in.
 
     Attributes:
@@ -84,7 +84,7 @@ class OverlappingFrames:
         excerpt = self.excerpt(start_step, waveform)
         return self.complete(excerpt, self._front_end.run({WAVEFORM: excerpt.waveform})[FRAMES])
 
-    def excerpt(self, start_step: int, waveform: np.ndarray) -> Excerpt:
+    def excerpt(self, start_step: int, waveform: np.ndarray) -> FrameExcerpt:
         """What to run the front end on for ``of``, for who runs it on several streams at once."""
         samples = waveform.shape[-1]
         oldest = ceil_divide(self._reach_samples, self._step_samples)
@@ -100,13 +100,13 @@ class OverlappingFrames:
         spoiled = ceil_divide(2 * self._reach_samples, self._step_samples) - 1
         removed = known.stop - known.start - spoiled
         if self._frames is None or removed <= 0:
-            return Excerpt(waveform, start_step, inner, range(0), 0)
+            return FrameExcerpt(waveform, start_step, inner, range(0), 0)
         cut = (known.start - 1) * self._step_samples + self._reach_samples
         rest = waveform[:, cut + removed * self._step_samples :]
         short = np.concatenate([waveform[:, :cut], rest], axis=1)
-        return Excerpt(short, start_step, inner, known, removed)
+        return FrameExcerpt(short, start_step, inner, known, removed)
 
-    def complete(self, excerpt: Excerpt, found: np.ndarray) -> np.ndarray:
+    def complete(self, excerpt: FrameExcerpt, found: np.ndarray) -> np.ndarray:
         """A window's frames, from those that the front end gave for its excerpt."""
         if excerpt.removed:
             assert self._frames is not None  # or nothing would be known

@@ -12,9 +12,9 @@ from ..bundle.tagging import TAGS, Tagging, TrackTags
 from ..bundle.tokens import TOKENS, Tokenizer
 from ..engines.session import Session
 from .batching import Failure, Job
-from .clips import Clipping, LastClip
+from .clips import ClippingConfig, LastClip
 from .runner import OnWindow, Runner
-from .windows import Window, Windowing
+from .windows import Window, WindowingConfig
 
 FEATURES, EMBEDDING = "features", "embedding"
 
@@ -24,7 +24,7 @@ Results = Iterator[tuple[Track, _Result | AudioError | MissingDependencyError]]
 
 
 def stitched(
-    runner: Runner, windowing: Windowing, tracks: Iterable[Track], on_window: OnWindow | None
+    runner: Runner, windowing: WindowingConfig, tracks: Iterable[Track], on_window: OnWindow | None
 ) -> Iterator[tuple[Window, np.ndarray]]:
     """Every window with the features kept of it, float32 (steps, width); the first failure is
     raised."""
@@ -35,7 +35,7 @@ def stitched(
 
 
 def embeddings(
-    runner: Runner, windowing: Windowing, tracks: Iterable[Track], on_window: OnWindow | None
+    runner: Runner, windowing: WindowingConfig, tracks: Iterable[Track], on_window: OnWindow | None
 ) -> Results[np.ndarray]:
     """Every track with the mean over time of its features, float32 (width,)."""
     has_embedding = EMBEDDING in runner.session.outputs
@@ -72,7 +72,7 @@ def track_tags(
         BundleError: the model has none. UsageError: the hop is longer than a window.
     """
     tagging, framing = require_tagging(runner.session), runner.session.framing
-    windowing = Windowing.every(framing, tagging.window_seconds, hop_seconds)
+    windowing = WindowingConfig.every(framing, tagging.window_seconds, hop_seconds)
 
     def window_tags(job: Job) -> tuple[float, float, np.ndarray]:
         start_seconds = job.window.keep.start / framing.steps_per_second
@@ -88,7 +88,7 @@ def track_tags(
 
 
 def track_tokens(
-    runner: Runner, windowing: Windowing, tracks: Iterable[Track], on_window: OnWindow | None
+    runner: Runner, windowing: WindowingConfig, tracks: Iterable[Track], on_window: OnWindow | None
 ) -> Results[np.ndarray]:
     """Every track with its tokens, int32 (stages, steps).
 
@@ -99,7 +99,7 @@ def track_tokens(
         BundleError: the model has none.
     """
     if require_tokenizer(runner.session).level is None:
-        windowing = Windowing.mel_tokens(windowing.framing)
+        windowing = WindowingConfig.mel_tokens(windowing.framing)
     jobs = runner.run(tracks, windowing, lambda window: TOKENS, on_window)
     for track, parts in _by_track(jobs, lambda job: job.window.trim(job.result.T)):
         if isinstance(parts, list):
@@ -117,7 +117,7 @@ def clip_latents(
         BundleError: the model has none.
     """
     joint = require_joint(runner.session)
-    clipping = Clipping(runner.session.framing, joint.clip_samples, last_clip)
+    clipping = ClippingConfig(runner.session.framing, joint.clip_samples, last_clip)
     jobs = runner.run(tracks, clipping, lambda window: LATENTS, on_window)
     for track, clips in _by_track(jobs, lambda job: job.result):
         yield track, np.stack(clips) if isinstance(clips, list) else clips

@@ -8,9 +8,9 @@ from ...errors import AudioError, MissingDependencyError, SessionError, UsageErr
 from ..audio.tracks import Track, decoded_ahead
 from ..engines.session import Session
 from .batching import Failure, Job, run_in_batches
-from .clips import Clipping
+from .clips import ClippingConfig
 from .frames import OverlappingFrames
-from .windows import Window, Windowing
+from .windows import Window, WindowingConfig
 
 OnWindow = Callable[[Window], None]
 
@@ -39,7 +39,7 @@ class Runner:
     def run(
         self,
         tracks: Iterable[Track],
-        windowing: Windowing | Clipping,
+        windowing: WindowingConfig | ClippingConfig,
         output_of: Callable[[Window], str],
         on_window: OnWindow | None = None,
     ) -> Iterator[Job | Failure]:
@@ -63,7 +63,7 @@ class Runner:
     def _jobs(
         self,
         tracks: Iterable[Track],
-        windowing: Windowing | Clipping,
+        windowing: WindowingConfig | ClippingConfig,
         output_of: Callable[[Window], str],
     ) -> Iterator[Job | Failure]:
         parts = self.session.parts if windowing.overlap_steps > 0 else None

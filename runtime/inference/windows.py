@@ -54,7 +54,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Windowing:
+class WindowingConfig:
     """How tracks are cut for a model.
 
     Windows are ``framing.window_samples`` long, begin at whole steps, and share ``overlap_steps``.
@@ -90,7 +90,7 @@ class Windowing:
     @classmethod
     def every(
         cls, framing: Framing, window_seconds: float, hop_seconds: float | None = None
-    ) -> "Windowing":
+    ) -> "WindowingConfig":
         """Windows of another length than the framing's, one beginning every ``hop_seconds``.
 
         Both are rounded to whole steps; the hop is half a window when left out.
@@ -111,7 +111,7 @@ class Windowing:
         return cls(framing.model_copy(update={"window_samples": window_samples}), steps - hop_steps)
 
     @classmethod
-    def mel_tokens(cls, framing: Framing) -> "Windowing":
+    def mel_tokens(cls, framing: Framing) -> "WindowingConfig":
         """Windows whose log-mel, in the steps that are kept, is that of the whole track.
 
         A step's frames look no farther than half an STFT window before and after it. So much of

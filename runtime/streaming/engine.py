@@ -14,7 +14,7 @@ from ...errors import AudioError, MuqrtError, SessionError, UsageError
 from ..bundle.parts import FRAMES
 from ..bundle.tagging import TAGS
 from ..engines.session import Arrays, Session
-from .stream import Sliding, Stream, StreamWindow
+from .stream import SlidingConfig, Stream, StreamWindow
 
 # On two cores larger ones cost more for each window (16: an eighth to a quarter more), and smaller
 # ones no less.
@@ -67,7 +67,7 @@ class Streaming:
 
     Args:
         session: runs the model; it is not closed here.
-        sliding: the windows; ``Sliding.every``'s when left out.
+        sliding: the windows; ``SlidingConfig.every``'s when left out.
         outputs: which of the session's outputs are wanted.
         batch_size: how many windows are in one run of the engine.
         runs: how many runs of the engine at the same time. Small models with many streams get more
@@ -80,7 +80,7 @@ class Streaming:
     def __init__(
         self,
         session: Session,
-        sliding: Sliding | None = None,
+        sliding: SlidingConfig | None = None,
         outputs: Sequence[str] = (TAGS,),
         batch_size: int = BATCH_SIZE,
         runs: int = 1,
@@ -94,7 +94,7 @@ class Streaming:
         if batch_size < 1 or runs < 1:
             raise UsageError(f"batch size {batch_size}, {runs} runs; each must be at least 1.")
         self.session = session
-        self.sliding = sliding or Sliding.every(session.framing, session.tagging)
+        self.sliding = sliding or SlidingConfig.every(session.framing, session.tagging)
         self._outputs, self._batch_size = list(outputs), batch_size
         self._runs = runs
         self._each = map if runs == 1 else ThreadPoolExecutor(runs, "streaming").map

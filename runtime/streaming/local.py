@@ -18,7 +18,7 @@ class LocalStreams(Closing):
     Args:
         folder: the bundle.
         artefact, threads: ``muqrt.load``'s.
-        lengths: ``Sliding.every``'s.
+        lengths: ``SlidingConfig.every``'s.
 
     Raises:
         BundleError: it cannot be loaded, or has no tags. UsageError: lengths without sense.
@@ -30,12 +30,12 @@ class LocalStreams(Closing):
         from ..inference.results import require_tagging
         from ..load import open_bundle
         from .engine import Streaming
-        from .stream import Sliding
+        from .stream import SlidingConfig
 
         self._session = open_bundle(folder, artefact, threads)
         try:
             self.tagging = require_tagging(self._session)
-            self.sliding = Sliding.every(self._session.framing, self.tagging, **lengths)
+            self.sliding = SlidingConfig.every(self._session.framing, self.tagging, **lengths)
             self._streaming = Streaming(self._session, self.sliding)
         except BaseException:
             self._session.close()

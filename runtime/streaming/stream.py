@@ -22,7 +22,7 @@ _LONGEST_WINDOW_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class Sliding:
+class SlidingConfig:
     """How windows slide over streams, whose samples are at the model's rate.
 
     One ends with every hop, at the last whole step of features before it, and reaches back as far
@@ -49,7 +49,7 @@ class Sliding:
         hop_seconds: float = HOP_SECONDS,
         window_seconds: float | None = None,
         first_seconds: float = FIRST_SECONDS,
-    ) -> "Sliding":
+    ) -> "SlidingConfig":
         """A window every ``hop_seconds``.
 
         Args:
@@ -132,7 +132,7 @@ class Stream:
         AudioError: an implausible rate.
     """
 
-    sliding: Sliding
+    sliding: SlidingConfig
     rate_hz: int
     front_end: Session | None = None
     name: str = "stream"

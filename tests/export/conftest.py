@@ -1,3 +1,8 @@
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
 import torch
 
@@ -25,3 +30,17 @@ def short_music(all_excerpts: list[Excerpt]) -> list[Excerpt]:
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def runner() -> Callable[[onnx.ModelProto], Callable[..., np.ndarray]]:
+    """A checked graph as a function from its inputs, by name, to its latents."""
+
+    def open_graph(model: onnx.ModelProto) -> Callable[..., np.ndarray]:
+        onnx.checker.check_model(model, full_check=True)
+        session = ort.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        return lambda **inputs: session.run(["latents"], inputs)[0]
+
+    return open_graph

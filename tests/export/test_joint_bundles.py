@@ -103,7 +103,7 @@ def test_int8(bundle: Bundle, checkpoint: JointCheckpoint, short_music: list[Exc
         assert artefact.certified and artefact.certificate is not None
         assert 0.99 < artefact.certificate.worst.worst_latents_cosine < 0.999999
     again = load_bundle(bundle.folder)
-    assert [each.name for each in again.hearing] == ["onnx-fp32", "onnx-int8"]
+    assert [each.name for each in again.audio_artefacts] == ["onnx-fp32", "onnx-int8"]
     with pytest.raises(UsageError, match="fp32, int8"):
         add_text_tower(bundle, checkpoint, music, "fp16")
 

@@ -12,7 +12,7 @@ from muqrt.common.files import sha256
 from muqrt.errors import MissingDependencyError
 from muqrt.runtime.bundle.certificate import Certificate, Measurement
 from muqrt.runtime.bundle.manifest import Artefact, Bundle, Framing, Source, TensorSpec, load_bundle
-from muqrt.runtime.bundle.tensorrt_plan import Plan
+from muqrt.runtime.bundle.tensorrt_plan import TensorRTPlan
 from muqrt.triton_repo.contract.options import ServingOptions
 from muqrt.triton_repo.repository.write import write_repository
 from muqrt.triton_repo.server.process import Server
@@ -158,7 +158,7 @@ def plan_bundle(fresh_bundle: Callable[..., Bundle]) -> Bundle:
     ):
         file = f"muq-{name.removeprefix('plan-')}.plan"
         (bundle.folder / file).write_text(f"a plan for {capability}")
-        plan = Plan(tensorrt=tensorrt, compute_capability=capability, gpu="tests")
+        plan = TensorRTPlan(tensorrt=tensorrt, compute_capability=capability, gpu="tests")
         described = graph.model_dump(exclude={"certificate", "name", "engine", "file", "files"})
         described |= {"name": name, "engine": "tensorrt", "target": "any", "plan": plan}
         hashes = {file: sha256(bundle.folder / file)}

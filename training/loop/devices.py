@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...errors import UsageError
-from .plan import Plan
+from .plan import TrainingPlan
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -32,7 +32,7 @@ class Hardware:
         return self.devices * self.nodes
 
 
-def launched(plan: Plan, hardware: Hardware) -> "Fabric":
+def launched(plan: TrainingPlan, hardware: Hardware) -> "Fabric":
     """Start the processes; this one goes on as one of them, the others run this program again
     with the same arguments.
 

@@ -10,7 +10,7 @@ Precision = Literal["32-true", "bf16-mixed"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """Everything about a training run that is not the model or the data.
 
     Attributes:

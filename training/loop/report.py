@@ -10,7 +10,7 @@ from ...common.console import show, table
 
 
 @dataclass(frozen=True)
-class Report:
+class TrainingReport:
     """How a training ended.
 
     Attributes:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from ...common.console import progress
 from ...errors import AudioError, CheckpointError
 from ..data.crops import Batch, batch_of, joined
-from .plan import Plan
+from .plan import TrainingPlan
 from .run import LOG_FOLDER, Run, State
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Trainee(nn.Module):
 class _Steps:
     """The dataset's indices for each step of this process, from ``first_step`` on."""
 
-    def __init__(self, plan: Plan, fabric: "Fabric", first_step: int) -> None:
+    def __init__(self, plan: TrainingPlan, fabric: "Fabric", first_step: int) -> None:
         self._share = plan.batch_size // fabric.world_size
         self._offset = fabric.global_rank * self._share
         self._plan = plan
@@ -58,7 +58,7 @@ class _Steps:
 def train(
     trainee: Trainee,
     dataset: Dataset[Batch],
-    plan: Plan,
+    plan: TrainingPlan,
     run: Run,
     fabric: "Fabric",
     workers: int = 2,
@@ -145,7 +145,7 @@ def validate(
 
 
 def _step(
-    model: Any, optimizer: Any, batch: Batch, plan: Plan, step: int, fabric: "Fabric"
+    model: Any, optimizer: Any, batch: Batch, plan: TrainingPlan, step: int, fabric: "Fabric"
 ) -> Mapping[str, float]:
     for group in optimizer.param_groups:
         group["lr"] = plan.learning_rate_at(step)
@@ -172,7 +172,10 @@ def _board(run: Run, state: State) -> "SummaryWriter":
 
 
 def _log(
-    state: State, recent: list[Mapping[str, float]], plan: Plan, board: "SummaryWriter | None"
+    state: State,
+    recent: list[Mapping[str, float]],
+    plan: TrainingPlan,
+    board: "SummaryWriter | None",
 ) -> None:
     row = {name: sum(each[name] for each in recent) / len(recent) for name in recent[0]}
     row["learning_rate"] = plan.learning_rate_at(state.step - 1)
@@ -196,7 +199,7 @@ def _seed(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
 
 
-def _ema(trainee: Trainee, plan: Plan) -> AveragedModel | None:
+def _ema(trainee: Trainee, plan: TrainingPlan) -> AveragedModel | None:
     if plan.ema_decay is None:
         return None
     average = get_ema_multi_avg_fn(plan.ema_decay)

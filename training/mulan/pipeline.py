@@ -19,7 +19,7 @@ from ..data.caption_tokens import CaptionTokenizer
 from ..data.captioned import CaptionedCorpus, CaptionedCrops, Hear, Waveforms
 from ..data.states import Listener, StoredStates, store_states
 from ..loop.devices import launched
-from ..loop.report import Report
+from ..loop.report import TrainingReport
 from ..loop.run import Run
 from ..loop.train import train, validate
 from ..pretrain.pipeline import CHECKPOINT_FOLDER, Job, reported
@@ -79,7 +79,7 @@ class Towers:
 
 def train_mulan(
     job: Job, captioned: CaptionedCorpus, towers: Towers, states: Path | None = None
-) -> Report:
+) -> TrainingReport:
     """Train a MuQ-MuLan; ``folder/checkpoint`` gets it, with its tokenizer.
 
     Args:

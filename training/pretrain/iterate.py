@@ -11,9 +11,9 @@ from ...reference.rvq import ResidualVectorQuantize
 from ...reference.rvq_file import RvqConfig, load_rvq
 from ..data.labels import LabelledCrops, Tokenizer, extract_labels, label_file
 from ..loop.devices import launched
-from ..loop.plan import Plan
+from ..loop.plan import TrainingPlan
 from ..loop.run import SKIPPED_FILE, Run
-from .pipeline import RVQ_FOLDER, Job, Report, fit_rvq, sample, train_muq
+from .pipeline import RVQ_FOLDER, Job, TrainingReport, fit_rvq, sample, train_muq
 from .rvq import Latent, statistics
 from .trainee import initial_muq
 
@@ -25,7 +25,7 @@ TOKENIZER_FOLDER = "tokenizer"
 _LABEL_WINDOW_SECONDS = 30.0
 
 
-def iterate(job: Job, rvq_plan: Plan, teacher: Checkpoint, level: int) -> Report:
+def iterate(job: Job, rvq_plan: TrainingPlan, teacher: Checkpoint, level: int) -> TrainingReport:
     """Fit an RVQ to a level of a trained MuQ, write its tokens for the whole corpus to disk, and
     pre-train a new MuQ of the same shape on them.
 

@@ -20,8 +20,8 @@ from ...reference.rvq_file import RvqConfig, load_rvq, save_rvq
 from ..data.corpus import Corpus
 from ..data.crops import Batch, batch_of
 from ..loop.devices import Hardware, launched
-from ..loop.plan import Plan
-from ..loop.report import Report
+from ..loop.plan import TrainingPlan
+from ..loop.report import TrainingReport
 from ..loop.run import SKIPPED_FILE, Run, State
 from ..loop.train import train, validate
 from .rvq import RvqFit, StackedMel, initial_rvq, stage_figures, statistics
@@ -48,7 +48,7 @@ class Job:
 
     corpus: Corpus
     folder: Path
-    plan: Plan
+    plan: TrainingPlan
     hardware: Hardware
 
     def run(self, what: str, config: MuQConfig, **more: Any) -> Run:
@@ -63,7 +63,7 @@ class Job:
         return Run(self.folder, settings)
 
 
-def train_rvq(job: Job, config: MuQConfig) -> Report:
+def train_rvq(job: Job, config: MuQConfig) -> TrainingReport:
     """Fit the Mel-RVQ of such a MuQ; ``folder/rvq`` gets it, with the corpus's mel statistics.
 
     Raises:
@@ -87,7 +87,7 @@ def train_rvq(job: Job, config: MuQConfig) -> Report:
     return fit_rvq(job, run, fabric, crops, StackedMel(normalised, config.frames_per_step), shape)
 
 
-def pretrain(job: Job, config: MuQConfig, rvq: Path) -> Report:
+def pretrain(job: Job, config: MuQConfig, rvq: Path) -> TrainingReport:
     """Pre-train a MuQ; ``folder/checkpoint`` gets it.
 
     Args:
@@ -117,7 +117,7 @@ def fit_rvq(
     crops: Dataset[Batch],
     source: nn.Module,
     shape: RvqConfig,
-) -> Report:
+) -> TrainingReport:
     """Fit an RVQ to what ``source`` makes of the crops, and measure it on held-out ones."""
     trainee = RvqFit(initial_rvq(shape, job.plan.seed), source)
     state = train(trainee, crops, job.plan, run, fabric, job.hardware.workers)
@@ -143,7 +143,7 @@ def train_muq(
     muq: MuQ,
     crops: Dataset[Batch],
     valid: Dataset[Batch],
-) -> Report:
+) -> TrainingReport:
     """Train a MuQ on masked crops, and measure it on held-out ones."""
     trainee = MaskedPrediction(muq)
     state = train(trainee, crops, job.plan, run, fabric, job.hardware.workers)
@@ -160,10 +160,12 @@ def sample(crops: Dataset[Batch], batch_size: int) -> list[torch.Tensor]:
     return [batch_of(crops, index, batch_size).inputs[0] for index in range(_MEASURED_BATCHES)]
 
 
-def reported(output: Path, state: State, figures: Mapping[str, Any], job: Job, run: Run) -> Report:
+def reported(
+    output: Path, state: State, figures: Mapping[str, Any], job: Job, run: Run
+) -> TrainingReport:
     """How a job's training ended, with what its corpus could not use."""
     run.skip(job.corpus.skipped)
-    return Report(
+    return TrainingReport(
         output=output,
         steps=state.step,
         seconds=state.seconds,

@@ -13,7 +13,7 @@ from ...reference.head import Head, pooled
 from ...reference.muq import MuQ
 from ..data.crops import Batch, Crops, usable_tracks
 from ..data.manifest import Recording
-from ..loop.plan import Plan
+from ..loop.plan import TrainingPlan
 from ..loop.run import Run
 from ..loop.train import Trainee, train
 from .features import LEAST_SECONDS
@@ -31,7 +31,7 @@ def fine_tune(
     head: Head,
     training: Sequence[Recording],
     task: Task,
-    plan: Plan,
+    plan: TrainingPlan,
     run: Run,
     fabric: "Fabric",
     workers: int = 2,

@@ -19,7 +19,7 @@ from ...runtime.audio import read as audio
 from ...runtime.audio.recent import RecentSamples
 from ...runtime.bundle.tagging import TAGS
 from ...runtime.streaming.engine import Hop
-from ...runtime.streaming.stream import Sliding
+from ...runtime.streaming.stream import SlidingConfig
 from ..contract.stream import CHUNK_INDEX, RATE, WAVEFORM
 from .connection import BusyError, pause_seconds
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class StreamRequest:
     """One request of a sequence: ``inputs`` by name, as the served model takes them."""
 
     stream_id: int
@@ -55,7 +55,9 @@ class ClientStream:
         AudioError: an implausible rate.
     """
 
-    def __init__(self, sliding: Sliding, rate_hz: int, name: str, patience_seconds: float) -> None:
+    def __init__(
+        self, sliding: SlidingConfig, rate_hz: int, name: str, patience_seconds: float
+    ) -> None:
         audio.check_rate(rate_hz, name)
         self.name = name
         self._rate_hz, self._patience_seconds = rate_hz, patience_seconds
@@ -95,7 +97,7 @@ class ClientStream:
             raise AudioError(f"{self.name}: has no samples.")
         self._finished = True
 
-    def next_request(self) -> Request | None:
+    def next_request(self) -> StreamRequest | None:
         """What to send; None until there is more of it, or after the end's answer."""
         stop = min(self._samples.stop, self._position + round(_PIECE_SECONDS * self._rate_hz))
         if self._position < stop:
@@ -110,7 +112,7 @@ class ClientStream:
             inputs[RATE] = np.array([self._rate_hz], np.int32)
         # Even if no answer comes, the server may have it.
         self.is_open = True
-        return Request(self._id, inputs, is_start, WAVEFORM not in inputs)
+        return StreamRequest(self._id, inputs, is_start, WAVEFORM not in inputs)
 
     def _between(self, first: int, last: int) -> np.ndarray:
         newest_start = self._samples.stop - len(self._newest)
@@ -119,12 +121,12 @@ class ClientStream:
         # All that is kept would be copied for it.
         return self._newest[first - newest_start : last - newest_start]
 
-    def last_request(self) -> Request:
+    def last_request(self) -> StreamRequest:
         """The end, whatever was answered before it."""
         self.is_open = False
-        return Request(self._id, {}, is_start=False, is_end=True)
+        return StreamRequest(self._id, {}, is_start=False, is_end=True)
 
-    def answered(self, request: Request, tags: np.ndarray, seconds: np.ndarray) -> list[Hop]:
+    def answered(self, request: StreamRequest, tags: np.ndarray, seconds: np.ndarray) -> list[Hop]:
         """The hops in an answer that were not given before.
 
         Args:
@@ -177,7 +179,7 @@ class ClientStream:
             self._samples.drop_before(kept_from)
 
 
-def _cell(sliding: Sliding, rate_hz: int) -> int:
+def _cell(sliding: SlidingConfig, rate_hz: int) -> int:
     """The fewest samples of the stream that are whole hops and whole steps at the model's rate."""
     model_samples = math.lcm(sliding.hop_samples, sliding.framing.step_samples)
     scaled = model_samples * rate_hz

@@ -11,12 +11,12 @@ from ...common.closing import Closing
 from ...errors import ServerError
 from ...runtime.bundle.tagging import TAGS, Tagging
 from ...runtime.streaming.engine import Hop
-from ...runtime.streaming.stream import Sliding
+from ...runtime.streaming.stream import SlidingConfig
 from ..contract.config import parameters_of
 from ..contract.stream import SECONDS, StreamContract
 from ..extras import server_extra
 from .connection import BusyError, Connection, GoneError, LostStreamError, as_tensor
-from .stream_state import ClientStream, Request
+from .stream_state import ClientStream, StreamRequest
 
 MODEL = "muq_stream"
 TIMEOUT_SECONDS = 10.0
@@ -106,7 +106,7 @@ class StreamingClient(Closing):
             else:
                 yield from live.answered(request, *rows_in(answer))
 
-    def _infer(self, request: Request, timeout_seconds: float) -> Any:
+    def _infer(self, request: StreamRequest, timeout_seconds: float) -> Any:
         if not self._open:
             raise ServerError("the client is closed; make another StreamingClient.")
         arguments = arguments_of(request, self.model, timeout_seconds)
@@ -132,7 +132,7 @@ def config_of(model: str, timeout_seconds: float) -> dict[str, Any]:
     return {"model_name": model, "client_timeout": timeout_seconds}
 
 
-def contract_in(answer: Any, url: str, model: str) -> tuple[Tagging, Sliding]:
+def contract_in(answer: Any, url: str, model: str) -> tuple[Tagging, SlidingConfig]:
     """What a served live model says of itself.
 
     Raises:
@@ -148,7 +148,7 @@ def contract_in(answer: Any, url: str, model: str) -> tuple[Tagging, Sliding]:
     return contract.tagging, contract.sliding
 
 
-def arguments_of(request: Request, model: str, timeout_seconds: float) -> dict[str, Any]:
+def arguments_of(request: StreamRequest, model: str, timeout_seconds: float) -> dict[str, Any]:
     """What ``infer`` is called with."""
     grpc = server_extra("tritonclient.grpc")
     return {

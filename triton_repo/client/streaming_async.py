@@ -11,9 +11,9 @@ import numpy as np
 from ...errors import ServerError
 from ...runtime.bundle.tagging import Tagging
 from ...runtime.streaming.engine import Hop
-from ...runtime.streaming.stream import Sliding
+from ...runtime.streaming.stream import SlidingConfig
 from .connection import AsyncConnection
-from .stream_state import ClientStream, Request
+from .stream_state import ClientStream, StreamRequest
 from .streaming import (
     END_TIMEOUT_SECONDS,
     MODEL,
@@ -36,7 +36,7 @@ class AsyncStreamingClient:
     """
 
     tagging: Tagging
-    sliding: Sliding
+    sliding: SlidingConfig
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class AsyncStreamingClient:
                 for hop in live.answered(request, *rows_in(answer)):
                     yield hop
 
-    async def _infer(self, request: Request, timeout_seconds: float) -> Any:
+    async def _infer(self, request: StreamRequest, timeout_seconds: float) -> Any:
         if self._connection is None:
             raise ServerError(
                 "the client is not open; use it in: async with AsyncStreamingClient()"

@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 from ...runtime.bundle.manifest import Framing
 from ...runtime.bundle.record import Record
 from ...runtime.bundle.tagging import TAGS, Tagging
-from ...runtime.streaming.stream import HOP_SECONDS, Sliding
+from ...runtime.streaming.stream import HOP_SECONDS, SlidingConfig
 from ..extras import server_extra
 from .config import MODEL_NAME_PATTERN
 
@@ -68,7 +68,7 @@ _OPTIONS = TypeAdapter(StreamOptions)
 
 
 class _Lengths(Record):
-    """Those of a ``Sliding``."""
+    """Those of a ``SlidingConfig``."""
 
     hop_samples: PositiveInt
     window_steps: PositiveInt
@@ -80,7 +80,7 @@ class StreamContract:
     """What a client must know of the served model; travels as ``muqrt.*`` parameters."""
 
     tagging: Tagging
-    sliding: Sliding
+    sliding: SlidingConfig
     precision: str
     artefact_sha256: str
     source: str
@@ -109,7 +109,7 @@ class StreamContract:
         framing = Framing.model_validate_json(parameters["muqrt.framing"])
         return cls(
             tagging=Tagging.model_validate_json(parameters["muqrt.tagging"]),
-            sliding=Sliding(framing, **lengths.model_dump()),
+            sliding=SlidingConfig(framing, **lengths.model_dump()),
             precision=parameters["muqrt.precision"],
             artefact_sha256=parameters["muqrt.artefact_sha256"],
             source=parameters["muqrt.source"],

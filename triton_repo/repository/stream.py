@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ...errors import BundleError
 from ...runtime.bundle.manifest import Bundle
-from ...runtime.streaming.stream import Sliding
+from ...runtime.streaming.stream import SlidingConfig
 from ..contract.stream import StreamConfig, StreamContract, StreamOptions
 from .layout import LIVE_STREAMS, scripted
 from .write import VERSION, RepositoryReport, check_destination, report_of, write_model
@@ -46,7 +46,7 @@ def write_stream_repository(
     bundle.verify(artefact)
     contract = StreamContract(
         tagging=bundle.tagging,
-        sliding=Sliding.every(
+        sliding=SlidingConfig.every(
             bundle.framing, bundle.tagging, options.hop_seconds, options.window_seconds
         ),
         precision=artefact.precision,

@@ -19,7 +19,7 @@ from uuid import uuid4
 from ...errors import ServerError
 from .installation import find_server
 from .ports import usable_ports
-from .watchdog import LastWill
+from .watchdog import ParentWatchdog
 
 _POLL_SECONDS = 0.1
 _TAIL_COLUMNS = 400
@@ -74,7 +74,7 @@ class Server:
         self.log = log if log is not None else _temporary_log()
         self._shared_memory = f"muqrt-{uuid4().hex}-"
         self._process: subprocess.Popen[bytes] | None = None
-        self._last_will: LastWill | None = None
+        self._last_will: ParentWatchdog | None = None
 
     @property
     def grpc_url(self) -> str:
@@ -122,7 +122,7 @@ class Server:
             )
         atexit.register(self.stop)
         try:
-            self._last_will = LastWill(self.pid, self._stop_seconds, self._shared_memory)
+            self._last_will = ParentWatchdog(self.pid, self._stop_seconds, self._shared_memory)
             self._wait_until_ready()
         except BaseException:
             self.stop()

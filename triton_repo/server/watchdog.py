@@ -14,7 +14,7 @@ rm -f "/dev/shm/$3"*
 """
 
 
-class LastWill:
+class ParentWatchdog:
     """What happens to a child process when this one dies: it is asked to end, then made to.
 
     Linux's own signal for this comes when the thread that started the child ends, which may be long

@@ -26,7 +26,7 @@ class TooManyStreamsError(ServerError):
 
 
 @dataclass(frozen=True, eq=False)
-class Chunk:
+class StreamChunk:
     """What a client sends of its stream in one request.
 
     Attributes:
@@ -102,7 +102,7 @@ class LiveStreams:
         self._totals = Totals()
         self._lock = Lock()
 
-    def advance(self, chunks: Sequence[Chunk]) -> list[list[Hop] | MuqrtError]:
+    def advance(self, chunks: Sequence[StreamChunk]) -> list[list[Hop] | MuqrtError]:
         """Take the next chunks of streams, of each stream one, in shared runs of the engine.
 
         Returns:
@@ -138,14 +138,14 @@ class LiveStreams:
                 del self._live[stream_id]
                 self._totals.streams_expired += 1
 
-    def _admitted(self, chunk: Chunk, now: float) -> Push | MuqrtError:
+    def _admitted(self, chunk: StreamChunk, now: float) -> Push | MuqrtError:
         try:
             live = self._open(chunk, now) if chunk.starts else self._find(chunk.stream_id)
             return Push(live.stream, _samples(chunk, live), chunk.ends)
         except MuqrtError as refusal:
             return refusal
 
-    def _open(self, chunk: Chunk, now: float) -> _Live:
+    def _open(self, chunk: StreamChunk, now: float) -> _Live:
         restarted = self._live.pop(chunk.stream_id, None) is not None
         if len(self._live) >= self._max_streams:
             self._totals.streams_refused += 1
@@ -177,7 +177,7 @@ class LiveStreams:
 
     def _conclude(
         self,
-        chunks: Sequence[Chunk],
+        chunks: Sequence[StreamChunk],
         admitted: list[Push | MuqrtError],
         answers: list[list[Hop] | MuqrtError],
         arrived: float,
@@ -200,7 +200,7 @@ class LiveStreams:
                 self._live.pop(chunk.stream_id, None)
 
 
-def _samples(chunk: Chunk, live: _Live) -> np.ndarray | None:
+def _samples(chunk: StreamChunk, live: _Live) -> np.ndarray | None:
     """What the chunk adds to its stream, if it is the stream's next."""
     name, rate_hz = live.stream.name, live.stream.rate_hz
     if chunk.index is not None and chunk.index != live.chunks:

@@ -11,7 +11,7 @@ from ...runtime.bundle.manifest import load_bundle
 from ...runtime.engines.open_session import open_session
 from ...runtime.engines.session import Session
 from ...runtime.streaming.engine import Streaming
-from ...runtime.streaming.stream import Sliding
+from ...runtime.streaming.stream import SlidingConfig
 from ..contract.stream import StreamContract, options_of
 from .live_streams import LiveStreams
 
@@ -51,7 +51,7 @@ def load_streams(folder: Path, parameters: Mapping[str, str]) -> tuple[LiveStrea
     return live, len(contract.tagging.vocabulary)
 
 
-def _warm_up(session: Session, sliding: Sliding) -> None:
+def _warm_up(session: Session, sliding: SlidingConfig) -> None:
     """Run a whole window of silence, and the one after it."""
     streaming = Streaming(session, replace(sliding, first_steps=sliding.window_steps))
     stream = streaming.open()

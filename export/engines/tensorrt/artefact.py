@@ -10,10 +10,10 @@ from ....reference.checkpoint import Checkpoint
 from ....runtime.bundle.certificate import Precision
 from ....runtime.bundle.engine_options import EngineOptions
 from ....runtime.bundle.manifest import Artefact, Bundle
-from ....runtime.bundle.tensorrt_plan import Plan
+from ....runtime.bundle.tensorrt_plan import TensorRTPlan
 from ....runtime.engines.cuda.device import CudaDevice
 from ....runtime.engines.tensorrt.library import tensorrt_version
-from ...bundle.addition import put
+from ...bundle.artefact_writer import put
 from ...bundle.workspace import workspace
 from ...parity.excerpts import Excerpt
 from ...parity.gate import parity, refuse_uncertified, require_head, require_source
@@ -31,7 +31,7 @@ def tensorrt_source(bundle: Bundle, precision: Precision) -> Artefact:
     Raises:
         BundleError: there is none.
     """
-    for artefact in bundle.hearing:
+    for artefact in bundle.audio_artefacts:
         # Beside a graph in int8 for GPUs there may be one that only CPUs understand.
         only_cpus = precision == "int8" and artefact.target == "cpu"
         if (artefact.engine, artefact.precision) == ("onnxruntime", precision) and not only_cpus:
@@ -82,7 +82,7 @@ def add_tensorrt(
     bundle.verify(source_artefact)
     version, device = tensorrt_version(), CudaDevice()
     plan = engine_from_onnx(bundle.path(source_artefact.file), options, advance)
-    built_for = Plan(
+    built_for = TensorRTPlan(
         tensorrt=version,
         compute_capability=device.compute_capability,
         gpu=device.name,
@@ -113,7 +113,7 @@ def _require_for_tensorrt(bundle: Bundle, source: Artefact) -> None:
 
 
 def _candidate(
-    bundle: Bundle, source: Artefact, plan: bytes, built_for: Plan, folder: Path
+    bundle: Bundle, source: Artefact, plan: bytes, built_for: TensorRTPlan, folder: Path
 ) -> Bundle:
     """A bundle in ``folder`` with the engine as its only artefact, not yet certified."""
     name = f"{source.precision}-{built_for.compute_capability}"

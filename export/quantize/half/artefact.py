@@ -15,7 +15,7 @@ from ....runtime.bundle.manifest import Artefact, Bundle
 from ....runtime.bundle.mixed_precision import Emulation, KeptNode, MixedPrecision
 from ....runtime.engines.open_session import open_session
 from ....runtime.engines.session import WAVEFORM
-from ...bundle.addition import candidate, fp32_source, put
+from ...bundle.artefact_writer import candidate, fp32_source, put
 from ...bundle.workspace import workspace
 from ...onnx_from_checkpoint import onnx_from_checkpoint
 from ...parity.excerpts import Excerpt

@@ -11,7 +11,7 @@ from ....reference.muq import MuQ
 from ....runtime.audio.read import SAMPLE_RATE_HZ
 from ....runtime.bundle.manifest import Artefact, Bundle
 from ....runtime.bundle.quantization import Quantization, QuantizedSite
-from ...bundle.addition import candidate, fp32_source, put
+from ...bundle.artefact_writer import candidate, fp32_source, put
 from ...bundle.workspace import workspace
 from ...onnx_from_checkpoint import onnx_from_checkpoint
 from ...parity.excerpts import Excerpt

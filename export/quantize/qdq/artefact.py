@@ -10,7 +10,7 @@ from ....reference.checkpoint import Checkpoint
 from ....reference.muq import MuQ
 from ....runtime.bundle.certificate import Precision
 from ....runtime.bundle.manifest import Artefact, Bundle
-from ...bundle.addition import candidate, fp32_source, put
+from ...bundle.artefact_writer import candidate, fp32_source, put
 from ...bundle.workspace import workspace
 from ...graph.writer import Graph
 from ...onnx_from_checkpoint import onnx_from_checkpoint

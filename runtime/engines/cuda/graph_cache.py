@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 _Recorded = TypeVar("_Recorded")
 
 
-class Recordings(Generic[_Recorded]):
+class CudaGraphCache(Generic[_Recorded]):
     """By what they were recorded for; the one that was not used for longest goes first.
 
     Args:

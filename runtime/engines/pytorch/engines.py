@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ....errors import SessionError
 from ..cpus import given_cpus
-from ..cuda.graph_cache import Recordings
+from ..cuda.graph_cache import CudaGraphCache
 from ..session import Arrays
 from .model import DeployedMuQ
 
@@ -72,7 +72,7 @@ class CudaEngine:
         self._stream.wait_stream(torch.cuda.default_stream(device))  # where the weights were read
         # Graphs never run at the same time, and every answer is copied: they can share memory.
         self._pool = torch.cuda.graph_pool_handle()
-        self._graphs = Recordings(_Graph.free, MOST_GRAPHS)
+        self._graphs = CudaGraphCache(_Graph.free, MOST_GRAPHS)
         self._in_use = Lock()
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:

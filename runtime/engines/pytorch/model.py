@@ -75,7 +75,7 @@ class FrontEnd(nn.Module):
         return self.linear(y.flatten(2)).float()
 
 
-class TagHead(nn.Module):
+class TorchTagHead(nn.Module):
     """Hidden states to probabilities, in fp32; mixture and deviations are in the first matrix."""
 
     mean: Tensor
@@ -121,7 +121,7 @@ class DeployedMuQ(nn.Module):
             design.norm_eps,
             dtype,
         )
-        self.head = TagHead(design.head, design.width) if design.head is not None else None
+        self.head = TorchTagHead(design.head, design.width) if design.head is not None else None
         tokens = design.tokens
         self.rvq = _rvq(tokens, design.width) if tokens is not None else None
         self._tokens_are_of_log_mel = tokens is not None and tokens.level is None

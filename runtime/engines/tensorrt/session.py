@@ -10,7 +10,7 @@ from ..cuda.device import CudaDevice
 from ..cuda.memory import reachable
 from ..session import WAVEFORM, Arrays, Description, Session
 from .engine import TensorRtEngine
-from .lane import Lane
+from .execution_slot import ExecutionSlot
 from .library import tensorrt_version
 
 
@@ -68,7 +68,7 @@ class TensorRtSession(Session):
             bundle.path(plan.weights) if plan.weights is not None else None,
             weight_budget_bytes,
         )
-        self._lane: Lane | None = Lane(self._engine, self._device, cuda_graphs)
+        self._lane: ExecutionSlot | None = ExecutionSlot(self._engine, self._device, cuda_graphs)
         self._in_use = Lock()
 
     def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Arrays:
@@ -86,8 +86,8 @@ class TensorRtSession(Session):
         self._open_lane()
         assert self._engine is not None
         wanted = list(self.outputs) if outputs is None else list(outputs)
-        lanes = [Lane(self._engine, self._device, self._cuda_graphs) for _ in range(2)]
-        busy: Lane | None = None
+        lanes = [ExecutionSlot(self._engine, self._device, self._cuda_graphs) for _ in range(2)]
+        busy: ExecutionSlot | None = None
         try:
             for number, inputs in enumerate(batches):
                 lane = lanes[number % 2]
@@ -108,12 +108,12 @@ class TensorRtSession(Session):
         lane.start(inputs[WAVEFORM], outputs)
         return lane.finish()
 
-    def _open_lane(self) -> Lane:
+    def _open_lane(self) -> ExecutionSlot:
         if self._lane is None:
             raise SessionError("the session is closed; load the bundle again.")
         return self._lane
 
-    def _reachable(self, inputs: Mapping[str, Any], lane: Lane) -> dict[str, Any]:
+    def _reachable(self, inputs: Mapping[str, Any], lane: ExecutionSlot) -> dict[str, Any]:
         """The inputs as NumPy's arrays or, where they lie on the GPU, as arrays there."""
         return reachable(inputs, self._device.index, int(lane.stream))
 

@@ -11,7 +11,7 @@ from muqrt.benchmarks.loadtest.outcome import expected_hops
 from muqrt.benchmarks.loadtest.plan import STALL_EVERY_SECONDS, Life, Load, schedule
 from muqrt.errors import UsageError
 from muqrt.runtime.bundle.manifest import Framing
-from muqrt.runtime.streaming.stream import Sliding
+from muqrt.runtime.streaming.stream import SlidingConfig
 
 RATE_HZ = 24_000
 ROUNDING = 1e-6
@@ -109,7 +109,7 @@ def test_what_arrived_late_goes_together_up_to_what_one_request_may_hold() -> No
 def test_expected_hops_are_those_of_the_steps_counted_one_by_one(
     samples: int, vanishes: bool
 ) -> None:
-    sliding = Sliding.every(FRAMING, hop_seconds=0.5, window_seconds=10.0, first_seconds=2.0)
+    sliding = SlidingConfig.every(FRAMING, hop_seconds=0.5, window_seconds=10.0, first_seconds=2.0)
     (life,) = schedule(Load(1, samples / RATE_HZ + 1, chunk_seconds=0.7), RATE_HZ)
     chunks = [c for c in life.chunks if c.last <= samples]
     life = Life(0.0, RATE_HZ, (*chunks, replace(life.chunks[-1], first=0, last=samples)), 0, False)

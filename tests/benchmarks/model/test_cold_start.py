@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from muqrt.benchmarks.model.cold_start import STARTS, Request, measure_cold_starts
+from muqrt.benchmarks.model.cold_start import STARTS, ColdStartRequest, measure_cold_starts
 from muqrt.errors import SessionError
 
 
@@ -20,7 +20,7 @@ def waveform(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_an_artefact_starts_without_torch(tiny_bundle: Path, waveform: str) -> None:
-    request = Request("ours", waveform, 1, bundle=str(tiny_bundle), artefact="onnx-fp32")
+    request = ColdStartRequest("ours", waveform, 1, bundle=str(tiny_bundle), artefact="onnx-fp32")
     seen: list[str] = []
     (found,) = measure_cold_starts([request], seen.append)
     assert seen == ["ours"] * STARTS
@@ -46,7 +46,9 @@ def test_a_process_does_not_inherit_the_peak_of_the_one_that_starts_it() -> None
 
 
 def test_a_process_that_fails_says_why(tmp_path: Path, waveform: str) -> None:
-    request = Request("ours", waveform, 1, bundle=str(tmp_path / "none"), artefact="onnx-fp32")
+    request = ColdStartRequest(
+        "ours", waveform, 1, bundle=str(tmp_path / "none"), artefact="onnx-fp32"
+    )
     with pytest.raises(SessionError, match=r"ours: a fresh process failed: .*no bundle\.json"):
         measure_cold_starts([request], lambda name: None)
 
@@ -54,7 +56,8 @@ def test_a_process_that_fails_says_why(tmp_path: Path, waveform: str) -> None:
 def test_the_module_needs_no_torch() -> None:
     program = (
         "import sys; sys.modules['torch'] = sys.modules['onnx'] = None;"
-        "import muqrt.benchmarks.model.cold_start, muqrt.benchmarks.measure.contenders, muqrt.cli.bench.model"
+        "import muqrt.benchmarks.model.cold_start, muqrt.benchmarks.measure.contenders;"
+        "import muqrt.cli.bench.model"
     )
     environment = {**os.environ, "PYTHONPATH": ""}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)

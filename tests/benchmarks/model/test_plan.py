@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from muqrt.benchmarks.measure.latency import Cell
-from muqrt.benchmarks.model.plan import Plan, Request, plan
+from muqrt.benchmarks.model.plan import BenchmarkPlan, BenchmarkRequest, plan
 from muqrt.errors import MissingDependencyError, UsageError
 
 
-def planned(bundle: Path, **options: object) -> Plan:
+def planned(bundle: Path, **options: object) -> BenchmarkPlan:
     defaults = {
         "device": "cpu",
         "windows": "5,10,30",
@@ -21,7 +21,9 @@ def planned(bundle: Path, **options: object) -> Plan:
     defaults |= {"compiles": True, "compile_batches": None, "cpu": False, "songs": None}
     defaults |= {"hops": None, "price": None}
     return plan(
-        bundle, "checkpoint", Request(**{**defaults, "allow_uncertified": False, **options})
+        bundle,
+        "checkpoint",
+        BenchmarkRequest(**{**defaults, "allow_uncertified": False, **options}),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from muqrt.errors import AudioError
-from muqrt.runtime.audio.prefetch import ahead
+from muqrt.runtime.audio.prefetch import prefetch
 from muqrt.runtime.audio.tracks import decoded_ahead, one_track
 
 
@@ -38,20 +38,20 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def threads() -> int:
-    return sum(thread.name == "ahead" for thread in threading.enumerate())
+    return sum(thread.name == "prefetch" for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("most", [1, 3, 100])
 def test_the_same_items_in_the_same_order(most: int) -> None:
     source = Source()
-    assert list(ahead(source.items(), most)) == list(range(10))
+    assert list(prefetch(source.items(), most)) == list(range(10))
     assert source.closed
 
 
 @pytest.mark.parametrize("most", [1, 4])
 def test_so_many_are_made_ahead_and_no_more(most: int) -> None:
     source = Source()
-    running = ahead(source.items(), most)
+    running = prefetch(source.items(), most)
     assert source.made == 0
     for taken in range(1, 4):
         next(running)
@@ -62,7 +62,7 @@ def test_so_many_are_made_ahead_and_no_more(most: int) -> None:
 
 
 def test_an_error_comes_in_its_place() -> None:
-    running = ahead(Source(fails_at=3).items(), 10)
+    running = prefetch(Source(fails_at=3).items(), 10)
     assert [next(running) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(AudioError, match="no 3"):
         next(running)
@@ -72,7 +72,7 @@ def test_an_error_comes_in_its_place() -> None:
 @pytest.mark.parametrize("abandoned", [False, True])
 def test_the_thread_ends_when_nobody_wants_more(used: int, abandoned: bool) -> None:
     before, source = threads(), Source()
-    running = ahead(source.items(), 2)
+    running = prefetch(source.items(), 2)
     for _ in range(used):
         next(running)
     assert threads() == before + 1

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from muqrt.errors import SessionError
 from muqrt.runtime.bundle.engine_options import EngineOptions
 from muqrt.runtime.bundle.manifest import Artefact
-from muqrt.runtime.bundle.tensorrt_plan import Plan
+from muqrt.runtime.bundle.tensorrt_plan import TensorRTPlan
 
 PLAN = {"tensorrt": "10.13.3.9", "compute_capability": "9.0", "gpu": "NVIDIA H100 80GB HBM3"}
 
@@ -61,7 +61,7 @@ def test_a_stripped_plans_weights_are_among_the_files() -> None:
 )
 def test_what_it_was_built_for_is_checked(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        Plan(**{**PLAN, **wrong})
+        TensorRTPlan(**{**PLAN, **wrong})
 
 
 COMPATIBLE = {"version_compatible": True, "fused_kernels": False}
@@ -80,7 +80,7 @@ COMPATIBLE = {"version_compatible": True, "fused_kernels": False}
     ],
 )
 def test_where_a_plan_runs(options: dict[str, Any], tensorrt: str, compute_capability: str) -> None:
-    Plan(**PLAN, options=EngineOptions(**options)).require(tensorrt, compute_capability)
+    TensorRTPlan(**PLAN, options=EngineOptions(**options)).require(tensorrt, compute_capability)
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,4 @@ def test_where_it_does_not(
 ) -> None:
     built = None if options is None else EngineOptions(**options)
     with pytest.raises(SessionError, match=message):
-        Plan(**PLAN, options=built).require(tensorrt, compute_capability)
+        TensorRTPlan(**PLAN, options=built).require(tensorrt, compute_capability)

@@ -14,7 +14,7 @@ from muqrt.runtime.audio import read as audio
 from muqrt.runtime.bundle.manifest import Framing, TensorSpec, load_bundle
 from muqrt.runtime.bundle.tokens import TOKENS_FILE, Tokenizer
 from muqrt.runtime.engines.session import Arrays, Description, Session
-from muqrt.runtime.inference.windows import Windowing
+from muqrt.runtime.inference.windows import WindowingConfig
 from muqrt.runtime.load import load, open_bundle
 from muqrt.runtime.model import Model
 
@@ -66,8 +66,8 @@ def test_less_context_gives_other_tokens(
     session: Session, song: np.ndarray, overlap_steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = Model(session).tokens(song, RATE_HZ)
-    narrow = Windowing(session.framing, overlap_steps, whole_steps=True)
-    monkeypatch.setattr(Windowing, "mel_tokens", lambda framing: narrow)
+    narrow = WindowingConfig(session.framing, overlap_steps, whole_steps=True)
+    monkeypatch.setattr(WindowingConfig, "mel_tokens", lambda framing: narrow)
     assert (Model(session).tokens(song, RATE_HZ) != expected).any()
 
 

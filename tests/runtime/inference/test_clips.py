@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from muqrt.errors import AudioError  # noqa: E402
 from muqrt.reference.mulan.audio import clips_of  # noqa: E402
 from muqrt.runtime.bundle.manifest import Framing  # noqa: E402
-from muqrt.runtime.inference.clips import Clipping, LastClip  # noqa: E402
+from muqrt.runtime.inference.clips import ClippingConfig, LastClip  # noqa: E402
 from muqrt.runtime.load import load  # noqa: E402
 
 FRAMING = Framing(
@@ -34,7 +34,7 @@ def test_as_the_reference_cuts(samples: int, sizes: list[int], last_clip: LastCl
     track = np.random.default_rng(samples).normal(size=samples).astype(np.float32)
     ends = np.minimum(np.cumsum(sizes), samples).astype(int)
     blocks = np.split(track, ends)
-    clipping = Clipping(FRAMING, 40, last_clip)
+    clipping = ClippingConfig(FRAMING, 40, last_clip)
     expected = clips_of(torch.from_numpy(track)[None], 40, last_clip)[0].numpy()
     if not expected.size or expected.shape[1] < FRAMING.minimum_samples:
         with pytest.raises(AudioError, match="song: too short"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from muqrt.errors import AudioError, BundleError, SessionError, UsageError
 from muqrt.runtime.bundle.manifest import Framing
-from muqrt.runtime.inference.windows import Window, Windowing
+from muqrt.runtime.inference.windows import Window, WindowingConfig
 
 HOP, STEP = 3, 12
 
@@ -29,15 +29,17 @@ def chunked(track: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
     return np.split(track, np.minimum(np.cumsum(sizes), len(track)))
 
 
-def cut(windowing: Windowing, track: np.ndarray, sizes: list[int] | None = None) -> list[Window]:
+def cut(
+    windowing: WindowingConfig, track: np.ndarray, sizes: list[int] | None = None
+) -> list[Window]:
     return list(windowing.cut(chunked(track, sizes or [])))
 
 
 @st.composite
-def windowings(draw: st.DrawFn) -> Windowing:
+def windowings(draw: st.DrawFn) -> WindowingConfig:
     window_samples = draw(st.integers(2 * STEP, 15 * STEP))
     overlap_steps = draw(st.integers(0, window_samples // STEP - 1))
-    return Windowing(framing(window_samples), overlap_steps)
+    return WindowingConfig(framing(window_samples), overlap_steps)
 
 
 tracks = st.integers(5, 600).map(lambda samples: np.arange(samples, dtype=np.float32))
@@ -47,7 +49,7 @@ chunks = st.lists(st.integers(0, 200), max_size=12)
 @settings(max_examples=300, deadline=None)
 @given(windowings(), tracks, chunks)
 def test_kept_steps_tile_the_track(
-    windowing: Windowing, track: np.ndarray, sizes: list[int]
+    windowing: WindowingConfig, track: np.ndarray, sizes: list[int]
 ) -> None:
     windows = cut(windowing, track, sizes)
     kept = [step for window in windows for step in window.keep]
@@ -62,7 +64,7 @@ def test_kept_steps_tile_the_track(
 @settings(max_examples=300, deadline=None)
 @given(windowings(), tracks, chunks)
 def test_windows_are_the_tracks_samples_and_full(
-    windowing: Windowing, track: np.ndarray, sizes: list[int]
+    windowing: WindowingConfig, track: np.ndarray, sizes: list[int]
 ) -> None:
     window_samples = windowing.framing.window_samples
     windows = cut(windowing, track, sizes)
@@ -81,7 +83,7 @@ def test_windows_are_the_tracks_samples_and_full(
 @settings(max_examples=200, deadline=None)
 @given(windowings(), tracks, chunks)
 def test_windows_do_not_depend_on_the_blocks(
-    windowing: Windowing, track: np.ndarray, sizes: list[int]
+    windowing: WindowingConfig, track: np.ndarray, sizes: list[int]
 ) -> None:
     whole, parts = cut(windowing, track), cut(windowing, track, sizes)
     assert len(whole) == len(parts)
@@ -92,7 +94,7 @@ def test_windows_do_not_depend_on_the_blocks(
 
 @settings(max_examples=100, deadline=None)
 @given(windowings(), tracks)
-def test_cuts_lie_in_the_middle_of_overlaps(windowing: Windowing, track: np.ndarray) -> None:
+def test_cuts_lie_in_the_middle_of_overlaps(windowing: WindowingConfig, track: np.ndarray) -> None:
     windows = cut(windowing, track)
     for one, following in pairwise(windows):
         left = one.keep.stop - following.start_step
@@ -112,12 +114,12 @@ def test_steps_are_the_models(samples: int, steps: int) -> None:
         minimum_samples=1025,
         window_samples=240_000,
     )
-    assert Windowing(muq, 50).steps(samples) == steps
+    assert WindowingConfig(muq, 50).steps(samples) == steps
 
 
 def test_the_end_of_a_stream_is_all_that_is_waited_for() -> None:
     """A window comes as soon as the next is certain: at most two windows and a block are held."""
-    windowing = Windowing(framing(10 * STEP), overlap_steps=2)
+    windowing = WindowingConfig(framing(10 * STEP), overlap_steps=2)
     read = 0
 
     def blocks() -> Iterator[np.ndarray]:
@@ -132,24 +134,24 @@ def test_the_end_of_a_stream_is_all_that_is_waited_for() -> None:
 
 def test_a_short_track_says_how_short() -> None:
     with pytest.raises(AudioError, match=r"a\.wav: too short: 0\.013 s; .* at least 0\.017 s"):
-        list(Windowing(framing(10 * STEP), 2).cut([np.zeros(4, np.float32)], "a.wav"))
+        list(WindowingConfig(framing(10 * STEP), 2).cut([np.zeros(4, np.float32)], "a.wav"))
 
 
 @pytest.mark.parametrize("overlap_steps", [-1, 10, 11])
 def test_an_impossible_overlap_is_refused(overlap_steps: int) -> None:
     with pytest.raises(UsageError, match="overlap of"):
-        Windowing(framing(10 * STEP + 5), overlap_steps)
+        WindowingConfig(framing(10 * STEP + 5), overlap_steps)
 
 
 def test_an_impossible_framing_is_refused() -> None:
     with pytest.raises(BundleError, match="at least"):
-        Windowing(framing(2 * STEP - 1), 0)
+        WindowingConfig(framing(2 * STEP - 1), 0)
     with pytest.raises(BundleError, match="at least"):
-        Windowing(framing(10 * STEP, minimum_samples=10 * STEP), 0)
+        WindowingConfig(framing(10 * STEP, minimum_samples=10 * STEP), 0)
 
 
 def test_a_wrong_number_of_steps_is_refused() -> None:
-    (window,) = cut(Windowing(framing(10 * STEP), 2), np.zeros(5 * STEP, np.float32))
+    (window,) = cut(WindowingConfig(framing(10 * STEP), 2), np.zeros(5 * STEP, np.float32))
     assert window.trim(np.zeros((5, 2))).shape == (5, 2)
     with pytest.raises(SessionError, match="gave 6 steps for 60 samples"):
         window.trim(np.zeros((6, 2)))
@@ -163,7 +165,7 @@ def test_windows_of_another_length_begin_every_hop(
     hop_steps = data.draw(st.integers(1, steps))
     step_seconds = STEP / 300
     model = framing(20 * STEP)
-    windowing = Windowing.every(model, steps * step_seconds, hop_steps * step_seconds)
+    windowing = WindowingConfig.every(model, steps * step_seconds, hop_steps * step_seconds)
     windows = cut(windowing, track)
     starts = [window.start_step for window in windows[:-1]]
     assert starts == [index * hop_steps for index in range(len(starts))]
@@ -176,16 +178,16 @@ def test_windows_of_another_length_begin_every_hop(
 
 
 def test_the_hop_is_half_a_window_when_left_out() -> None:
-    windowing = Windowing.every(framing(20 * STEP), 10 * STEP / 300)
+    windowing = WindowingConfig.every(framing(20 * STEP), 10 * STEP / 300)
     starts = [window.start_step for window in cut(windowing, np.zeros(40 * STEP, np.float32))]
     assert starts == [0, 5, 10, 15, 20, 25, 30]
-    assert Windowing.every(framing(20 * STEP), 1.0, 1e-9).overlap_steps == 24
+    assert WindowingConfig.every(framing(20 * STEP), 1.0, 1e-9).overlap_steps == 24
 
 
 @pytest.mark.parametrize("hop_seconds", [0, -1, 1.01, np.nan, np.inf])
 def test_an_impossible_hop_is_refused(hop_seconds: float) -> None:
     with pytest.raises(UsageError, match=r"a hop of .* s; it must be above 0 and at most .* 1 s"):
-        Windowing.every(framing(20 * STEP), 1.0, hop_seconds)
+        WindowingConfig.every(framing(20 * STEP), 1.0, hop_seconds)
 
 
 @settings(max_examples=100, deadline=None)
@@ -201,7 +203,7 @@ def test_kept_steps_of_mel_tokens_see_no_edge_but_the_tracks(
         minimum_samples=1025,
         window_samples=(window_steps + 960 // step) * step,
     )
-    windowing = Windowing.mel_tokens(music)
+    windowing = WindowingConfig.mel_tokens(music)
     windows = list(windowing.cut([np.zeros(samples, np.float32)]))
     assert [s for w in windows for s in w.keep] == list(range(samples // step))
     for window in windows:

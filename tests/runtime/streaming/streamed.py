@@ -12,7 +12,7 @@ from muqrt.errors import SessionError
 from muqrt.runtime.audio import read as audio
 from muqrt.runtime.engines.session import Arrays, Description, Parts, Session
 from muqrt.runtime.streaming.engine import Hop, Streaming
-from muqrt.runtime.streaming.stream import Sliding
+from muqrt.runtime.streaming.stream import SlidingConfig
 
 RATE_HZ, STEP = 24_000, 960
 OUTPUTS = ("features", "tags")
@@ -79,7 +79,7 @@ def song(rate_hz: int, dtype: str = "float32") -> np.ndarray:
     return samples if dtype == "float32" else np.rint(samples * 20_000).astype(dtype)
 
 
-def naive_windows(samples: int, sliding: Sliding) -> list[tuple[int, int]]:
+def naive_windows(samples: int, sliding: SlidingConfig) -> list[tuple[int, int]]:
     """First and last sample of every window of a stream of this length."""
     ends = [
         hops * sliding.hop_samples // STEP * STEP
@@ -90,7 +90,7 @@ def naive_windows(samples: int, sliding: Sliding) -> list[tuple[int, int]]:
     return [(max(0, -(-end // STEP) - sliding.window_steps) * STEP, end) for end in ends]
 
 
-def offline(session: Session, sliding: Sliding, mono: np.ndarray) -> list[Hop]:
+def offline(session: Session, sliding: SlidingConfig, mono: np.ndarray) -> list[Hop]:
     """Every window by itself through the whole model."""
     hops = []
     for first, last in naive_windows(len(mono), sliding):

@@ -15,7 +15,7 @@ from muqrt.runtime.engines.session import Session
 from muqrt.runtime.load import load, open_bundle
 from muqrt.runtime.streaming.engine import Hop, Push, Streaming
 from muqrt.runtime.streaming.events import Smoothing, TagEvents
-from muqrt.runtime.streaming.stream import Sliding
+from muqrt.runtime.streaming.stream import SlidingConfig
 
 from .streamed import (
     OUTPUTS,
@@ -52,7 +52,7 @@ def test_any_chunks_equal_offline(
     # Odd samples may make a chunk of the longest kind too long.
     longest = 10 * rate_hz
     sizes = [min(longest, ms * rate_hz // 1000 + odd) for ms, odd in chunking]
-    sliding = Sliding.every(session.framing, session.tagging, first_seconds=1.0)
+    sliding = SlidingConfig.every(session.framing, session.tagging, first_seconds=1.0)
     streaming = Streaming(session, sliding, OUTPUTS)
     mono = audio.from_array(samples, rate_hz)
     expected = offline(session, sliding, mono)
@@ -68,7 +68,7 @@ def test_ends(session: Session, samples: int, in_parts: bool) -> None:
     whole, front_end, _ = watched(session)
     if not in_parts:
         whole.parts = None
-    sliding = Sliding.every(session.framing, session.tagging, first_seconds=1.0)
+    sliding = SlidingConfig.every(session.framing, session.tagging, first_seconds=1.0)
     streaming = Streaming(whole, sliding, OUTPUTS)
     expected = offline(session, sliding, mono)
     stream, alone = streaming.open(), streaming.open()
@@ -177,7 +177,9 @@ def test_a_track_that_plays_gets_the_tracks_tags(tagged_bundle: Path) -> None:
     mono = song(RATE_HZ)[: 150 * STEP]
     with load(tagged_bundle, threads=1) as model:
         tagged = model.tag(mono, RATE_HZ, hop_seconds=0.4)
-        sliding = Sliding.every(model.framing, tagged.tagging, hop_seconds=0.4, first_seconds=2.0)
+        sliding = SlidingConfig.every(
+            model.framing, tagged.tagging, hop_seconds=0.4, first_seconds=2.0
+        )
         streaming = Streaming(model.session, sliding)
         hops = stream_whole(streaming, mono, RATE_HZ, [1_111])
     scores = np.stack([hop.outputs["tags"] for hop in hops])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from muqrt.errors import AudioError, UsageError
 from muqrt.runtime.bundle.manifest import Framing
 from muqrt.runtime.bundle.tagging import Tagging
-from muqrt.runtime.streaming.stream import Sliding, Stream, StreamWindow
+from muqrt.runtime.streaming.stream import SlidingConfig, Stream, StreamWindow
 
 # Steps of 0.04 s.
 RATE_HZ, STEP = 3_000, 120
@@ -23,7 +23,7 @@ FRAMING = Framing(
 )
 
 
-def naive_windows(samples: int, sliding: Sliding) -> list[tuple[int, int]]:
+def naive_windows(samples: int, sliding: SlidingConfig) -> list[tuple[int, int]]:
     """First and last sample of every window of a stream of this length."""
     ends, hops = [], 0
     while True:
@@ -47,16 +47,18 @@ def taken(stream: Stream) -> list[StreamWindow]:
 
 
 @st.composite
-def slidings(draw: st.DrawFn) -> Sliding:
+def slidings(draw: st.DrawFn) -> SlidingConfig:
     window_steps = draw(st.integers(2, 25))
     first_steps = draw(st.integers(2, window_steps))
-    return Sliding(FRAMING, draw(st.integers(STEP, window_steps * STEP)), window_steps, first_steps)
+    return SlidingConfig(
+        FRAMING, draw(st.integers(STEP, window_steps * STEP)), window_steps, first_steps
+    )
 
 
 @settings(max_examples=300, deadline=None)
 @given(slidings(), st.lists(st.integers(1, 3_000), min_size=1, max_size=8), st.booleans())
 def test_windows_are_those_of_the_definition(
-    sliding: Sliding, sizes: list[int], end_comes_with_a_chunk: bool
+    sliding: SlidingConfig, sizes: list[int], end_comes_with_a_chunk: bool
 ) -> None:
     samples = max(FRAMING.minimum_samples, sum(sizes))
     whole = np.arange(samples, dtype=np.float32) / samples
@@ -82,7 +84,7 @@ def test_windows_are_those_of_the_definition(
 
 
 def test_the_defaults() -> None:
-    sliding = Sliding.every(FRAMING)
+    sliding = SlidingConfig.every(FRAMING)
     assert (sliding.hop_seconds, sliding.window_seconds) == (0.5, 10.0)
     assert (sliding.hop_samples, sliding.window_steps, sliding.first_steps) == (1_500, 250, 50)
 
@@ -95,11 +97,11 @@ def test_the_window_is_the_tags() -> None:
         window_seconds=1.5,
         head_sha256="0" * 64,
     )
-    sliding = Sliding.every(FRAMING, tagging)
+    sliding = SlidingConfig.every(FRAMING, tagging)
     assert (sliding.window_steps, sliding.first_steps) == (38, 38)
-    assert Sliding.every(FRAMING, tagging, window_seconds=4.0).window_steps == 100
+    assert SlidingConfig.every(FRAMING, tagging, window_seconds=4.0).window_steps == 100
     # Never less than the model's minimum.
-    assert Sliding.every(FRAMING, hop_seconds=0.04, window_seconds=0.05).window_steps == 2
+    assert SlidingConfig.every(FRAMING, hop_seconds=0.04, window_seconds=0.05).window_steps == 2
 
 
 @pytest.mark.parametrize(
@@ -117,10 +119,10 @@ def test_the_window_is_the_tags() -> None:
 )
 def test_lengths_that_make_no_sense(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Sliding.every(FRAMING, **arguments)  # type: ignore[arg-type]
+        SlidingConfig.every(FRAMING, **arguments)  # type: ignore[arg-type]
 
 
-SLIDING = Sliding(FRAMING, hop_samples=500, window_steps=10, first_steps=5)
+SLIDING = SlidingConfig(FRAMING, hop_samples=500, window_steps=10, first_steps=5)
 TONE = np.sin(np.arange(5_000, dtype=np.float32))
 
 BAD_CHUNKS = [

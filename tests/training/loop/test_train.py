@@ -13,11 +13,11 @@ from torch.utils.data import Dataset
 from muqrt.errors import AudioError, CheckpointError
 from muqrt.training.data.crops import Batch, Skipped
 from muqrt.training.loop.devices import Hardware, launched
-from muqrt.training.loop.plan import Plan
+from muqrt.training.loop.plan import TrainingPlan
 from muqrt.training.loop.run import Run
 from muqrt.training.loop.train import LOG_EVERY_STEPS, Trainee, train, validate
 
-PLAN = Plan(steps=25, batch_size=4, learning_rate=0.05, warmup_steps=3, save_every_steps=10)
+PLAN = TrainingPlan(steps=25, batch_size=4, learning_rate=0.05, warmup_steps=3, save_every_steps=10)
 
 
 class Line(Trainee):
@@ -50,7 +50,7 @@ class Numbers(Dataset[Batch]):
 
 
 def trained(
-    folder: Path, plan: Plan = PLAN, dataset: Numbers | None = None, workers: int = 0
+    folder: Path, plan: TrainingPlan = PLAN, dataset: Numbers | None = None, workers: int = 0
 ) -> Line:
     line = Line()
     fabric = launched(plan, Hardware("cpu"))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from muqrt.reference.mel import LogMel
 from muqrt.reference.rvq import ResidualVectorQuantize
 from muqrt.training.loop.devices import Hardware, launched
-from muqrt.training.loop.plan import Plan
+from muqrt.training.loop.plan import TrainingPlan
 from muqrt.training.pretrain.rvq import (
     STALE_STEPS,
     RvqFit,
@@ -73,7 +73,7 @@ def test_the_fit_quantizes_as_the_model_does() -> None:
 
 def test_a_stale_code_becomes_a_latent_and_used_ones_stay() -> None:
     fit = RvqFit(small_rvq(), nn.Identity())
-    fabric = launched(Plan(steps=1), Hardware("cpu"))
+    fabric = launched(TrainingPlan(steps=1), Hardware("cpu"))
     first = fit.rvq.quantizers[0]
     x = torch.randn(1, WIDTH, 4)
     before = first.codebook.weight.detach().clone()

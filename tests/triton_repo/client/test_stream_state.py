@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from muqrt.errors import AudioError, ServerError
 from muqrt.runtime.bundle.manifest import Framing
 from muqrt.runtime.streaming.engine import Hop
-from muqrt.runtime.streaming.stream import Sliding, Stream
+from muqrt.runtime.streaming.stream import SlidingConfig, Stream
 from muqrt.triton_repo.client.connection import BusyError, GoneError, LostStreamError
-from muqrt.triton_repo.client.stream_state import ClientStream, Request
+from muqrt.triton_repo.client.stream_state import ClientStream, StreamRequest
 
 FRAMING = Framing(
     sample_rate_hz=24_000,
@@ -31,14 +31,14 @@ def answers(window: np.ndarray) -> list[float]:
 class ForgetfulServer:
     """Streams by their ids, until it forgets them."""
 
-    def __init__(self, sliding: Sliding) -> None:
+    def __init__(self, sliding: SlidingConfig) -> None:
         self._sliding = sliding
         self._streams: dict[int, tuple[Stream, int]] = {}
 
     def forget(self) -> None:
         self._streams.clear()
 
-    def answer(self, request: Request) -> tuple[np.ndarray, np.ndarray]:
+    def answer(self, request: StreamRequest) -> tuple[np.ndarray, np.ndarray]:
         if request.is_start:
             rate_hz = int(request.inputs["rate_hz"][0])
             self._streams[request.stream_id] = (Stream(self._sliding, rate_hz), 0)
@@ -57,7 +57,11 @@ class ForgetfulServer:
 
 
 def heard(
-    sliding: Sliding, waveform: np.ndarray, rate_hz: int, chunk_samples: int, forgets: set[int]
+    sliding: SlidingConfig,
+    waveform: np.ndarray,
+    rate_hz: int,
+    chunk_samples: int,
+    forgets: set[int],
 ) -> list[Hop]:
     """Every hop of a stream whose server forgets it before these requests."""
     server, live = ForgetfulServer(sliding), ClientStream(sliding, rate_hz, "song", 1e9)
@@ -93,7 +97,7 @@ def heard(
 def test_a_stream_goes_on_as_if_nothing_had_happened(
     rate_hz: int, hop_seconds: float, chunk_samples: int, forgets: set[int], seed: int
 ) -> None:
-    sliding = Sliding.every(FRAMING, None, hop_seconds, window_seconds=1.0, first_seconds=0.4)
+    sliding = SlidingConfig.every(FRAMING, None, hop_seconds, window_seconds=1.0, first_seconds=0.4)
     noise = np.random.default_rng(seed).normal(scale=0.2, size=round(7.123 * rate_hz))
     waveform = noise.astype(np.float32)
     expected = heard(sliding, waveform, rate_hz, chunk_samples, set())
@@ -114,7 +118,7 @@ def test_a_stream_goes_on_as_if_nothing_had_happened(
 
 
 def test_it_holds_a_window_whatever_its_age() -> None:
-    sliding = Sliding.every(FRAMING, None, 0.5, window_seconds=2.0)
+    sliding = SlidingConfig.every(FRAMING, None, 0.5, window_seconds=2.0)
     server, live = ForgetfulServer(sliding), ClientStream(sliding, 24_000, "song", 60)
     held = []
     for _ in range(60):
@@ -128,7 +132,7 @@ def test_it_holds_a_window_whatever_its_age() -> None:
 
 
 def test_long_chunks_are_sent_in_pieces_of_a_second() -> None:
-    sliding = Sliding.every(FRAMING, None)
+    sliding = SlidingConfig.every(FRAMING, None)
     live = ClientStream(sliding, 8_000, "song", 60)
     live.append(np.zeros((2, 20_000), np.int16))
     live.finish()
@@ -145,7 +149,7 @@ def test_long_chunks_are_sent_in_pieces_of_a_second() -> None:
 
 
 def test_a_full_server_is_asked_the_same_again_and_one_that_went_away_from_the_start() -> None:
-    live = ClientStream(Sliding.every(FRAMING, None), 24_000, "song", PATIENCE_SECONDS)
+    live = ClientStream(SlidingConfig.every(FRAMING, None), 24_000, "song", PATIENCE_SECONDS)
     live.append(np.zeros(100, np.float32))
     first = live.next_request()
     live.failed(BusyError("full"))
@@ -163,7 +167,7 @@ def test_patience_comes_to_an_end(
 ) -> None:
     clock = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    live = ClientStream(Sliding.every(FRAMING, None), 24_000, "song", PATIENCE_SECONDS)
+    live = ClientStream(SlidingConfig.every(FRAMING, None), 24_000, "song", PATIENCE_SECONDS)
     live.append(np.zeros(100, np.float32))
     pauses = []
     with pytest.raises(type(error), match=str(error)):
@@ -181,7 +185,7 @@ def test_a_server_that_falls_over_the_same_audio_is_given_up(
 ) -> None:
     clock = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    sliding = Sliding.every(FRAMING, None)
+    sliding = SlidingConfig.every(FRAMING, None)
     server, live = ForgetfulServer(sliding), ClientStream(sliding, 24_000, "song", PATIENCE_SECONDS)
     live.append(np.zeros(72_000, np.float32))
     requests = 0
@@ -196,7 +200,7 @@ def test_a_server_that_falls_over_the_same_audio_is_given_up(
 
 
 def test_samples_that_cannot_be_used_are_refused_before_they_are_sent() -> None:
-    live = ClientStream(Sliding.every(FRAMING, None), 24_000, "song", 60)
+    live = ClientStream(SlidingConfig.every(FRAMING, None), 24_000, "song", 60)
     for chunk, message in [
         (np.zeros(5, np.uint8), "dtype uint8"),
         (np.zeros(0, np.float32), "no samples"),
@@ -209,4 +213,4 @@ def test_samples_that_cannot_be_used_are_refused_before_they_are_sent() -> None:
         live.finish()
     assert live.next_request() is None
     with pytest.raises(AudioError, match="100 Hz"):
-        ClientStream(Sliding.every(FRAMING, None), 100, "song", 60)
+        ClientStream(SlidingConfig.every(FRAMING, None), 100, "song", 60)

@@ -12,7 +12,7 @@ from muqrt.errors import BundleError, UsageError
 from muqrt.runtime.bundle.manifest import Framing, TensorSpec
 from muqrt.runtime.bundle.tagging import Tagging
 from muqrt.runtime.bundle.tokens import Tokenizer
-from muqrt.runtime.inference.windows import Windowing
+from muqrt.runtime.inference.windows import WindowingConfig
 from muqrt.triton_repo.contract.artefact import Contract
 from muqrt.triton_repo.contract.config import LENGTHS, ModelConfig, parameters_of, parse_config
 from muqrt.triton_repo.contract.options import QueuePolicy, RateLimit, ServingOptions, with_given
@@ -219,7 +219,7 @@ def test_every_length_is_warmed_up_and_told_to_clients() -> None:
     tags = TensorSpec(name="tags", dtype="float32", shape=["batch", 1])
     contract = replace(muq().contract, outputs=[tags], tagging=tagging)
     # The tags' window in whole steps, as those who ask for tags cut it.
-    window = Windowing.every(contract.framing, 10.03).framing.window_samples
+    window = WindowingConfig.every(contract.framing, 10.03).framing.window_samples
     assert warmed_up(replace(muq(), contract=contract)) == [window, 720_000]
 
 

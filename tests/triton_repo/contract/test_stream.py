@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from muqrt.runtime.bundle.manifest import Framing
 from muqrt.runtime.bundle.tagging import Tagging
-from muqrt.runtime.streaming.stream import Sliding
+from muqrt.runtime.streaming.stream import SlidingConfig
 from muqrt.triton_repo.contract.config import parameters_of, parse_config
 from muqrt.triton_repo.contract.stream import (
     StreamConfig,
@@ -30,7 +30,7 @@ contracts = st.builds(
         head_sha256=st.just("0" * 64),
     ),
     sliding=st.builds(
-        Sliding,
+        SlidingConfig,
         framing=st.builds(Framing, **dict.fromkeys(Framing.model_fields, positive)),
         hop_samples=positive,
         window_steps=positive,

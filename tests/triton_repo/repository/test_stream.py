@@ -14,7 +14,7 @@ from muqrt.runtime.streaming.engine import Streaming
 from muqrt.triton_repo.contract.config import parameters_of, parse_config
 from muqrt.triton_repo.contract.stream import StreamOptions
 from muqrt.triton_repo.repository.stream import write_stream_repository
-from muqrt.triton_repo.serving.live_streams import Chunk
+from muqrt.triton_repo.serving.live_streams import StreamChunk
 from muqrt.triton_repo.serving.load import load_streams
 
 ENGINE = ["muq-encoder.onnx", "muq-front-end.onnx", "muq.onnx"]
@@ -57,7 +57,7 @@ def test_it_needs_nothing_outside_and_answers_as_the_bundle(
     streams, tags = load_streams(repository / "muq_stream" / "1", parameters(repository))
     assert tags == 6
     audio = np.random.default_rng(0).normal(scale=0.1, size=100_000).astype(np.float32)
-    (hops,) = streams.advance([Chunk(1, audio, starts=True, ends=True)])
+    (hops,) = streams.advance([StreamChunk(1, audio, starts=True, ends=True)])
     with open_bundle(tagged_bundle) as session:
         streaming = Streaming(session)
         stream = streaming.open()
@@ -74,7 +74,9 @@ def test_options_reach_the_streams(tagged_bundle: Path, tmp_path: Path) -> None:
     write_stream_repository(load_bundle(tagged_bundle), tmp_path, options=options)
     streams, _ = load_streams(tmp_path / "muq_stream" / "1", parameters(tmp_path))
     audio = np.zeros(48_000, np.float32)
-    hops, refused = streams.advance([Chunk(1, audio, starts=True), Chunk(2, audio, starts=True)])
+    hops, refused = streams.advance(
+        [StreamChunk(1, audio, starts=True), StreamChunk(2, audio, starts=True)]
+    )
     assert isinstance(hops, list)
     ends = [hop.end_seconds for hop in hops]
     assert ends == pytest.approx([1.0, 1.25, 1.5, 1.75, 2.0], abs=0.04)

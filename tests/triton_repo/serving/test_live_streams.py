@@ -10,11 +10,11 @@ from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.engines.session import Arrays, Description, Session
 from muqrt.runtime.inference.windows import Framing
 from muqrt.runtime.streaming.engine import Hop, Streaming
-from muqrt.runtime.streaming.stream import Sliding
+from muqrt.runtime.streaming.stream import SlidingConfig
 from muqrt.triton_repo.serving.live_streams import (
-    Chunk,
     LiveStreams,
     NoSuchStreamError,
+    StreamChunk,
     TooManyStreamsError,
 )
 
@@ -26,7 +26,7 @@ FRAMING = Framing(
     minimum_samples=1_025,
     window_samples=48_000,
 )
-SLIDING = Sliding.every(FRAMING, hop_seconds=0.5, window_seconds=1.0, first_seconds=0.5)
+SLIDING = SlidingConfig.every(FRAMING, hop_seconds=0.5, window_seconds=1.0, first_seconds=0.5)
 
 
 class Clock:
@@ -80,11 +80,11 @@ def noise(samples: int = RATE_HZ // 2, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(scale=0.1, size=samples).astype(np.float32)
 
 
-def start(stream_id: int | str, waveform: np.ndarray | None = None) -> Chunk:
-    return Chunk(stream_id, noise() if waveform is None else waveform, starts=True)
+def start(stream_id: int | str, waveform: np.ndarray | None = None) -> StreamChunk:
+    return StreamChunk(stream_id, noise() if waveform is None else waveform, starts=True)
 
 
-def one(streams: LiveStreams, chunk: Chunk) -> list[Hop] | MuqrtError:
+def one(streams: LiveStreams, chunk: StreamChunk) -> list[Hop] | MuqrtError:
     (answer,) = streams.advance([chunk])
     return answer
 
@@ -111,7 +111,7 @@ def test_streams_advance_together_and_each_gets_its_own(
             if first < len(samples):
                 part, ends = samples[first : first + 14_000], first + 14_000 >= len(samples)
                 chunks.append(
-                    Chunk(each, part, starts=first == 0, ends=ends, index=first // 14_000)
+                    StreamChunk(each, part, starts=first == 0, ends=ends, index=first // 14_000)
                 )
                 hops = alone.push(oracles[each], part)
                 expected.append(hops + alone.finish(oracles[each]) if ends else hops)
@@ -129,7 +129,7 @@ def test_streams_advance_together_and_each_gets_its_own(
 
 def test_pcm_and_another_rate(streams: LiveStreams) -> None:
     pcm = (noise(44_100) * 32_768).astype(np.int16)
-    answer = one(streams, Chunk("a", pcm=pcm, starts=True, ends=True, rate_hz=44_100))
+    answer = one(streams, StreamChunk("a", pcm=pcm, starts=True, ends=True, rate_hz=44_100))
     streaming = Streaming(Loudness(Clock()), SLIDING)
     stream = streaming.open(44_100)
     stream.append(pcm, is_last=True)
@@ -145,7 +145,7 @@ def test_too_many_are_refused_until_one_ends(streams: LiveStreams) -> None:
     assert "too many live streams: 3 of 3" in str(answers[4])
     # A restart takes the place of its own stream.
     assert isinstance(one(streams, start(2)), list)
-    assert isinstance(one(streams, Chunk(1, ends=True)), list)
+    assert isinstance(one(streams, StreamChunk(1, ends=True)), list)
     assert isinstance(one(streams, start(5)), list)
     live, totals = streams.take_stock()
     assert (live, totals.streams_opened, totals.streams_refused) == (3, 5, 2)
@@ -155,12 +155,12 @@ def test_too_many_are_refused_until_one_ends(streams: LiveStreams) -> None:
 def test_idle_streams_expire(streams: LiveStreams, clock: Clock) -> None:
     streams.advance([start(1), start(2), start(3)])
     clock.now = 8
-    assert isinstance(one(streams, Chunk(1, noise())), list)
+    assert isinstance(one(streams, StreamChunk(1, noise())), list)
     clock.now = 11
     # Stream 3 is late, not gone: its chunk may have waited for the server.
-    kept, late, new = streams.advance([Chunk(1, noise()), Chunk(3, noise()), start(4)])
+    kept, late, new = streams.advance([StreamChunk(1, noise()), StreamChunk(3, noise()), start(4)])
     assert all(isinstance(each, list) for each in (kept, late, new))
-    gone = one(streams, Chunk(2, noise()))
+    gone = one(streams, StreamChunk(2, noise()))
     assert isinstance(gone, NoSuchStreamError)
     assert "no such stream 2" in str(gone)
     clock.now = 30
@@ -170,8 +170,8 @@ def test_idle_streams_expire(streams: LiveStreams, clock: Clock) -> None:
 
 def test_a_restarted_stream_is_a_new_one(streams: LiveStreams) -> None:
     first = one(streams, start(1))
-    one(streams, Chunk(1, noise(seed=9), index=1))
-    again = one(streams, Chunk(1, noise(), starts=True, index=0))
+    one(streams, StreamChunk(1, noise(seed=9), index=1))
+    again = one(streams, StreamChunk(1, noise(), starts=True, index=0))
     assert isinstance(first, list)
     assert same(again, first)
 
@@ -182,41 +182,43 @@ NAN = np.full(960, np.nan, np.float32)
 @pytest.mark.parametrize(
     ("bad", "error", "message"),
     [
-        (Chunk(1, NAN), AudioError, "stream 1: NaN"),
-        (Chunk(1, noise(0)), AudioError, "no samples"),
-        (Chunk(1, noise(10 * RATE_HZ + 1)), AudioError, "at most 240000"),
-        (Chunk(1, noise(), rate_hz=48_000), AudioError, "48000 Hz after 24000 Hz"),
-        (Chunk(1, noise(), index=0), UsageError, "chunk 0 came, chunk 1 was expected"),
-        (Chunk(1, noise(), index=2), UsageError, "out of order"),
-        (Chunk(1, noise(), np.ones(9, np.int16)), UsageError, "both waveform and pcm"),
-        (Chunk(1), UsageError, "neither waveform nor pcm"),
-        (Chunk("1", noise()), NoSuchStreamError, "no such stream '1'"),
-        (Chunk(9, NAN, starts=True), AudioError, "NaN"),
-        (Chunk(9, noise(), starts=True, index=1), UsageError, "out of order"),
-        (Chunk(9, noise(), starts=True, rate_hz=0), AudioError, "0 Hz"),
-        (Chunk(9, starts=True), UsageError, "neither"),
-        (Chunk(9, ends=True), NoSuchStreamError, "'?9'?"),
+        (StreamChunk(1, NAN), AudioError, "stream 1: NaN"),
+        (StreamChunk(1, noise(0)), AudioError, "no samples"),
+        (StreamChunk(1, noise(10 * RATE_HZ + 1)), AudioError, "at most 240000"),
+        (StreamChunk(1, noise(), rate_hz=48_000), AudioError, "48000 Hz after 24000 Hz"),
+        (StreamChunk(1, noise(), index=0), UsageError, "chunk 0 came, chunk 1 was expected"),
+        (StreamChunk(1, noise(), index=2), UsageError, "out of order"),
+        (StreamChunk(1, noise(), np.ones(9, np.int16)), UsageError, "both waveform and pcm"),
+        (StreamChunk(1), UsageError, "neither waveform nor pcm"),
+        (StreamChunk("1", noise()), NoSuchStreamError, "no such stream '1'"),
+        (StreamChunk(9, NAN, starts=True), AudioError, "NaN"),
+        (StreamChunk(9, noise(), starts=True, index=1), UsageError, "out of order"),
+        (StreamChunk(9, noise(), starts=True, rate_hz=0), AudioError, "0 Hz"),
+        (StreamChunk(9, starts=True), UsageError, "neither"),
+        (StreamChunk(9, ends=True), NoSuchStreamError, "'?9'?"),
     ],
 )
 def test_what_is_wrong_with_one_chunk_concerns_nobody_else(
-    streams: LiveStreams, bad: Chunk, error: type[MuqrtError], message: str
+    streams: LiveStreams, bad: StreamChunk, error: type[MuqrtError], message: str
 ) -> None:
     expected = LiveStreams(Streaming(Loudness(Clock()), SLIDING), 9, 10)
     for each in (streams, expected):
         each.advance([start(1, noise(20_000)), start(2, noise(10_000))])
-    refusal, good = streams.advance([bad, Chunk(2, noise(seed=5), index=1)])
+    refusal, good = streams.advance([bad, StreamChunk(2, noise(seed=5), index=1)])
     assert isinstance(refusal, error)
     with pytest.raises(error, match=message):
         raise refusal
-    assert same(good, one(expected, Chunk(2, noise(seed=5))))  # type: ignore[arg-type]
+    assert same(good, one(expected, StreamChunk(2, noise(seed=5))))  # type: ignore[arg-type]
     # The stream itself is as it was, and takes the chunk that was expected.
-    assert same(one(streams, Chunk(1, noise(), index=1)), one(expected, Chunk(1, noise())))  # type: ignore[arg-type]
+    assert same(
+        one(streams, StreamChunk(1, noise(), index=1)), one(expected, StreamChunk(1, noise()))
+    )  # type: ignore[arg-type]
     assert streams.take_stock()[0] == 2
 
 
 def test_an_end_ends_even_if_it_is_refused(streams: LiveStreams) -> None:
     streams.advance([start(1), start(2)])
-    bad = [Chunk(1, NAN, ends=True), Chunk(2, noise(), ends=True, index=7)]
+    bad = [StreamChunk(1, NAN, ends=True), StreamChunk(2, noise(), ends=True, index=7)]
     assert all(isinstance(each, MuqrtError) for each in streams.advance(bad))
     assert streams.take_stock()[0] == 0
 
@@ -224,7 +226,7 @@ def test_an_end_ends_even_if_it_is_refused(streams: LiveStreams) -> None:
 def test_a_bad_restart_ends_the_stream_it_replaces(streams: LiveStreams) -> None:
     one(streams, start(1))
     assert isinstance(one(streams, start(1, NAN)), AudioError)
-    assert isinstance(one(streams, Chunk(1, noise())), NoSuchStreamError)
+    assert isinstance(one(streams, StreamChunk(1, noise())), NoSuchStreamError)
 
 
 def test_a_failing_engine_ends_the_streams_it_failed_on(
@@ -232,18 +234,18 @@ def test_a_failing_engine_ends_the_streams_it_failed_on(
 ) -> None:
     streams.advance([start(1, noise(960)), start(2, noise(960)), start(3, noise(960))])
     engine.fails = True
-    answers = streams.advance([Chunk(1, noise()), Chunk(2, noise())])
+    answers = streams.advance([StreamChunk(1, noise()), StreamChunk(2, noise())])
     assert [str(each) for each in answers] == ["out of memory"] * 2
     engine.fails = False
-    assert isinstance(one(streams, Chunk(1, noise())), NoSuchStreamError)
-    assert isinstance(one(streams, Chunk(3, noise())), list)
+    assert isinstance(one(streams, StreamChunk(1, noise())), NoSuchStreamError)
+    assert isinstance(one(streams, StreamChunk(3, noise())), list)
 
 
 def test_busy_time_and_late_hops_are_counted(streams: LiveStreams, clock: Clock) -> None:
     clock.run_seconds = 0.4
     one(streams, start(1))
     clock.run_seconds = 0.6
-    one(streams, Chunk(1, noise()))
+    one(streams, StreamChunk(1, noise()))
     _, totals = streams.take_stock()
     assert (totals.hops, totals.late_hops) == (2, 1)
     assert totals.stream_busy_seconds == pytest.approx(1.0)

@@ -19,8 +19,8 @@ from muqrt.runtime.streaming.engine import Hop
 from muqrt.triton_repo.backends.onnxruntime.model import Shared
 from muqrt.triton_repo.contract.stream import CHUNK_INDEX, PCM, RATE, SECONDS, WAVEFORM
 from muqrt.triton_repo.serving.live_streams import (
-    Chunk,
     NoSuchStreamError,
+    StreamChunk,
     TooManyStreamsError,
     Totals,
 )
@@ -66,7 +66,7 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> list[Any]:
         """Advance the streams of all requests together."""
         responses: list[Any] = [None] * len(requests)
-        chunks: dict[int, Chunk] = {}
+        chunks: dict[int, StreamChunk] = {}
         for place, request in enumerate(requests):
             chunk = _chunk(request)
             if not request.is_cancelled():
@@ -134,7 +134,7 @@ class _Metrics:
         self._published = totals
 
 
-def _chunk(request: Any) -> Chunk:
+def _chunk(request: Any) -> StreamChunk:
     def array(name: str) -> np.ndarray | None:
         tensor = pb_utils.get_input_tensor_by_name(request, name)
         return None if tensor is None else np.from_dlpack(tensor)[0]
@@ -144,7 +144,7 @@ def _chunk(request: Any) -> Chunk:
         return None if found is None else int(found[0])
 
     flags = request.flags()
-    return Chunk(
+    return StreamChunk(
         request.correlation_id(),
         array(WAVEFORM),
         array(PCM),

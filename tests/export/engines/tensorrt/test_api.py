@@ -34,7 +34,7 @@ SOURCES = [
         "kernels/plugins.py",
         "runtime/engines/cuda/device.py",
         "runtime/engines/tensorrt/engine.py",
-        "runtime/engines/tensorrt/lane.py",
+        "runtime/engines/tensorrt/execution_slot.py",
         "runtime/engines/tensorrt/library.py",
         "runtime/engines/tensorrt/weights.py",
     )

@@ -22,7 +22,7 @@ from muqrt.export.parity.excerpts import Excerpt
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
 from muqrt.runtime.bundle.engine_options import EngineOptions, Profile, engine_options
 from muqrt.runtime.bundle.manifest import Bundle, load_bundle
-from muqrt.runtime.bundle.tensorrt_plan import Plan
+from muqrt.runtime.bundle.tensorrt_plan import TensorRTPlan
 from muqrt.runtime.engines.cuda import device as cuda_device
 from muqrt.runtime.engines.onnxruntime.session import OnnxSession
 from muqrt.runtime.engines.open_session import open_session
@@ -331,7 +331,7 @@ def test_parity_is_measured_in_the_engines_own_shapes(
     bundle: Bundle, all_excerpts: list[Excerpt]
 ) -> None:
     def shapes(**options: object) -> list[tuple[int, ...]]:
-        plan = Plan(
+        plan = TensorRTPlan(
             tensorrt="10.13.3.9",
             compute_capability="9.0",
             gpu="tests",

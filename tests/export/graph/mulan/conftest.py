@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 
 from muqrt.reference.mulan.checkpoint import load_mulan
@@ -29,20 +28,6 @@ def tiny_mulan() -> MuLan:
 def golden_mulan(request: pytest.FixtureRequest) -> MuLan:
     """With a linear layer above the text encoder and the MuQ's last level, or with neither."""
     return load_mulan(GOLDEN / request.param).model
-
-
-@pytest.fixture(scope="session")
-def runner() -> Run:
-    """A checked graph as a function from its inputs, by name, to its latents."""
-
-    def open_graph(model: onnx.ModelProto) -> Callable[..., np.ndarray]:
-        onnx.checker.check_model(model, full_check=True)
-        session = ort.InferenceSession(
-            model.SerializeToString(), providers=["CPUExecutionProvider"]
-        )
-        return lambda **inputs: session.run(["latents"], inputs)[0]
-
-    return open_graph
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
-from muqrt.runtime.engines.cuda.graph_cache import Recordings
+from muqrt.runtime.engines.cuda.graph_cache import CudaGraphCache
 
 
 def test_the_one_not_used_for_longest_goes() -> None:
     forgotten: list[str] = []
-    kept = Recordings[str](forgotten.append, limit=2)
+    kept = CudaGraphCache[str](forgotten.append, limit=2)
     assert not kept.ran_before("a") and kept.ran_before("a")
     assert kept.get("a") is None
     kept.put("a", "A")

@@ -23,7 +23,7 @@ from muqrt.runtime.engines.open_session import open_session
 from muqrt.runtime.engines.pytorch.session import TorchSession
 from muqrt.runtime.engines.session import Session
 from muqrt.runtime.streaming.engine import Streaming
-from muqrt.runtime.streaming.stream import Sliding
+from muqrt.runtime.streaming.stream import SlidingConfig
 
 from ...streaming.streamed import OUTPUTS, RATE_HZ, assert_same, offline, song, stream_whole
 
@@ -165,7 +165,7 @@ def test_streamed_equals_offline(
     checkpoint, head = load_checkpoint(tiny_checkpoint), load_tag_head(tiny_head)
     artefact = add_torch(bundle, checkpoint, [], "fp32", head=head)
     with TorchSession(bundle, artefact, threads=1, device="cpu") as session:
-        sliding = Sliding.every(session.framing, session.tagging, hop_seconds=0.7)
+        sliding = SlidingConfig.every(session.framing, session.tagging, hop_seconds=0.7)
         mono = song(RATE_HZ)
         hops = stream_whole(Streaming(session, sliding, OUTPUTS), mono, RATE_HZ, [1_000, 9_999])
         assert_same(hops, offline(session, sliding, mono))

@@ -16,7 +16,7 @@ from muqrt.errors import BundleError, MissingDependencyError, SessionError
 from muqrt.export.engines.tensorrt.build import engine_from_onnx
 from muqrt.runtime.bundle.engine_options import EngineOptions, Profile
 from muqrt.runtime.bundle.manifest import Artefact, Bundle, Framing, Source, TensorSpec
-from muqrt.runtime.bundle.tensorrt_plan import Plan
+from muqrt.runtime.bundle.tensorrt_plan import TensorRTPlan
 from muqrt.runtime.engines.cuda import device as cuda_device
 from muqrt.runtime.engines.open_session import open_session
 from muqrt.runtime.engines.tensorrt.session import TensorRtSession
@@ -89,7 +89,7 @@ def _bundle(plan: Path, changes: dict[str, Any]) -> Bundle:
             TensorSpec(name="features", dtype="float32", shape=["batch", "steps", WIDTH]),
             TensorSpec(name="embedding", dtype="float32", shape=["batch", WIDTH]),
         ],
-        plan=Plan(**{**facts, **changes}),
+        plan=TensorRTPlan(**{**facts, **changes}),
     )
     framing = Framing(
         sample_rate_hz=24_000,

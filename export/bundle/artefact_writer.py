@@ -20,7 +20,7 @@ def fp32_source(bundle: Bundle) -> Artefact:
     Raises:
         BundleError: there is none.
     """
-    for artefact in bundle.hearing:
+    for artefact in bundle.audio_artefacts:
         if artefact.engine == "onnxruntime" and artefact.precision == "fp32":
             return artefact
     raise BundleError(f"{bundle.folder}: no fp32 artefact for ONNX Runtime. Export it again.")

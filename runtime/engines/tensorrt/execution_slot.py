@@ -8,7 +8,7 @@ import numpy as np
 
 from ....errors import SessionError
 from ..cuda.device import CudaDevice, Recording
-from ..cuda.graph_cache import Recordings
+from ..cuda.graph_cache import CudaGraphCache
 from ..cuda.memory import DeviceArray, Memory
 from ..session import WAVEFORM, Arrays
 from .engine import TensorRtEngine
@@ -27,7 +27,7 @@ class _Run(NamedTuple):
     shapes: Shapes
 
 
-class Lane:
+class ExecutionSlot:
     """Runs an engine, one input at a time: ``start``, and some time later ``finish``.
 
     The copy to the GPU, the run and the copy back are queued, so ``start`` does not wait for them.
@@ -48,7 +48,9 @@ class Lane:
         names = self._engine.output_types
         self._outputs = {name: device.memory() for name in names}
         self._pinned = {name: device.pinned_memory() for name in names}
-        self._recordings = Recordings[_Run](lambda run: device.forget(run.recording), _RECORDINGS)
+        self._recordings = CudaGraphCache[_Run](
+            lambda run: device.forget(run.recording), _RECORDINGS
+        )
         self._started: Shapes = {}
         self._waveform: np.ndarray | DeviceArray | None = None
 
