@@ -1,7 +1,7 @@
 """Lint the project's English: pages, docstrings, help texts and error messages.
 
-``python tests/prose.py FILE...`` prints what proselint and the project's own rules find, one a line,
-and exits with 1 if there is any.
+``python tests/prose.py FILE...`` prints what proselint and the project's own rules find, one
+finding a line, and exits with 1 if there is any.
 """
 
 import ast

@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 import onnxruntime
 import pytest
 
-from muqrt.cli.app import doctor
+from muqrt.cli import doctor
 
 Command = Callable[..., CompletedProcess[str]]
 

@@ -46,10 +46,14 @@ def test_it_runs_as_a_numbered_user(deploy: Path) -> None:
 def test_the_build_context_has_the_wheel_and_no_more(deploy: Path) -> None:
     tomllib = pytest.importorskip("tomllib", reason="part of Python 3.11 and later")
     project = tomllib.loads((deploy.parent / "pyproject.toml").read_text())
-    setuptools = project["tool"]["setuptools"]
-    rooms = {name.split(".")[1] for name in setuptools["packages"] if "." in name}
-    data = {str(Path(each).parent) for each in setuptools["package-data"]["muqrt"]}
+    packages = {path.parent.name for path in deploy.parent.glob("*/__init__.py")}
+    data = set(project["tool"]["setuptools"]["package-data"]["muqrt"])
     ignored = (deploy / "Dockerfile.dockerignore").read_text().splitlines()
     kept = {line.removeprefix("!") for line in ignored if line.startswith("!")}
-    assert "deploy" not in rooms
-    assert kept == rooms | data | {"pyproject.toml", "README.md", "LICENSE", "*.py"}
+    assert "cli" in packages and "deploy" not in packages
+    assert kept == packages | data | {"examples/audio"} | {
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "*.py",
+    }

@@ -173,7 +173,7 @@ def test_other_sources(
         yield np.zeros(2 * RATE_HZ, np.float32)
         raise AudioError("it was unplugged.")
 
-    monkeypatch.setattr(f"muqrt.runtime.{function}", chunks)
+    monkeypatch.setattr(f"muqrt.runtime.streaming.sources.{function}", chunks)
     done = muqrt("stream", *words, "-b", tagged_bundle)
     assert asked == [arguments]
     assert (done.returncode, done.stderr) == (3, "muqrt: it was unplugged.\n")

@@ -154,11 +154,11 @@ def test_tokens_of_another_rvq_are_refused() -> None:
 
 
 COMPILE = """
-from muqrt.kernels import mel_rvq_quantized_triton, mel_rvq_triton
+from muqrt.kernels.mel_rvq import quantized_triton, triton
 from muqrt.kernels.ptx import ptx_of
 
-print(ptx_of(mel_rvq_triton.variant(mels=5, stages=32, codes=1000, code_width=12), 86).registers)
-print(ptx_of(mel_rvq_quantized_triton.variant("i16", 512, 8, 1024), 86).registers)
+print(ptx_of(triton.variant(mels=5, stages=32, codes=1000, code_width=12), 86).registers)
+print(ptx_of(quantized_triton.variant("i16", 512, 8, 1024), 86).registers)
 """
 
 

@@ -13,12 +13,12 @@ import pytest
 
 OWNER = """
 import subprocess, sys, time
-from muqrt.triton_repo.server.watchdog import LastWill
+from muqrt.triton_repo.server.watchdog import ParentWatchdog
 child = subprocess.Popen(["sh", "-c", sys.argv[1]], start_new_session=True)
-will = LastWill(child.pid, 1, sys.argv[2])
+watchdog = ParentWatchdog(child.pid, 1, sys.argv[2])
 print(child.pid, flush=True)
 if "revoke" in sys.argv:
-    will.revoke()
+    watchdog.revoke()
 time.sleep(60)
 """
 

@@ -28,7 +28,6 @@ SOURCES = [
     PACKAGE / name
     for name in (
         "export/engines/tensorrt/build.py",
-        "export/engine_layers.py",
         "export/engines/tensorrt/watching.py",
         "export/engines/tensorrt/timing_cache.py",
         "kernels/plugins.py",
