@@ -22,8 +22,6 @@ from .graph.head import tags
 from .graph.mulan.audio import audio_tower
 from .graph.rvq import functions, tokens
 from .graph.writer import OPSET, Graph
-from .quantize.int8.front_end import int8_front_end
-from .quantize.int8.graph import Int8Graph
 from .sources.rvq import TokenRvq
 
 TARGETS = ("cpu", "any")
@@ -89,9 +87,8 @@ def onnx_from_checkpoint(
 
 def frames(graph: Graph, model: MuQ, spectrum: str, target: str) -> str:
     """Hidden state 0 of the log-mel, (batch, steps, width); ``target`` as above."""
-    if isinstance(graph, Int8Graph) and graph.has_front_end:
-        x = int8_front_end(graph, model, spectrum)
-    else:
+    x = graph.front_end(model, spectrum)
+    if x is None:
         x = front_end(graph, model.model.conv, spectrum, winograd=target == "cpu")
     graph.rename(x, FRAMES)  # because there the graph can be cut in two
     return FRAMES

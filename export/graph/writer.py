@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from ...reference.muq import MuQ
 from ...runtime.bundle.manifest import TensorSpec
 
 # The newest operator set that the Triton containers of the last two years all execute.
@@ -105,6 +106,11 @@ class Graph:
         """A 3x3 convolution of (batch, channels, height, width), padded, and its bias."""
         weights = self.weight(f"{name}.weight", kernel), self.weight(f"{name}.bias", bias)
         return self.op("Conv", x, *weights, strides=strides, pads=[1, 1, 1, 1])
+
+    def front_end(self, model: MuQ, log_mel: str) -> str | None:
+        """Hidden state 0 of the log-mel, (batch, mels, frames) to (batch, steps, width), where this
+        kind of graph has a form of its own for it; None leaves it to ``graph.front_end``."""
+        return None
 
     def lookup(self, name: str, table: np.ndarray, indices: str) -> str:
         """Rows of a table (rows, width)."""

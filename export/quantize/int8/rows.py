@@ -5,7 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import TensorProto
 
+from ....reference.muq import MuQ
 from .calibration import Range
+from .front_end import int8_front_end
 from .graph import Int8Graph
 
 # Of a row divided by its largest magnitude: 127 codes on either side of zero, -128 is unused.
@@ -27,6 +29,10 @@ class RowInt8Graph(Int8Graph):
 
     def __init__(self, ranges: Mapping[str, Range] | None = None) -> None:
         super().__init__(ranges or {})
+
+    def front_end(self, model: MuQ, log_mel: str) -> str | None:
+        """The front end on bytes, where its ranges are among those of the graph."""
+        return int8_front_end(self, model, log_mel) if self.has_front_end else None
 
     def linear(self, name: str, matrix: np.ndarray, bias: np.ndarray | None, x: str) -> str:
         """x @ matrix + bias, for a matrix (in, out)."""
