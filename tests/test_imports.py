@@ -109,17 +109,6 @@ def test_without_the_extra_its_command_says_what_to_install(
     assert done.stderr.count("\n") == 1
 
 
-def test_the_public_names() -> None:
-    for name in muqrt.__all__:
-        assert getattr(muqrt, name).__name__ == name
-    assert muqrt.load.__module__ == "muqrt.runtime.load"
-
-
-def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="'muqrt' has no attribute 'Loader'"):
-        _ = muqrt.Loader
-
-
 def test_every_package_has_its_layer() -> None:
     found = {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"tests"}
     assert found == set().union(*LAYERS) - {"errors"}

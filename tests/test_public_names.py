@@ -1,0 +1,64 @@
+"""The public names: exported lazily, seen by type checkers, and all that a reader needs."""
+
+import ast
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import muqrt
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", muqrt.__all__)
+def test_a_public_name_is_there(name: str) -> None:
+    module, attribute = muqrt._LAZY.get(name, (None, name))
+    found = getattr(muqrt, name)
+    if module is not None:
+        assert (found.__module__, found.__name__) == (f"muqrt{module}", attribute)
+    assert name in dir(muqrt)
+    assert name == "__version__" or found.__doc__
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert muqrt.__version__ == version("muqrt")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'muqrt' has no attribute 'Loader'"):
+        _ = muqrt.Loader
+
+
+def test_type_checkers_see_what_is_loaded_lazily() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = (each for each in tree.body if isinstance(each, ast.If))
+    seen = {
+        each.asname or each.name: (f".{statement.module}", each.name)
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom)
+        for each in statement.names
+    }
+    assert seen == muqrt._LAZY
+
+
+def test_listing_the_names_loads_nothing() -> None:
+    code = "import sys, muqrt; dir(muqrt); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {name for name in done.stdout.split() if name.startswith("muqrt")} == {
+        "muqrt",
+        "muqrt.errors",
+    }
+
+
+@pytest.mark.parametrize("path", [*PAGES, *EXAMPLES], ids=lambda path: path.name)
+def test_pages_and_examples_import_nothing_deeper(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not re.findall(r"(?:from|import) muqrt\.[\w.]+", text)
+    assert set(re.findall(r"^from muqrt import (.+)$", text, re.MULTILINE)) <= set(muqrt.__all__)
+    assert set(re.findall(r"\bmuqrt\.([a-zA-Z_]\w*)\(", text)) <= set(muqrt.__all__)
