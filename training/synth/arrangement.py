@@ -123,7 +123,7 @@ def band(rng: np.random.Generator, style: Style, beats: int, mood: Mood, held_ou
         names["bass"] = str(rng.choice(style.bass.instruments))
     names["pad"] = str(rng.choice(style.pads))
     kit = str(rng.choice(style.kits)) if style.kits else ""
-    grooves = [g for g in style.grooves if len(min(g.lines.values())) == beats * STEPS_PER_BEAT]
+    grooves = [g for g in style.grooves if len(min(g.values())) == beats * STEPS_PER_BEAT]
     if kit and grooves:
         names["drums"] = kit
     order = rng.permutation(len(names))

@@ -28,7 +28,7 @@ def drums(
     rng: np.random.Generator, groove: Groove, bars: int, beats: int, label: str
 ) -> list[Stroke]:
     """A section's drums: soft in A, full with a cymbal in B, bare in C; the last bar has a fill."""
-    lines = _softer(groove.lines) if label == "A" else groove.lines
+    lines = _softer(groove) if label == "A" else groove
     if label == "C":
         lines = {
             name: line for name, line in lines.items() if name not in ("snare", "clap", "kick")
@@ -95,8 +95,8 @@ def _tone(tones: Sequence[int], digit: str) -> int:
     return tones[index] + 12 * octave
 
 
-def _softer(lines: dict[str, str]) -> dict[str, str]:
-    return {_SOFTER.get(name, name): line for name, line in lines.items() if name != "cymbal"}
+def _softer(groove: Groove) -> Groove:
+    return {_SOFTER.get(name, name): line for name, line in groove.items() if name != "cymbal"}
 
 
 def _fill(rng: np.random.Generator, end: float, beats: int) -> list[Stroke]:

@@ -11,8 +11,7 @@ from .harmony import MODES, TONICS
 from .mood import Mood
 from .rhythm import swung
 from .singer import Singer
-from .styles.acoustic import STYLES
-from .styles.style import Style
+from .styles.style import STYLES, Style
 from .synthesizer import Note
 
 # No section follows one of its own kind: that boundary could not be heard.

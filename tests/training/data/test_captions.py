@@ -20,7 +20,7 @@ from muqrt.training.data.caption_words import (
 from muqrt.training.data.captions import caption, facts_of
 from muqrt.training.data.manifest import Recording
 from muqrt.training.synth.instrument import INSTRUMENTS, KITS
-from muqrt.training.synth.styles.acoustic import STYLES
+from muqrt.training.synth.styles.style import STYLES
 from muqrt.training.synth.voice import TECHNIQUES as SUNG
 
 WORDS = {**GENRES, **QUALITIES, **SOUNDS, **TEMPOS, **MODES, **METRES, **TECHNIQUES}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muqrt.training.synth.harmony import SCALES, chord, keys_within, scale_over, slots
-from muqrt.training.synth.styles.acoustic import STYLES
+from muqrt.training.synth.styles.style import STYLES
 
 PROGRESSIONS = [p for style in STYLES.values() for p in (*style.major, *style.minor)]
 

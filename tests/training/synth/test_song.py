@@ -14,7 +14,7 @@ from muqrt.training.synth.harmony import SCALES
 from muqrt.training.synth.instrument import INSTRUMENTS
 from muqrt.training.synth.labels import arousal, tags, valence
 from muqrt.training.synth.song import Song, compose
-from muqrt.training.synth.styles.acoustic import STYLES
+from muqrt.training.synth.styles.style import STYLES
 
 SEEDS = st.integers(0, 10_000)
 # Krumhansl and Kessler's profiles of major and minor.
