@@ -106,7 +106,8 @@ class Style:
             if {len(figure) for figure in role.figures} != bars:
                 raise ValueError(f"figures {role.figures}: not those of metres {self.metres}")
         for groove in self.grooves:
-            if len({len(line) for line in groove.values()} & bars) != 1 or groove.keys() - DRUMS:
+            lengths = {len(line) for line in groove.values()}
+            if len(lengths) != 1 or not lengths <= bars or not groove.keys() <= DRUMS.keys():
                 raise ValueError(f"groove {groove}: unknown drums, or lines of another metre")
 
 
