@@ -11,6 +11,7 @@ Every public name is an attribute of this package; the command line is ``muqrt -
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .common.moved import answer_old_imports
 from .errors import (
     AudioError,
     BuildError,
@@ -101,6 +102,8 @@ _LAZY = {
     "read_audio": (".runtime.audio.read", "load"),
     "tag_labels": (".triton_repo.client.zero_shot", "tag_labels"),
 }
+
+answer_old_imports()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,5 @@
+"""The ``muqrt`` command."""
+
+from ..common.moved import names_of
+
+__getattr__ = names_of(__name__)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -168,6 +169,18 @@ def mulan_bundle(mulan_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("mulan") / "bundle"
     short = [each for each in excerpts() if each.seconds < 2]
     bundle_from_checkpoint(load_source(mulan_checkpoint), folder, short)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of bundles and a model repository that the previous version wrote.
+
+    See fixtures/previous/make.py. Do not change its files.
+    """
+    folder = tmp_path_factory.mktemp("previous")
+    with tarfile.open(Path(__file__).parent / "fixtures" / "previous" / "previous.tar.xz") as file:
+        file.extractall(folder)
     return folder
 
 

@@ -1,0 +1,5 @@
+"""Writing the ONNX graph of a model."""
+
+from ...common.moved import names_of
+
+__getattr__ = names_of(__name__)

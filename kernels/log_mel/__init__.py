@@ -1,0 +1,5 @@
+"""Log-mel spectrograms."""
+
+from ...common.moved import names_of
+
+__getattr__ = names_of(__name__)

@@ -1,0 +1,5 @@
+"""Mel-RVQ tokens."""
+
+from ...common.moved import names_of
+
+__getattr__ = names_of(__name__)

@@ -1,0 +1,5 @@
+"""Live streams: sliding windows, and tags as events."""
+
+from ...common.moved import names_of
+
+__getattr__ = names_of(__name__)
