@@ -87,9 +87,9 @@ def steps(checkpoint: Path, bundle: Path, output: Path, price: float | None) -> 
         name = f"{'onnx' if engine == 'onnxruntime' else engine}-{precision}"
         yield Step(f"build {name}", [muqrt, "build", bundle, *of, *options], needs, makes=name)
     priced = ["--price", price] if price is not None else []
-    bench = ("bench", bundle, *of, "--device", "cuda", "-o", output)
+    bench = ("bench", "model", bundle, *of, "--device", "cuda", "-o", output)
     yield Step("benchmark of the model", [muqrt, *bench, *priced], ("onnx",))
-    kernels = ("bench-kernels", _PACKAGE / "reference" / "checkpoints" / "muq-mini")
+    kernels = ("bench", "kernels", _PACKAGE / "reference" / "checkpoints" / "muq-mini")
     beside = output.with_name(f"kernels-{output.name}")
     yield Step(
         "benchmark of the kernels", [muqrt, *kernels, "--device", "cuda", "-o", beside], ("triton",)

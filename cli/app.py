@@ -1,4 +1,4 @@
-"""The ``muqrt`` command: every room's commands, and exit codes for their errors.
+"""The ``muqrt`` command: the table of all commands, and exit codes for their errors.
 
 0 done; 1 a gate failed (parity); 2 wrong usage; 3 bad input or a missing part.
 """
@@ -6,60 +6,202 @@
 import errno
 import signal
 import sys
-from typing import NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.main import get_command
 
 from ..errors import MuqrtError
-from .bench.evaluate import commands as accuracy
-from .bench.kernels import commands as kernels
-from .bench.loadtest import commands as loadtest
-from .bench.model import commands as benchmarks
-from .bench.towers import commands as towers
-from .doctor import commands as doctor
-from .embed import commands as embed
-from .export.build import commands as build
-from .export.command import commands as export
-from .export.random_checkpoint import commands as random_checkpoint
-from .info import commands as runtime
-from .search import commands as search
-from .serve import commands as triton_repo
-from .stream.command import commands as stream
-from .synth_corpus import commands as synth
-from .tag.command import commands as tag
-from .tokens import commands as tokens
-from .train.command import commands as training
+from .lazy import LazyCommand, LazyGroup, Sections
 
 BAD_INPUT = 3
 INTERRUPTED = 130
 
-app = typer.Typer(
-    help="Puts a trained MuQ into production: export, parity, serving.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+_WIDTH_COLUMNS = 100
+
+# A command is imported only when it runs, or when its own help is shown. What is said of it here
+# is its docstring's first line.
+_TRAIN: Sections = {
+    "Commands": [
+        LazyCommand(
+            "probe", ".train.probe", "Train a head that answers a task by a MuQ's hidden states."
+        ),
+        LazyCommand(
+            "rvq", ".train.command", "Fit Mel-RVQ, whose tokens MuQ is trained to predict."
+        ),
+        LazyCommand("pretrain", ".train.command", "Pre-train a MuQ by masked prediction."),
+        LazyCommand(
+            "iterate",
+            ".train.command",
+            "Train a MuQ again, on the tokens of a trained one's latent level.",
+        ),
+        LazyCommand(
+            "mulan", ".train.mulan", "Train a MuQ-MuLan: music and the texts that describe it."
+        ),
+        LazyCommand(
+            "compact",
+            ".train.command",
+            "Store a MuQ or a MuQ-MuLan in half the space, as float16.",
+        ),
+    ]
+}
+_BENCH: Sections = {
+    "Commands": [
+        LazyCommand(
+            "model",
+            ".bench.model",
+            "Measure how fast a bundle is, against PyTorch and plain ONNX, on this machine.",
+        ),
+        LazyCommand(
+            "kernels",
+            ".bench.kernels",
+            "Measure the mel and Mel-RVQ operations alone, against PyTorch.",
+        ),
+        LazyCommand(
+            "towers", ".bench.towers", "Measure a MuQ-MuLan's towers on a CPU, against PyTorch."
+        ),
+        LazyCommand(
+            "streams",
+            ".bench.loadtest",
+            "Play many live streams at once in real time, and measure how late their tags come.",
+        ),
+        LazyCommand(
+            "gpu",
+            "..benchmarks.gpu",
+            "Test, build, prove and measure everything that this machine's GPU can run.",
+        ),
+    ]
+}
+_COMMANDS: Sections = {
+    "Use": [
+        LazyCommand("embed", ".embed", "Embed audio, here or on a server."),
+        LazyCommand(
+            "tag",
+            ".tag.command",
+            "Say what is heard in music, and where: by a head's tags, or in your own words "
+            "(--labels).",
+        ),
+        LazyCommand("search", ".search", "Find music by words, or by what it should sound like."),
+        LazyCommand(
+            "stream",
+            ".stream.command",
+            "Say what is heard while it is heard, until the sound ends, or Ctrl-C ends it.",
+        ),
+        LazyCommand(
+            "tokens",
+            ".tokens",
+            "Turn audio into the tokens of a bundle's RVQ, here or on a server.",
+        ),
+        LazyCommand("info", ".info", "Show what is in a bundle, after checking every hash."),
+    ],
+    "Build": [
+        LazyCommand(
+            "export",
+            ".export.command",
+            "Turn a checkpoint into a bundle whose numbers are proven.",
+        ),
+        LazyCommand(
+            "build",
+            ".export.build",
+            "Add an artefact to a bundle: another precision or engine, with a certificate of its "
+            "own.",
+        ),
+        LazyCommand(
+            "parity",
+            ".export.command",
+            "Compare every artefact with the PyTorch reference and write its certificate.",
+        ),
+        LazyCommand(
+            "build-kernels",
+            "..kernels.build",
+            "Compile and measure the fused kernels; needs no GPU.",
+        ),
+        LazyCommand(
+            "random-checkpoint",
+            ".export.random_checkpoint",
+            "Write a checkpoint in the official format with random weights: for tests and "
+            "benchmarks.",
+        ),
+    ],
+    "Serve": [
+        LazyCommand(
+            "repository",
+            ".serve",
+            "Write a bundle's artefact as a model of a Triton model repository, or check one.",
+        ),
+        LazyCommand("serve", ".serve", "Run Triton on a model repository until Ctrl-C."),
+    ],
+    "Train": [
+        LazyGroup("train", "Train Mel-RVQ, MuQ, probes and MuQ-MuLan.", _TRAIN),
+        LazyCommand(
+            "synth-corpus",
+            ".synth_corpus",
+            "Compose, render and label music: a corpus to train and test on.",
+        ),
+    ],
+    "Measure": [
+        LazyGroup(
+            "bench",
+            "Measure speed: of a model, its kernels, its towers, or live streams.",
+            _BENCH,
+            not_a_command="bench BUNDLE is now: muqrt bench model BUNDLE",
+        ),
+        LazyCommand(
+            "evaluate",
+            ".bench.evaluate",
+            "Measure how much bundles' features know about music: probes on labelled recordings.",
+        ),
+        LazyCommand(
+            "manifest",
+            ".bench.evaluate",
+            "Write a published dataset's labels and splits as a manifest for muqrt evaluate.",
+        ),
+        LazyCommand(
+            "doctor", ".doctor", "Say what this machine can run: engines, GPU, versions, server."
+        ),
+    ],
+}
+_MOVED = {
+    "bench-kernels": "bench-kernels is now: muqrt bench kernels",
+    "bench-towers": "bench-towers is now: muqrt bench towers",
+    "loadtest": "loadtest is now: muqrt bench streams",
+    "loadtest-chart": "loadtest-chart is gone: muqrt bench streams --output draws a chart itself",
+}
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("muqrt"))
+        raise typer.Exit
+
+
+def _root_options() -> list[Any]:
+    """The options of ``muqrt`` itself, made by Typer: the version and the shells' completion."""
+    options = typer.Typer()
+
+    @options.command()
+    def muqrt(
+        version: Annotated[
+            bool,
+            typer.Option(
+                "--version", is_eager=True, callback=_show_version, help="Show the version."
+            ),
+        ] = False,
+    ) -> None: ...
+
+    return get_command(options).params
+
+
+app = LazyGroup(
+    "muqrt",
+    "Put a trained MuQ into production: embeddings, tags and search, proven parity, serving.",
+    _COMMANDS,
+    _MOVED,
+    params=_root_options(),
+    context_settings={"max_content_width": _WIDTH_COLUMNS},
 )
-for room in (
-    export,
-    random_checkpoint,
-    build,
-    training,
-    synth,
-    runtime,
-    embed,
-    tag,
-    search,
-    stream,
-    tokens,
-    triton_repo,
-    benchmarks,
-    kernels,
-    towers,
-    loadtest,
-    accuracy,
-    doctor,
-):
-    app.add_typer(room)
 
 
 def main() -> NoReturn:

@@ -1,4 +1,4 @@
-"""``python -m muqrt.kernels.build``: every fused kernel for every GPU, compiled without one."""
+"""``muqrt build-kernels``: every fused kernel for every GPU, compiled without one."""
 
 import json
 import signal

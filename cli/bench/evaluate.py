@@ -84,8 +84,10 @@ def evaluate(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure how much bundles' features know about music: probes on labelled recordings; and what
-    a MuQ-MuLan knows of music and texts, without a probe."""
+    """Measure how much bundles' features know about music: probes on labelled recordings.
+
+    What a MuQ-MuLan knows of music and texts is measured without a probe.
+    """
     _require_extra()
     from ...benchmarks.accuracy.contenders import Wanted, contenders
     from ...benchmarks.accuracy.evaluation import evaluate as measure

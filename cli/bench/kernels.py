@@ -1,4 +1,4 @@
-"""``muqrt bench-kernels``."""
+"""``muqrt bench kernels``."""
 
 import re
 from dataclasses import asdict
@@ -16,7 +16,7 @@ _DEFAULT_CELLS = {"cpu": "1x10,1x30", "cuda": "1x10,64x30"}
 _CELL = re.compile(r"(\d+)x(\d+(?:\.\d+)?)")
 
 
-@commands.command("bench-kernels")
+@commands.command()
 def bench_kernels(
     checkpoint: Annotated[str, typer.Argument(help="Folder, .pt file or hub id with an RVQ.")],
     device: Annotated[str, typer.Option(help="cpu, or cuda for the fused kernels.")] = "cpu",

@@ -1,4 +1,4 @@
-"""``muqrt loadtest`` and ``muqrt loadtest-chart``."""
+"""``muqrt bench streams``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -103,27 +103,6 @@ def loadtest(
         table(report.target, ("figure", ""), report.rows()),
         table("Errors", ("kind", "times"), report.error_rows()) if report.errors else "",
         *(f"Wrote {path}" for path in written),
-    )
-
-
-@commands.command("loadtest-chart")
-def loadtest_chart(
-    files: Annotated[list[Path], typer.Argument(help="CSV files of perf_analyzer -f.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG to write.")],
-    as_json: Json = False,
-) -> None:
-    """Draw throughput against latency from perf_analyzer's CSV files, a line for each."""
-    from dataclasses import asdict
-
-    from ...benchmarks.loadtest.perf_analyzer import draw_throughput
-    from ...benchmarks.loadtest.results import require_matplotlib
-
-    require_matplotlib()
-    measured = draw_throughput(files, output)
-    show(
-        as_json,
-        {name: [asdict(point) for point in points] for name, points in measured.items()},
-        f"Wrote {output}: {sum(map(len, measured.values()))} measurements.",
     )
 
 

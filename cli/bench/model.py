@@ -1,4 +1,4 @@
-"""``muqrt bench``."""
+"""``muqrt bench model``."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""``muqrt bench-towers``."""
+"""``muqrt bench towers``."""
 
 import json
 import os
@@ -27,7 +27,7 @@ _NOTE = (
 )
 
 
-@commands.command("bench-towers")
+@commands.command()
 def bench_towers(
     bundle: Annotated[Path, typer.Argument(help="A MuQ-MuLan's, that muqrt export wrote.")],
     checkpoint: Annotated[str, typer.Option(help="The checkpoint the bundle was made from.")],

@@ -8,7 +8,6 @@ import typer
 
 from ...common.console import Json, show
 from ...errors import UsageError
-from .mulan import commands as mulan
 from .options import (
     Accelerator,
     Batch,
@@ -29,20 +28,15 @@ from .options import (
     Workers,
     require_extra,
 )
-from .probe import commands as probe
 
 if TYPE_CHECKING:
     from ...reference.config import MuQConfig
     from ...training.data.corpus import Corpus as ReadCorpus
 
 commands = typer.Typer()
-train = typer.Typer(help="Train Mel-RVQ, MuQ, probes and MuQ-MuLan; interrupted runs go on.")
-train.add_typer(probe)
-train.add_typer(mulan)
-commands.add_typer(train, name="train")
 
 
-@train.command()
+@commands.command()
 def rvq(
     corpus: Corpus,
     output: Output,
@@ -82,7 +76,7 @@ def rvq(
     train_rvq(job, _config(config)).show(as_json)
 
 
-@train.command()
+@commands.command()
 def pretrain(
     corpus: Corpus,
     output: Output,
@@ -131,7 +125,7 @@ def pretrain(
     run(job, model, rvq).show(as_json)
 
 
-@train.command()
+@commands.command()
 def iterate(
     corpus: Corpus,
     output: Output,
@@ -188,7 +182,7 @@ def iterate(
     run(job, rvq_plan, teacher, level).show(as_json)
 
 
-@train.command()
+@commands.command()
 def compact(
     checkpoint: Annotated[str, typer.Argument(help="A folder, file or hub id.")],
     output: Annotated[
@@ -196,8 +190,10 @@ def compact(
     ],
     as_json: Json = False,
 ) -> None:
-    """Store a MuQ or a MuQ-MuLan in half the space, as float16. Train probes after this: weights
-    are rounded, and a head belongs to exactly one checkpoint."""
+    """Store a MuQ or a MuQ-MuLan in half the space, as float16.
+
+    Train probes after this: weights are rounded, and a head belongs to exactly one checkpoint.
+    """
     require_extra()
     from ...reference.checkpoint import WEIGHTS_FILE, load_checkpoint, save_checkpoint
     from ...reference.mulan.checkpoint import is_mulan, load_mulan, save_mulan

@@ -6,33 +6,20 @@ import pty
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
 
 import pytest
-import typer
 
-from muqrt.cli.app import app
 from muqrt.common.files import sha256
 from muqrt.runtime.bundle.manifest import load_bundle
+
+from .test_lazy import COMMANDS
 
 Command = Callable[..., CompletedProcess[str]]
 
 MUQRT = [sys.executable, "-m", "muqrt"]
-
-
-def commands(group: Any, above: str = "") -> Iterator[str]:
-    """Every command's name, with its group's before it."""
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from commands(command, f"{above}{name} ")
-        else:
-            yield above + name
-
-
-COMMANDS = list(commands(typer.main.get_command(app)))
 
 
 def change_a_weight(folder: Path) -> None:
@@ -50,12 +37,6 @@ def change_a_weight(folder: Path) -> None:
     bound = {"artefact_sha256": artefact.digest}
     artefact.certificate = artefact.certificate.model_copy(update=bound)
     bundle.save(folder)
-
-
-def test_help_of_the_whole(muqrt: Command) -> None:
-    done = muqrt("--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert all(name.partition(" ")[0] in done.stdout for name in COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -25,7 +25,7 @@ def written(tagged_bundle: Path, music: Path, tmp_path_factory: pytest.TempPathF
     output = tmp_path_factory.mktemp("load") / "v1.2"
     song = music / "greensleeves_duo.flac"
     options = [*OPTIONS, "--threads", 1, "--audio", song, "-o", output, "--json"]
-    arguments = ["muqrt", "loadtest", "--bundle", tagged_bundle, *options]
+    arguments = ["muqrt", "bench", "streams", "--bundle", tagged_bundle, *options]
     code = (
         "import sys; sys.modules['torch'] = None; sys.modules['onnx'] = None\n"
         f"sys.argv = {[str(each) for each in arguments]}\n"
@@ -62,7 +62,7 @@ def test_the_page_says_what_was_measured_and_where(written: Path) -> None:
         assert expected in page
     assert "| chunk_seconds | 0.1 |" in page
     assert "ready" not in page  # nobody was asked
-    assert "muqrt loadtest --bundle tagged --streams 4" in page
+    assert "muqrt bench streams --bundle tagged --streams 4" in page
     assert str(written.parent) not in page
 
 
@@ -98,19 +98,19 @@ def test_music_goes_round(music: Path) -> None:
 def test_options_that_make_no_sense(
     options: tuple[object, ...], expected: str, muqrt: Command
 ) -> None:
-    done = muqrt("loadtest", *options)
+    done = muqrt("bench", "streams", *options)
     assert (done.returncode, done.stdout) == (2, "")
     assert expected in done.stderr
 
 
 def test_a_bundle_without_tags(tiny_bundle: Path, muqrt: Command) -> None:
-    done = muqrt("loadtest", "--bundle", tiny_bundle)
+    done = muqrt("bench", "streams", "--bundle", tiny_bundle)
     assert done.returncode == 2
     assert "tags" in done.stderr
 
 
 def test_no_server(muqrt: Command) -> None:
-    done = muqrt("loadtest", "--server", "localhost:1", "--timeout-seconds", 1)
+    done = muqrt("bench", "streams", "--server", "localhost:1", "--timeout-seconds", 1)
     assert done.returncode == 3
     assert "localhost:1" in done.stderr
 
@@ -120,6 +120,6 @@ def test_what_is_missing_is_said_first(
     module: str, muqrt: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    done = muqrt("loadtest", "--bundle", ".", "-o", tmp_path / "x")
+    done = muqrt("bench", "streams", "--bundle", ".", "-o", tmp_path / "x")
     assert done.returncode == 3
     assert "pip install 'muqrt[loadtest]'" in done.stderr

@@ -37,7 +37,9 @@ def loadtest(live_server: Server, muqrt: Command) -> Callable[..., dict[str, obj
 
     def run(*options: object) -> dict[str, object]:
         watched = ("--pid", live_server.pid, "--metrics", live_server.metrics_url)
-        done = muqrt("loadtest", "--server", live_server.grpc_url, *watched, "--json", *options)
+        done = muqrt(
+            "bench", "streams", "--server", live_server.grpc_url, *watched, "--json", *options
+        )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -77,7 +79,7 @@ def test_churn_loses_no_slot_of_a_full_server(loadtest: Callable[..., dict[str, 
 
 
 def test_metrics_and_processes_that_are_not_there(live_server: Server, muqrt: Command) -> None:
-    where = ("loadtest", "--server", live_server.grpc_url)
+    where = ("bench", "streams", "--server", live_server.grpc_url)
     done = muqrt(*where, "--metrics", f"{live_server.http_url}/nothing")
     assert done.returncode == 3
     assert "gives no metrics" in done.stderr

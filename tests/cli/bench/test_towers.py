@@ -19,7 +19,7 @@ def test_everyone_takes_part(
     muqrt: Command, mulan_bundle: Path, mulan_checkpoint: Path, tmp_path: Path
 ) -> None:
     about = ("--checkpoint", mulan_checkpoint, "--threads", 1, "--rounds", 3)
-    done = muqrt("bench-towers", mulan_bundle, *about, "-o", tmp_path / "towers", "--json")
+    done = muqrt("bench", "towers", mulan_bundle, *about, "-o", tmp_path / "towers", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report == json.loads((tmp_path / "towers.json").read_text())
@@ -49,6 +49,6 @@ def test_a_wrong_answer_has_no_speed(
 
 
 def test_a_muq_has_no_towers(muqrt: Command, tiny_bundle: Path, tiny_checkpoint: Path) -> None:
-    done = muqrt("bench-towers", tiny_bundle, "--checkpoint", tiny_checkpoint)
+    done = muqrt("bench", "towers", tiny_bundle, "--checkpoint", tiny_checkpoint)
     assert (done.returncode, done.stdout) == (3, "")
     assert "no MuQ-MuLan" in done.stderr

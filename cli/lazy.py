@@ -1,0 +1,106 @@
+"""Commands that are imported when they are used, so that the command line starts at once."""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from ..errors import UsageError
+
+Sections = Mapping[str, Sequence[TyperCommand | TyperGroup]]
+
+
+class LazyCommand(TyperCommand):
+    """A command's name and help; its module is imported when it runs or its own help is shown.
+
+    Args:
+        name: what the user types.
+        module: its module, relative to ``muqrt.cli``. The Typer app there, ``commands``, has this
+            command alone or has one of this name.
+        help: the first line of the command's docstring.
+    """
+
+    def __init__(self, name: str, module: str, help: str) -> None:
+        super().__init__(name, help=help)
+        self._module = module
+
+    def load(self) -> Any:
+        """The command itself, as Typer makes it."""
+        app = import_module(self._module, __package__).commands
+        # Rich's help takes longer to import than everything else that a help text needs.
+        app.rich_markup_mode = None
+        found = get_command(app)
+        return found.commands[self.name] if hasattr(found, "commands") else found
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Parse the command's arguments: what follows is up to the command itself."""
+        return self.load().make_context(*args, **options)
+
+
+class MovedCommand(TyperCommand):
+    """The old name of a command: it says what to type instead.
+
+    Args:
+        name: the old name.
+        instead: a sentence that names the new command.
+    """
+
+    def __init__(self, name: str, instead: str) -> None:
+        super().__init__(name, hidden=True)
+        self._instead = instead
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Raise UsageError."""
+        raise UsageError(self._instead)
+
+
+class LazyGroup(TyperGroup):
+    """Commands in sections, listed without importing any of them.
+
+    Args:
+        name: what the user types.
+        help: one line about the whole.
+        sections: the commands below each heading, in the order of the help.
+        moved: old names, each with a sentence that names the new command.
+        not_a_command: a sentence for a first argument that is no command of the group.
+        options: further arguments of Typer's group.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        help: str,
+        sections: Sections,
+        moved: Mapping[str, str] | None = None,
+        not_a_command: str | None = None,
+        **options: Any,
+    ) -> None:
+        self.sections, self._not_a_command = sections, not_a_command
+        listed = [command for commands in sections.values() for command in commands]
+        old = [MovedCommand(*names) for names in (moved or {}).items()]
+        commands: dict[str, Any] = {str(command.name): command for command in [*listed, *old]}
+        options = {"rich_markup_mode": None, **options}
+        super().__init__(name=name, help=help, commands=commands, **options)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Without any argument print the help, and exit with 2."""
+        if not args and not ctx.resilient_parsing:
+            print(ctx.get_help())
+            ctx.exit(UsageError.exit_code)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command by its name, or say what to type instead."""
+        if self._not_a_command and args[0] not in self.commands and not ctx.resilient_parsing:
+            raise UsageError(self._not_a_command)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections, their help texts below each other."""
+        width = max(len(name) for name, command in self.commands.items() if not command.hidden)
+        for heading, commands in self.sections.items():
+            with formatter.section(heading):
+                rows = [(str(each.name).ljust(width), each.help or "") for each in commands]
+                formatter.write_dl(rows)
