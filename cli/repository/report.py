@@ -45,7 +45,7 @@ def announce(
         if report.target == "cpu"
         else "",
         "Its queue has bounds or priorities, and then Triton may answer half a second late when it "
-        "is not full: docs/serving.md, Overload."
+        "is not full: docs/how-to/serve.md, Overload."
         if options.may_stall
         else "",
         f"Serve it with: {serve}",

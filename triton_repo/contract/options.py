@@ -140,6 +140,6 @@ PROFILES = {
     # overlap the first one's computing.
     "throughput": ServingOptions(max_batch_size=32, max_queue_delay_us=50_000, instances=2),
     # Cores instead of GPUs: one instance that has them all, and the wait that fills its batches
-    # (docs/serving.md has the figures).
+    # (docs/how-to/serve.md has the figures).
     "cpu": ServingOptions(max_batch_size=4, max_queue_delay_us=20_000),
 }
