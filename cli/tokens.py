@@ -49,7 +49,8 @@ def tokens(
     as_json: Json = False,
 ) -> None:
     """Turn audio into the tokens of a bundle's RVQ, here or on a server."""
-    from ..runtime.inference.results import require_tokenizer
+    from ..runtime.bundle.tokens import Tokenizer
+    from ..runtime.engines.session import require
     from ..runtime.model import Model
     from .outputs.archives import archive_tasks, is_archive, open_archive
     from .outputs.tasks import claim_on, report, run_all, run_tasks, save_npy, tasks_for
@@ -64,7 +65,7 @@ def tokens(
         session = stack.enter_context(
             open_session(bundle, server, model, artefact, threads, timeout_seconds, bulk)
         )
-        tokenizer = require_tokenizer(session)
+        tokenizer = require(session, Tokenizer)
         dtype = tokenizer.file_dtype
         if archive is not None:
             facts = {

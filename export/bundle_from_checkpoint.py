@@ -22,6 +22,7 @@ from ..runtime.bundle.manifest import (
     TensorSpec,
     load_bundle,
 )
+from ..runtime.bundle.meanings import Meanings, explained
 from ..runtime.bundle.tagging import TAGS
 from ..runtime.bundle.tokens import TOKENS, TOKENS_FILE
 from .bundle.parts import save_parts
@@ -95,11 +96,16 @@ def bundle_from_checkpoint(
     outputs += [name for name, source in sources if source is not None]
     module = head.head if head is not None else None
     tokenizer = rvq.tokenizer if rvq is not None else None
+    meanings = explained(
+        head.tagging if head is not None else None,
+        tokenizer,
+        joint.joint if joint is not None else None,
+    )
     mulan = mulan_of(checkpoint)
     specs = output_specs(checkpoint.model, outputs, level, module, tokenizer, mulan)
     _check_target(folder, checkpoint.parameters * _BYTES_PER_WEIGHT)
     with atomic_folder(folder) as temporary:
-        files = _save_graphs(temporary, checkpoint, specs, level, target, module, rvq)
+        files = _save_graphs(temporary, checkpoint, specs, level, target, module, rvq, meanings)
         artefact = Artefact(
             name="onnx-fp32",
             engine="onnxruntime",
@@ -121,9 +127,7 @@ def bundle_from_checkpoint(
             ),
             architecture=_architecture(checkpoint),
             framing=_framing(checkpoint, window_seconds),
-            tagging=head.tagging if head is not None else None,
-            tokenizer=tokenizer,
-            joint=joint.joint if joint is not None else None,
+            meanings=meanings,
             artefacts=[artefact, *texts],
             folder=temporary,
         )
@@ -143,14 +147,14 @@ def _save_graphs(
     target: str,
     head: Head | None,
     rvq: TokenRvq | None,
+    meanings: Meanings,
 ) -> list[Path]:
     """The graph of all outputs, its parts and, where they need no encoder, the tokens' own."""
     outputs = [spec.name for spec in specs]
     mulan = mulan_of(checkpoint)
     whole = onnx_from_checkpoint(checkpoint.model, outputs, level, target, head, rvq, mulan=mulan)
     files = save_onnx(whole, folder / MODEL_FILE)
-    tokenizer = rvq.tokenizer if rvq is not None else None
-    files += save_parts(whole, folder / MODEL_FILE, [INPUT], specs, tokenizer)
+    files += save_parts(whole, folder / MODEL_FILE, [INPUT], specs, meanings)
     if rvq is not None and not rvq.needs_encoder:
         alone = onnx_from_checkpoint(checkpoint.model, [TOKENS], rvq=rvq)
         files += save_onnx(alone, folder / TOKENS_FILE)

@@ -10,14 +10,13 @@ from ..errors import AudioError, BundleError
 from .audio.tracks import Audio, AudioFile, Audios, as_tracks, one_track
 from .bundle.joint import Joint
 from .bundle.tagging import TrackTags
-from .engines.session import Session
+from .engines.session import Session, require
 from .inference.clips import LastClip
 from .inference.results import (
     by_file,
     clip_latents,
     embeddings,
     or_raise,
-    require_joint,
     stitched,
     track_latents,
     track_tags,
@@ -218,7 +217,7 @@ class Model(Closing):
         Raises:
             BundleError: the model has none.
         """
-        return require_joint(self.session)
+        return require(self.session, Joint)
 
     @property
     def texts(self) -> TextEncoder:

@@ -83,7 +83,8 @@ def tag(
     as_json: Json = False,
 ) -> None:
     """Say what is heard in music, and where: by a head's tags, or in your own words (--labels)."""
-    from ...runtime.inference.results import require_tagging
+    from ...runtime.bundle.tagging import Tagging
+    from ...runtime.engines.session import require
     from ...runtime.model import Model
     from .report import Choice, document, lines, write_csv
 
@@ -102,7 +103,7 @@ def tag(
     with ExitStack() as stack:
         if label_set is None:
             session = stack.enter_context(open_session(*place))
-            vocabulary = require_tagging(session)
+            vocabulary = require(session, Tagging)
             tagged = Model(session, batch_size=batch_size).tag_files(files, hop_seconds)
         else:
             tagger = stack.enter_context(

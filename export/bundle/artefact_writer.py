@@ -41,7 +41,7 @@ def candidate(
     name = name or precision
     source, file = fp32_source(bundle), f"muq-{name}.onnx"
     files = save_onnx(graph, folder / file)
-    files += save_parts(graph, folder / file, source.inputs, source.outputs, bundle.tokenizer)
+    files += save_parts(graph, folder / file, source.inputs, source.outputs, bundle.meanings)
     for each in source.files:
         if each.startswith(TOKENS_FILE):  # these are fp32 in all artefacts
             files.append(Path(shutil.copy(bundle.path(each), folder)))

@@ -1,6 +1,6 @@
 """A whole graph cut into its parts: front end and encoder, and what gives no latents."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from onnx import helper
 
 from ...runtime.bundle.joint import LATENTS
 from ...runtime.bundle.manifest import TensorSpec
+from ...runtime.bundle.output import Output
 from ...runtime.bundle.parts import (
     encoder_file,
     encoder_outputs,
@@ -16,7 +17,6 @@ from ...runtime.bundle.parts import (
     front_end_file,
     without_latents_file,
 )
-from ...runtime.bundle.tokens import Tokenizer
 
 
 def save_parts(
@@ -24,20 +24,20 @@ def save_parts(
     path: Path,
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
-    tokenizer: Tokenizer | None,
+    meanings: Mapping[str, Output],
 ) -> list[Path]:
     """Write the parts of a graph beside it; returns the files written.
 
     Args:
         whole: what ``save_onnx`` has written to ``path``: the parts refer to its external data.
         inputs, outputs: its own; ``features`` are among the outputs.
-        tokenizer: what its output ``tokens`` means, where there is one.
+        meanings: what its outputs mean, by their names, where they are explained.
     """
     (width,) = (spec.shape[-1] for spec in outputs if spec.name == "features")
     frames = [frames_spec(int(width))]
     parts = {
         front_end_file(path.name): part(whole, inputs, frames),
-        encoder_file(path.name): part(whole, frames, encoder_outputs(outputs, tokenizer)),
+        encoder_file(path.name): part(whole, frames, encoder_outputs(outputs, meanings)),
     }
     others = [spec for spec in outputs if spec.name != LATENTS]
     if others != list(outputs):

@@ -108,7 +108,7 @@ def _graphs(bundle: Bundle, source: Artefact) -> dict[str, onnx.ModelProto]:
     half_head = width // bundle.architecture["num_attention_heads"] // 2
     angles = [node.output[0] for node in whole.graph.node if node.op_type in ("Cos", "Sin")]
     positions = [_float(name, "steps", 1, half_head) for name in angles]
-    encoded = encoder_outputs(source.outputs, bundle.tokenizer)
+    encoded = encoder_outputs(source.outputs, bundle.meanings)
     pieces = {
         LOG_MEL_FILE: (source.inputs, [log_mel]),
         TOKENS_FILE: ([log_mel], [spec for spec in source.outputs if spec not in encoded]),

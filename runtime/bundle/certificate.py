@@ -10,10 +10,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .joint import LATENTS
-from .tagging import TAGS
+from .meanings import every_gate, gates_of
+from .output import Gate
 from .tokens import TOKENS
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8", "int8-weights", "int4-weights"]
+_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Thresholds(BaseModel):
@@ -76,7 +78,30 @@ THRESHOLDS: dict[str, Thresholds] = {
 }
 
 
-class Measurement(BaseModel):
+class _Measured(BaseModel):
+    """One output on one audio, artefact against reference; subclasses have the figures."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    audio: str
+    seconds: float
+    output: str
+
+    def figures(self) -> dict[Gate, float]:
+        """The figures that the output is certified by, of those that are measured here."""
+        gates = gates_of(self.output)
+        return {each: getattr(self, each.figure) for each in gates if hasattr(self, each.figure)}
+
+    def passes(self, thresholds: Thresholds) -> bool:
+        """Whether there are figures, and all of them are within the thresholds."""
+        figures = self.figures()
+        return bool(figures) and all(
+            gate.passes(figure, getattr(thresholds, gate.threshold))
+            for gate, figure in figures.items()
+        )
+
+
+class Measurement(_Measured):
     """One output of real numbers on one audio, artefact against reference.
 
     ``worst_frame_cosine`` is the smallest cosine similarity of any feature vector,
@@ -84,11 +109,6 @@ class Measurement(BaseModel):
     ``largest_difference`` that of any single number.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    audio: str
-    seconds: float
-    output: str
     finite: bool
     worst_frame_cosine: float
     relative_l2: float
@@ -97,56 +117,39 @@ class Measurement(BaseModel):
     def passes(self, thresholds: Thresholds) -> bool:
         """Whether every figure is within the thresholds; a NaN or an infinity never is."""
         figures = (self.worst_frame_cosine, self.relative_l2, self.largest_difference)
-        if not self.finite or not all(map(isfinite, figures)):
-            return False
-        if self.output == TAGS:
-            return self.largest_difference <= thresholds.largest_tag_change
-        if self.output == LATENTS:
-            return self.worst_frame_cosine >= thresholds.worst_latents_cosine
-        return (
-            self.worst_frame_cosine >= thresholds.worst_frame_cosine
-            and self.relative_l2 <= thresholds.relative_l2
-        )
+        return self.finite and all(map(isfinite, figures)) and super().passes(thresholds)
 
 
-class TokenMeasurement(BaseModel):
+class TokenMeasurement(_Measured):
     """The output ``tokens`` on one audio, artefact against reference.
 
     ``equal_tokens`` is the share of the ``tokens`` that are the reference's. One that differs
     counts as equal if its code is, but for ``NEAR_TIE``, as near as the reference's.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    audio: str
-    seconds: float
     output: Literal["tokens"] = TOKENS
     tokens: int
-    equal_tokens: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    equal_tokens: _Share
 
     def passes(self, thresholds: Thresholds) -> bool:
         """Whether there are tokens, and enough of them are equal."""
-        return self.tokens > 0 and self.equal_tokens >= thresholds.equal_tokens
+        return self.tokens > 0 and super().passes(thresholds)
 
 
-class RankMeasurement(BaseModel):
+class RankMeasurement(_Measured):
     """How texts rank for a piece of music, and music for a text, artefact against reference.
 
     ``equal_ranks`` is the share of the ``pairs`` whose order is the reference's; pairs whose
     cosines differ by no more than ``RANK_TIE`` there are not counted.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    audio: str
-    seconds: float
     output: Literal["latents"] = LATENTS
     pairs: Annotated[int, Field(ge=0)]
-    equal_ranks: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    equal_ranks: _Share
 
     def passes(self, thresholds: Thresholds) -> bool:
         """Whether enough of the pairs, where there are any, have the reference's order."""
-        return self.pairs == 0 or self.equal_ranks >= thresholds.equal_ranks
+        return self.pairs == 0 or super().passes(thresholds)
 
 
 AnyMeasurement = Measurement | TokenMeasurement | RankMeasurement
@@ -168,19 +171,12 @@ class Certificate(BaseModel):
     @property
     def worst(self) -> Thresholds:
         """The thresholds that these measurements would just pass."""
-        numbers = [each for each in self.measurements if isinstance(each, Measurement)]
-        others = [each for each in numbers if each.output not in (TAGS, LATENTS)]
-        tags = [each for each in numbers if each.output == TAGS]
-        latents = [each for each in numbers if each.output == LATENTS]
-        tokens = [each for each in self.measurements if isinstance(each, TokenMeasurement)]
-        ranks = [each for each in self.measurements if isinstance(each, RankMeasurement)]
+        measured = [each.figures() for each in self.measurements]
         return Thresholds(
-            worst_frame_cosine=min((each.worst_frame_cosine for each in others), default=1.0),
-            relative_l2=max((each.relative_l2 for each in others), default=0.0),
-            largest_tag_change=max((each.largest_difference for each in tags), default=0.0),
-            equal_tokens=min((each.equal_tokens for each in tokens), default=1.0),
-            worst_latents_cosine=min((each.worst_frame_cosine for each in latents), default=1.0),
-            equal_ranks=min((each.equal_ranks for each in ranks), default=1.0),
+            **{
+                gate.threshold: gate.worst([each[gate] for each in measured if gate in each])
+                for gate in every_gate()
+            }
         )
 
     @model_validator(mode="after")

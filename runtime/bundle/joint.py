@@ -1,13 +1,14 @@
 """The space that music and texts share, and what a MuQ-MuLan's towers are in a bundle."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, PositiveInt
 
 from ...errors import SessionError
-from .record import Record, RelativeFile, Sha256, TensorSpec
+from .output import Gate, Output
+from .record import RelativeFile, Sha256, TensorSpec
 
 LATENTS: Literal["latents"] = "latents"  # the output's name
 IDS = TensorSpec(name="ids", dtype="int64", shape=["batch", "tokens"])
@@ -18,7 +19,7 @@ _MOST_TOKENS = 1 << 16
 _LONGEST_CLIP_SAMPLES = 600 * 24_000
 
 
-class Joint(Record):
+class Joint(Output):
     """What the ``latents`` outputs mean.
 
     Attributes:
@@ -30,6 +31,18 @@ class Joint(Record):
         vocabulary: the text encoder has vectors for so many tokens.
         max_tokens: and positions for so many in a text.
     """
+
+    output: ClassVar[str] = LATENTS
+    key: ClassVar[str] = "joint"
+    how_to_get: ClassVar[str] = (
+        "this model shares no space with texts. Export a MuQ-MuLan: muqrt export "
+        "OpenMuQ/MuQ-MuLan-large -o BUNDLE; of its artefacts, PyTorch's have no latents."
+    )
+    optional: ClassVar[bool] = True
+    gates: ClassVar[tuple[Gate, ...]] = (
+        Gate("worst_frame_cosine", "worst_latents_cosine"),
+        Gate("equal_ranks", "equal_ranks"),
+    )
 
     width: PositiveInt
     clip_samples: Annotated[int, Field(ge=1, le=_LONGEST_CLIP_SAMPLES)]
@@ -43,6 +56,11 @@ class Joint(Record):
     def spec(self) -> TensorSpec:
         """The output of either tower: (batch, width)."""
         return TensorSpec(name=LATENTS, dtype="float32", shape=["batch", self.width])
+
+    @property
+    def from_frames(self) -> bool:
+        """False: latents are of clips, not of overlapping windows."""
+        return False
 
     def check_texts(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Raise SessionError for tokens that the text encoder cannot take; dtypes and shapes are
@@ -62,12 +80,3 @@ class Joint(Record):
         if not (mask != 0).any(axis=1).all():
             row = int(np.flatnonzero(~(mask != 0).any(axis=1))[0])
             raise SessionError(f"text {row} is nothing but padding: its mask is 0 everywhere.")
-
-
-def check_latents(outputs: Sequence[TensorSpec], joint: Joint | None) -> None:
-    """Raise ValueError unless an output ``latents`` is the joint space's. Some engines' artefacts
-    have none."""
-    found = [spec for spec in outputs if spec.name == LATENTS]
-    expected = [] if joint is None else [joint.spec]
-    if found and found != expected:
-        raise ValueError(f"outputs {LATENTS!r} are {found}; by the joint space: {expected}")

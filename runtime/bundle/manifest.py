@@ -9,18 +9,28 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    Field,
+    InstanceOf,
+    PositiveInt,
+    PrivateAttr,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from ...common.files import atomic_file, sha256
 from ...errors import BundleError
 from .certificate import Certificate, Precision
-from .joint import IDS, MASK, Joint, check_latents
+from .joint import IDS, MASK
+from .meanings import Explained, check_outputs, gather, spread
 from .mixed_precision import MixedPrecision
+from .output import Output
 from .quantization import Quantization
 from .record import Record, RelativeFile, Sha256, TensorSpec
-from .tagging import TAGS, Tagging
 from .tensorrt_plan import TensorRTPlan
-from .tokens import Tokenizer, check_tokens
 
 MANIFEST = "bundle.json"
 FORMAT_VERSION = 1
@@ -112,33 +122,40 @@ class Artefact(Record):
         )
 
 
-class Bundle(Record):
-    """The validated manifest. ``folder`` is where it was read from and is not part of it."""
+class Bundle(Explained, Record):
+    """The validated manifest.
+
+    ``folder`` is where it was read from and is not part of it. In the file each record of
+    ``meanings`` stands under its own key.
+    """
 
     format_version: Literal[1] = 1
     created_by: str
     source: Source
     architecture: dict[str, Any]
     framing: Framing
-    tagging: Tagging | None = None
-    tokenizer: Tokenizer | None = None
-    joint: Joint | None = None
+    meanings: dict[str, InstanceOf[SerializeAsAny[Output]]] = Field(default_factory=dict)
     artefacts: list[Artefact]
     folder: Path = Field(default=Path(), exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, document: Any) -> Any:
+        return gather(document)
+
+    @model_serializer(mode="wrap")
+    def _spread(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return spread(dump(self))
 
     @model_validator(mode="after")
     def _bind_artefacts(self) -> "Bundle":
         facts = self.framing.model_dump_json() + self.source.sha256
-        for meaning in (self.tagging, self.tokenizer, self.joint):
-            if meaning is not None:
-                facts += meaning.model_dump_json()
+        facts += "".join(meaning.model_dump_json() for meaning in self.meanings.values())
         for artefact in self.artefacts:
             if artefact.tower == "text":
                 self._check_text_tower(artefact)
             else:
-                check_tags(artefact.outputs, self.tagging)
-                check_tokens(artefact.outputs, self.tokenizer)
-                check_latents(artefact.outputs, self.joint)
+                check_outputs(artefact.outputs, self.meanings)
             artefact._shared_facts = facts
         return self
 
@@ -229,16 +246,6 @@ class Bundle(Record):
         """Write ``bundle.json`` into ``folder``, whole or not at all."""
         with atomic_file(folder / MANIFEST) as temporary:
             temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def check_tags(outputs: list[TensorSpec], tagging: Tagging | None) -> None:
-    """Raise ValueError unless the output ``tags`` is as wide as the vocabulary, or both lack."""
-    shapes = [spec.shape[1:] for spec in outputs if spec.name == TAGS]
-    expected = [] if tagging is None else [[len(tagging.vocabulary)]]
-    if shapes != expected:
-        raise ValueError(
-            f"outputs {TAGS!r} have shapes (batch, ...) {shapes}; by the vocabulary: {expected}"
-        )
 
 
 def load_bundle(folder: str | Path) -> Bundle:

@@ -1,12 +1,13 @@
 """An artefact's graphs beside its whole one: front end and encoder, for windows that overlap, and
 the graph of those who need no latents."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from .joint import LATENTS
+from .output import Output
 from .record import TensorSpec
-from .tokens import TOKENS, TOKENS_FILE, Tokenizer
+from .tokens import TOKENS, TOKENS_FILE
 
 # The front end's output, hidden state 0, and the encoder's input.
 FRAMES = "frames"
@@ -54,11 +55,12 @@ def frames_spec(width: int) -> TensorSpec:
     return TensorSpec(name=FRAMES, dtype="float32", shape=["batch", "steps", width])
 
 
-def encoder_outputs(outputs: Sequence[TensorSpec], tokenizer: Tokenizer | None) -> list[TensorSpec]:
+def encoder_outputs(
+    outputs: Sequence[TensorSpec], meanings: Mapping[str, Output]
+) -> list[TensorSpec]:
     """Those of the whole graph's outputs that windows which overlap are for, and that need nothing
     but the frames: all but latents, which are of clips, and tokens of the log-mel."""
-    of_log_mel = tokenizer is not None and tokenizer.level is None
-    left_out = {LATENTS, TOKENS} if of_log_mel else {LATENTS}
+    left_out = {name for name, meaning in meanings.items() if not meaning.from_frames}
     return [spec for spec in outputs if spec.name not in left_out]
 
 

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple, Protocol
+from typing import Annotated, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from ...errors import UsageError
-from .record import Record, Sha256
+from .output import Gate, Output
+from .record import Sha256, TensorSpec
 
 TAGS = "tags"  # the output's name
 # Far above any real head's; they keep a hostile manifest from filling the memory.
@@ -50,7 +51,7 @@ class Vocabulary(Protocol):
         """From which probability each tag counts: its own threshold, or this one for all."""
 
 
-class Tagging(Record):
+class Tagging(Output):
     """What the ``tags`` output means.
 
     Attributes:
@@ -61,6 +62,17 @@ class Tagging(Record):
         head_sha256: of the head's configuration and weights.
         figures: what was measured when the head was trained.
     """
+
+    output: ClassVar[str] = TAGS
+    key: ClassVar[str] = "tagging"
+    how_to_get: ClassVar[str] = (
+        "this model has no tags. Export it with a head: "
+        "muqrt export CHECKPOINT --head HEAD -o BUNDLE"
+    )
+    # Probabilities have no direction, and a change of one matters as much where all are small.
+    gates: ClassVar[tuple[Gate, ...]] = (
+        Gate("largest_difference", "largest_tag_change", at_least=False),
+    )
 
     task: Name
     vocabulary: Annotated[list[Name], Field(min_length=1, max_length=_MOST_TAGS)]
@@ -83,6 +95,15 @@ class Tagging(Record):
         if len(json.dumps(self.figures)) > _FIGURES_LIMIT_CHARACTERS:
             raise ValueError(f"figures of more than {_FIGURES_LIMIT_CHARACTERS} characters")
         return self
+
+    @property
+    def spec(self) -> TensorSpec:
+        """The output: (batch, tags)."""
+        return TensorSpec(name=TAGS, dtype="float32", shape=["batch", len(self.vocabulary)])
+
+    def matches(self, found: TensorSpec) -> bool:
+        """Whether the output is as wide as the vocabulary, whatever its dtype."""
+        return found.shape[1:] == self.spec.shape[1:]
 
     def limits(self, threshold: float | None = None) -> dict[str, float]:
         """From which probability each tag counts: its own threshold, or this one for all.

@@ -1,12 +1,12 @@
 """Tokens: what a model's are of, and how they are kept."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from .record import Record, Sha256, TensorSpec
+from .output import Gate, Output
+from .record import Sha256, TensorSpec
 
 TOKENS: Literal["tokens"] = "tokens"  # the output's name
 # Of an artefact whose tokens need no encoder: the graph from waveform to tokens alone.
@@ -14,7 +14,7 @@ TOKENS_FILE = "tokens.onnx"
 _MOST_CODES = 2**31 - 1  # a token is an int32
 
 
-class Tokenizer(Record):
+class Tokenizer(Output):
     """What the ``tokens`` output means.
 
     Attributes:
@@ -23,6 +23,14 @@ class Tokenizer(Record):
         level: the hidden state that is quantized; none for the log-mel.
         rvq_sha256: of the RVQ's weights and of what its input is normalised by.
     """
+
+    output: ClassVar[str] = TOKENS
+    key: ClassVar[str] = "tokenizer"
+    how_to_get: ClassVar[str] = (
+        "this model has no tokens. Export it with them: "
+        "muqrt export CHECKPOINT --outputs embedding,tokens -o BUNDLE"
+    )
+    gates: ClassVar[tuple[Gate, ...]] = (Gate("equal_tokens", "equal_tokens"),)
 
     stages: PositiveInt
     codes: Annotated[int, Field(ge=1, le=_MOST_CODES)]
@@ -37,14 +45,11 @@ class Tokenizer(Record):
         return TensorSpec(name=TOKENS, dtype="int32", shape=["batch", self.stages, steps])
 
     @property
+    def from_frames(self) -> bool:
+        """Whether they are of a hidden state; the log-mel's need no frames."""
+        return self.level is not None
+
+    @property
     def file_dtype(self) -> np.dtype:
         """In which files hold tokens: int16 where the codes fit."""
         return np.dtype(np.int16 if self.codes <= 2**15 else np.int32)
-
-
-def check_tokens(outputs: Sequence[TensorSpec], tokenizer: Tokenizer | None) -> None:
-    """Raise ValueError unless the output ``tokens`` is the tokenizer's, or both lack."""
-    found = [(spec.dtype, spec.shape) for spec in outputs if spec.name == TOKENS]
-    expected = [] if tokenizer is None else [(tokenizer.spec.dtype, tokenizer.spec.shape)]
-    if found != expected:
-        raise ValueError(f"outputs {TOKENS!r} are {found}; by the tokenizer: {expected}")

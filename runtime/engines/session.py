@@ -2,26 +2,27 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from ...common.closing import Closing
-from ...errors import SessionError
-from ..bundle.joint import MASK, Joint
+from ...errors import BundleError, SessionError
+from ..bundle.joint import MASK
 from ..bundle.manifest import Artefact, Bundle, Framing, TensorSpec
+from ..bundle.meanings import Explained
+from ..bundle.output import Output
 from ..bundle.parts import encoder_outputs, frames_spec
-from ..bundle.tagging import Tagging
-from ..bundle.tokens import Tokenizer
 
 WAVEFORM = "waveform"  # the input's name
 
 Arrays = dict[str, np.ndarray]
+_Output = TypeVar("_Output", bound=Output)
 
 
 @dataclass(frozen=True)
-class Description:
+class Description(Explained):
     """What a session says of its model.
 
     Attributes:
@@ -29,18 +30,14 @@ class Description:
         outputs: what ``run`` can return.
         framing: how audio is cut for this model.
         artefact_sha256: which artefact it is, as its certificate says.
-        tagging: what the output ``tags`` means, where there is one.
-        tokenizer: what the output ``tokens`` means, where there is one.
-        joint: what the output ``latents`` means, where there is one.
+        meanings: what outputs mean, by their names, where they are explained.
     """
 
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
     framing: Framing
     artefact_sha256: str = ""
-    tagging: Tagging | None = None
-    tokenizer: Tokenizer | None = None
-    joint: Joint | None = None
+    meanings: Mapping[str, Output] = field(default_factory=dict)
 
     @classmethod
     def of(cls, bundle: Bundle, artefact: Artefact) -> "Description":
@@ -50,13 +47,11 @@ class Description:
             artefact.outputs,
             bundle.framing,
             artefact.digest,
-            bundle.tagging,
-            bundle.tokenizer,
-            bundle.joint,
+            bundle.meanings,
         )
 
 
-class Session(Closing):
+class Session(Closing, Explained):
     """A loaded artefact, ready to run. A context manager; ``close`` frees the engine.
 
     Its attributes are those of ``Description``, inputs and outputs by their names, and ``parts``:
@@ -70,9 +65,7 @@ class Session(Closing):
         self.outputs = {spec.name: spec for spec in described.outputs}
         self.framing = described.framing
         self.artefact_sha256 = described.artefact_sha256
-        self.tagging = described.tagging
-        self.tokenizer = described.tokenizer
-        self.joint = described.joint
+        self.meanings = described.meanings
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> Arrays:
         """Run the engine on checked inputs.
@@ -96,7 +89,7 @@ class Session(Closing):
         """The same model in two, run by these."""
         # Every artefact that has parts gives features, which are as wide as frames.
         frames = [frames_spec(int(self.outputs["features"].shape[-1]))]
-        outputs = encoder_outputs([*self.outputs.values()], self.tokenizer)
+        outputs = encoder_outputs([*self.outputs.values()], self.meanings)
         return Parts(
             Part(front_end, [*self.inputs.values()], frames, self.framing),
             Part(encoder, frames, outputs, self.framing),
@@ -119,6 +112,18 @@ class Session(Closing):
             )
         if self.joint is not None and MASK.name in self.inputs:
             self.joint.check_texts(inputs)
+
+
+def require(session: Session, kind: type[_Output]) -> _Output:
+    """What the session's output of this kind means.
+
+    Raises:
+        BundleError: the model has none; the message says how to get it.
+    """
+    meaning = session.meaning(kind)
+    if meaning is None or kind.output not in session.outputs:
+        raise BundleError(kind.how_to_get)
+    return meaning
 
 
 class Engine(Protocol):

@@ -5,12 +5,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from ...errors import AudioError, BundleError, MissingDependencyError
+from ...errors import AudioError, MissingDependencyError
 from ..audio.tracks import AudioFile, Track
 from ..bundle.joint import LATENTS, Joint
 from ..bundle.tagging import TAGS, Tagging, TrackTags
 from ..bundle.tokens import TOKENS, Tokenizer
-from ..engines.session import Session
+from ..engines.session import require
 from .batching import Failure, Job
 from .clips import ClippingConfig, LastClip
 from .runner import OnWindow, Runner
@@ -71,7 +71,7 @@ def track_tags(
     Raises:
         BundleError: the model has none. UsageError: the hop is longer than a window.
     """
-    tagging, framing = require_tagging(runner.session), runner.session.framing
+    tagging, framing = require(runner.session, Tagging), runner.session.framing
     windowing = WindowingConfig.every(framing, tagging.window_seconds, hop_seconds)
 
     def window_tags(job: Job) -> tuple[float, float, np.ndarray]:
@@ -98,7 +98,7 @@ def track_tokens(
     Raises:
         BundleError: the model has none.
     """
-    if require_tokenizer(runner.session).level is None:
+    if require(runner.session, Tokenizer).level is None:
         windowing = WindowingConfig.mel_tokens(windowing.framing)
     jobs = runner.run(tracks, windowing, lambda window: TOKENS, on_window)
     for track, parts in _by_track(jobs, lambda job: job.window.trim(job.result.T)):
@@ -116,7 +116,7 @@ def clip_latents(
     Raises:
         BundleError: the model has none.
     """
-    joint = require_joint(runner.session)
+    joint = require(runner.session, Joint)
     clipping = ClippingConfig(runner.session.framing, joint.clip_samples, last_clip)
     jobs = runner.run(tracks, clipping, lambda window: LATENTS, on_window)
     for track, clips in _by_track(jobs, lambda job: job.result):
@@ -149,48 +149,6 @@ def _by_track(
         found.append(value(done))
         if done.window.is_last:
             yield done.track, found
-
-
-def require_joint(session: Session) -> Joint:
-    """What the session's latents mean.
-
-    Raises:
-        BundleError: the model has none.
-    """
-    if session.joint is None or LATENTS not in session.outputs:
-        raise BundleError(
-            "this model shares no space with texts. Export a MuQ-MuLan: muqrt export "
-            "OpenMuQ/MuQ-MuLan-large -o BUNDLE; of its artefacts, PyTorch's have no latents."
-        )
-    return session.joint
-
-
-def require_tagging(session: Session) -> Tagging:
-    """What the session's tags mean.
-
-    Raises:
-        BundleError: the model has none.
-    """
-    if session.tagging is None:
-        raise BundleError(
-            "this model has no tags. Export it with a head: "
-            "muqrt export CHECKPOINT --head HEAD -o BUNDLE"
-        )
-    return session.tagging
-
-
-def require_tokenizer(session: Session) -> Tokenizer:
-    """What the session's tokens mean.
-
-    Raises:
-        BundleError: the model has none.
-    """
-    if session.tokenizer is None:
-        raise BundleError(
-            "this model has no tokens. Export it with them: "
-            "muqrt export CHECKPOINT --outputs embedding,tokens -o BUNDLE"
-        )
-    return session.tokenizer
 
 
 def or_raise(results: Results[_Result]) -> list[_Result]:

@@ -27,14 +27,15 @@ class LocalStreams(Closing):
     def __init__(
         self, folder: Path, artefact: str | None, threads: int | None, lengths: dict[str, float]
     ) -> None:
-        from ..inference.results import require_tagging
+        from ..bundle.tagging import Tagging
+        from ..engines.session import require
         from ..load import open_bundle
         from .engine import Streaming
         from .stream import SlidingConfig
 
         self._session = open_bundle(folder, artefact, threads)
         try:
-            self.tagging = require_tagging(self._session)
+            self.tagging = require(self._session, Tagging)
             self.sliding = SlidingConfig.every(self._session.framing, self.tagging, **lengths)
             self._streaming = Streaming(self._session, self.sliding)
         except BaseException:

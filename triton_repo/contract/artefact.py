@@ -1,24 +1,37 @@
 """What a client must know of a served artefact, and how the server tells it."""
 
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Any
 
-from pydantic import NonNegativeInt, TypeAdapter, model_validator
+from pydantic import (
+    InstanceOf,
+    NonNegativeInt,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    model_serializer,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
-from ...runtime.bundle.joint import Joint, check_latents
-from ...runtime.bundle.manifest import Framing, TensorSpec, check_tags
-from ...runtime.bundle.tagging import Tagging
-from ...runtime.bundle.tokens import Tokenizer, check_tokens
+from ...runtime.bundle.manifest import Framing, TensorSpec
+from ...runtime.bundle.meanings import (
+    Explained,
+    check_outputs,
+    from_texts,
+    gather,
+    spread,
+    to_texts,
+)
+from ...runtime.bundle.output import Output
 from ...runtime.engines.session import Description
 
 _SPECS = TypeAdapter(list[TensorSpec])
-# What outputs mean, where there are such.
-_MEANINGS: dict[str, Any] = {"tagging": Tagging, "tokenizer": Tokenizer, "joint": Joint}
 
 
 @dataclass(frozen=True)
-class Contract:
+class Contract(Explained):
     """What a client must know of the served artefact; travels as ``muqrt.*`` parameters.
 
     Triton's own configuration has no names for dynamic dimensions, so the tensors travel whole.
@@ -31,15 +44,20 @@ class Contract:
     source: str
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
-    tagging: Tagging | None = None
-    tokenizer: Tokenizer | None = None
-    joint: Joint | None = None
+    meanings: dict[str, InstanceOf[SerializeAsAny[Output]]] = field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, given: Any) -> Any:
+        return gather(given)
+
+    @model_serializer(mode="wrap")
+    def _spread(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return spread(dump(self))
 
     @model_validator(mode="after")
     def _outputs_are_explained(self) -> "Contract":
-        check_tags(self.outputs, self.tagging)
-        check_tokens(self.outputs, self.tokenizer)
-        check_latents(self.outputs, self.joint)
+        check_outputs(self.outputs, self.meanings)
         return self
 
     @property
@@ -50,14 +68,12 @@ class Contract:
             self.outputs,
             self.framing,
             self.artefact_sha256,
-            self.tagging,
-            self.tokenizer,
-            self.joint,
+            self.meanings,
         )
 
     def to_parameters(self) -> dict[str, str]:
         """The contract as a string map."""
-        parameters = {
+        return to_texts(self.meanings) | {
             "muqrt.framing": self.framing.model_dump_json(),
             "muqrt.level": str(self.level),
             "muqrt.precision": self.precision,
@@ -66,11 +82,6 @@ class Contract:
             "muqrt.inputs": _SPECS.dump_json(self.inputs).decode(),
             "muqrt.outputs": _SPECS.dump_json(self.outputs).decode(),
         }
-        for name in _MEANINGS:
-            meaning = getattr(self, name)
-            if meaning is not None:
-                parameters[f"muqrt.{name}"] = meaning.model_dump_json()
-        return parameters
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, str]) -> "Contract":
@@ -80,11 +91,6 @@ class Contract:
             KeyError: a parameter is missing: the model is not one that muqrt wrote.
             ValueError: a parameter is not what muqrt writes.
         """
-        meanings = {
-            name: kind.model_validate_json(parameters[f"muqrt.{name}"])
-            for name, kind in _MEANINGS.items()
-            if f"muqrt.{name}" in parameters
-        }
         return cls(
             framing=Framing.model_validate_json(parameters["muqrt.framing"]),
             level=int(parameters["muqrt.level"]),
@@ -93,5 +99,5 @@ class Contract:
             source=parameters["muqrt.source"],
             inputs=_SPECS.validate_json(parameters["muqrt.inputs"]),
             outputs=_SPECS.validate_json(parameters["muqrt.outputs"]),
-            **meanings,
+            meanings=from_texts(parameters),
         )

@@ -11,7 +11,6 @@ from ...runtime.bundle.joint import LATENTS, TOKENIZER_FILE, Joint
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.bundle.parts import encoder_file, front_end_file, graph_files
 from ...runtime.bundle.record import TensorSpec
-from ...runtime.bundle.tagging import TAGS
 from ...runtime.bundle.tokens import TOKENS, TOKENS_FILE
 from ..contract.artefact import Contract
 from ..contract.config import MODEL_FILENAME, ModelConfig
@@ -140,9 +139,7 @@ def contract_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = (
         source=f"{bundle.source.checkpoint} sha256:{bundle.source.sha256}",
         inputs=artefact.inputs,
         outputs=served,
-        tagging=bundle.tagging if TAGS in names else None,
-        tokenizer=bundle.tokenizer if TOKENS in names else None,
-        joint=bundle.joint if LATENTS in names else None,
+        meanings={name: each for name, each in bundle.meanings.items() if name in names},
     )
 
 

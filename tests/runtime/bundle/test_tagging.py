@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from muqrt.errors import AudioError, BundleError, SessionError, UsageError
 from muqrt.runtime.bundle.manifest import Framing, TensorSpec
+from muqrt.runtime.bundle.meanings import explained
 from muqrt.runtime.bundle.tagging import Segment, Tagging, TrackTags
 from muqrt.runtime.engines.session import Arrays, Description, Session
 from muqrt.runtime.load import load
@@ -51,7 +52,7 @@ class LocalSession(Session):
     def __init__(self, tagging: Tagging | None = TAGGING) -> None:
         waveform = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])
         outputs = [TensorSpec(name="tags", dtype="float32", shape=["batch", 3])]
-        super().__init__(Description([waveform], outputs, FRAMING, tagging=tagging))
+        super().__init__(Description([waveform], outputs, FRAMING, meanings=explained(tagging)))
         self.runs: list[tuple[int, ...]] = []
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:

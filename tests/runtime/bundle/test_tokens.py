@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from muqrt.errors import AudioError, BundleError
 from muqrt.runtime.audio import read as audio
 from muqrt.runtime.bundle.manifest import Framing, TensorSpec, load_bundle
+from muqrt.runtime.bundle.meanings import explained
 from muqrt.runtime.bundle.tokens import TOKENS_FILE, Tokenizer
 from muqrt.runtime.engines.session import Arrays, Description, Session
 from muqrt.runtime.inference.windows import WindowingConfig
@@ -96,7 +97,9 @@ class LatentSession(Session):
             window_samples=WINDOW,
         )
         waveform = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])
-        super().__init__(Description([waveform], [tokenizer.spec], framing, tokenizer=tokenizer))
+        super().__init__(
+            Description([waveform], [tokenizer.spec], framing, meanings=explained(tokenizer))
+        )
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
         waveform = inputs["waveform"]

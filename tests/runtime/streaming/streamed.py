@@ -36,7 +36,7 @@ class Watched(Session):
                 list(session.inputs.values()),
                 list(session.outputs.values()),
                 session.framing,
-                tagging=session.tagging,
+                meanings=session.meanings,
             )
         )
         self.session, self.spoils, self.fails = session, spoils, False

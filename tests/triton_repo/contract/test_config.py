@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from muqrt.errors import BundleError, UsageError
 from muqrt.runtime.bundle.manifest import Framing, TensorSpec
+from muqrt.runtime.bundle.meanings import explained
 from muqrt.runtime.bundle.tagging import Tagging
 from muqrt.runtime.bundle.tokens import Tokenizer
 from muqrt.runtime.inference.windows import WindowingConfig
@@ -125,7 +126,7 @@ def test_contract_survives_the_text(contract: Contract) -> None:
 @given(contracts, taggings)
 def test_what_tags_mean_survives_the_text(contract: Contract, tagging: Tagging) -> None:
     output = TensorSpec(name="tags", dtype="float32", shape=["batch", len(tagging.vocabulary)])
-    tagged = replace(contract, outputs=[*contract.outputs, output], tagging=tagging)
+    tagged = replace(contract, outputs=[*contract.outputs, output], meanings=explained(tagging))
     message = parse_config(ModelConfig(name="muq", contract=tagged).to_text())
     assert list(message.output[-1].dims) == [len(tagging.vocabulary)]
     assert Contract.from_parameters(parameters_of(message)) == tagged
@@ -137,7 +138,7 @@ def test_what_tags_mean_survives_the_text(contract: Contract, tagging: Tagging) 
 def test_what_tokens_mean_survives_the_text(level: int | None, contract: Contract) -> None:
     tokenizer = Tokenizer(stages=8, codes=1024, level=level, rvq_sha256="0" * 64)
     outputs = [*contract.outputs, tokenizer.spec]
-    tokenized = replace(contract, outputs=outputs, tokenizer=tokenizer)
+    tokenized = replace(contract, outputs=outputs, meanings=explained(tokenizer))
     message = parse_config(ModelConfig(name="muq", contract=tokenized).to_text())
     assert list(message.output[-1].dims) == [8, -1]
     assert "data_type: TYPE_INT32" in str(message.output[-1])
@@ -145,7 +146,7 @@ def test_what_tokens_mean_survives_the_text(level: int | None, contract: Contrac
     with pytest.raises(ValidationError, match="by the tokenizer"):
         replace(contract, outputs=outputs)
     with pytest.raises(ValidationError, match="by the tokenizer"):
-        replace(contract, tokenizer=tokenizer)
+        replace(contract, meanings=explained(tokenizer))
 
 
 @given(contracts, taggings)
@@ -154,7 +155,7 @@ def test_tags_without_their_meaning_are_refused(contract: Contract, tagging: Tag
     output = TensorSpec(name="tags", dtype="float32", shape=["batch", wider])
     for outputs, meaning in (([], tagging), ([output], tagging), ([output], None)):
         with pytest.raises(ValidationError, match="outputs 'tags'"):
-            replace(contract, outputs=outputs, tagging=meaning)
+            replace(contract, outputs=outputs, meanings=explained(meaning))
 
 
 @given(configs)
@@ -217,7 +218,7 @@ def test_every_length_is_warmed_up_and_told_to_clients() -> None:
         head_sha256="0" * 64,
     )
     tags = TensorSpec(name="tags", dtype="float32", shape=["batch", 1])
-    contract = replace(muq().contract, outputs=[tags], tagging=tagging)
+    contract = replace(muq().contract, outputs=[tags], meanings=explained(tagging))
     # The tags' window in whole steps, as those who ask for tags cut it.
     window = WindowingConfig.every(contract.framing, 10.03).framing.window_samples
     assert warmed_up(replace(muq(), contract=contract)) == [window, 720_000]

@@ -9,6 +9,7 @@ import pytest
 from muqrt.errors import AudioError, SessionError, UsageError
 from muqrt.runtime.bundle.joint import Joint
 from muqrt.runtime.bundle.manifest import Framing
+from muqrt.runtime.bundle.meanings import explained
 from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.engines.session import Arrays, Description, Session
 from muqrt.triton_repo.contract.label_sets import LabelSets
@@ -38,7 +39,7 @@ class Tower(Session):
 
     def __init__(self) -> None:
         waveform = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])
-        super().__init__(Description([waveform], [JOINT.spec], FRAMING, joint=JOINT))
+        super().__init__(Description([waveform], [JOINT.spec], FRAMING, meanings=explained(JOINT)))
         self.broken = False
         self.batches: list[int] = []
 

@@ -1,0 +1,66 @@
+"""An output that needs explaining: what one record of the manifest says of it."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .record import Record, TensorSpec
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A figure of a parity measurement, and the threshold that it must reach.
+
+    Attributes:
+        figure: name of the measurement's field.
+        threshold: name of the field in ``Thresholds``.
+        at_least: whether the figure is good when large; otherwise it must be at most the threshold.
+    """
+
+    figure: str
+    threshold: str
+    at_least: bool = True
+
+    def passes(self, figure: float, threshold: float) -> bool:
+        """Whether the figure is within the threshold."""
+        return figure >= threshold if self.at_least else figure <= threshold
+
+    def worst(self, figures: Sequence[float]) -> float:
+        """The threshold that all of the figures would just pass."""
+        return min(figures, default=1.0) if self.at_least else max(figures, default=0.0)
+
+
+class Output(Record):
+    """What one of a model's outputs means. Subclasses are registered in ``meanings.OUTPUTS``.
+
+    Attributes:
+        output: the output's name.
+        key: the record's name in ``bundle.json`` and, after "muqrt.", among a server's parameters.
+        how_to_get: for a model without it: what is missing, and how to export it.
+        optional: whether an artefact may lack the output although the bundle explains it.
+        gates: the figures that its numbers are certified by; these are the features' too.
+    """
+
+    output: ClassVar[str]
+    key: ClassVar[str]
+    how_to_get: ClassVar[str]
+    optional: ClassVar[bool] = False
+    gates: ClassVar[tuple[Gate, ...]] = (
+        Gate("worst_frame_cosine", "worst_frame_cosine"),
+        Gate("relative_l2", "relative_l2", at_least=False),
+    )
+
+    @property
+    @abstractmethod
+    def spec(self) -> TensorSpec:
+        """The output's name, dtype and shape."""
+
+    @property
+    def from_frames(self) -> bool:
+        """Whether the encoder gives it from the front end's frames of overlapping windows."""
+        return True
+
+    def matches(self, found: TensorSpec) -> bool:
+        """Whether an artefact's output of this name is the one explained."""
+        return found == self.spec
