@@ -1,11 +1,11 @@
 """An artefact in a model repository: where its files go, and what the server is told of it."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
-from ...common.files import sha256
 from ...errors import BundleError, UsageError
 from ...runtime.bundle.joint import LATENTS, TOKENIZER_FILE, Joint
 from ...runtime.bundle.manifest import Artefact, Bundle
@@ -15,11 +15,12 @@ from ...runtime.bundle.tokens import TOKENS, TOKENS_FILE
 from ..contract.artefact import Contract
 from ..contract.config import MODEL_FILENAME, ModelConfig
 from ..contract.options import ServingOptions
+from ..serving import script_of
 
 SCRIPT_FILENAME = "model.py"
-_SCRIPTS = Path(__file__).parents[1] / "backends" / "python"
-WHOLE_MODEL, LIVE_STREAMS = _SCRIPTS / "muq.py", _SCRIPTS / "muq_stream.py"
-TEXTS, ZERO_SHOT = _SCRIPTS / "mulan_text.py", _SCRIPTS / "zeroshot.py"
+WHOLE_MODEL, LIVE_STREAMS, TEXTS, ZERO_SHOT = map(
+    script_of, ("EngineModel", "StreamModel", "TextModel", "ZeroShotModel")
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Layout:
         sources: the bundle's file for each place in the folder.
         hashes: the SHA-256 of each.
         artefacts: whose files they are; several only for TensorRT.
-        script: what the Python backend runs.
+        script: the text of the ``model.py`` that the Python backend runs.
         is_bundle: whether the folder is a bundle of the artefact alone, too.
     """
 
@@ -43,7 +44,7 @@ class Layout:
     sources: Mapping[str, str]
     hashes: Mapping[str, str]
     artefacts: tuple[Artefact, ...]
-    script: Path | None = None
+    script: str | None = None
     is_bundle: bool = False
 
 
@@ -60,18 +61,22 @@ def layout_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = ())
     return scripted(artefact, WHOLE_MODEL)
 
 
-def scripted(artefact: Artefact, script: Path) -> Layout:
+def scripted(artefact: Artefact, script: str) -> Layout:
     """A bundle of the artefact alone, with what runs it in the Python backend."""
-    hashes = {**artefact.files, SCRIPT_FILENAME: sha256(script)}
+    hashes = {**artefact.files, SCRIPT_FILENAME: _sha256_of(script)}
     sources = {name: name for name in artefact.files}
     return Layout("python", SCRIPT_FILENAME, {}, sources, hashes, (artefact,), script, True)
 
 
-def beside_the_tokenizer(artefact: Artefact, joint: Joint, script: Path) -> Layout:
+def beside_the_tokenizer(artefact: Artefact, joint: Joint, script: str) -> Layout:
     """What runs in the Python backend and calls other models, with the tokenizer for its texts."""
-    hashes = {TOKENIZER_FILE: joint.tokenizer_sha256, SCRIPT_FILENAME: sha256(script)}
+    hashes = {TOKENIZER_FILE: joint.tokenizer_sha256, SCRIPT_FILENAME: _sha256_of(script)}
     sources = {TOKENIZER_FILE: joint.tokenizer}
     return Layout("python", SCRIPT_FILENAME, {}, sources, hashes, (artefact,), script)
+
+
+def _sha256_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def config_of(

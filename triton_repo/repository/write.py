@@ -79,7 +79,7 @@ def write_model(bundle: Bundle, layout: Layout, config: str, model: Path, versio
             destination.parent.mkdir(parents=True, exist_ok=True)
             link_or_copy(bundle.path(name), destination)
         if layout.script is not None:
-            shutil.copyfile(layout.script, home / layout.filename)
+            (home / layout.filename).write_text(layout.script, encoding="utf-8")
         if layout.is_bundle:
             bundle.model_copy(update={"artefacts": list(layout.artefacts)}).save(home)
 

@@ -85,6 +85,8 @@ def utils(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         get_input_tensor_by_name=lambda request, name: request.inputs.get(name),
     )
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    for name in [each for each in sys.modules if each.startswith("muqrt.triton_repo.backends.")]:
+        monkeypatch.delitem(sys.modules, name)
     return module
 
 

@@ -132,7 +132,7 @@ def remove(place: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("model", "spoil", "why"),
     [
-        ("zeroshot", replace_in("zeroshot/1/model.py", "def", "DEF"), "model.py has changed"),
+        ("zeroshot", replace_in("zeroshot/1/model.py", "from", "FROM"), "model.py has changed"),
         ("zeroshot", replace_in("zeroshot/1/tokenizer.json", "{", "{ "), "tokenizer.json has ch"),
         ("zeroshot", remove("zeroshot/1/tokenizer.json"), "tokenizer.json is missing"),
         ("zeroshot", replace_in("zeroshot/config.pbtxt", "10.0", "9.0"), "muqrt.audio_tower is"),

@@ -1,8 +1,4 @@
-"""Any engine of muqrt's behind Triton's Python backend: the ``model.py`` of models for PyTorch and
-OpenVINO, for which the server has no backend that fits.
-
-``muqrt repository`` copies it beside a bundle. muqrt itself is installed in the server's Python.
-"""
+"""``muq`` with PyTorch or OpenVINO, for which the server has no backend that fits."""
 
 import json
 from pathlib import Path
@@ -13,11 +9,11 @@ import triton_python_backend_utils as pb_utils
 from muqrt.errors import MuqrtError
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.engines.open_session import open_session
-from muqrt.triton_repo.backends.onnxruntime.model import TritonPythonModel as OnnxModel
+from muqrt.triton_repo.backends.onnxruntime.model import TritonPythonModel
 
 
-class TritonPythonModel(OnnxModel):
-    """One instance of one model; what is another engine's."""
+class EngineModel(TritonPythonModel):
+    """One instance of a model that runs by an engine of muqrt's."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the artefact of the bundle in ``<model_repository>/<version>``."""

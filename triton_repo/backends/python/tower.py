@@ -1,20 +1,22 @@
-"""Another model of the same server as a session, for the models in Python above it, and their
-refusals.
+"""Another model of the same server as a session, for the models in Python above it.
 
 Only the server's Python can import this.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from muqrt.errors import AudioError, MuqrtError, ServerError, UsageError
+from muqrt.errors import ServerError
 from muqrt.runtime.engines.session import Arrays, Session
 from muqrt.triton_repo.backends.onnxruntime.model import Shared
+from muqrt.triton_repo.backends.python.batched import cancelled, failure
 from muqrt.triton_repo.client.connection import BusyError
 from muqrt.triton_repo.contract.mulan import Tower
+
+# Models that the previous version wrote import the refusals from here.
+__all__ = ["TowerSession", "cancelled", "failure"]
 
 
 class TowerSession(Session):
@@ -61,20 +63,3 @@ class TowerSession(Session):
             name: np.from_dlpack(pb_utils.get_output_tensor_by_name(response, name)).copy()
             for name in outputs
         }
-
-
-def failure(error: MuqrtError) -> Any:
-    """The answer to a request that gets none."""
-    if isinstance(error, (AudioError, UsageError)):
-        code = pb_utils.TritonError.INVALID_ARG
-    elif isinstance(error, BusyError):
-        code = pb_utils.TritonError.UNAVAILABLE
-    else:
-        code = pb_utils.TritonError.INTERNAL
-    return pb_utils.InferenceResponse([], pb_utils.TritonError(str(error), code))
-
-
-def cancelled() -> Any:
-    """The answer to a request whose sender has given up."""
-    error = pb_utils.TritonError("cancelled", pb_utils.TritonError.CANCELLED)
-    return pb_utils.InferenceResponse([], error)

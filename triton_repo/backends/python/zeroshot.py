@@ -1,10 +1,9 @@
-"""Labels for waveforms behind Triton's Python backend: the ``model.py`` of ``zeroshot``.
+"""``zeroshot``: labels for waveforms.
 
-``muqrt repository`` copies it beside the tokenizer. It only translates: requests to questions,
-answers to responses. muqrt itself is installed in the server's Python.
+It only translates: requests to questions, answers to outputs.
 """
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,90 +13,56 @@ import triton_python_backend_utils as pb_utils
 from muqrt.errors import MuqrtError, UsageError
 from muqrt.runtime.engines.session import WAVEFORM
 from muqrt.runtime.text.encoder import TextEncoder
-from muqrt.triton_repo.backends.onnxruntime.model import Shared
-from muqrt.triton_repo.backends.python.tower import TowerSession, cancelled, failure
+from muqrt.triton_repo.backends.python.batched import BatchedModel
+from muqrt.triton_repo.backends.python.tower import TowerSession
+from muqrt.triton_repo.contract import mulan as contract
 from muqrt.triton_repo.contract.label_sets import FOLDER, LabelSets
-from muqrt.triton_repo.contract.mulan import (
-    AUDIO_TOWER,
-    CLIP_COSINES,
-    COSINES,
-    LABEL_SET,
-    LABEL_SETS,
-    LABELS,
-    NAMES,
-    PROBABILITIES,
-    TEMPLATES,
-    TEXT_TOWER,
-    tower_in,
-)
 from muqrt.triton_repo.repository.mulan import load_tokenizer
 from muqrt.triton_repo.serving.zero_shot import Answer, Question, ZeroShotService
 
 
-class TritonPythonModel:
-    """The only instance of the model."""
+class ZeroShotModel(BatchedModel[Question, Answer]):
+    """Answers questions by the towers that are models of their own."""
 
-    def initialize(self, args: dict[str, str]) -> None:
-        """Load the tokenizer in ``<model_repository>/<version>``."""
-        config = json.loads(args["model_config"])
-        parameters = {name: each["string_value"] for name, each in config["parameters"].items()}
-        folder = Path(args["model_repository"]) / args["model_version"]
-        try:
-            audio, text = tower_in(parameters, AUDIO_TOWER), tower_in(parameters, TEXT_TOWER)
-            encoder = TextEncoder(TowerSession(text), load_tokenizer(folder, text.joint))
-            sets = LabelSets(Path(parameters.get(LABEL_SETS, folder / FOLDER)))
-            session = TowerSession(audio)
-            self._service = ZeroShotService(session, encoder.encode, sets, audio.max_batch_size)
-        except MuqrtError as error:
-            raise pb_utils.TritonModelException(str(error)) from None
+    def _load(self, folder: Path, parameters: Mapping[str, str]) -> None:
+        audio = contract.tower_in(parameters, contract.AUDIO_TOWER)
+        text = contract.tower_in(parameters, contract.TEXT_TOWER)
+        encoder = TextEncoder(TowerSession(text), load_tokenizer(folder, text.joint))
+        sets = LabelSets(Path(parameters.get(contract.LABEL_SETS, folder / FOLDER)))
+        session = TowerSession(audio)
+        self._service = ZeroShotService(session, encoder.encode, sets, audio.max_batch_size)
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer all requests together."""
-        responses: list[Any] = [None] * len(requests)
-        questions: dict[int, Question] = {}
-        for place, request in enumerate(requests):
-            if request.is_cancelled():
-                responses[place] = cancelled()
-                continue
-            try:
-                questions[place] = _question(request)
-            except UsageError as refusal:
-                responses[place] = failure(refusal)
-        answers = self._service.answer(list(questions.values()))
-        for place, answer in zip(questions, answers, strict=True):
-            responses[place] = _response(answer, requests[place].requested_output_names())
-        return responses
+    def _read(self, request: Any) -> Question:
+        waveform = _row(request, WAVEFORM)
+        assert waveform is not None  # Triton refuses a request without it
+        texts = (contract.LABELS, contract.TEMPLATES, contract.LABEL_SET)
+        return Question(waveform, *(_text(request, name) for name in texts))
+
+    def _answer(self, asked: list[Question]) -> list[Answer | MuqrtError]:
+        return self._service.answer(asked)
+
+    def _outputs(self, found: Answer, request: Any) -> dict[str, np.ndarray]:
+        names = np.frombuffer("\n".join(found.labels).encode(), np.uint8)
+        outputs = {
+            contract.COSINES: found.cosines,
+            contract.PROBABILITIES: found.probabilities,
+            contract.CLIP_COSINES: found.clip_cosines,
+            contract.NAMES: names.copy(),  # DLPack takes no array that cannot be written to
+        }
+        return {name: outputs[name] for name in request.requested_output_names()}
 
 
-def _question(request: Any) -> Question:
-    def row(name: str) -> np.ndarray | None:
-        tensor = pb_utils.get_input_tensor_by_name(request, name)
-        if tensor is None:
-            return None
-        array = np.from_dlpack(tensor)
-        if len(array) != 1:
-            raise UsageError(f"{len(array)} rows of {name}; send each waveform in its own request.")
-        return array[0]
-
-    def text(name: str) -> bytes | None:
-        found = row(name)
-        return None if found is None else found.tobytes()
-
-    waveform = row(WAVEFORM)
-    assert waveform is not None  # Triton refuses a request without it
-    return Question(waveform, text(LABELS), text(TEMPLATES), text(LABEL_SET))
+def _row(request: Any, name: str) -> np.ndarray | None:
+    """An optional input of a request for one waveform, without its batch dimension."""
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    if tensor is None:
+        return None
+    array = np.from_dlpack(tensor)
+    if len(array) != 1:
+        raise UsageError(f"{len(array)} rows of {name}; send each waveform in its own request.")
+    return array[0]
 
 
-def _response(answer: Answer | MuqrtError, wanted: list[str]) -> Any:
-    if isinstance(answer, MuqrtError):
-        return failure(answer)
-    names = np.frombuffer("\n".join(answer.labels).encode(), np.uint8)
-    outputs = {
-        COSINES: answer.cosines,
-        PROBABILITIES: answer.probabilities,
-        CLIP_COSINES: answer.clip_cosines,
-        NAMES: names.copy(),  # DLPack takes no array that cannot be written to
-    }
-    return pb_utils.InferenceResponse(
-        [pb_utils.Tensor.from_dlpack(name, Shared(outputs[name][None])) for name in wanted]
-    )
+def _text(request: Any, name: str) -> bytes | None:
+    found = _row(request, name)
+    return None if found is None else found.tobytes()
