@@ -88,7 +88,7 @@ gpu:
 	python=$(BIN)/python; [ -x $$python ] || python=$(PYTHON); \
 	$$python -c 'import muqrt' 2>/dev/null || \
 	$$python -m pip install --quiet --no-deps --no-build-isolation --editable . || exit 1; \
-	$$python -m muqrt.benchmarks.gpu --output "benchmarks/results/$$gpu" $(GPU_OPTIONS)
+	$$python -m muqrt bench gpu --output "benchmarks/results/$$gpu" $(GPU_OPTIONS)
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -62,12 +62,12 @@ _BENCH: Sections = {
         ),
         LazyCommand(
             "streams",
-            ".bench.loadtest",
+            ".bench.streams",
             "Play many live streams at once in real time, and measure how late their tags come.",
         ),
         LazyCommand(
             "gpu",
-            "..benchmarks.gpu",
+            ".bench.gpu",
             "Test, build, prove and measure everything that this machine's GPU can run.",
         ),
     ]

@@ -1,17 +1,17 @@
-"""An evaluation's results as JSON, Markdown, a chart, and a table for the terminal."""
+"""What an evaluation of accuracy measured."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...common.files import atomic_file
-from ...errors import MissingDependencyError, UsageError
-from ..model.tables import Table
-from ..style import markdown_table
+from ..measure.report import Draw, Report, Section
+from .chart import draw
 from .evaluation import Evaluation, Result
 from .ranking import MEDIAN_RANK
 from .zero_shot_tasks import ZERO_SHOT
@@ -34,13 +34,18 @@ _ZERO_SHOT_METHOD = (
 )
 
 
-@dataclass(frozen=True)
-class AccuracyReport:
-    """One run of ``muqrt evaluate``; ``document`` is its JSON."""
+@dataclass(frozen=True, kw_only=True)
+class AccuracyReport(Report):
+    """One run of ``muqrt evaluate``.
 
-    created: str
-    command: str
-    environment: dict[str, str]
+    Attributes:
+        manifest, manifest_sha256: the recordings; no hash where the manifest is a folder.
+        seeds: how many heads were fitted, or initial weights tried.
+        hidden: hidden neurons of a head.
+        contenders: facts by name.
+        evaluation: the results.
+    """
+
     manifest: str
     manifest_sha256: str | None
     seeds: int
@@ -57,20 +62,61 @@ class AccuracyReport:
         del facts["evaluation"]
         return facts
 
+    def results(self) -> list[Section]:
+        """One table: a row for each task's metric, a column for each contender."""
+        names, rows = list(self.contenders), []
+        for task in self._tasks:
+            here = {each.contender: each for each in self.evaluation.results if each.task == task}
+            first = here[names[0]]
+            for metric in first.metrics:
+                cells = [cell(metric, here[name].metrics[metric]) for name in names]
+                rows.append([f"{task}: {metric}", str(first.tracks["test"]), *cells])
+        title = f"Accuracy on {self.manifest}, {self.seeds} seed{'s' * (self.seeds > 1)}"
+        methods = [_METHOD] if self._probes else []
+        methods += [_ZERO_SHOT_METHOD] if set(self._tasks) & set(ZERO_SHOT) else []
+        columns = ("task: metric", "test recordings", *names)
+        return [Section(title, columns, rows, "\n\n".join(methods))]
 
-def result_table(report: AccuracyReport) -> Table:
-    """A row for each task's metric, a column for each contender."""
-    results = report.evaluation.results
-    names = list(report.contenders)
-    rows = []
-    for task in dict.fromkeys(each.task for each in results):
-        here = {each.contender: each for each in results if each.task == task}
-        first = here[names[0]]
-        for metric in first.metrics:
-            cells = [cell(metric, here[name].metrics[metric]) for name in names]
-            rows.append([f"{task}: {metric}", str(first.tracks["test"]), *cells])
-    title = f"Accuracy on {report.manifest}, {report.seeds} seed{'s' * (report.seeds > 1)}"
-    return Table(title, ("task: metric", "test recordings", *names), rows)
+    def remarks(self) -> list[str]:
+        """The recordings that were left out, a line each."""
+        skipped = self.evaluation.skipped
+        if not skipped:
+            return []
+        shown = [f"- {each.path}: {each.reason}" for each in skipped[:_LISTED]]
+        more = [f"- and {len(skipped) - _LISTED} more"] if len(skipped) > _LISTED else []
+        return [f"Left out, whole or in part: {len(skipped)}.", *shown, *more]
+
+    def details(self) -> list[Section]:
+        """The recordings used, and what was measured."""
+        counts = {
+            each.task: [each.task, *map(str, each.tracks.values()), str(each.labels)]
+            for each in self.evaluation.results
+        }
+        facts = [
+            [name, "; ".join(f"{key}: {value}" for key, value in about.items())]
+            for name, about in self.contenders.items()
+        ]
+        heads = f"Heads with {self.hidden or 'no'} hidden neurons. " if self._probes else ""
+        digest = f", SHA-256 `{self.manifest_sha256}`" if self.manifest_sha256 else ""
+        about = f"{heads}Manifest {self.manifest}{digest}."
+        columns = ("task", "train", "valid", "test", "labels or texts")
+        return [
+            Section("Recordings used", columns, list(counts.values())),
+            Section("What was measured", ("", ""), facts, about),
+        ]
+
+    def charts(self) -> Mapping[str, Draw]:
+        """The metrics that papers report."""
+        return {"": partial(draw, self.results()[0].title, self.evaluation.results)}
+
+    @property
+    def _tasks(self) -> list[str]:
+        return list(dict.fromkeys(each.task for each in self.evaluation.results))
+
+    @property
+    def _probes(self) -> bool:
+        """Whether heads were fitted."""
+        return not set(self._tasks) <= set(ZERO_SHOT)
 
 
 def cell(metric: str, values: Sequence[float]) -> str:
@@ -80,54 +126,13 @@ def cell(metric: str, values: Sequence[float]) -> str:
     return f"{mean:.1f} ± {deviation:.1f}" if len(values) > 1 else f"{mean:.1f}"
 
 
-def remarks(report: AccuracyReport) -> list[str]:
-    """What the table does not say, a line each."""
-    skipped = report.evaluation.skipped
-    if not skipped:
-        return []
-    shown = [f"  {each.path}: {each.reason}" for each in skipped[:_LISTED]]
-    more = [f"  and {len(skipped) - _LISTED} more"] if len(skipped) > _LISTED else []
-    return [f"Left out, whole or in part: {len(skipped)}.", *shown, *more]
-
-
-def check_output(folder: Path) -> None:
-    """Refuse a place that cannot be written before minutes are spent.
-
-    Raises:
-        UsageError: ``folder`` is a file. MissingDependencyError: no matplotlib.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: a file is in the way; give a folder for the results.")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError(
-            "the chart needs matplotlib. Run: pip install 'muqrt[bench]'"
-        ) from None
-
-
-def write_report(report: AccuracyReport, folder: Path, predictions: bool) -> list[Path]:
-    """Write accuracy.json, .md and .png, and predictions.jsonl when wanted.
-
-    Returns:
-        The files written.
-    """
-    from .chart import draw
-
-    texts = {
-        "accuracy.json": json.dumps(report.document(), indent=2) + "\n",
-        "accuracy.md": _markdown(report),
-    }
-    if predictions:
-        lines = [json.dumps(each, ensure_ascii=False) for each in report.evaluation.predictions]
-        texts["predictions.jsonl"] = "".join(f"{line}\n" for line in lines)
-    for name, text in texts.items():
-        with atomic_file(folder / name) as temporary:
-            # A file's name may be bytes that are no text.
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    with atomic_file(folder / "accuracy.png") as temporary:
-        draw(result_table(report).title, report.evaluation.results, temporary)
-    return [folder / name for name in (*texts, "accuracy.png")]
+def write_predictions(evaluation: Evaluation, path: Path) -> None:
+    """Write every answer beside the truth, in JSON, one a line."""
+    lines = [json.dumps(each, ensure_ascii=False) for each in evaluation.predictions]
+    with atomic_file(path) as temporary:
+        # A file's name may be bytes that are no text.
+        text = "".join(f"{line}\n" for line in lines)
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _result(result: Result) -> dict[str, Any]:
@@ -136,40 +141,3 @@ def _result(result: Result) -> dict[str, Any]:
         for name, values in result.metrics.items()
     }
     return {**asdict(result), "metrics": summary}
-
-
-def _markdown(report: AccuracyReport) -> str:
-    table = result_table(report)
-    counts = {
-        each.task: [each.task, *map(str, each.tracks.values()), str(each.labels)]
-        for each in report.evaluation.results
-    }
-    probes, zero_shot = set(counts) - set(ZERO_SHOT), set(counts) & set(ZERO_SHOT)
-    facts = [
-        [name, "; ".join(f"{key}: {value}" for key, value in about.items())]
-        for name, about in report.contenders.items()
-    ]
-    parts = [
-        "# accuracy",
-        f"`{report.command}`, {report.created}",
-        f"## {table.title}",
-        markdown_table(table.columns, table.rows),
-        _METHOD if probes else "",
-        _ZERO_SHOT_METHOD if zero_shot else "",
-        *remarks(report)[:1],
-        "\n".join(f"- {line.strip()}" for line in remarks(report)[1:]),
-        f"![{table.title}](accuracy.png)",
-        "## Recordings used",
-        markdown_table(
-            ("task", "train", "valid", "test", "labels or texts"), list(counts.values())
-        ),
-        "## What was measured",
-        markdown_table(("", ""), facts),
-        f"Heads with {report.hidden or 'no'} hidden neurons." if probes else "",
-        f"Manifest {report.manifest}, SHA-256 `{report.manifest_sha256}`."
-        if report.manifest_sha256
-        else f"Manifest {report.manifest}.",
-        "## Where",
-        markdown_table(("", ""), [[*each] for each in report.environment.items()]),
-    ]
-    return "\n\n".join(filter(None, parts)) + "\n"

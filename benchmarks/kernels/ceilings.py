@@ -1,4 +1,4 @@
-"""What a device can do at best, measured: bytes and operations a second."""
+"""The highest rates of a device, measured: bytes and operations a second."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,14 @@ _TF32_PRODUCTS = 3  # for one of float32 accuracy
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Of a large copy, reads and writes counted, and of a large product of float32 matrices
-    (TF32 on a GPU)."""
+    """The rates of a large copy, reads and writes counted, and of a large product of float32
+    matrices (TF32 on a GPU)."""
 
     bytes_per_second: float
     flops_per_second: float
 
     def floor_seconds(self, work: Work) -> float:
-        """No fused kernel of this algorithm runs much faster."""
+        """Seconds that a fused kernel of this algorithm needs at least, nearly."""
         moving = work.bytes / self.bytes_per_second
         return max(moving, _TF32_PRODUCTS * work.flops / self.flops_per_second)
 

@@ -1,10 +1,9 @@
-"""Who computes log-mels and tokens: PyTorch as the official package does it, and muqrt's ways."""
+"""The contenders: PyTorch as the official package computes log-mels and tokens, and muqrt."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import onnx
-import onnxruntime as ort
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,7 +21,8 @@ from ...kernels.onnx_nodes import DOMAIN
 from ...reference.mel import LogMel
 from ...reference.rvq import ResidualVectorQuantize, WeightNormConv1d, stacked
 from ...runtime.bundle.manifest import TensorSpec
-from ..measure.contenders import COMPILED, EAGER
+from ..measure.contenders import COMPILED, onnx_session
+from ..measure.timing import EAGER
 
 ONNX = "ONNX Runtime"
 FUSED = "fused kernel"
@@ -31,7 +31,7 @@ _LOG_MEL = TensorSpec(name="log_mel", dtype="float32", shape=["batch", 128, "fra
 
 @dataclass(frozen=True)
 class Contender:
-    """One way of computing an operation; ``run`` takes and returns tensors of the device."""
+    """One way of computing an operation; ``run`` takes and returns tensors on the device."""
 
     name: str
     run: Callable[[Tensor], Tensor]
@@ -39,18 +39,18 @@ class Contender:
 
 class EagerRvq(nn.Module):
     """The tokenizer as the official package's forward computes it: width-1 convolutions, squared
-    distances, and, whether asked for or not, the sum of the codes, the losses and one-hot codes.
+    distances, and always the sum of the codes, the losses and one-hot codes.
 
     Raises:
-        UsageError: the projections have several layers, which no kernel is for.
+        UsageError: the projections have several layers, for which there is no kernel.
     """
 
     def __init__(self, rvq: ResidualVectorQuantize, frames_per_step: int) -> None:
         super().__init__()
         if not isinstance(rvq.stages[0].in_proj, WeightNormConv1d):
             raise UsageError(
-                "This RVQ's projections have several layers: it is computed by plain operators, "
-                "there is no kernel to measure. Choose a checkpoint whose projections have one."
+                "this RVQ's projections have several layers, which plain operators compute: there "
+                "is no kernel to measure. Choose a checkpoint whose projections have one layer."
             )
         self.rvq = rvq
         self.frames_per_step = frames_per_step
@@ -89,7 +89,7 @@ def _nearest(latent: Tensor, codes: Tensor) -> Tensor:
 
 
 def log_mel_contender(reference: LogMel, device: str, threads: int) -> Contender:
-    """muqrt's: on "cuda" the fused kernel, on "cpu" the graph's function."""
+    """muqrt's log-mel: the fused kernel on "cuda", the ONNX function on "cpu"."""
     mean_db, std_db = reference.mean_db, reference.std_db
     if device == "cuda":
         return Contender(FUSED, lambda x: log_mel(x, mean_db, std_db, torch.float32))
@@ -102,7 +102,7 @@ def log_mel_contender(reference: LogMel, device: str, threads: int) -> Contender
 
 
 def mel_rvq_contender(rvq: TokenRvq, device: str, threads: int) -> Contender:
-    """muqrt's: on "cuda" the fused kernel, on "cpu" the graph's function."""
+    """muqrt's tokenizer: the fused kernel on "cuda", the ONNX functions on "cpu"."""
     if device == "cuda":
         return Contender(FUSED, MelRvq(folded_tables(rvq), rvq.frames_per_step).to(device))
     graph = Graph()
@@ -120,9 +120,5 @@ def torch_contenders(module: nn.Module, compiles: bool) -> list[Contender]:
 
 
 def _onnx_contender(model: onnx.ModelProto, name: str, threads: int) -> Contender:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnx_session(model.SerializeToString(), threads)
     return Contender(ONNX, lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0]))

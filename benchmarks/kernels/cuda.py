@@ -1,4 +1,4 @@
-"""What only a GPU can be asked: launches of a call, and how long the encoder takes there."""
+"""On a GPU alone: how many kernels a call launches, and how long the encoder takes."""
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -23,8 +23,8 @@ def launches(run: Run) -> int:
 
 
 def encoder_seconds(cell: Cell) -> float:
-    """Of the full-size model without mel and tokenizer, PyTorch eager in float16, on log-mels of
-    this shape: measured on up to 8 rows, and as many times that as there are more."""
+    """Seconds of the full-size model without mel and tokenizer, PyTorch eager in float16, on
+    log-mels of this shape: measured on up to 8 rows, and scaled to the others."""
     model = random_model(LARGE).model.half().cuda().eval()
     rows = min(cell.batch, _ROWS)
     log_mel = torch.randn(

@@ -1,4 +1,4 @@
-"""How many bytes and operations LogMel and MelRvq cannot do without."""
+"""The bytes and operations that the log-mel and Mel-RVQ operations need at least."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ POINTS = 32  # of each of the two stages of a 1024-point DFT
 
 @dataclass(frozen=True)
 class Work:
-    """Of one call.
+    """The least work of one call.
 
     Attributes:
         bytes: every input read once and every output written once, tables included.

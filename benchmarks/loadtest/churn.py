@@ -1,4 +1,4 @@
-"""Endurance: very many short streams one after the other, a third of them killed without END."""
+"""Endurance: very many short streams in turn, a third of them killed without END."""
 
 import asyncio
 import random
@@ -26,40 +26,39 @@ async def churn(
     bar: Bar,
     seed: int = 0,
 ) -> None:
-    """Open and close so many streams as fast as the server takes them.
+    """Open and close streams as fast as the server takes them.
 
-    Each sends one to three chunks. Of those that are killed, half go silent and half go while a
-    request is on its way. One that is refused tries again until it is taken.
+    Each sends one to three chunks. Half of those that are killed go silent; the others disconnect
+    while a request is on its way. A stream that is refused tries again until it is taken.
+
+    Args:
+        served: the server.
+        streams: how many there are in all.
+        at_once: how many are open at the same time.
+        music: what they play.
+        outcome: gets the counts.
+        bar: moves on after each stream.
+        seed: random seed.
     """
     chance = random.Random(seed)
     numbers = iter(range(streams))
 
-    async def one_after_the_other() -> None:
+    async def in_turn() -> None:
         for number in numbers:
-            try:
-                await _until_taken(served, number, music, outcome, chance)
-            except ServerError as error:
-                outcome.fail(error)
+            for retry in count():
+                try:
+                    await _short_life(served, number, music, outcome, chance)
+                    break
+                except BusyError:
+                    outcome.refused += 1
+                    await asyncio.sleep(pause_seconds(retry))
+                except ServerError as error:
+                    outcome.fail(error)
+                    break
             bar.advance(f"{outcome.refused} refusals, {outcome.errors.total()} errors")
 
     async with readiness_watched(served, outcome):
-        await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
-
-
-async def _until_taken(
-    served: ServedStreams,
-    number: int,
-    music: Music,
-    outcome: Outcome,
-    chance: random.Random,
-) -> None:
-    for retry in count():
-        try:
-            await _short_life(served, number, music, outcome, chance)
-            return
-        except BusyError:
-            outcome.refused += 1
-            await asyncio.sleep(pause_seconds(retry))
+        await asyncio.gather(*(in_turn() for _ in range(at_once)))
 
 
 async def _short_life(

@@ -1,4 +1,4 @@
-"""The load on the streaming engine in this process: what it can do without a server."""
+"""The load on the streaming engine in this process, without a server."""
 
 import time
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from .music import Music
 from .outcome import Outcome, expected_hops
 from .plan import Life
 
-# How long an engine that cannot keep up may go on after the streams have ended.
+# How long an engine that cannot keep up may continue after the streams have ended.
 _DRAIN_SECONDS = 10.0
 
 
 def run_in_process(
     streaming: Streaming, lives: Sequence[Life], music: Music, outcome: Outcome, bar: Bar
 ) -> None:
-    """Play the lives in real time: again and again, all that has arrived in one ``advance``.
+    """Play the lives in real time: everything that has arrived goes into one ``advance``.
 
     Raises:
         SessionError: the engine failed.
@@ -62,7 +62,7 @@ def run_in_process(
 
 
 def _taken(positions: dict[Life, int], now: float) -> dict[Life, tuple[int, int]]:
-    """Which chunks of which lives have arrived, from the first up to the last."""
+    """The chunks of each life that have arrived: the first, and the one after the last."""
     taken = {}
     for life, position in positions.items():
         stop = life.arrived(position, now)

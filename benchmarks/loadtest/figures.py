@@ -17,7 +17,7 @@ Figures = dict[str, float | int | None]
 
 @dataclass(frozen=True)
 class Stretch:
-    """The hops that were due in one stretch of the test; latencies from the end of their audio."""
+    """The hops that were due in one stretch of the test, and percentiles of their latencies."""
 
     start_seconds: float
     end_seconds: float
@@ -43,7 +43,7 @@ def latency_figures(answers: Sequence[Answer], hop_seconds: float) -> Figures:
 
 
 def stream_figures(outcome: Outcome, hop_seconds: float) -> Figures:
-    """What became of the streams and of their hops."""
+    """What happened to the streams and their hops."""
     hops = len(outcome.answers)
     return {
         "hop_ms": hop_seconds * 1000,
@@ -59,7 +59,7 @@ def stream_figures(outcome: Outcome, hop_seconds: float) -> Figures:
 
 
 def churn_figures(outcome: Outcome, seconds: float, slots_lost: float | None) -> Figures:
-    """What became of very many short streams, which took so long; and how many are still live."""
+    """What happened to very many short streams in so many seconds, and how many are still live."""
     return {
         "churn_seconds": seconds,
         "streams_opened": outcome.opened,
@@ -91,7 +91,7 @@ def machine_figures(
 
 
 def _core_figures(samples: Sequence[Sample], audio_seconds: float) -> Figures:
-    """What the processor's cores were busy with it; empty where that was not watched."""
+    """How busy the processor's cores were; empty where that was not watched."""
     used = [(each.seconds, each.cpu_seconds) for each in samples if each.cpu_seconds is not None]
     if len(used) < 2 or not audio_seconds:
         return {}

@@ -22,7 +22,7 @@ async def run_on_server(
     outcome: Outcome,
     bar: Bar,
 ) -> None:
-    """Play the lives in real time. What fails is counted, and the stream it failed is over."""
+    """Play the lives in real time. A failure is counted, and its stream ends."""
 
     def show() -> None:
         bar.advance(f"{len(outcome.answers)} answers, {outcome.refused} refused")
@@ -34,14 +34,14 @@ async def run_on_server(
 
 @asynccontextmanager
 async def readiness_watched(
-    served: ServedStreams, outcome: Outcome, then: Callable[[], None] = lambda: None
+    served: ServedStreams, outcome: Outcome, on_step: Callable[[], None] = lambda: None
 ) -> AsyncIterator[None]:
-    """Ask the server once a second whether it is ready, and call ``then``."""
+    """Ask the server once a second whether it is ready, and call ``on_step``."""
 
     async def ask() -> None:
         while True:
             outcome.ready.append(await served.ready())
-            then()
+            on_step()
             await asyncio.sleep(_ASK_EVERY_SECONDS)
 
     asking = asyncio.create_task(ask())

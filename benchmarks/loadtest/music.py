@@ -15,7 +15,7 @@ _FULL_SCALE = 32767
 
 
 class Music:
-    """Recordings one after the other in an endless loop, as 16-bit samples.
+    """Recordings in an endless loop, as 16-bit samples.
 
     Args:
         files: audio; the clips that come with the package when empty.

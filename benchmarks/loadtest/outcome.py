@@ -1,4 +1,4 @@
-"""What became of the streams."""
+"""What happened to the streams: counts and answers."""
 
 import re
 from collections import Counter
@@ -16,9 +16,9 @@ class Answer:
     """One hop's tags; all times in seconds from the beginning of the test.
 
     Attributes:
-        due_seconds: when the hop's last sample had been heard.
-        arrived_seconds: when it arrived, chunked and over the network.
-        answered_seconds: when its tags were there.
+        due_seconds: when the hop's last sample had sounded.
+        arrived_seconds: when it arrived, in a chunk and over the network.
+        answered_seconds: when its tags came.
     """
 
     due_seconds: float
@@ -32,7 +32,7 @@ class Answer:
 
     @property
     def service_seconds(self) -> float:
-        """The part of it that is not chunking or the network's."""
+        """From the arrival of the hop's audio to its tags, without chunking and the network."""
         return self.answered_seconds - self.arrived_seconds
 
 
@@ -42,13 +42,13 @@ class Outcome:
 
     Attributes:
         opened: streams whose first chunk was sent.
-        vanished: those that went without END.
-        refused: those, or with churn the attempts, that met a full server.
-        expected_hops: of all streams that were not refused.
-        audio_seconds: sent and taken.
-        busy_seconds: that the engine ran, where it is known.
+        vanished: streams that disconnected without END.
+        refused: streams, or with churn attempts, that met a full server.
+        expected_hops: hops of all streams that were not refused.
+        audio_seconds: how much audio was sent and accepted.
+        busy_seconds: how long the engine ran, where it is known.
         errors: other failures, by kind.
-        ready: whether the server said so, each time it was asked.
+        ready: the server's answers to whether it is ready.
     """
 
     answers: list[Answer] = field(default_factory=list)
@@ -62,18 +62,18 @@ class Outcome:
     ready: list[bool] = field(default_factory=list)
 
     def fail(self, error: Exception) -> None:
-        """Count a failure. Those of one kind differ in their ids and counts only."""
+        """Count a failure; messages that differ in numbers only are of one kind."""
         self.errors[re.sub(r"[0-9]+", "#", str(error))[:_KIND_CHARACTERS]] += 1
 
     def answer(self, life: Life, ends_seconds: Iterable[float], answered_seconds: float) -> None:
-        """Note the hops of a life that ended at these places of it."""
+        """Record a life's hops that end at these seconds of it."""
         for end in ends_seconds:
             due, arrived = life.due_seconds(end), life.arrived_seconds(end)
             self.answers.append(Answer(due, arrived, answered_seconds))
 
 
 def expected_hops(life: Life, sliding: SlidingConfig) -> int:
-    """How many hops a life gets, if nothing fails; the last chunk of one that vanishes is lost."""
+    """How many hops a life gets if nothing fails; a life that vanishes loses its last chunk."""
     step_samples = sliding.framing.step_samples
     samples = life.chunks[life.delivered - 1].last if life.delivered else 0
     found = hops = end_step = 0

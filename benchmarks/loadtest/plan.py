@@ -7,9 +7,9 @@ import numpy as np
 
 from ...errors import UsageError
 
-# Streams begin within this time, so that their hops do not end all at once.
+# Streams begin within this time, so that their hops do not all end at once.
 START_SPREAD_SECONDS = 1.0
-# Every stream's network stalls once in each such stretch, where bursts are wanted.
+# With bursts, every stream's network stalls once in each stretch of this length.
 STALL_EVERY_SECONDS = 10.0
 LONGEST_CHUNK_SECONDS = 10.0  # the engine's limit
 _LONGEST_JITTER_SECONDS = 10.0
@@ -26,21 +26,21 @@ class Load:
     Attributes:
         streams: how many at the same time.
         seconds: how long each lasts.
-        chunk_seconds: of audio in each request.
-        jitter_seconds: a chunk arrives up to so much later than its audio ended, evenly spread.
-        disconnect: share of the streams that vanish once without END and come back as new ones.
+        chunk_seconds: how much audio each request carries.
+        jitter_seconds: a chunk arrives up to this much later than its audio ended, evenly spread.
+        disconnect: share of the streams that vanish once without END and return as new ones.
         burst_seconds: how long the network of a stream stalls, once every
             ``STALL_EVERY_SECONDS``; the chunks held back then arrive at once.
-        seed: of everything random.
+        seed: random seed.
 
     Raises:
-        UsageError: a value that makes no sense.
+        UsageError: a value is out of range.
     """
 
-    streams: int
-    seconds: float
+    streams: int = 50
+    seconds: float = 60.0
     chunk_seconds: float = 0.1
-    jitter_seconds: float = 0.0
+    jitter_seconds: float = 0.02
     disconnect: float = 0.0
     burst_seconds: float = 0.0
     seed: int = 0
@@ -62,7 +62,7 @@ class Load:
 
 @dataclass(frozen=True)
 class TimedChunk:
-    """Samples ``first`` up to ``last`` of a life, which arrive ``at_seconds`` of the test."""
+    """Samples ``first`` up to ``last`` of a life, which arrive ``at_seconds`` into the test."""
 
     at_seconds: float
     first: int
@@ -75,10 +75,10 @@ class Life:
 
     Attributes:
         start_seconds: when its first sample sounds, from the beginning of the test.
-        rate_hz: of its samples.
+        rate_hz: its sample rate.
         chunks: in order, without gap or overlap.
         place: where in the music it begins, 0 to 1.
-        vanishes: whether it goes without END, while its last chunk is on its way.
+        vanishes: whether it disconnects without END, while its last chunk is on its way.
     """
 
     start_seconds: float
@@ -89,11 +89,11 @@ class Life:
 
     @property
     def delivered(self) -> int:
-        """How many chunks get through: the last of one that vanishes is lost with it."""
+        """How many chunks get through: a life that vanishes loses its last."""
         return len(self.chunks) - self.vanishes
 
     def arrived(self, position: int, now_seconds: float) -> int:
-        """Up to which chunk, from ``position`` on, all have arrived that fit into one request."""
+        """The end of the chunks from ``position`` on that have arrived and fit into one request."""
         first = self.chunks[position].first
         longest = LONGEST_CHUNK_SECONDS * self.rate_hz
         stop = position
@@ -110,7 +110,7 @@ class Life:
         return (self.chunks[stop - 1].last - self.chunks[first].first) / self.rate_hz
 
     def due_seconds(self, end_seconds: float) -> float:
-        """When a window that ends so far into the stream has been heard to its end."""
+        """When the last sample of a window that ends so far into the stream sounds."""
         return self.start_seconds + end_seconds
 
     def arrived_seconds(self, end_seconds: float) -> float:
@@ -123,7 +123,7 @@ class Life:
 def schedule(load: Load, rate_hz: int) -> list[Life]:
     """Every life of every stream, in the streams' order.
 
-    A chunk never arrives before its audio has ended, nor before the one before it.
+    A chunk never arrives before its audio has ended, nor before the previous chunk.
     """
     random = np.random.default_rng(load.seed)
     spread = min(START_SPREAD_SECONDS, load.seconds)

@@ -1,18 +1,14 @@
-"""Puts an engine or a server under load, and gathers what is known of it."""
+"""Put an engine or a server under load, and measure it."""
 
 import asyncio
 import os
-import shlex
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 from ...common.console import Bar
-from ...common.environment import environment
 from ...errors import ServerError
 from ...runtime.load import open_bundle
 from ...runtime.streaming.engine import Streaming
@@ -24,8 +20,8 @@ from .live import run_on_server
 from .music import Music
 from .outcome import Outcome
 from .plan import Load, schedule
-from .results import LoadReport
-from .served import ServedStreams
+from .report import LoadReport
+from .served import connected
 from .watch import Watch
 
 _POLL_SECONDS = 1.0
@@ -39,8 +35,8 @@ class Target:
         url: host and port of its gRPC endpoint.
         model: name of the live model.
         timeout_seconds: how long one answer may take.
-        pid: of its process, if it is on this machine.
-        metrics_url: of its metrics, if they are wanted.
+        pid: its process, if it is on this machine and to be watched.
+        metrics_url: address of its metrics, if they are to be watched.
     """
 
     url: str
@@ -58,7 +54,7 @@ def load_engine(
     audio: Sequence[Path],
     bar: Bar,
 ) -> LoadReport:
-    """The load on a bundle's engine in this process.
+    """Put a bundle's engine under load, in this process.
 
     Raises:
         BundleError, SessionError, UsageError: the bundle cannot be used, or has no tags.
@@ -81,12 +77,12 @@ def load_engine(
 
 
 async def load_server(target: Target, load: Load, audio: Sequence[Path], bar: Bar) -> LoadReport:
-    """The load on a server.
+    """Put a server under load.
 
     Raises:
         ServerError: it cannot be reached, or has no such model, before the test begins.
     """
-    async with ServedStreams(target.url, target.model, target.timeout_seconds) as served:
+    async with connected(target.url, target.model, target.timeout_seconds) as served:
         rate_hz = served.sliding.framing.sample_rate_hz
         music, lives = Music(audio, rate_hz), schedule(load, rate_hz)
         outcome = Outcome()
@@ -107,12 +103,12 @@ async def churn_server(
     bar: Bar,
     seed: int,
 ) -> LoadReport:
-    """Very many short streams on a server, and what is left of them once they have been idle.
+    """Open very many short streams on a server, and count those that never end.
 
     Raises:
         ServerError: it cannot be reached, or has no such model, before the test begins.
     """
-    async with ServedStreams(target.url, target.model, target.timeout_seconds) as served:
+    async with connected(target.url, target.model, target.timeout_seconds) as served:
         music = Music(audio, served.sliding.framing.sample_rate_hz)
         outcome = Outcome()
         with Watch(target.pid, target.metrics_url) as watch:
@@ -128,7 +124,7 @@ async def churn_server(
 
 
 class _Measured:
-    """From its making on: what this process and others took meanwhile."""
+    """What this process and others use from now on."""
 
     def __init__(self, watch: Watch, served: bool) -> None:
         self._watch, self._served = watch, served
@@ -136,12 +132,12 @@ class _Measured:
         self._began, self._own = time.perf_counter(), time.process_time()
 
     def figures(self, outcome: Outcome) -> Figures:
-        """The machine's, until now."""
+        """The machine's figures until now."""
         self._watch.samples.append(self._watch.look())
         seconds = time.perf_counter() - self._began
         own_cores = (time.process_time() - self._own) / seconds
         counted: dict[str, float] = {}
-        with suppress(ServerError):  # it has gone: readiness tells
+        with suppress(ServerError):  # the server has gone: the readiness figures show it
             counted = self._watch.counted()
         found = machine_figures(outcome, self._watch.samples, counted)
         others = self._neighbours()
@@ -163,7 +159,7 @@ def _warm_up(streaming: Streaming, music: Music) -> None:
 
 
 async def _live_in_the_end(watch: Watch, idle_seconds: float) -> float | None:
-    """How many streams are live once all should be gone; None where the server does not say."""
+    """How many streams are live once all should be gone; None without the server's metrics."""
     live = watch.look().live_streams
     patience = time.perf_counter() + idle_seconds
     while live and time.perf_counter() < patience:
@@ -180,10 +176,6 @@ def _report(
     target: str, asked: dict[str, float | int], figures: Figures, outcome: Outcome, watch: Watch
 ) -> LoadReport:
     return LoadReport(
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        # Without the folders of whoever measured it.
-        command=shlex.join(Path(word).name if word[:1] == "/" else word for word in sys.argv),
-        environment=environment(),
         target=target,
         load=asked,
         figures=figures,

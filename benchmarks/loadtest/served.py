@@ -1,10 +1,9 @@
-"""The served live model, request by request: a client that may misbehave."""
+"""The served live model, request by request, for clients that misbehave."""
 
 import asyncio
 import secrets
-from contextlib import suppress
-from types import TracebackType
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import numpy as np
 
@@ -16,46 +15,53 @@ from ...triton_repo.client.streaming import config_of, contract_in
 from ...triton_repo.contract.stream import CHUNK_INDEX, PCM, SECONDS
 from ...triton_repo.extras import server_extra
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 _PROBE_SECONDS = 2.0  # for the server to say that it is ready
 # How long after it was sent a request is abandoned: it has left, and has hardly been answered.
 _ABANDON_SECONDS = 0.005
 
 
-class ServedStreams:
-    """A server's live model. An asynchronous context manager: it connects when it is entered.
+@asynccontextmanager
+async def connected(url: str, model: str, timeout_seconds: float) -> "AsyncIterator[ServedStreams]":
+    """Connect to a server's live model.
 
     Args:
         url: host and port of the server's gRPC endpoint.
         model: name of the model on the server.
         timeout_seconds: how long one answer may take.
 
-    Attributes:
-        sliding: when hops come.
-
     Raises:
         ServerError: the server cannot be reached, or has no such model of muqrt's.
         MissingDependencyError: tritonclient is not installed.
     """
+    connection = AsyncConnection(url)
+    try:
+        request = config_of(model, timeout_seconds)
+        answer = await connection.call("get_model_config", model, **request)
+        _, sliding = contract_in(answer, url, model)
+        yield ServedStreams(connection, model, timeout_seconds, sliding)
+    finally:
+        await connection.close()
 
-    sliding: SlidingConfig
-    _connection: AsyncConnection
 
-    def __init__(self, url: str, model: str, timeout_seconds: float) -> None:
-        self._url, self._model, self._timeout_seconds = url, model, timeout_seconds
+class ServedStreams:
+    """A server's live model.
 
-    async def __aenter__(self) -> "Self":
-        self._connection = AsyncConnection(self._url)
-        try:
-            request = config_of(self._model, self._timeout_seconds)
-            answer = await self._connection.call("get_model_config", self._model, **request)
-            _, self.sliding = contract_in(answer, self._url, self._model)
-        except BaseException:
-            await self._connection.close()
-            raise
-        return self
+    Args:
+        connection: to the server.
+        model: name of the model on the server.
+        timeout_seconds: how long one answer may take.
+        sliding: when hops come.
+    """
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        model: str,
+        timeout_seconds: float,
+        sliding: SlidingConfig,
+    ) -> None:
+        self._connection, self._model = connection, model
+        self._timeout_seconds, self.sliding = timeout_seconds, sliding
 
     async def send(
         self, sequence: int, index: int, samples: np.ndarray, is_last: bool = False
@@ -93,7 +99,7 @@ class ServedStreams:
         return ends
 
     async def abandon(self, sequence: int, index: int, samples: np.ndarray) -> None:
-        """Send a chunk and go away before it is answered, as a client whose connection breaks."""
+        """Send a chunk and disconnect before it is answered, like a client without a network."""
         request = asyncio.create_task(self.send(sequence, index, samples))
         await asyncio.sleep(_ABANDON_SECONDS)
         request.cancel()
@@ -104,25 +110,14 @@ class ServedStreams:
         """Whether the server and the model say that they are ready."""
         call, model = self._connection.call, self._model
         try:
-            is_ready = await call("is_server_ready", model, client_timeout=_PROBE_SECONDS)
-            return bool(
-                is_ready
-                and await call(
-                    "is_model_ready", model, model_name=model, client_timeout=_PROBE_SECONDS
-                )
-            )
+            if not await call("is_server_ready", model, client_timeout=_PROBE_SECONDS):
+                return False
+            probe = {"model_name": model, "client_timeout": _PROBE_SECONDS}
+            return bool(await call("is_model_ready", model, **probe))
         except ServerError:
             return False
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._connection.close()
-
 
 def new_sequence() -> int:
-    """A correlation id that nobody else uses."""
+    """A random correlation id, so that no other client uses the same."""
     return secrets.randbits(63) + 1  # 0 is no sequence for Triton

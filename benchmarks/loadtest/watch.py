@@ -1,20 +1,16 @@
-"""What a server (or this process) takes while it is under load, twice a second."""
+"""Memory, processor and live streams of a server (or this process) under load, twice a second."""
 
 import re
 import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING
 from urllib.request import ProxyHandler, build_opener
 
 import psutil
 
+from ...common.closing import Closing
 from ...errors import ServerError, UsageError
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 LIVE_STREAMS = "muqrt_live_streams"
 _EVERY_SECONDS = 0.5
@@ -25,13 +21,13 @@ _METRIC = re.compile(r"^(\w+)(?:\{.*\})? (\S+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Sample:
-    """One look.
+    """The state at one moment; None for what is not watched.
 
     Attributes:
         seconds: since the watch began.
         rss_bytes: resident memory of the process and all its children.
-        cpu_seconds: that they have used up.
-        live_streams: what the server's metric says.
+        cpu_seconds: processor time they have used.
+        live_streams: the server's metric.
     """
 
     seconds: float
@@ -40,15 +36,15 @@ class Sample:
     live_streams: float | None
 
 
-class Watch:
-    """Looks again and again, in a thread of its own. A context manager.
+class Watch(Closing):
+    """Takes samples in a thread of its own until it is closed.
 
     Args:
-        pid: of the process to watch, with its children; None for none.
-        metrics_url: of the server's metrics; None for none.
+        pid: the process to watch, with its children; None for none.
+        metrics_url: address of the server's metrics; None for none.
 
     Attributes:
-        samples: what was seen, in order.
+        samples: in order.
 
     Raises:
         UsageError: no such process. ServerError: no metrics at that address.
@@ -58,16 +54,17 @@ class Watch:
         try:
             self._process = None if pid is None else psutil.Process(pid)
         except psutil.Error:
-            raise UsageError(f"--pid {pid}: there is no such process here.") from None
+            raise UsageError(f"--pid {pid}: there is no such process on this machine.") from None
         self._metrics_url = metrics_url
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look_again, daemon=True)
         self._began = time.perf_counter()
         self.metrics_before = {} if metrics_url is None else read_metrics(metrics_url)
         self.samples = [self.look()]
+        self._thread = threading.Thread(target=self._look_again, daemon=True)
+        self._thread.start()
 
     def look(self) -> Sample:
-        """How things are now."""
+        """Take a sample."""
         rss_bytes = cpu_seconds = live_streams = None
         if self._process is not None:
             rss_bytes, cpu_seconds = _usage(self._process)
@@ -82,7 +79,7 @@ class Watch:
         """How much each of muqrt's metrics has changed since the watch began.
 
         Raises:
-            ServerError: the metrics cannot be read any more.
+            ServerError: the metrics can no longer be read.
         """
         if self._metrics_url is None:
             return {}
@@ -93,25 +90,17 @@ class Watch:
         while not self._stop.wait(_EVERY_SECONDS):
             self.samples.append(self.look())
 
-    def __enter__(self) -> "Self":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop watching."""
         self._stop.set()
         self._thread.join()
 
 
 def read_metrics(url: str) -> dict[str, float]:
-    """Muqrt's own metrics at this address, in Prometheus' text format, labels summed.
+    """Read muqrt's metrics from an address, in Prometheus' text format, and sum over labels.
 
     Raises:
-        ServerError: nothing answers there.
+        ServerError: the address cannot be read, or gives no text.
     """
     try:
         # Metrics are never behind a proxy.
@@ -119,7 +108,7 @@ def read_metrics(url: str) -> dict[str, float]:
             text = answer.read().decode("utf-8")
     except (OSError, ValueError) as error:
         raise ServerError(
-            f"{url} gives no metrics ({error}). Name the server's own, as "
+            f"{url} gives no metrics ({error}). Give the server's address, such as "
             "http://localhost:8002/metrics."
         ) from None
     found: dict[str, float] = defaultdict(float)

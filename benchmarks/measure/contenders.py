@@ -1,5 +1,5 @@
-"""Who is measured: the PyTorch reference, torch.compile of it, its plain ONNX graph, and a
-bundle's artefacts.
+"""The contenders: the PyTorch reference, torch.compile of it, its plain ONNX graph, and a bundle's
+artefacts.
 
 torch and onnxruntime are imported where they are used, because a fresh process that measures one
 of them must not pay for the other.
@@ -18,6 +18,7 @@ import numpy as np
 
 from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.manifest import Artefact, Bundle
+from .timing import EAGER
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from ...reference.muq import MuQ
     from ...runtime.engines.session import Session
     from ...runtime.streaming.stream import SlidingConfig
+    from .agreement import Agreement
 
-EAGER = "PyTorch eager"
 COMPILED = "torch.compile"
 COMPILED_BF16 = "torch.compile bf16"
 PLAIN_ONNX = "plain ONNX graph"
@@ -40,12 +41,12 @@ class Contender:
     """One way of running the model.
 
     Attributes:
-        name: what tables call it.
+        name: its name in tables.
         precision: whose thresholds its answers are held to.
         run: (batch, samples) float32 at 24 kHz -> arrays, the last of which is compared.
         expected: the array that ``run`` should end with, from the reference's hidden states.
-        optional: whether the benchmark goes on without it when it fails to start, and reports it,
-            marked, when its error is larger than its precision's thresholds.
+        optional: go on without it when it fails to start, and report it, marked, when its error
+            is larger than its precision's thresholds.
     """
 
     name: str
@@ -54,9 +55,35 @@ class Contender:
     expected: Callable[[States], np.ndarray]
     optional: bool = False
 
+    def check(
+        self, what: str, answer: States, states: States, allow_uncertified: bool = False
+    ) -> "Agreement":
+        """Compare its answer with the reference's hidden states of the same input.
+
+        Args:
+            what: the input, for the error.
+            answer: what ``run`` returned.
+            states: the reference's hidden states.
+            allow_uncertified: return a wrong answer instead of raising.
+
+        Raises:
+            ParityError: the answer is wrong, and the contender not optional.
+        """
+        from .agreement import agreement
+
+        return agreement(
+            f"{self.name} on {what}",
+            self.precision,
+            answer[-1],
+            self.expected(states),
+            tolerated=self.optional or allow_uncertified,
+            hint=", or add --allow-uncertified",
+        )
+
 
 def hidden_states(model: "MuQ", waveform: np.ndarray) -> States:
-    """What every answer is compared with: the reference's, on the device where its weights are."""
+    """The reference's hidden states, each (batch, steps, width) float32, computed on the device
+    where its weights are."""
     import torch
 
     with torch.inference_mode():
@@ -101,12 +128,12 @@ def compiled(model: "MuQ", threads: int, precision: Precision = "fp32") -> Conte
 
 
 def plain_onnx(path: Path, level: int, threads: int, device: str = "cpu") -> Contender:
-    """The convolutions as they are, in a session as ONNX Runtime opens it.
+    """A graph with plain convolutions, in a session with ONNX Runtime's defaults.
 
     Args:
         path: a graph with the output ``features``.
-        level: the hidden state that they are.
-        threads: of the session.
+        level: which hidden state the features are.
+        threads: CPU threads of the session.
         device: "cpu" or "cuda".
     """
     session = onnx_session(path, threads, device=device)
@@ -124,8 +151,8 @@ def onnx_session(
 
     Args:
         model: a file, or a whole model's bytes.
-        threads: within an operator.
-        profile: the beginning of the path of a profile that it shall keep.
+        threads: CPU threads within an operator.
+        profile: beginning of the path to write a profile to; none when left out.
         device: "cpu" or "cuda".
     """
     import onnxruntime as ort
@@ -145,9 +172,9 @@ def onnx_session(
 def from_artefact(
     bundle: Bundle, artefact: Artefact, threads: int, device: str = "cpu"
 ) -> Contender:
-    """A bundle's artefact through its session, on "cpu" or "cuda".
+    """A bundle's artefact in its session, on "cpu" or "cuda".
 
-    It computes the features, or the artefact's first output when it has none.
+    It computes the features, or the artefact's first output when it has no features.
     """
     from ...runtime.engines.open_session import open_session
 
@@ -166,8 +193,8 @@ def from_artefact(
 def live_stream(
     bundle: Bundle, artefact: Artefact, threads: int, sliding: "SlidingConfig"
 ) -> Contender:
-    """One live stream on an artefact: ``run`` takes its next chunk, (1, samples), and gives what
-    the model says of the window that ends there: nothing as long as none does."""
+    """One live stream on an artefact: ``run`` takes its next chunk, (1, samples), and returns the
+    answer for each window that ends there, none at first."""
     from ...runtime.engines.open_session import open_session
     from ...runtime.streaming.engine import Streaming
 
@@ -187,12 +214,12 @@ def _device(model: "MuQ") -> "torch.device":
 
 
 def _output(session: "Session") -> str:
-    """Which of its outputs is compared."""
+    """The output that is compared."""
     return "features" if "features" in session.outputs else next(iter(session.outputs))
 
 
 def _expected(artefact: Artefact, output: str) -> Callable[[States], np.ndarray]:
-    """What that output should be, from the reference's hidden states."""
+    """Computes what the output should be from the reference's hidden states."""
 
     def expected(states: States) -> np.ndarray:
         deepest = states[artefact.level]

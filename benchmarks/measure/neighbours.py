@@ -8,11 +8,11 @@ import psutil
 
 
 def watch_neighbours() -> Callable[[], float]:
-    """Begin to watch; the function returned gives the others' share since then.
+    """Start to watch other programs.
 
     Returns:
-        A function of no arguments: the share of all cores' time, 0 to 1, that went to processes
-        other than this one, or was taken by the host of a virtual machine.
+        A function without arguments: the share of all cores' time since then, 0 to 1, that went to
+        processes other than this one, or was taken by the host of a virtual machine.
     """
     start, busy, own = time.perf_counter(), _busy_seconds(), time.process_time()
 

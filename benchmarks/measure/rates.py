@@ -1,4 +1,4 @@
-"""What a device can do at best, measured."""
+"""The highest rates a device reaches, measured."""
 
 from collections.abc import Mapping
 
@@ -15,11 +15,11 @@ def measure_rates(
     """Time every run by turns, after a first call each.
 
     Args:
-        work: each run, and how much it does, in bytes, operations or whatever.
-        stopwatch: what times a call; the default is for the CPU.
+        work: each run, and how much it does, such as bytes or operations.
+        stopwatch: times one call; the default is for the CPU.
 
     Returns:
-        How much of it each does in a second, by the median.
+        How much each does in a second, by the median.
     """
     runs = {name: run for name, (run, _) in work.items()}
     for run in runs.values():

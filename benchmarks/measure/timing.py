@@ -1,4 +1,4 @@
-"""Timing by turns, and the statistics of it."""
+"""Timing contenders by turns, and the statistics of their samples."""
 
 import random
 import time
@@ -9,9 +9,10 @@ import numpy as np
 
 LEAST_ROUNDS = 3
 # A thread pool spins for a while after its run (ONNX Runtime's for over 20 ms) and would take
-# cores from whoever is next.
+# cores from the next contender.
 _PAUSE_SECONDS = 0.05
 
+EAGER = "PyTorch eager"  # the contender that all others are compared with
 Run = Callable[[], object]
 Stopwatch = Callable[[Run], float]  # seconds that one call takes
 
@@ -24,6 +25,34 @@ class Spread:
     p10: float
     p90: float
     p99: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """One contender's seconds.
+
+    Attributes:
+        contender: its name.
+        samples_seconds: one per round.
+        median_seconds, p10_seconds, p90_seconds: their median, 10th and 90th percentiles.
+        speedup: the median over the rounds of eager's seconds over this contender's.
+    """
+
+    contender: str
+    samples_seconds: list[float]
+    median_seconds: float
+    p10_seconds: float
+    p90_seconds: float
+    speedup: float
+
+    def cells(self, scale: float = 1.0) -> list[str]:
+        """Median, 10th to 90th percentile and speedup for a table, the seconds times ``scale``."""
+        low, high = self.p10_seconds * scale, self.p90_seconds * scale
+        return [
+            f"{self.median_seconds * scale:.3g}",
+            f"{low:.3g} to {high:.3g}",
+            f"{self.speedup:.2f}",
+        ]
 
 
 def spread(samples: Sequence[float]) -> Spread:
@@ -57,6 +86,30 @@ def cuda_stopwatch(run: Run) -> float:
     return float(start.elapsed_time(end)) / 1000
 
 
+def compare(
+    runs: Mapping[str, Run],
+    rounds: int,
+    budget_seconds: float,
+    stopwatch: Stopwatch = stopwatch,
+    warm_up: bool = False,
+) -> list[Timing]:
+    """Time every run by turns, ``EAGER`` among them; the arguments are those of ``by_turns``."""
+    samples = by_turns(runs, rounds, budget_seconds, stopwatch, warm_up)
+    found = []
+    for name, ours in samples.items():
+        seconds = spread(ours)
+        timing = Timing(
+            contender=name,
+            samples_seconds=ours,
+            median_seconds=seconds.median,
+            p10_seconds=seconds.p10,
+            p90_seconds=seconds.p90,
+            speedup=spread(ratios(samples[EAGER], ours)).median,
+        )
+        found.append(timing)
+    return found
+
+
 def by_turns(
     runs: Mapping[str, Run],
     rounds: int,
@@ -66,16 +119,16 @@ def by_turns(
 ) -> dict[str, list[float]]:
     """Time every run once a round, so that the machine's drift hits all of them alike.
 
-    The order within a round is shuffled (seeded): nobody always has the same predecessor.
+    The order within a round is shuffled (seeded), so that no run always follows the same one.
 
     Args:
         runs: what to time, already warm.
-        rounds: how many are wanted.
-        budget_seconds: no new round is begun after it, except to reach ``LEAST_ROUNDS``.
-        stopwatch: what times a call; the default is for the CPU.
-        warm_up: make a call that is not timed before each that is. A whole model that has just had
-            the machine to itself finds its weights and memory as it left them; one that takes turns
-            with others does not, and nobody serves several by turns.
+        rounds: how many rounds to run.
+        budget_seconds: start no new round after this time, except to reach ``LEAST_ROUNDS``.
+        stopwatch: times one call; the default is for the CPU.
+        warm_up: make an untimed call before each timed one. A whole model that has just had the
+            machine to itself finds its weights and memory as it left them; one that takes turns
+            with others does not, and models are not served by turns.
 
     Returns:
         Seconds of each run, one per round, in the rounds' order.

@@ -25,8 +25,8 @@ STARTS = 3
 
 @dataclass(frozen=True)
 class ColdStartRequest:
-    """What the fresh process loads: the checkpoint eagerly, the plain ONNX graph in a file, or a
-    bundle's artefact."""
+    """What a fresh process loads: the checkpoint eagerly, the plain ONNX graph in a file, or a
+    bundle's artefact; and the file of the waveform it answers."""
 
     contender: str
     waveform: str
@@ -41,7 +41,7 @@ class ColdStartRequest:
 @dataclass(frozen=True)
 class Start:
     """One fresh process. ``load_seconds`` includes imports and the check of the file's hash;
-    ``device_bytes`` is what a GPU's memory holds afterwards, other programs' included."""
+    ``device_bytes`` is the GPU memory in use afterwards, other programs' included."""
 
     cold_start_seconds: float
     load_seconds: float
@@ -64,9 +64,9 @@ class ColdStart:
 
 
 def measure_cold_starts(
-    requests: Sequence[ColdStartRequest], on_start: Callable[[str], None]
+    requests: Sequence[ColdStartRequest], on_step: Callable[[str], None]
 ) -> list[ColdStart]:
-    """Start every contender ``STARTS`` times, by turns. ``on_start`` is called after each.
+    """Start every contender ``STARTS`` times, by turns; ``on_step`` is called after each start.
 
     Raises:
         SessionError: a fresh process failed; the message holds its last line.
@@ -75,7 +75,7 @@ def measure_cold_starts(
     for _ in range(STARTS):
         for request in requests:
             starts[request.contender].append(_start(request))
-            on_start(request.contender)
+            on_step(request.contender)
     return [_summary(contender, found) for contender, found in starts.items()]
 
 
@@ -92,12 +92,8 @@ def _summary(contender: str, starts: list[Start]) -> ColdStart:
 
 
 def _start(request: ColdStartRequest) -> Start:
-    command = [
-        sys.executable,
-        "-m",
-        "muqrt.benchmarks.model.cold_start",
-        json.dumps(asdict(request)),
-    ]
+    module = "muqrt.benchmarks.model.cold_start"
+    command = [sys.executable, "-m", module, json.dumps(asdict(request))]
     with tempfile.TemporaryFile("w+") as errors:
         begin = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
@@ -124,7 +120,7 @@ def peak_rss_bytes() -> int:
 
 
 def device_bytes() -> int:
-    """What the current CUDA device's memory holds."""
+    """Memory in use on the current CUDA device."""
     import torch
 
     free, total = torch.cuda.mem_get_info()

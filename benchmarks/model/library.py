@@ -14,7 +14,7 @@ from ...kernels.log_mel.contract import MINIMUM_SAMPLES
 from ...runtime.audio import read as audio
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.load import load
-from ..measure.contenders import EAGER
+from ..measure.timing import EAGER
 
 if TYPE_CHECKING:
     from ...reference.muq import MuQ
@@ -35,9 +35,9 @@ class LibraryTime:
 
     Attributes:
         contender: its name.
-        songs_seconds: how long it took for each.
-        songs_per_hour: of 3.5 minutes each.
-        speedup: times as many as the official loop.
+        songs_seconds: how long each song took.
+        songs_per_hour: how many songs of 3.5 minutes it embeds in an hour.
+        speedup: how many times as many as the official loop.
         worst_cosine: the smallest of an embedding with the official loop's. They are not the same,
             because the windows are not.
     """
@@ -67,8 +67,8 @@ def write_songs(folder: Path, songs: int) -> list[Path]:
 
 
 def official_loop(model: "MuQ", level: int, threads: int, piece_seconds: float | None) -> Embed:
-    """librosa, fp32, and a level's mean over time, as in the official README; which gives the model
-    a whole song at once, as here where ``piece_seconds`` is None."""
+    """Embed with librosa, in fp32, by a level's mean over time, as the official README does, which
+    gives the model whole songs: so does this where ``piece_seconds`` is None."""
     import librosa
     import torch
 
@@ -89,7 +89,7 @@ def official_loop(model: "MuQ", level: int, threads: int, piece_seconds: float |
 
 
 def muqrt_embed(bundle: Bundle, artefact: Artefact, threads: int) -> Embed:
-    """What ``muqrt embed`` does: overlapping windows, stitched."""
+    """Embed as ``muqrt embed`` does: in overlapping windows, stitched."""
     model = load(bundle.folder, artefact.name, threads, allow_uncertified=True)
 
     def embed(paths: Sequence[Path]) -> Iterator[np.ndarray]:
@@ -102,14 +102,14 @@ def muqrt_embed(bundle: Bundle, artefact: Artefact, threads: int) -> Embed:
 
 
 def measure_library(
-    embeds: dict[str, Embed], paths: Sequence[Path], on_song: Callable[[str], None]
+    embeds: dict[str, Embed], paths: Sequence[Path], on_step: Callable[[str], None]
 ) -> list[LibraryTime]:
     """Embed all songs with one contender after another.
 
     Args:
         embeds: by contender, the official loop in pieces as ``EAGER`` first.
         paths: what ``write_songs`` gave.
-        on_song: called after each that is.
+        on_step: called after each song but the first.
     """
     seconds: dict[str, list[float]] = {}
     found: dict[str, list[np.ndarray]] = {}
@@ -122,7 +122,7 @@ def measure_library(
             seconds[name].append(now - begin)
             found[name].append(embedding)
             begin = now
-            on_song(f"library: {name}")
+            on_step(f"library: {name}")
     return [
         LibraryTime(
             name,
@@ -136,7 +136,7 @@ def measure_library(
 
 
 def songs_per_hour(audio_seconds: float, seconds: float) -> float:
-    """Of 3.5 minutes, where so much audio took so long."""
+    """How many songs of 3.5 minutes an hour is enough for, at this rate."""
     return 3600 / seconds * audio_seconds / TYPICAL_SONG_SECONDS
 
 

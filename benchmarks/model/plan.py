@@ -15,8 +15,8 @@ from .cold_start import STARTS
 _LONGEST_SECONDS = 600.0
 _MOST_SONGS = 100
 _MOST_HOPS = 1000
-_BATCHES = {"cpu": "1,4", "cuda": "1,8,32"}  # where none are asked for
-# By the device, and whether all about a CPU is asked for. A 99th percentile needs a hundred.
+_BATCHES = {"cpu": "1,4", "cuda": "1,8,32"}  # the default
+# The default, by device and --cpu. A 99th percentile needs a hundred.
 _ROUNDS = {("cpu", False): 10, ("cpu", True): 5, ("cuda", False): 100}
 
 Number = TypeVar("Number", int, float)
@@ -24,25 +24,34 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True)
 class BenchmarkRequest:
-    """What the command line asks for; the lists are comma-separated, None where left out.
+    """What the command line asks for; lists are comma-separated, None where left out.
 
-    ``device`` is "cpu" or "cuda", where ``price`` is an hour's.
-    ``cpu`` asks for all there is to know about a CPU: fewer cells, and in addition where the time
-    goes, how it compares with the machine's arithmetic, and ``songs``, a library to embed.
+    Attributes:
+        device: "cpu" or "cuda".
+        windows: lengths in seconds.
+        batches: batch sizes.
+        threads: numbers of CPU threads.
+        rounds: how often each contender runs.
+        compiles: measure torch.compile too.
+        compile_batches: batch sizes to compile for.
+        cpu: measure everything about a CPU: fewer cells, and in addition where the time goes and
+            how it compares with the machine's arithmetic, a live stream, and songs.
+        hops: how many hops of a live stream to time.
+        songs: how many songs to embed.
+        allow_uncertified: report artefacts without a passing certificate too, marked.
     """
 
-    device: str
-    windows: str
-    batches: str | None
-    threads: str | None
-    rounds: int | None
-    compiles: bool
-    compile_batches: str | None
-    cpu: bool
-    hops: int | None
-    songs: int | None
-    price: float | None
-    allow_uncertified: bool
+    device: str = "cpu"
+    windows: str = "5,10,30"
+    batches: str | None = None
+    threads: str | None = None
+    rounds: int | None = None
+    compiles: bool = True
+    compile_batches: str | None = None
+    cpu: bool = False
+    hops: int | None = None
+    songs: int | None = None
+    allow_uncertified: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,18 +59,17 @@ class BenchmarkPlan:
     """One benchmark.
 
     Attributes:
-        bundle: the bundle.
-        artefacts: of these, all that run on this machine.
+        bundle: what is measured.
+        artefacts: those of its artefacts that run on this machine.
         unavailable: why the others do not.
-        checkpoint: what it was made from.
+        checkpoint: what the bundle was made from.
         device: "cpu" or "cuda": where all contenders run.
         cells: the inputs, by the number of threads.
         compiled: the inputs that torch.compile takes part in.
-        rounds: how many are wanted.
-        cpu: whether to measure also where the time goes and the machine's arithmetic.
-        hops: of a live stream, for each number of threads; 0 for none.
-        songs: how many to embed; 0 for none.
-        price: of an hour of the device, in any currency; None where it does not matter.
+        rounds: how many rounds to run.
+        cpu: measure also where the time goes and the machine's arithmetic.
+        hops: how many hops of a live stream to time for each number of threads.
+        songs: how many songs to embed.
         allow_uncertified: report wrong answers too, marked.
     """
 
@@ -76,17 +84,16 @@ class BenchmarkPlan:
     cpu: bool
     hops: int
     songs: int
-    price: float | None
     allow_uncertified: bool
 
     @property
     def threads(self) -> int:
-        """The most: whatever is measured once is measured with these."""
+        """The largest number of threads: whatever is measured once is measured with it."""
         return max(self.cells)
 
     @property
     def profiled(self) -> list[Artefact]:
-        """The artefacts whose operators' times can be had: ONNX Runtime's."""
+        """The artefacts whose operators are timed: ONNX Runtime's, with ``cpu``."""
         found = [each for each in self.artefacts if each.engine == "onnxruntime"]
         return found if self.cpu else []
 
@@ -101,20 +108,20 @@ class BenchmarkPlan:
 
     @property
     def counted(self) -> list[Cell]:
-        """The inputs whose arithmetic is compared with the machine's: where a GPU is meant to be
-        full, the largest one, too."""
+        """The inputs whose arithmetic is compared with the machine's: with ``cpu`` or on a GPU the
+        base, on a GPU also the largest, which fills it."""
         if self.device == "cpu":
             return [self.base] if self.cpu else []
         return list(dict.fromkeys([self.base, self.cells[self.threads][-1]]))
 
     @property
     def base(self) -> Cell:
-        """The input of whatever is measured on one input only."""
+        """The smallest batch of the middle window: the input of whatever is measured once."""
         return _base(self.cells[self.threads])
 
     @property
     def steps(self) -> int:
-        """How many steps of progress it takes: see ``run``."""
+        """How many steps of progress ``run`` takes."""
         starts = STARTS * (1 + self.plain_onnx + len(self.artefacts))
         songs = self.songs * (2 + len(self.artefacts))  # the official loop in two ways
         streams = len(self.cells) if self.hops else 0
@@ -127,9 +134,11 @@ def plan(folder: Path, checkpoint: str, request: BenchmarkRequest) -> BenchmarkP
     """Check what the command line asks for.
 
     Raises:
-        BundleError: not a bundle. ParityError: an artefact has no passing certificate.
-        SessionError: no artefact runs here. UsageError: a window, batch size or number of threads
-            or hops or songs that makes no sense. MissingDependencyError: songs, but no librosa.
+        BundleError: not a bundle.
+        ParityError: an artefact has no passing certificate.
+        SessionError: no artefact runs here.
+        UsageError: a window, batch size or number of threads, hops or songs is out of range.
+        MissingDependencyError: songs are asked for, but librosa is not installed.
     """
     import torch
 
@@ -156,12 +165,8 @@ def plan(folder: Path, checkpoint: str, request: BenchmarkRequest) -> BenchmarkP
             if each.window_seconds == base.window_seconds or each.batch == base.batch
         ]
         cells = {each: star if each == max(threads) else [base] for each in threads}
-    hops = (5 if request.cpu else 0) if request.hops is None else request.hops
-    if not 0 <= hops <= _MOST_HOPS:
-        raise UsageError(f"--hops {hops}: 0 to {_MOST_HOPS}.")
-    songs = (2 if request.cpu else 0) if request.songs is None else request.songs
-    if not 0 <= songs <= _MOST_SONGS:
-        raise UsageError(f"--songs {songs}: 0 to {_MOST_SONGS}.")
+    hops = _count("--hops", request.hops, 5 if request.cpu else 0, _MOST_HOPS)
+    songs = _count("--songs", request.songs, 2 if request.cpu else 0, _MOST_SONGS)
     if songs and find_spec("librosa") is None:
         raise MissingDependencyError(
             "--songs compares with the official package's loop, which needs librosa. "
@@ -169,27 +174,24 @@ def plan(folder: Path, checkpoint: str, request: BenchmarkRequest) -> BenchmarkP
         )
     artefacts, unavailable = _openable(bundle, request.device)
     return BenchmarkPlan(
-        bundle,
-        artefacts,
-        unavailable,
-        checkpoint,
-        request.device,
-        cells,
-        _compiled(grid, request),
-        request.rounds or _ROUNDS[request.device, request.cpu],
-        request.cpu,
-        hops,
-        songs,
-        request.price,
-        request.allow_uncertified,
+        bundle=bundle,
+        artefacts=artefacts,
+        unavailable=unavailable,
+        checkpoint=checkpoint,
+        device=request.device,
+        cells=cells,
+        compiled=_compiled(grid, request),
+        rounds=request.rounds or _ROUNDS[request.device, request.cpu],
+        cpu=request.cpu,
+        hops=hops,
+        songs=songs,
+        allow_uncertified=request.allow_uncertified,
     )
 
 
 def _check_device(request: BenchmarkRequest) -> None:
     if request.device not in _BATCHES:
         raise UsageError(f"--device {request.device}: choose {' or '.join(_BATCHES)}.")
-    if request.price is not None and not request.price > 0:
-        raise UsageError(f"--price {request.price}: what an hour costs, above 0.")
     if request.device == "cpu":
         return
     if request.cpu or request.hops or request.songs:
@@ -204,7 +206,7 @@ def _check_device(request: BenchmarkRequest) -> None:
 
 
 def _openable(bundle: Bundle, device: str) -> tuple[list[Artefact], dict[str, str]]:
-    """The artefacts whose engines are installed and know this processor, and why others fail."""
+    """The artefacts whose engines are installed and support this processor; why others fail."""
     found, failed = [], {}
     for artefact in bundle.audio_artefacts:
         try:
@@ -253,6 +255,13 @@ def _compiled(grid: list[Cell], request: BenchmarkRequest) -> list[Cell]:
             f"--batches {request.batches or _BATCHES[request.device]}."
         )
     return [cell for cell in grid if cell.batch in sizes]
+
+
+def _count(option: str, asked: int | None, default: int, most: int) -> int:
+    count = default if asked is None else asked
+    if not 0 <= count <= most:
+        raise UsageError(f"{option} {count}: choose 0 to {most}.")
+    return count
 
 
 def _numbers(option: str, text: str, kind: Callable[[str], Number]) -> list[Number]:

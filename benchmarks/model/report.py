@@ -1,97 +1,118 @@
-"""A benchmark's results as JSON, Markdown and charts."""
+"""What the benchmark of a model measured."""
 
-import json
-import tempfile
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from ...common.files import atomic_file
-from ...errors import MissingDependencyError, UsageError
-from ..style import markdown_table
-from .results import ModelReport
-from .tables import Table, remarks, sections
+from ...runtime.bundle.manifest import Bundle
+from ..measure.contenders import COMPILED, COMPILED_BF16
+from ..measure.latency import Latency
+from ..measure.report import Draw, Report, Section
+from . import tables
+from .arithmetic import Arithmetic
+from .chart import batches, draw, draw_parts, draw_throughput
+from .cold_start import ColdStart
+from .hops import HopTime
+from .library import LibraryTime
+from .operators import OperatorTime
 
+# Share of the cores' time taken by other programs.
+_QUIET_SHARE = 0.05
 _LEAST_BATCHES = 3  # for a line
 
 
-def check_output(output: Path) -> None:
-    """Refuse a place that cannot be written before minutes are spent on measuring.
+@dataclass(frozen=True, kw_only=True)
+class ModelReport(Report):
+    """One run of ``muqrt bench model``. What was not asked for is empty or None.
 
-    Raises:
-        UsageError: ``output`` is a folder. MissingDependencyError: no matplotlib.
+    Attributes:
+        device: its name.
+        threads: CPU threads of what was measured with one number of threads only.
+        checkpoint, checkpoint_sha256: what the bundle was made from.
+        artefacts: which were measured, and whether each is certified.
+        unavailable: contenders that did not start, and why.
+        size_bytes: each contender's files.
+        latencies, cold_starts, operators, arithmetic, hops, library: what was measured.
     """
-    if output.is_dir():
-        raise UsageError(f"{output}: a folder; give a name without suffix, as {output}/cpu.")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    # Raises the system's error where writing is not allowed.
-    with tempfile.TemporaryFile(dir=output.parent):
-        pass
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError(
-            "the chart needs matplotlib. Run: pip install 'muqrt[bench]'"
-        ) from None
+
+    device: str
+    threads: int
+    checkpoint: str
+    checkpoint_sha256: str
+    artefacts: list[dict[str, Any]]
+    unavailable: dict[str, str]
+    size_bytes: dict[str, int]
+    latencies: list[Latency]
+    cold_starts: list[ColdStart]
+    operators: list[OperatorTime]
+    arithmetic: Arithmetic | None
+    hops: list[HopTime]
+    library: list[LibraryTime]
+
+    def results(self) -> list[Section]:
+        """Latency first, cold start, and whatever else was measured."""
+        uncertified = {each["name"] for each in self.artefacts if not each["certified"]}
+        marks = {name: f"{name} (NOT CERTIFIED)" for name in uncertified}
+        found = [
+            tables.latency(self.device, self.latencies, marks),
+            tables.cold_start(self.cold_starts, self.size_bytes, marks),
+        ]
+        if self.hops:
+            found.append(tables.live_stream(self.hops, marks))
+        if self.library:
+            found.append(tables.library(self.library, marks))
+        if self.operators:
+            found += tables.operators(self.operators, self.arithmetic)
+        if self.arithmetic is not None:
+            found += tables.arithmetic(self.arithmetic)
+        return found
+
+    def remarks(self) -> list[str]:
+        """What did not run, how long compiling took, and how busy the machine was."""
+        notes = [f"{name}: not available: {reason}" for name, reason in self.unavailable.items()]
+        for name in (COMPILED, COMPILED_BF16):
+            seconds = [e.first_call_seconds for e in self.latencies if e.contender == name]
+            if seconds:
+                span = f"{min(seconds):.0f} to {max(seconds):.0f} s"
+                notes.append(f"{name}: compiling took {span} for each input, not included.")
+        shares = sorted(each.neighbours_share for each in self.latencies)
+        busy = f"Other programs took {shares[0]:.0%} to {shares[-1]:.0%} of the cores' time"
+        # Measured: a neighbour slows PyTorch's thread pool down far more than ONNX Runtime's.
+        unfair = ", which slows some contenders more than others: measure again on a quiet machine."
+        notes.append(busy + (unfair if shares[-1] > _QUIET_SHARE else "."))
+        if any(not each.matches for each in self.latencies):
+            notes.append("* this contender's answer is NOT the reference's within its precision.")
+        return notes
+
+    def details(self) -> list[Section]:
+        """Which artefacts were measured."""
+        rows = [[str(value) for value in facts.values()] for facts in self.artefacts]
+        source = f"Checkpoint {self.checkpoint}, SHA-256 `{self.checkpoint_sha256}`."
+        return [Section("What was measured", list(self.artefacts[0]), rows, source)]
+
+    def charts(self) -> Mapping[str, Draw]:
+        """Latencies; throughput, of three batch sizes or more; and where the time goes."""
+        found: dict[str, Draw] = {"": partial(draw, self.results()[0].title, self.latencies)}
+        batched = batches(self.latencies)
+        if len({each.batch for each in batched}) >= _LEAST_BATCHES:
+            title = f"Throughput on {self.device}"
+            found["-throughput"] = partial(draw_throughput, title, batched)
+        if self.operators:
+            found["-parts"] = partial(draw_parts, "Where the time goes", self.operators)
+        return found
 
 
-def write_report(report: ModelReport, output: Path) -> list[Path]:
-    """Write ``output`` with .json, .md and .png added, each whole or not at all.
-
-    Further charts, where there is something to draw: ``output``-throughput.png, of three batch
-    sizes or more, and ``output``-parts.png, of the operators' times.
-
-    Returns:
-        The files written.
-    """
-    from .chart import batches, draw, draw_parts, draw_throughput
-
-    charts = [_beside(output, ".png")]
-    with atomic_file(charts[0]) as temporary:
-        draw(sections(report)[0][0].title, report.latencies, temporary)
-    batched = batches(report.latencies)
-    if len({each.batch for each in batched}) >= _LEAST_BATCHES:
-        charts.append(_beside(output, "-throughput.png"))
-        with atomic_file(charts[-1]) as temporary:
-            draw_throughput(f"Throughput on {report.device}", batched, temporary)
-    if report.operators:
-        charts.append(_beside(output, "-parts.png"))
-        with atomic_file(charts[-1]) as temporary:
-            draw_parts("Where the time goes", report.operators, temporary)
-    texts = {
-        _beside(output, ".json"): json.dumps(report.document(), indent=2) + "\n",
-        _beside(output, ".md"): _markdown(report, output.name, [path.name for path in charts]),
-    }
-    for path, text in texts.items():
-        with atomic_file(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return [*texts, *charts]
-
-
-def _beside(output: Path, suffix: str) -> Path:
-    return output.with_name(output.name + suffix)
-
-
-def _markdown(report: ModelReport, name: str, charts: list[str]) -> str:
-    (latency, how_to_read), *others = sections(report)
-    parts = [
-        f"# {name}",
-        f"`{report.command}`, {report.created}",
-        *_section(latency, how_to_read),
-        *remarks(report),
-        *(f"![{latency.title}]({chart})" for chart in charts),
+def artefact_facts(bundle: Bundle) -> list[dict[str, Any]]:
+    """Which artefacts were measured, and whether each is certified."""
+    return [
+        {
+            "name": artefact.name,
+            "engine": artefact.engine,
+            "precision": artefact.precision,
+            "level": artefact.level,
+            "sha256": artefact.digest,
+            "certified": artefact.certified,
+        }
+        for artefact in bundle.audio_artefacts
     ]
-    for table, note in others:
-        parts += _section(table, note)
-    measured = [[str(value) for value in facts.values()] for facts in report.artefacts]
-    parts += [
-        "## What was measured",
-        f"Checkpoint {report.checkpoint}, SHA-256 `{report.checkpoint_sha256}`.",
-        markdown_table(list(report.artefacts[0]), measured),
-        "## Where",
-        markdown_table(["", ""], [[*each] for each in report.environment.items()]),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _section(table: Table, note: str) -> list[str]:
-    parts = [f"## {table.title}", markdown_table(table.columns, table.rows)]
-    return [*parts, note] if note else parts

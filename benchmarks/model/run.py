@@ -1,23 +1,19 @@
 """A benchmark from plan to report: fresh processes first, then the contenders by turns."""
 
-import shlex
-import sys
 import tempfile
-from datetime import datetime, timezone
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ...common.console import Bar
-from ...common.environment import device_name, environment
+from ...common.environment import device_name
 from ...export.onnx_from_checkpoint import onnx_from_checkpoint, save_onnx
 from ...export.parity.gate import require_source
 from ...export.sources.checkpoint import load_source
 from ...reference.checkpoint import Checkpoint
 from ..measure.contenders import (
-    EAGER,
     PLAIN_ONNX,
     Contender,
     cold_compiler,
@@ -28,6 +24,8 @@ from ..measure.contenders import (
     plain_onnx,
 )
 from ..measure.latency import Cell, Latency, measure_cell, music
+from ..measure.report import without_folders
+from ..measure.timing import EAGER
 from .arithmetic import Arithmetic, Rate, measure_peaks, multiply_adds, rates
 from .cold_start import WINDOW_SECONDS, ColdStart, ColdStartRequest, measure_cold_starts
 from .hops import HopTime, measure_hops
@@ -42,54 +40,53 @@ from .library import (
 )
 from .operators import OperatorTime, profile
 from .plan import BenchmarkPlan
-from .results import ModelReport, artefact_facts
+from .report import ModelReport, artefact_facts
+
+OnStep = Callable[[str], None]
 
 
-def run(plan: BenchmarkPlan, bar: Bar) -> ModelReport:
-    """Measure everything in the plan, moving the bar once for each of its steps.
+def run(plan: BenchmarkPlan, on_step: OnStep) -> ModelReport:
+    """Measure everything in the plan; ``on_step`` is called ``plan.steps`` times.
 
     Raises:
-        CheckpointError: it is not the bundle's. ParityError: an answer is not the reference's.
+        CheckpointError: the bundle was not made from it.
+        ParityError: an answer is not the reference's.
     """
     checkpoint = load_source(plan.checkpoint)
     require_source(plan.bundle, checkpoint)
     peaks: dict[str, float] = {}
     if plan.counted:
         peaks = measure_peaks(plan.threads, plan.device)
-        bar.advance("peaks")
+        on_step("peaks")
     unavailable = dict(plan.unavailable)
     with tempfile.TemporaryDirectory() as folder:
         files = _plain_graph(plan, checkpoint, Path(folder))
-        cold_starts = _cold_starts(plan, files[0], bar)
+        cold_starts = _cold_starts(plan, files[0], on_step)
         latencies: list[Latency] = []
         checkpoint.model.to(plan.device)
         for threads in sorted(plan.cells, reverse=True):
-            latencies += _latencies(plan, threads, checkpoint, files[0], unavailable, bar)
+            latencies += _latencies(plan, threads, checkpoint, files[0], unavailable, on_step)
         checkpoint.model.cpu()
         sizes = _sizes(plan, checkpoint, files)
     return ModelReport(
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         device=device_name(plan.device),
-        price=plan.price,
-        command=shlex.join(_without_folders(sys.argv)),
         threads=plan.threads,
-        environment=environment(),
-        checkpoint=_without_folders([checkpoint.name])[0],
+        checkpoint=without_folders([checkpoint.name])[0],
         checkpoint_sha256=checkpoint.sha256,
         artefacts=artefact_facts(plan.bundle),
         unavailable=unavailable,
         size_bytes=sizes,
         latencies=latencies,
         cold_starts=cold_starts,
-        operators=_operators(plan, bar),
+        operators=_operators(plan, on_step),
         arithmetic=_arithmetic(plan, checkpoint, peaks, latencies) if plan.counted else None,
-        hops=_hops(plan, checkpoint, bar) if plan.hops else [],
-        library=_library(plan, checkpoint, bar) if plan.songs else [],
+        hops=_hops(plan, checkpoint, on_step) if plan.hops else [],
+        library=_library(plan, checkpoint, on_step) if plan.songs else [],
     )
 
 
 def _plain_graph(plan: BenchmarkPlan, checkpoint: Checkpoint, folder: Path) -> list[Path]:
-    """Files of the reference as the plainest ONNX graph; it is in memory only meanwhile."""
+    """Write the reference as the plainest ONNX graph; return its files."""
     model = checkpoint.model
     graph = onnx_from_checkpoint(model, ["features"], _level(plan), target="any")
     return save_onnx(graph, folder / "plain.onnx")
@@ -99,24 +96,19 @@ def _level(plan: BenchmarkPlan) -> int:
     return max(artefact.level for artefact in plan.artefacts)
 
 
-def _cold_starts(plan: BenchmarkPlan, graph: Path, bar: Bar) -> list[ColdStart]:
+def _cold_starts(plan: BenchmarkPlan, graph: Path, on_step: OnStep) -> list[ColdStart]:
     waveform, threads = str(graph.with_name("waveform.npy")), plan.threads
     np.save(waveform, music(Cell(WINDOW_SECONDS, 1)))
-    requests = [
-        ColdStartRequest(EAGER, waveform, threads, plan.device, checkpoint=plan.checkpoint),
-    ]
+    sources = {EAGER: {"checkpoint": plan.checkpoint}}
     if plan.plain_onnx:
-        requests.append(
-            ColdStartRequest(PLAIN_ONNX, waveform, threads, plan.device, graph=str(graph))
-        )
-    bundle = str(plan.bundle.folder)
-    requests += [
-        ColdStartRequest(
-            each.name, waveform, threads, plan.device, bundle=bundle, artefact=each.name
-        )
-        for each in plan.artefacts
+        sources[PLAIN_ONNX] = {"graph": str(graph)}
+    for each in plan.artefacts:
+        sources[each.name] = {"bundle": str(plan.bundle.folder), "artefact": each.name}
+    requests = [
+        ColdStartRequest(name, waveform, threads, plan.device, **source)
+        for name, source in sources.items()
     ]
-    return measure_cold_starts(requests, lambda name: bar.advance(f"cold start: {name}"))
+    return measure_cold_starts(requests, lambda name: on_step(f"cold start: {name}"))
 
 
 def _latencies(
@@ -125,7 +117,7 @@ def _latencies(
     checkpoint: Checkpoint,
     graph: Path,
     unavailable: dict[str, str],
-    bar: Bar,
+    on_step: OnStep,
 ) -> list[Latency]:
     """Every input with this many threads. The contenders are loaded all at once, and freed."""
     model = checkpoint.model
@@ -151,15 +143,15 @@ def _latencies(
                 unavailable,
                 plan.allow_uncertified,
             )
-            bar.advance(f"{cell}, threads: {threads}")
+            on_step(f"{cell}, threads: {threads}")
     return found
 
 
-def _operators(plan: BenchmarkPlan, bar: Bar) -> list[OperatorTime]:
+def _operators(plan: BenchmarkPlan, on_step: OnStep) -> list[OperatorTime]:
     found: list[OperatorTime] = []
     for artefact in plan.profiled:
         found += profile(plan.bundle, artefact, plan.threads, music(plan.base))
-        bar.advance(f"profile: {artefact.name}")
+        on_step(f"profile: {artefact.name}")
     return found
 
 
@@ -169,17 +161,13 @@ def _arithmetic(
     config, level, base = checkpoint.model.config, _level(plan), plan.base
     found: list[Rate] = []
     for cell in plan.counted:
-        here = [
-            each
-            for each in latencies
-            if (Cell(each.window_seconds, each.batch), each.threads) == (cell, plan.threads)
-        ]
+        here = [each for each in latencies if (each.cell, each.threads) == (cell, plan.threads)]
         found += rates(multiply_adds(config, cell, level), peaks, here)
     work = multiply_adds(config, base, level)
     return Arithmetic(base.window_seconds, base.batch, plan.threads, work, peaks, found)
 
 
-def _hops(plan: BenchmarkPlan, checkpoint: Checkpoint, bar: Bar) -> list[HopTime]:
+def _hops(plan: BenchmarkPlan, checkpoint: Checkpoint, on_step: OnStep) -> list[HopTime]:
     found: list[HopTime] = []
     for threads in sorted(plan.cells, reverse=True):
         found += measure_hops(
@@ -190,17 +178,17 @@ def _hops(plan: BenchmarkPlan, checkpoint: Checkpoint, bar: Bar) -> list[HopTime
             plan.hops,
             plan.allow_uncertified,
         )
-        bar.advance(f"live stream, threads: {threads}")
+        on_step(f"live stream, threads: {threads}")
     return found
 
 
-def _library(plan: BenchmarkPlan, checkpoint: Checkpoint, bar: Bar) -> list[LibraryTime]:
+def _library(plan: BenchmarkPlan, checkpoint: Checkpoint, on_step: OnStep) -> list[LibraryTime]:
     official = partial(official_loop, checkpoint.model, _level(plan), plan.threads)
     embeds = {EAGER: official(PIECE_SECONDS), WHOLE_SONGS: official(None)}
     for artefact in plan.artefacts:
         embeds[artefact.name] = muqrt_embed(plan.bundle, artefact, plan.threads)
     with tempfile.TemporaryDirectory() as folder:
-        return measure_library(embeds, write_songs(Path(folder), plan.songs), bar.advance)
+        return measure_library(embeds, write_songs(Path(folder), plan.songs), on_step)
 
 
 def _sizes(plan: BenchmarkPlan, checkpoint: Checkpoint, files: list[Path]) -> dict[str, int]:
@@ -212,8 +200,3 @@ def _sizes(plan: BenchmarkPlan, checkpoint: Checkpoint, files: list[Path]) -> di
     for artefact in plan.artefacts:
         sizes[artefact.name] = plan.bundle.size_bytes(artefact)
     return sizes
-
-
-def _without_folders(arguments: list[str]) -> list[str]:
-    """Absolute paths by their last names: where things lie here is nobody's business."""
-    return [Path(each).name if Path(each).is_absolute() else each for each in arguments]

@@ -3,74 +3,94 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ...common.environment import environment
-from ...errors import CheckpointError, ParityError
+from ...errors import CheckpointError
 from ...export.parity.gate import require_source
-from ...export.parity.measuring import measure
 from ...export.sources.checkpoint import JointCheckpoint, load_source
 from ...runtime.audio.read import SAMPLE_RATE_HZ
-from ...runtime.bundle.certificate import THRESHOLDS, Precision
+from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.joint import IDS, LATENTS, MASK
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.engines.open_session import open_session
 from ...runtime.engines.session import WAVEFORM, Session
-from ..measure.contenders import EAGER
+from ..measure.agreement import agreement
 from ..measure.latency import Cell, music
 from ..measure.neighbours import watch_neighbours
-from ..measure.timing import by_turns, ratios, spread
+from ..measure.report import Report, Section
+from ..measure.timing import EAGER, Timing, compare
 
-# Of texts at once and of tokens in each, the two special ones included.
+# Texts at once, and tokens in each, the two special ones included.
 TEXTS = ((1, 12), (1, 60), (16, 20))
 _FIRST_WORD = 4  # the ids below are special tokens
-# No new round is begun after it, except the third.
 _BUDGET_SECONDS = 120.0
+_COLUMNS = ("input", "contender", "median, ms", "p10 to p90, ms", "times eager", "cosine", "rounds")
+_NOTE = (
+    "The contenders took turns in one process, with the same number of threads, after a first call "
+    "each whose embeddings were compared with eager's. A turn is two calls, of which the second is "
+    "timed. *times eager* is the median over the rounds of eager's seconds over the contender's. "
+    "Features alone have no tower: the difference is what the tower costs."
+)
 
 Run = Callable[[], np.ndarray]
 _Opened = tuple[Artefact, Session]
 
 
-@dataclass(frozen=True)
-class TowerTime:
+@dataclass(frozen=True, kw_only=True)
+class TowerTime(Timing):
     """One contender on one input.
 
     Attributes:
         input: what was asked, in words.
-        contender: its name.
-        speedup: the median over the rounds of eager's seconds over this contender's.
         worst_cosine: of its embeddings with eager's; None where it gives none.
     """
 
     input: str
-    contender: str
-    samples_seconds: list[float]
-    median_seconds: float
-    p10_seconds: float
-    p90_seconds: float
-    speedup: float
     worst_cosine: float | None
 
 
-@dataclass(frozen=True)
-class TowerReport:
-    """One run of ``muqrt bench-towers``."""
+@dataclass(frozen=True, kw_only=True)
+class TowerReport(Report):
+    """One run of ``muqrt bench towers``.
 
-    created: str
+    Attributes:
+        checkpoint: its name.
+        threads: CPU threads of each contender.
+        neighbours_share: of the cores' time, taken by other programs meanwhile, 0 to 1.
+        times: every contender's on every input.
+    """
+
     checkpoint: str
     threads: int
-    environment: dict[str, str]
     neighbours_share: float
     times: list[TowerTime]
+
+    def results(self) -> list[Section]:
+        """One table: a row for each contender on each input."""
+        rows = [
+            [
+                each.input,
+                each.contender,
+                *each.cells(scale=1000),
+                "" if each.worst_cosine is None else f"{each.worst_cosine:.6f}",
+                str(len(each.samples_seconds)),
+            ]
+            for each in self.times
+        ]
+        title = f"Towers on {self.environment['cpu']}, threads: {self.threads}"
+        return [Section(title, _COLUMNS, rows, f"{_NOTE} Checkpoint: {self.checkpoint}.")]
+
+    def remarks(self) -> list[str]:
+        """How busy the machine was."""
+        return [f"Other programs took {self.neighbours_share:.0%} of the cores' time meanwhile."]
 
 
 @dataclass(frozen=True)
 class _Contender:
-    """``is_embedding``: whether its answer is to be eager's, within its precision."""
+    """``is_embedding``: whether its answer must be eager's, within its precision."""
 
     name: str
     precision: Precision
@@ -83,20 +103,20 @@ def run(
     checkpoint: str,
     threads: int,
     rounds: int,
-    on_input: Callable[[str], None] = lambda what: None,
+    on_step: Callable[[str], None] = lambda what: None,
 ) -> TowerReport:
     """Measure every certified artefact of ONNX Runtime.
 
     Args:
-        bundle: of a MuQ-MuLan.
-        checkpoint: what it was made from.
-        threads: of each contender.
-        rounds: how many are wanted.
-        on_input: called after each of the ``len(TEXTS) + 1`` inputs.
+        bundle: a MuQ-MuLan's.
+        checkpoint: what the bundle was made from.
+        threads: CPU threads of each contender.
+        rounds: how many rounds to run.
+        on_step: called after each of the ``len(TEXTS) + 1`` inputs.
 
     Raises:
-        CheckpointError: not what the bundle was made from, or no MuQ-MuLan. ParityError: an answer
-            is not the reference's.
+        CheckpointError: the bundle was not made from it, or it is no MuQ-MuLan.
+        ParityError: an answer is not the reference's.
     """
     reference = load_source(checkpoint)
     require_source(bundle, reference)
@@ -115,30 +135,23 @@ def run(
         inputs += [_texts(reference, texts, *size) for size in TEXTS]
         for what, contenders in inputs:
             times += _times(what, contenders, rounds)
-            on_input(what)
+            on_step(what)
     return TowerReport(
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         checkpoint=Path(reference.name).name,
         threads=threads,
-        environment=environment(),
         neighbours_share=share(),
         times=times,
     )
 
 
 def _clip(reference: JointCheckpoint, opened: list[_Opened]) -> tuple[str, list[_Contender]]:
-    """A clip's embedding, and of each artefact the features alone: what the tower costs."""
+    """A clip's embedding, and each artefact's features alone: the difference is the tower's."""
     seconds = reference.joint.clip_samples / SAMPLE_RATE_HZ
     waveform = music(Cell(seconds, 1))
-    clip, inputs = torch.from_numpy(waveform), {WAVEFORM: waveform}
-
-    def eager() -> np.ndarray:
-        with torch.inference_mode():
-            return reference.mulan.audio_latents(clip).numpy()
-
-    contenders = [_Contender(EAGER, "fp32", eager)]
+    clip = torch.from_numpy(waveform)
+    contenders = [_eager(lambda: reference.mulan.audio_latents(clip))]
     for artefact, session in opened:
-        answer = _answers(session, inputs)
+        answer = _answers(session, {WAVEFORM: waveform})
         contenders.append(_Contender(artefact.name, artefact.precision, answer(LATENTS)))
         alone = f"{artefact.name}, features alone"
         contenders.append(_Contender(alone, artefact.precision, answer("features"), False))
@@ -148,22 +161,24 @@ def _clip(reference: JointCheckpoint, opened: list[_Opened]) -> tuple[str, list[
 def _texts(
     reference: JointCheckpoint, opened: list[_Opened], batch: int, tokens: int
 ) -> tuple[str, list[_Contender]]:
-    ids = np.random.default_rng(0).integers(
-        _FIRST_WORD, reference.joint.vocabulary, (batch, tokens)
-    )
+    """Texts' embeddings, for random words."""
+    shape = (batch, tokens)
+    ids = np.random.default_rng(0).integers(_FIRST_WORD, reference.joint.vocabulary, shape)
     mask = np.ones_like(ids)
-    inputs = {IDS.name: ids, MASK.name: mask}
     given = torch.from_numpy(ids), torch.from_numpy(mask)
-
-    def eager() -> np.ndarray:
-        with torch.inference_mode():
-            return reference.mulan.text_latents(*given).numpy()
-
-    contenders = [_Contender(EAGER, "fp32", eager)]
+    contenders = [_eager(lambda: reference.mulan.text_latents(*given))]
     for artefact, session in opened:
-        answer = _answers(session, inputs)
+        answer = _answers(session, {IDS.name: ids, MASK.name: mask})
         contenders.append(_Contender(artefact.name, artefact.precision, answer(LATENTS)))
     return f"text, {batch} of {tokens} tokens", contenders
+
+
+def _eager(latents: Callable[[], torch.Tensor]) -> _Contender:
+    def run() -> np.ndarray:
+        with torch.inference_mode():
+            return latents().numpy()
+
+    return _Contender(EAGER, "fp32", run)
 
 
 def _answers(session: Session, inputs: dict[str, np.ndarray]) -> Callable[[str], Run]:
@@ -172,33 +187,15 @@ def _answers(session: Session, inputs: dict[str, np.ndarray]) -> Callable[[str],
 
 def _times(what: str, contenders: list[_Contender], rounds: int) -> list[TowerTime]:
     eager = contenders[0].run()
-    cosines: dict[str, float | None] = {each.name: None for each in contenders}
+    cosines: dict[str, float | None] = {}
     for each in contenders:
         answer = each.run()
+        cosines[each.name] = None
         if each.is_embedding:
-            found = measure(what, 0.0, LATENTS, answer, eager)
-            if not found.passes(THRESHOLDS[each.precision]):
-                raise ParityError(
-                    f"{each.name} on {what}: not the reference's embedding (cosine "
-                    f"{found.worst_frame_cosine:.6f}), so its speed is not reported."
-                )
+            found = agreement(f"{each.name} on {what}", each.precision, answer, eager)
             cosines[each.name] = found.worst_frame_cosine
     runs = {each.name: each.run for each in contenders}
-    samples = by_turns(runs, rounds, _BUDGET_SECONDS, warm_up=True)
-    return [_time(what, name, samples, cosines[name]) for name in runs]
-
-
-def _time(
-    what: str, contender: str, samples: dict[str, list[float]], cosine: float | None
-) -> TowerTime:
-    seconds = spread(samples[contender])
-    return TowerTime(
-        input=what,
-        contender=contender,
-        samples_seconds=samples[contender],
-        median_seconds=seconds.median,
-        p10_seconds=seconds.p10,
-        p90_seconds=seconds.p90,
-        speedup=spread(ratios(samples[EAGER], samples[contender])).median,
-        worst_cosine=cosine,
-    )
+    return [
+        TowerTime(**vars(timing), input=what, worst_cosine=cosines[timing.contender])
+        for timing in compare(runs, rounds, _BUDGET_SECONDS, warm_up=True)
+    ]

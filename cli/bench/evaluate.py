@@ -1,17 +1,13 @@
 """``muqrt evaluate`` and ``muqrt manifest``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ...common.console import Json, progress, show, table
-from ...errors import MissingDependencyError, UsageError
-
-if TYPE_CHECKING:
-    from ...benchmarks.accuracy.contenders import Contender
-    from ...benchmarks.accuracy.evaluation import Evaluation
-    from ...benchmarks.accuracy.report import AccuracyReport
+from ...benchmarks.measure.report import check_output, publish, require
+from ...common.console import Json, progress, show
+from ...errors import UsageError
 
 commands = typer.Typer()
 
@@ -86,23 +82,24 @@ def evaluate(
 ) -> None:
     """Measure how much bundles' features know about music: probes on labelled recordings.
 
-    What a MuQ-MuLan knows of music and texts is measured without a probe.
+    What a MuQ-MuLan knows about music and texts is measured without a probe.
     """
-    _require_extra()
+    require("train", "mir_eval", "sklearn", "torch")
     from ...benchmarks.accuracy.contenders import Wanted, contenders
     from ...benchmarks.accuracy.evaluation import evaluate as measure
     from ...benchmarks.accuracy.evaluation import splits_by_task
-    from ...benchmarks.accuracy.report import check_output, remarks, result_table, write_report
+    from ...benchmarks.accuracy.report import AccuracyReport, write_predictions
     from ...benchmarks.accuracy.zero_shot import check_towers, evaluate_zero_shot
     from ...benchmarks.accuracy.zero_shot_tasks import probes_and_zero_shot, zero_shot_tasks
-    from ...common.files import cache_folder
+    from ...common.environment import environment, installed
+    from ...common.files import cache_folder, sha256
     from ...runtime.text.labels import read_labels
     from ...training.data.manifest import read_recordings
 
     if predictions and output is None:
         raise UsageError("--predictions are written into a folder: say which with --output.")
-    if output is not None:
-        check_output(output)
+    results = output / "accuracy" if output is not None else None
+    check_output(results, charts_from="bench")
     recordings = read_recordings(manifest)
     probed, asked = probes_and_zero_shot(task or [])
     probes = splits_by_task(recordings, probed) if probed or not asked else {}
@@ -127,15 +124,21 @@ def evaluate(
     with progress("Evaluating", files) as bar:
         done = measure(judged, probes, cache_folder(cache), seeds, hidden, bar.advance)
         evaluate_zero_shot(judged, questions, cache_folder(cache), done, bar.advance)
-    report = _report(manifest, judged, done, seeds, hidden)
-    written = write_report(report, output, predictions) if output is not None else []
-    show(
-        as_json,
-        report.document(),
-        table(*result_table(report)),
-        *remarks(report),
-        *(f"Wrote {path}" for path in written),
+    libraries = {name: installed(name) or "" for name in ("scikit-learn", "mir_eval")}
+    report = AccuracyReport(
+        environment={**environment(), **libraries},
+        manifest=str(manifest),
+        manifest_sha256=sha256(manifest) if manifest.is_file() else None,
+        seeds=seeds,
+        hidden=hidden,
+        contenders={each.name: each.facts for each in judged},
+        evaluation=done,
     )
+    further = []
+    if output is not None and predictions:
+        further.append(output / "predictions.jsonl")
+        write_predictions(done, further[0])
+    publish(report, results, as_json, further)
 
 
 @commands.command("manifest")
@@ -165,39 +168,3 @@ def write_manifest(
         f"Wrote {output}: {summary}.",
         f"{missing} audio files are not there; they will be left out." if missing else "",
     )
-
-
-def _report(
-    manifest: Path, judged: "list[Contender]", done: "Evaluation", seeds: int, hidden: int
-) -> "AccuracyReport":
-    import shlex
-    import sys
-    from datetime import datetime, timezone
-
-    from ...benchmarks.accuracy.report import AccuracyReport
-    from ...common.environment import environment, installed
-    from ...common.files import sha256
-
-    libraries = {name: installed(name) or "" for name in ("scikit-learn", "mir_eval")}
-    return AccuracyReport(
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        environment={**environment(), **libraries},
-        manifest=str(manifest),
-        manifest_sha256=sha256(manifest) if manifest.is_file() else None,
-        seeds=seeds,
-        hidden=hidden,
-        contenders={each.name: each.facts for each in judged},
-        evaluation=done,
-    )
-
-
-def _require_extra() -> None:
-    try:
-        import mir_eval  # noqa: F401
-        import sklearn  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"{error.name} is needed for this. Run: pip install 'muqrt[train]'"
-        ) from None

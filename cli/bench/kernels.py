@@ -1,15 +1,17 @@
 """``muqrt bench kernels``."""
 
 import re
-from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...common.console import Json, progress, show, table
+from ...benchmarks.measure.report import check_output, publish, require
+from ...common.console import Json, progress
 from ...errors import UsageError
-from .model import require_extra
+from .options import Compiles, Output, Threads
+
+if TYPE_CHECKING:
+    from ...benchmarks.measure.latency import Cell
 
 commands = typer.Typer()
 _DEFAULT_CELLS = {"cpu": "1x10,1x30", "cuda": "1x10,64x30"}
@@ -17,54 +19,47 @@ _CELL = re.compile(r"(\d+)x(\d+(?:\.\d+)?)")
 
 
 @commands.command()
-def bench_kernels(
+def kernels(
     checkpoint: Annotated[str, typer.Argument(help="Folder, .pt file or hub id with an RVQ.")],
     device: Annotated[str, typer.Option(help="cpu, or cuda for the fused kernels.")] = "cpu",
     cells: Annotated[
         str | None,
-        typer.Option(help="Batches of seconds of audio, as 1x10,64x30.", metavar="BxS,..."),
+        typer.Option(help="Batches and seconds of audio, such as 1x10,64x30.", metavar="BxS,..."),
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of each; all cores by default.")
-    ] = None,
-    rounds: Annotated[int, typer.Option(min=5, help="Of each contender.")] = 20,
-    compile_: Annotated[
-        bool, typer.Option("--compile/--no-compile", help="Measure torch.compile too.")
-    ] = True,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write NAME.json and NAME.md.", metavar="NAME"),
-    ] = None,
+    threads: Threads = None,
+    rounds: Annotated[int, typer.Option(min=5, help="How often each contender runs.")] = 20,
+    compile_: Compiles = True,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Measure the mel and Mel-RVQ operations alone, against PyTorch."""
-    require_extra()
+    require("bench", "onnx", "psutil", "torch")
     import torch
 
-    from ...benchmarks.kernels.report import remarks, result_table, write_report
     from ...benchmarks.kernels.run import run
-    from ...benchmarks.measure.latency import Cell
     from ...export.sources.checkpoint import load_source
     from ...export.sources.rvq import own_rvq
 
     if device not in _DEFAULT_CELLS or (device == "cuda" and not torch.cuda.is_available()):
         raise UsageError(f"--device {device}: choose cpu, or cuda where PyTorch finds a GPU.")
-    wanted = []
-    for text in (cells or _DEFAULT_CELLS[device]).split(","):
-        match = _CELL.fullmatch(text.strip())
-        if not match:
-            raise UsageError(f"--cells {text!r}: write a batch and seconds, as 64x30.")
-        wanted.append(Cell(float(match[2]), int(match[1])))
+    wanted = _cells(cells or _DEFAULT_CELLS[device])
+    check_output(output)
     if threads is not None:
         torch.set_num_threads(threads)
     loaded = load_source(checkpoint)
     with progress("Benchmark", 2 * len(wanted)) as bar:
-        report = run(loaded.model, own_rvq(loaded), wanted, device, rounds, compile_, bar)
-    written = write_report(report, output) if output is not None else []
-    show(
-        as_json,
-        asdict(report),
-        table(*result_table(report)),
-        *remarks(report),
-        *(f"Wrote {path}" for path in written),
-    )
+        rvq = own_rvq(loaded)
+        report = run(loaded.model, rvq, wanted, device, rounds, compile_, bar.advance)
+    publish(report, output, as_json)
+
+
+def _cells(text: str) -> "list[Cell]":
+    from ...benchmarks.measure.latency import Cell
+
+    found = []
+    for each in text.split(","):
+        match = _CELL.fullmatch(each.strip())
+        if not match:
+            raise UsageError(f"--cells {each!r}: give a batch and seconds, such as 64x30.")
+        found.append(Cell(float(match[2]), int(match[1])))
+    return found

@@ -1,15 +1,18 @@
-"""What ``make gpu`` does: every step on its own, whatever becomes of the others."""
+"""``muqrt bench gpu``: every step runs on its own, whether or not others fail."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from muqrt.benchmarks.gpu import Step, commands, run, steps
+from muqrt.benchmarks.gpu import Step, run, run_all, steps
+from muqrt.cli.bench.gpu import commands
 from muqrt.errors import UsageError
 
-PLACES = Path("checkpoint"), Path("work/bundle"), Path("results/card"), None
+PLACES = Path("checkpoint"), Path("work/bundle"), Path("results/card")
 
 
 def test_everything_is_built_before_it_is_measured() -> None:
@@ -23,7 +26,7 @@ def test_everything_is_built_before_it_is_measured() -> None:
 
 
 def test_what_is_there_already_is_left_alone(tiny_checkpoint: Path, tiny_bundle: Path) -> None:
-    found = [each.name for each in steps(tiny_checkpoint, tiny_bundle, Path("card"), 2.5)]
+    found = [each.name for each in steps(tiny_checkpoint, tiny_bundle, Path("card"))]
     assert "export" not in found and not any("random" in name for name in found)
     there = Step("build", ["muqrt", "nonsense"], makes="onnx-fp32")
     result = run(there, tiny_bundle, Path("unused"))
@@ -37,6 +40,13 @@ def test_a_failure_says_why_and_a_missing_package_which(tmp_path: Path) -> None:
     skipped = run(Step("two", ["muqrt"], ("no_such_package",)), tmp_path, log)
     assert (skipped.outcome, skipped.reason) == ("skipped", "not installed: no_such_package")
     assert run(Step("three", ["muqrt", "--help"]), tmp_path, log).outcome == "done"
+
+
+def test_the_results_so_far_are_kept(tmp_path: Path) -> None:
+    every = [Step(name, ["muqrt"], ("no_such_package",)) for name in ("one", "two")]
+    for count, result in enumerate(run_all(every, tmp_path, tmp_path), 1):
+        kept = json.loads((tmp_path / "steps.json").read_text())
+        assert len(kept) == count and kept[-1] == asdict(result)
 
 
 def test_without_a_gpu_nothing_begins(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def live_server(tagged_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def loadtest(live_server: Server, muqrt: Command) -> Callable[..., dict[str, object]]:
+def streams(live_server: Server, muqrt: Command) -> Callable[..., dict[str, object]]:
     """Runs the command on the server; its JSON."""
 
     def run(*options: object) -> dict[str, object]:
@@ -47,20 +47,20 @@ def loadtest(live_server: Server, muqrt: Command) -> Callable[..., dict[str, obj
 
 
 def test_streams_beyond_the_limit_are_refused_and_the_others_answered(
-    loadtest: Callable[..., dict[str, object]],
+    streams: Callable[..., dict[str, object]],
 ) -> None:
     # The first test here: streams that were killed would hold places for a while.
-    figures = loadtest("--streams", MAX_STREAMS + 2, "--seconds", 3)["figures"]
+    figures = streams("--streams", MAX_STREAMS + 2, "--seconds", 3)["figures"]
     assert (figures["streams_opened"], figures["streams_refused"]) == (MAX_STREAMS, 2)
     # At 2.0, 2.5 and 3.0 s.
     assert (figures["hops"], figures["hops_unanswered"]) == (3 * MAX_STREAMS, 0)
 
 
 def test_streams_are_answered_and_those_that_vanish_are_forgotten(
-    loadtest: Callable[..., dict[str, object]], tmp_path: Path
+    streams: Callable[..., dict[str, object]], tmp_path: Path
 ) -> None:
     options = ("--streams", 3, "--seconds", 3, "--disconnect", 0.4, "-o", tmp_path / "load")
-    figures = loadtest(*options)["figures"]
+    figures = streams(*options)["figures"]
     assert (figures["streams_opened"], figures["streams_vanished"]) == (4, 1)
     assert (figures["errors"], figures["streams_refused"], figures["not_ready"]) == (0, 0, 0)
     assert figures["hops_unanswered"] == 0
@@ -71,8 +71,8 @@ def test_streams_are_answered_and_those_that_vanish_are_forgotten(
     assert "times it was not | 0" in (tmp_path / "load.md").read_text()
 
 
-def test_churn_loses_no_slot_of_a_full_server(loadtest: Callable[..., dict[str, object]]) -> None:
-    figures = loadtest("--churn", 20, "--streams", 9, "--idle-seconds", 20)["figures"]
+def test_churn_loses_no_slot_of_a_full_server(streams: Callable[..., dict[str, object]]) -> None:
+    figures = streams("--churn", 20, "--streams", 9, "--idle-seconds", 20)["figures"]
     assert (figures["streams_opened"], figures["streams_vanished"]) == (20, 7)
     assert figures["refusals"] > 0
     assert (figures["errors"], figures["slots_lost"], figures["not_ready"]) == (0, 0, 0)

@@ -10,7 +10,6 @@ import pytest
 from muqrt.benchmarks.measure.contenders import (
     COMPILED,
     COMPILED_BF16,
-    EAGER,
     PLAIN_ONNX,
     Contender,
     States,
@@ -21,6 +20,7 @@ from muqrt.benchmarks.measure.contenders import (
     plain_onnx,
 )
 from muqrt.benchmarks.measure.latency import Cell, measure_cell, music
+from muqrt.benchmarks.measure.timing import EAGER
 from muqrt.errors import ParityError
 from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint, save_onnx
 from muqrt.reference.checkpoint import load_checkpoint

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from muqrt.benchmarks.measure.contenders import EAGER
+from muqrt.benchmarks.measure.timing import EAGER
 from muqrt.benchmarks.model import library
 from muqrt.benchmarks.model.library import (
     measure_library,

@@ -11,20 +11,7 @@ from muqrt.errors import MissingDependencyError, UsageError
 
 
 def planned(bundle: Path, **options: object) -> BenchmarkPlan:
-    defaults = {
-        "device": "cpu",
-        "windows": "5,10,30",
-        "batches": None,
-        "threads": "1,2",
-        "rounds": None,
-    }
-    defaults |= {"compiles": True, "compile_batches": None, "cpu": False, "songs": None}
-    defaults |= {"hops": None, "price": None}
-    return plan(
-        bundle,
-        "checkpoint",
-        BenchmarkRequest(**{**defaults, "allow_uncertified": False, **options}),
-    )
+    return plan(bundle, "checkpoint", BenchmarkRequest(**{"threads": "1,2", **options}))
 
 
 def test_without_cpu_it_is_the_whole_grid(tiny_bundle: Path) -> None:

@@ -1,4 +1,4 @@
-"""``muqrt bench-kernels`` on the tiny model, and the counting behind it."""
+"""``muqrt bench kernels`` on the tiny model, and the counting behind it."""
 
 import json
 from pathlib import Path

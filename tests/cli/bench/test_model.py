@@ -1,4 +1,4 @@
-"""``muqrt bench``: what it writes, and what it refuses."""
+"""``muqrt bench model``: what it writes, and what it refuses."""
 
 import json
 import sys
@@ -11,7 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from muqrt.benchmarks.measure import timing
-from muqrt.benchmarks.measure.contenders import EAGER, PLAIN_ONNX
+from muqrt.benchmarks.measure.contenders import PLAIN_ONNX
+from muqrt.benchmarks.measure.timing import EAGER
 from muqrt.benchmarks.model import arithmetic, cold_start, library
 from muqrt.benchmarks.model.library import WHOLE_SONGS
 from muqrt.benchmarks.model.operators import OTHER, PARTS
@@ -50,7 +51,7 @@ def written(
         patch.setattr(library, "SONG_SECONDS", 2.0)
         patch.setattr(arithmetic, "MATRIX_WIDTH", {"cpu": 64})
         patch.setattr(arithmetic, "_CHANNELS", 8)
-        patch.setattr(sys, "argv", ["/usr/bin/muqrt", "bench", str(tiny_bundle), "--cpu"])
+        patch.setattr(sys, "argv", ["/usr/bin/muqrt", "bench", "model", str(tiny_bundle), "--cpu"])
         result = bench(tiny_bundle, tiny_checkpoint, "--cpu", *sizes, "-o", output, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads(Path(f"{output}.json").read_text())
@@ -101,7 +102,7 @@ def test_the_page_names_hardware_versions_and_units(written: Path, tiny_bundle: 
     ):
         assert expected in page
     assert page.count("| onnx-fp32 | 1 | 0.5 x ") == 2
-    assert report["command"] == "muqrt bench bundle --cpu"
+    assert report["command"] == "muqrt bench model bundle --cpu"
     assert str(tiny_bundle.parent) not in page
 
 
