@@ -14,29 +14,30 @@ if TYPE_CHECKING:
     from ..triton_repo.server.process import Server
 
 commands = typer.Typer()
-
-
 commands.command()(repository)
+
+_Port = Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.")]
 
 
 @commands.command()
 def serve(
-    models: Annotated[Path, typer.Argument(help="Model repository, from muqrt repository.")],
-    http_port: Annotated[int, typer.Option(help="0 picks a free one.")] = 8000,
-    grpc_port: Annotated[int, typer.Option(help="0 picks a free one.")] = 8001,
-    metrics_port: Annotated[int, typer.Option(help="0 picks a free one.")] = 8002,
+    models: Annotated[Path, typer.Argument(help="Model repository, written by muqrt repository.")],
+    http_port: _Port = 8000,
+    grpc_port: _Port = 8001,
+    metrics_port: _Port = 8002,
     address: Annotated[
         str, typer.Option(help="Interface to listen on; 0.0.0.0 opens the server to the network.")
     ] = "127.0.0.1",
     log_file: Annotated[
-        Path | None, typer.Option(help="Where the server's log goes; a temporary file by default.")
+        Path | None, typer.Option(help="File for the server's log; a temporary one by default.")
     ] = None,
     cache_mib: Annotated[
         int | None,
-        typer.Option(min=1, help="Memory for models with --response-cache; without it: none."),
+        typer.Option(min=1, help="MiB of memory for models with a response cache; 0 by default."),
     ] = None,
     rate_limit: Annotated[
-        bool, typer.Option("--rate-limit", help="Let models share what --resource says.")
+        bool,
+        typer.Option("--rate-limit", help="Make models take turns at the resources they share."),
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -1,119 +1,122 @@
-"""What ``muqrt repository`` can be told; defaults are in ``options.py``."""
+"""The arguments of ``muqrt repository``; defaults are those of ``RepositoryOptions``."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+_MOST_SECONDS = 86_400
+
 Folder = Annotated[
-    Path | None, typer.Argument(metavar="BUNDLE", help="Folder that muqrt export wrote.")
-]
-SameFolder = Annotated[
-    Path | None, typer.Option("--bundle", "-b", help="The same as the argument BUNDLE.")
+    Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, written by muqrt export.")
 ]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Model repository to write the model into.")
+    Path | None, typer.Option("--output", "-o", help="Model repository to write to.")
 ]
 Check = Annotated[
     Path | None,
-    typer.Option(metavar="MODELS", help="Write nothing: check this repository against BUNDLE."),
+    typer.Option(metavar="MODELS", help="Check this model repository against BUNDLE."),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.toml", help="Read options from this file; flags override single values."
+    ),
 ]
 Artefact = Annotated[
-    str | None, typer.Option(help="Artefact to serve; the first certified one by default.")
+    str | None, typer.Option(help="Artefact to serve; by default the first certified one.")
 ]
 Uncertified = Annotated[
     bool, typer.Option(help="Serve an artefact without a passing parity certificate.")
 ]
-ModelName = Annotated[str, typer.Option(help="Name of the model on the server.")]
-Version = Annotated[int | None, typer.Option(min=1, help="The version's number; 1.")]
+ModelName = Annotated[
+    str | None, typer.Option(help="Name of the model on the server; muq by default.")
+]
+Version = Annotated[int | None, typer.Option(min=1, help="Version of the model; 1 by default.")]
 Outputs = Annotated[
-    str | None, typer.Option(help="Comma-separated: which outputs to serve; all by default.")
+    str | None, typer.Option(help="Outputs to serve, comma-separated; all by default.")
 ]
 Profile = Annotated[
     Literal["latency", "throughput", "cpu"] | None,
-    typer.Option(help="Options to begin from; those given beside it win."),
+    typer.Option(help="Serving options to start from; other options override them."),
 ]
-MaxBatchSize = Annotated[int | None, typer.Option(min=1, help="Largest batch in one run; 4.")]
-PreferredBatchSize = Annotated[
-    list[int] | None,
-    typer.Option(min=1, help="A batch of such a size waits for no others; may be repeated."),
+MaxBatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Largest batch in one run; 4 by default.")
 ]
 QueueDelay = Annotated[
     float | None,
-    typer.Option(min=0, max=60_000, help="How long a request waits for others to batch with; 2."),
+    typer.Option(
+        min=0,
+        max=60_000,
+        help="Milliseconds a request waits for others to share its batch; 2 by default.",
+    ),
 ]
 QueueSize = Annotated[
-    int | None, typer.Option(min=1, help="Bound the queue: further requests are rejected.")
+    int | None,
+    typer.Option(min=1, help="Reject requests when this many wait; no limit by default."),
 ]
 QueueTimeout = Annotated[
     float | None,
-    typer.Option(min=0.001, max=86_400, help="Bound the wait: longer ones are rejected."),
-]
-BulkQueueSize = Annotated[
-    int | None,
-    typer.Option(min=1, help="A second queue, for requests of priority 2, whom others overtake."),
-]
-BulkQueueTimeout = Annotated[
-    float | None, typer.Option(min=0.001, max=86_400, help="How long those may wait.")
+    typer.Option(
+        min=0.001,
+        max=_MOST_SECONDS,
+        help="Reject requests that wait longer than this many seconds; no limit by default.",
+    ),
 ]
 LengthSeconds = Annotated[
     list[float] | None,
     typer.Option(
-        min=0.001, max=86_400, help="Of waveforms worth sending, warmed up; may be repeated."
+        min=0.001,
+        max=_MOST_SECONDS,
+        help="Length of the waveforms that clients send, warmed up at the start; may be repeated.",
     ),
 ]
 Instances = Annotated[
-    int | None, typer.Option(min=1, help="Copies of the model, on each of the GPUs; 1.")
+    int | None, typer.Option(min=1, help="Copies of the model on each GPU or CPU; 1 by default.")
 ]
-Gpu = Annotated[
-    list[int] | None, typer.Option(min=0, help="Number of a GPU to run on; may be repeated.")
-]
+Gpu = Annotated[list[int] | None, typer.Option(min=0, help="GPU to run on; may be repeated.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads of each copy; all cores by default.")
 ]
 ResponseCache = Annotated[
-    bool, typer.Option("--response-cache", help="Answer audio that was sent before from memory.")
+    bool, typer.Option("--response-cache", help="Answer repeated audio from the server's cache.")
 ]
 CudaGraphs = Annotated[
-    bool, typer.Option("--cuda-graphs", help="TensorRT only: replay recorded launches.")
-]
-Resource = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME:COUNT", help="What a copy takes while it runs, of what models share."
-    ),
-]
-ResourcePriority = Annotated[
-    int | None, typer.Option(min=1, help="At 2 it is given half as many turns as at 1; 1.")
+    bool, typer.Option("--cuda-graphs", help="Replay recorded CUDA graphs (TensorRT only).")
 ]
 Stream = Annotated[
-    bool, typer.Option("--stream", help="Write the model that tags live streams too.")
+    bool, typer.Option("--stream", help="Also write the model that tags live streams.")
 ]
 MaxStreams = Annotated[
-    int | None, typer.Option(min=1, help="Live streams at once; more are refused.")
+    int | None,
+    typer.Option(min=1, help="Live streams at once; more are refused. 64 by default."),
 ]
 IdleSeconds = Annotated[
-    float | None, typer.Option(help="A stream of which nothing comes so long is dropped.")
+    float | None,
+    typer.Option(help="Drop a stream that sends nothing for this many seconds; 30 by default."),
 ]
-HopSeconds = Annotated[float | None, typer.Option(help="How often a stream is answered.")]
-WindowSeconds = Annotated[float | None, typer.Option(help="How much audio such an answer is for.")]
+HopSeconds = Annotated[
+    float | None, typer.Option(help="Seconds between a stream's answers; 0.5 by default.")
+]
+WindowSeconds = Annotated[
+    float | None,
+    typer.Option(help="Seconds of audio in each answer; the tags' window by default."),
+]
 TextArtefact = Annotated[
     str | None,
-    typer.Option(
-        help="Of a MuQ-MuLan, the artefact for texts; the first certified one by default."
-    ),
+    typer.Option(help="Artefact of a MuQ-MuLan's text tower; by default the first certified one."),
 ]
 LabelSets = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of label sets on the server's machine, for zeroshot; in the model by default."
+        help="Folder of label sets on the server's machine; by default in the model zeroshot."
     ),
 ]
 TensorRt = Annotated[
     str | None,
-    typer.Option("--tensorrt", help="With --check: the server's TensorRT, as 10.13.3.9."),
+    typer.Option("--tensorrt", help="With --check: TensorRT version of the server (10.13.3.9)."),
 ]
 ComputeCapability = Annotated[
     list[str] | None,
-    typer.Option(help="With --check: of the server's GPU, as 9.0; may be repeated."),
+    typer.Option(help="With --check: compute capability of a server's GPU (9.0); repeatable."),
 ]

@@ -19,6 +19,7 @@ def announce(
     streams: "RepositoryReport | None",
     joint: "list[RepositoryReport]",
     options: "ServingOptions",
+    config: Path,
     as_json: bool,
 ) -> None:
     """Print what was written, and how to serve it."""
@@ -48,6 +49,7 @@ def announce(
         "is not full: docs/how-to/serve.md, Overload."
         if options.may_stall
         else "",
+        f"Options: {config}; write it again with --config.",
         f"Serve it with: {serve}",
     )
 

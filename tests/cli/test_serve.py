@@ -1,6 +1,7 @@
-"""The command line of this room."""
+"""``muqrt repository`` and ``muqrt serve``."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,39 +37,94 @@ def test_repository_writes_what_the_options_say(bundle: Bundle, tmp_path: Path) 
     assert parameters_of(message)["intra_op_thread_count"] == "3"
 
 
-def test_options_win_over_the_profiles(bundle: Bundle, tmp_path: Path) -> None:
+CONFIG = """
+profile = "throughput"
+version = 2
+preferred_batch_sizes = [2, 8]
+queue_timeout_us = 3_000_000
+instances = 3
+[bulk_queue]
+timeout_us = 9_000_000
+[rate_limit]
+resources = {gpu = 1, copies = 3}
+priority = 2
+"""
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes an options file."""
+
+    def write(text: str) -> Path:
+        (tmp_path / "given.toml").write_text(text)
+        return tmp_path / "given.toml"
+
+    return write
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_profile(
+    bundle: Bundle, tmp_path: Path, configured: Callable[[str], Path]
+) -> None:
     result = run(
-        *("repository", "--bundle", bundle.folder, "-o", tmp_path, "--profile", "latency"),
-        *("--max-batch-size", 8, "--preferred-batch-size", 2, "--preferred-batch-size", 8),
-        *(
-            "--bulk-queue-timeout-s",
-            9,
-            "--queue-size",
-            7,
-            "--length-seconds",
-            1,
-            "--length-seconds",
-            0.5,
-        ),
-        *("--outputs", "embedding, features", "--version", 2, "--queue-delay-ms", 0),
-        *("--resource", "gpu:1", "--resource", "copies:3", "--resource-priority", 2),
+        *("repository", bundle.folder, "-o", tmp_path / "models", "--config", configured(CONFIG)),
+        *("--max-batch-size", 8, "--queue-size", 7, "--queue-delay-ms", 0),
+        *("--length-seconds", 1, "--length-seconds", 0.5, "--outputs", "embedding, features"),
     )
     assert result.exit_code == 0, result.output
-    assert f"muqrt serve {tmp_path} --rate-limit" in result.stdout
-    message = parse_config((tmp_path / "muq" / "config.pbtxt").read_text())
+    assert f"muqrt serve {tmp_path / 'models'} --rate-limit" in result.stdout
+    message = parse_config((tmp_path / "models" / "muq" / "config.pbtxt").read_text())
     batching = message.dynamic_batching
     assert "half a second late" in result.stdout
     assert message.max_batch_size == 8
     assert list(batching.preferred_batch_size) == [2, 8]
     assert batching.max_queue_delay_microseconds == 0
     assert batching.default_queue_policy.max_queue_size == 7
+    assert batching.default_queue_policy.default_timeout_microseconds == 3_000_000
     assert batching.priority_queue_policy[2].default_timeout_microseconds == 9_000_000
     assert parameters_of(message)["muqrt.lengths"] == "[12000, 24000]"
     assert [each.name for each in message.output] == ["features", "embedding"]
-    assert (tmp_path / "muq" / "2").is_dir()
+    assert (tmp_path / "models" / "muq" / "2").is_dir()
+    assert message.instance_group[0].count == 3
     limiter = message.instance_group[0].rate_limiter
     assert {each.name: each.count for each in limiter.resources} == {"gpu": 1, "copies": 3}
     assert limiter.priority == 2
+
+
+def test_the_options_beside_the_model_write_it_again(
+    tagged_bundle: Path, tmp_path: Path, configured: Callable[[str], Path]
+) -> None:
+    given = configured(CONFIG + "[stream]\nmax_streams = 5\n")
+    once = ("repository", tagged_bundle, "-o", tmp_path / "once", "--config", given)
+    assert run(*once, "--threads", 2, "--hop-seconds", 1).exit_code == 0
+    written = tmp_path / "once" / "muq.toml"
+    again = run("repository", tagged_bundle, "-o", tmp_path / "again", "--config", written)
+    assert again.exit_code == 0, again.output
+    for place in ("muq.toml", "muq/config.pbtxt", "muq_stream/config.pbtxt"):
+        first, second = (tmp_path / name / place for name in ("once", "again"))
+        assert first.read_text() == second.read_text()
+    found = options_of(parameters_of(parse_config((second).read_text())))
+    assert found == StreamOptions(max_streams=5, hop_seconds=1, instances=3, threads=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("max_batch = 4", "unknown key 'max_batch'"),
+        ("max_batch_size = '4'", "max_batch_size: Input should be a valid integer"),
+        ("preferred_batch_sizes = [8]", "exceed the largest batch, 4"),
+        ("[rate_limit]\nresources = {gpu = 0}", "rate_limit.resources.gpu"),
+        ("[rate_limit]\npriority = 2", "rate_limit.resources"),
+        ("[stream]\nmax_stream = 2", "unknown key 'max_stream'"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused(
+    text: str, why: str, bundle: Bundle, tmp_path: Path, configured: Callable[[str], Path]
+) -> None:
+    config = ("--config", configured(text))
+    result = run("repository", bundle.folder, "-o", tmp_path / "models", *config)
+    assert isinstance(result.exception, UsageError)
+    assert why in str(result.exception)
+    assert not (tmp_path / "models").exists()
 
 
 @pytest.mark.parametrize("profile", [None, *PROFILES])
@@ -81,12 +137,6 @@ def test_nothing_bounds_the_queue_by_default(
     batching = parse_config((tmp_path / "muq" / "config.pbtxt").read_text()).dynamic_batching
     assert not batching.HasField("default_queue_policy")
     assert not batching.priority_levels
-
-
-def test_a_bulk_queue_without_a_profile(bundle: Bundle, tmp_path: Path) -> None:
-    assert run("repository", bundle.folder, "-o", tmp_path, "--bulk-queue-size", 9).exit_code == 0
-    message = parse_config((tmp_path / "muq" / "config.pbtxt").read_text())
-    assert message.dynamic_batching.priority_queue_policy[2].max_queue_size == 9
 
 
 def test_a_cached_model_is_served_with_a_cache(bundle: Bundle, tmp_path: Path) -> None:
@@ -126,11 +176,6 @@ def test_streams_are_not_for_tensorrt(plan_bundle: Bundle, tmp_path: Path) -> No
     [
         ([], "say what to do"),
         (["-o", "models", "--check", "models"], "say what to do"),
-        (["-o", "models", "--bundle", "another"], "name one bundle"),
-        (["-o", "models", "--preferred-batch-size", 8], "exceed the largest batch, 4"),
-        (["-o", "models", "--resource", "gpu"], "NAME:COUNT"),
-        (["-o", "models", "--resource", "gpu:0"], "NAME:COUNT"),
-        (["-o", "models", "--resource-priority", 2], "name one"),
         (["-o", "models", "--tensorrt", "10.13"], "go with --check"),
         (["-o", "models", "--max-streams", 8], "go with --stream"),
         (["-o", "models", "--stream", "--hop-seconds", 20], "allow 3 hops"),

@@ -236,7 +236,7 @@ def run(*arguments: object) -> Result:
 
 
 def test_the_command_exits_with_1_and_says_why(models: Path, bundle: Bundle) -> None:
-    good = run("--check", models, "--bundle", bundle.folder)
+    good = run(bundle.folder, "--check", models)
     assert (good.exit_code, "ok" in good.stdout) == (0, True)
     change(models / "muq" / "1" / "model.onnx")
     bad = run(bundle.folder, "--check", models)

@@ -48,14 +48,14 @@ def test_the_command_writes_them_beside_muq(bundle: Bundle, tmp_path: Path) -> N
     written = run(bundle.folder, "-o", tmp_path, "--json")
     assert written.exit_code == 0, written.output
     assert sorted(each["model"] for each in json.loads(written.output)["joint"]) == BESIDE
-    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(["muq", *BESIDE])
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(["muq", "muq.toml", *BESIDE])
     assert run(bundle.folder, "--check", tmp_path).exit_code == 0
 
 
 def test_beside_another_name_they_have_others(bundle: Bundle, tmp_path: Path) -> None:
     assert run(bundle.folder, "-o", tmp_path, "--model", "b", "--threads", 1).exit_code == 0
     names = sorted(f"b_{name}" for name in BESIDE)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["b", *names]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["b", "b.toml", *names]
     assert all(each.ok for each in check_repository(tmp_path, bundle, Machine()))
     assert vars(JointNames.beside("muq")) == vars(JointNames())
 
