@@ -47,8 +47,7 @@ reference > training.data: manifest
 reference > training.probe: tasks
 reference.synth > training.synth: arrangement clips corpus harmony instrument item labels melody
 reference.synth > training.synth: mood recording rhythm singer song synthesizer voice
-reference.synth > training.synth.styles: amplified_styles=amplified electronic_styles=electronic
-reference.synth > training.synth.styles: style styles=acoustic
+reference.synth > training.synth.styles: style styles=style
 reference.training > training.data: caption_tokens caption_words captioned captions corpus crops
 reference.training > training.data: labels states
 reference.training > training.loop: decay=train devices loop=train plan report run

@@ -1,192 +1,135 @@
-"""``muqrt train``: the paper's trainings, one command each."""
+"""``muqrt train rvq``, ``pretrain``, ``iterate`` and ``compact``."""
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from annotated_types import Ge
 
 from ...common.console import Json, show
 from ...errors import UsageError
+from ..configured import configured
 from .options import (
-    Accelerator,
-    Batch,
-    Bf16,
-    Corpus,
+    BatchSize,
+    Checkpoint,
     CropSeconds,
-    Devices,
-    Ema,
-    Nodes,
-    Output,
-    Rate,
-    Save,
-    Seed,
-    Shortest,
+    LearningRate,
+    Level,
+    ModelOptions,
     Size,
     Steps,
-    Warmup,
-    Workers,
+    TrainingOptions,
+    WarmupSteps,
+    muq_config,
     require_extra,
 )
 
 if TYPE_CHECKING:
-    from ...reference.config import MuQConfig
-    from ...training.data.corpus import Corpus as ReadCorpus
+    from ...training.loop.plan import TrainingPlan
 
 commands = typer.Typer()
 
 
+@dataclass(frozen=True, kw_only=True)
+class RvqOptions(TrainingOptions):
+    """Options of ``muqrt train rvq``."""
+
+    size: Size = "large"
+    steps: Steps = 3000
+    batch_size: BatchSize = 32
+    crop_seconds: CropSeconds = 5.0
+    learning_rate: LearningRate = 1e-3
+    warmup_steps: WarmupSteps = 100
+
+    def plan(self) -> "TrainingPlan":
+        """As every training's, without weight decay."""
+        return dataclasses.replace(super().plan(), weight_decay=0.0)
+
+
 @commands.command()
-def rvq(
-    corpus: Corpus,
-    output: Output,
-    steps: Steps = 3000,
-    batch_size: Batch = 32,
-    crop_seconds: CropSeconds = 5.0,
-    shortest_seconds: Shortest = None,
-    learning_rate: Rate = 1e-3,
-    warmup_steps: Warmup = 100,
-    seed: Seed = 0,
-    config: Size = "large",
-    save_every_steps: Save = 500,
-    accelerator: Accelerator = "auto",
-    devices: Devices = 1,
-    nodes: Nodes = 1,
-    workers: Workers = 2,
-    as_json: Json = False,
-) -> None:
+@configured(RvqOptions)
+def rvq(options: RvqOptions, as_json: bool) -> None:
     """Fit Mel-RVQ, whose tokens MuQ is trained to predict."""
     require_extra()
-    from ...training.loop.devices import Hardware
-    from ...training.loop.plan import TrainingPlan
-    from ...training.pretrain.pipeline import Job, train_rvq
+    from ...training.pretrain.pipeline import train_rvq
 
-    plan = TrainingPlan(
-        steps=steps,
-        batch_size=batch_size,
-        crop_seconds=crop_seconds,
-        learning_rate=learning_rate,
-        warmup_steps=warmup_steps,
-        weight_decay=0.0,
-        seed=seed,
-        save_every_steps=save_every_steps,
-    )
-    hardware = Hardware(accelerator, devices, nodes, workers)
-    job = Job(_corpus(corpus, shortest_seconds or crop_seconds), output, plan, hardware)
-    train_rvq(job, _config(config)).show(as_json)
+    train_rvq(options.job(), muq_config(options.size)).show(as_json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions(ModelOptions):
+    """Options of ``muqrt train pretrain``."""
+
+    rvq: Annotated[Path, typer.Option(help="Fitted Mel-RVQ: RUN/rvq of muqrt train rvq.")]
+    targets: Annotated[
+        str, typer.Option(help="What to predict: mel-rvq, or random-projection to compare with.")
+    ] = "mel-rvq"
+    size: Size = "large"
+    steps: Steps = 100_000
+    batch_size: BatchSize = 16
+    crop_seconds: CropSeconds = 30.0
+    learning_rate: LearningRate = 5e-4
+    warmup_steps: WarmupSteps = 1000
 
 
 @commands.command()
-def pretrain(
-    corpus: Corpus,
-    output: Output,
-    rvq: Annotated[Path, typer.Option(help="A fitted Mel-RVQ: RUN/rvq of muqrt train rvq.")],
-    targets: Annotated[
-        str, typer.Option(help="mel-rvq, or random-projection to compare with.")
-    ] = "mel-rvq",
-    steps: Steps = 100_000,
-    batch_size: Batch = 16,
-    crop_seconds: CropSeconds = 30.0,
-    shortest_seconds: Shortest = None,
-    learning_rate: Rate = 5e-4,
-    warmup_steps: Warmup = 1000,
-    ema: Ema = None,
-    seed: Seed = 0,
-    config: Size = "large",
-    bf16: Bf16 = False,
-    save_every_steps: Save = 500,
-    accelerator: Accelerator = "auto",
-    devices: Devices = 1,
-    nodes: Nodes = 1,
-    workers: Workers = 2,
-    as_json: Json = False,
-) -> None:
+@configured(PretrainOptions)
+def pretrain(options: PretrainOptions, as_json: bool) -> None:
     """Pre-train a MuQ by masked prediction."""
     require_extra()
-    from ...training.loop.devices import Hardware
-    from ...training.loop.plan import TrainingPlan
-    from ...training.pretrain.pipeline import Job
-    from ...training.pretrain.pipeline import pretrain as run
+    from ...training.pretrain import pipeline
 
-    plan = TrainingPlan(
-        steps=steps,
-        batch_size=batch_size,
-        crop_seconds=crop_seconds,
-        learning_rate=learning_rate,
-        warmup_steps=warmup_steps,
-        ema_decay=ema,
-        seed=seed,
-        precision="bf16-mixed" if bf16 else "32-true",
-        save_every_steps=save_every_steps,
+    if options.targets not in ("mel-rvq", "random-projection"):
+        raise UsageError(f"targets {options.targets!r}: choose mel-rvq or random-projection.")
+    config = dataclasses.replace(
+        muq_config(options.size), use_rvq_target=options.targets == "mel-rvq"
     )
-    hardware = Hardware(accelerator, devices, nodes, workers)
-    model = _with_targets(_config(config), targets)
-    job = Job(_corpus(corpus, shortest_seconds or crop_seconds), output, plan, hardware)
-    run(job, model, rvq).show(as_json)
+    pipeline.pretrain(options.job(), config, options.rvq).show(as_json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IterateOptions(ModelOptions):
+    """Options of ``muqrt train iterate``."""
+
+    checkpoint: Checkpoint
+    level: Level
+    rvq_steps: Annotated[int, Ge(1), typer.Option(help="Steps to fit the quantizer.")] = 3000
+    steps: Steps = 100_000
+    batch_size: BatchSize = 16
+    crop_seconds: CropSeconds = 30.0
+    learning_rate: LearningRate = 5e-4
+    warmup_steps: WarmupSteps = 1000
+
+    def rvq_plan(self) -> "TrainingPlan":
+        """How the quantizer is fitted: on the same crops, as ``muqrt train rvq`` does it."""
+        shared = {
+            name: getattr(self, name)
+            for name in ("batch_size", "crop_seconds", "seed", "save_every_steps")
+        }
+        return RvqOptions(
+            corpus=self.corpus, output=self.output, steps=self.rvq_steps, **shared
+        ).plan()
 
 
 @commands.command()
-def iterate(
-    corpus: Corpus,
-    output: Output,
-    checkpoint: Annotated[str, typer.Option(help="The trained MuQ: a folder, file or hub id.")],
-    level: Annotated[int, typer.Option(min=0, help="Which of its hidden states is quantized.")],
-    rvq_steps: Annotated[int, typer.Option(min=1, help="To fit the quantizer.")] = 3000,
-    steps: Steps = 100_000,
-    batch_size: Batch = 16,
-    crop_seconds: CropSeconds = 30.0,
-    shortest_seconds: Shortest = None,
-    learning_rate: Rate = 5e-4,
-    warmup_steps: Warmup = 1000,
-    ema: Ema = None,
-    seed: Seed = 0,
-    bf16: Bf16 = False,
-    save_every_steps: Save = 500,
-    accelerator: Accelerator = "auto",
-    devices: Devices = 1,
-    nodes: Nodes = 1,
-    workers: Workers = 2,
-    as_json: Json = False,
-) -> None:
-    """Train a MuQ again, on the tokens of a trained one's latent level."""
+@configured(IterateOptions)
+def iterate(options: IterateOptions, as_json: bool) -> None:
+    """Train a MuQ again, on the tokens of a trained one's hidden state."""
     require_extra()
     from ...reference.checkpoint import load_checkpoint
-    from ...training.loop.devices import Hardware
-    from ...training.loop.plan import TrainingPlan
-    from ...training.pretrain.iterate import iterate as run
-    from ...training.pretrain.pipeline import Job
+    from ...training.pretrain import iterate
 
-    plan = TrainingPlan(
-        steps=steps,
-        batch_size=batch_size,
-        crop_seconds=crop_seconds,
-        learning_rate=learning_rate,
-        warmup_steps=warmup_steps,
-        ema_decay=ema,
-        seed=seed,
-        precision="bf16-mixed" if bf16 else "32-true",
-        save_every_steps=save_every_steps,
-    )
-    rvq_plan = TrainingPlan(
-        steps=rvq_steps,
-        batch_size=batch_size,
-        crop_seconds=crop_seconds,
-        learning_rate=1e-3,
-        weight_decay=0.0,
-        seed=seed,
-        save_every_steps=save_every_steps,
-    )
-    hardware = Hardware(accelerator, devices, nodes, workers)
-    teacher = load_checkpoint(checkpoint)
-    job = Job(_corpus(corpus, shortest_seconds or crop_seconds), output, plan, hardware)
-    run(job, rvq_plan, teacher, level).show(as_json)
+    teacher, plan = load_checkpoint(options.checkpoint), options.rvq_plan()
+    iterate.iterate(options.job(), plan, teacher, options.level).show(as_json)
 
 
 @commands.command()
 def compact(
-    checkpoint: Annotated[str, typer.Argument(help="A folder, file or hub id.")],
+    checkpoint: Annotated[str, typer.Argument(help="A folder, a file or a hub id.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The smaller checkpoint's folder.")
+        Path, typer.Option("--output", "-o", help="Folder of the smaller checkpoint.")
     ],
     as_json: Json = False,
 ) -> None:
@@ -210,22 +153,3 @@ def compact(
     facts = {"checkpoint": str(output), "parameters": parameters, "bytes": size_bytes}
     line = f"{output}: {parameters / 1e6:.1f}M weights in {size_bytes / 1e6:.1f} MB"
     show(as_json, facts, line)
-
-
-def _corpus(source: Path, least_seconds: float) -> "ReadCorpus":
-    from ...training.data.corpus import read_corpus
-
-    return read_corpus(source, least_seconds)
-
-
-def _config(size: str) -> "MuQConfig":
-    from ...reference.config import read_config
-    from ...reference.random_model import CONFIGS
-
-    return CONFIGS[size] if size in CONFIGS else read_config(Path(size))
-
-
-def _with_targets(config: "MuQConfig", targets: str) -> "MuQConfig":
-    if targets not in ("mel-rvq", "random-projection"):
-        raise UsageError(f"targets {targets!r}: choose mel-rvq or random-projection.")
-    return dataclasses.replace(config, use_rvq_target=targets == "mel-rvq")

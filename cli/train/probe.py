@@ -1,14 +1,17 @@
 """``muqrt train probe``."""
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from annotated_types import Ge
 
-from ...common.console import Json, progress, show
+from ...common.console import progress, show
 from ...errors import UsageError
-from .options import require_extra
+from ..configured import configured
+from .options import Accelerator, Bf16, Seed, precision, require_extra
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -21,37 +24,59 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 
-@commands.command()
-def probe(
+@dataclass(frozen=True, kw_only=True)
+class ProbeOptions:
+    """Options of ``muqrt train probe``."""
+
     checkpoint: Annotated[
-        str, typer.Argument(help="Folder, .pt file or hub id, as OpenMuQ/MuQ-large-msd-iter.")
-    ],
+        str,
+        typer.Argument(help="Folder, .pt file or hub id, such as OpenMuQ/MuQ-large-msd-iter."),
+    ]
     manifest: Annotated[
         Path, typer.Argument(help="JSONL manifest with labels and splits, or a folder with one.")
-    ],
-    task: Annotated[str, typer.Option(help="What the head answers: tagging, genre, key, ...")],
+    ]
+    task: Annotated[str, typer.Option(help="What the head answers: tagging, genre, key, ...")]
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The head's folder, to give to muqrt export.")
-    ],
+        Path, typer.Option("--output", "-o", help="Folder of the head, for muqrt export.")
+    ]
     levels: Annotated[
         str, typer.Option(help="Hidden states to mix, comma-separated; 0 is the front end's.")
-    ] = "all",
-    hidden: Annotated[int, typer.Option(min=0, help="Neurons of the head; 0 is linear.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights and batches.")] = 0,
+    ] = "all"
+    hidden: Annotated[
+        int, Ge(0), typer.Option(help="Neurons of the hidden layer; 0: a linear head.")
+    ] = 0
+    seed: Seed = 0
     fine_tune_steps: Annotated[
-        int, typer.Option(min=0, help="Train MuQ, too; OUTPUT-tuned/checkpoint gets it.")
-    ] = 0,
-    learning_rate: Annotated[float, typer.Option(help="Of fine-tuning, its peak.")] = 1e-4,
-    batch_size: Annotated[int, typer.Option(min=1, help="Of fine-tuning.")] = 8,
-    bf16: Annotated[
-        bool, typer.Option("--bf16", help="Fine-tune under autocast; the mel stays float32.")
-    ] = False,
-    accelerator: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+        int,
+        Ge(0),
+        typer.Option(help="Train MuQ too for this many steps, into OUTPUT-tuned/checkpoint."),
+    ] = 0
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of fine-tuning.")] = 1e-4
+    batch_size: Annotated[int, Ge(1), typer.Option(help="Crops in a step of fine-tuning.")] = 8
+    bf16: Bf16 = False
+    accelerator: Accelerator = "auto"
     cache: Annotated[
-        Path | None, typer.Option(help="Folder of computed features; ~/.cache/muqrt.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
+        Path | None, typer.Option(help="Folder of computed features; ~/.cache/muqrt by default.")
+    ] = None
+
+    def plan(self, crop_seconds: float) -> "TrainingPlan":
+        """How MuQ is fine-tuned."""
+        from ...training.loop.plan import TrainingPlan
+
+        return TrainingPlan(
+            steps=max(1, self.fine_tune_steps),
+            batch_size=self.batch_size,
+            crop_seconds=crop_seconds,
+            learning_rate=self.learning_rate,
+            warmup_steps=self.fine_tune_steps // 10,
+            seed=self.seed,
+            precision=precision(self.bf16),
+        )
+
+
+@commands.command()
+@configured(ProbeOptions)
+def probe(options: ProbeOptions, as_json: bool) -> None:
     """Train a head that answers a task by a MuQ's hidden states."""
     require_extra()
     from ...common.files import cache_folder
@@ -59,30 +84,22 @@ def probe(
     from ...reference.head import save_head
     from ...training.data.manifest import read_recordings
     from ...training.loop.devices import Hardware, launched
-    from ...training.loop.plan import TrainingPlan
     from ...training.probe.tasks import find_task
     from ...training.probe.train import Probe
 
-    wanted = Probe(find_task(task), _levels(levels), hidden, seed)
+    wanted = Probe(find_task(options.task), _levels(options.levels), options.hidden, options.seed)
+    output, cache = options.output, cache_folder(options.cache)
     _check_output(output)
-    recordings = read_recordings(manifest)
-    plan = TrainingPlan(
-        steps=max(1, fine_tune_steps),
-        batch_size=batch_size,
-        crop_seconds=wanted.task.window_seconds,
-        learning_rate=learning_rate,
-        warmup_steps=fine_tune_steps // 10,
-        seed=seed,
-        precision="bf16-mixed" if bf16 else "32-true",
-    )
-    fabric = launched(plan, Hardware(accelerator))
-    loaded = load_checkpoint(checkpoint)
-    trained = _trained(loaded, recordings, wanted, cache_folder(cache), fabric)
+    recordings = read_recordings(options.manifest)
+    plan = options.plan(wanted.task.window_seconds)
+    fabric = launched(plan, Hardware(options.accelerator))
+    loaded = load_checkpoint(options.checkpoint)
+    trained = _trained(loaded, recordings, wanted, cache, fabric)
     tuned = None
-    if fine_tune_steps:
+    if options.fine_tune_steps:
         tuned = _tuned(loaded, trained, recordings, wanted, plan, output, fabric)
         loaded = load_checkpoint(tuned)
-        trained = _trained(loaded, recordings, wanted, cache_folder(cache), fabric)
+        trained = _trained(loaded, recordings, wanted, cache, fabric)
     save_head(trained.head, output)
     _show(trained, output, tuned, as_json)
 
@@ -166,7 +183,7 @@ def _levels(text: str) -> list[int] | None:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise UsageError(f"levels {text!r}: write all, or numbers as 3,4,5.") from None
+        raise UsageError(f"levels {text!r}: write all, or numbers such as 3,4,5.") from None
 
 
 def _check_output(folder: Path) -> None:
@@ -175,4 +192,4 @@ def _check_output(folder: Path) -> None:
     if folder.exists() and (
         not folder.is_dir() or {each.name for each in folder.iterdir()} - files
     ):
-        raise UsageError(f"{folder}: holds something else than a head; choose another folder.")
+        raise UsageError(f"{folder}: holds something other than a head; choose another folder.")

@@ -107,7 +107,7 @@ def load_token_rvq(folder: Path, checkpoint: Checkpoint) -> TokenRvq:
     if shape.width != width:
         raise CheckpointError(
             f"{folder}: quantizes vectors of width {shape.width}; the {what} of {checkpoint.name} "
-            f"are {width} wide. Give an RVQ that was fitted with the same --config."
+            f"are {width} wide. Give an RVQ that was fitted with the same --size."
         )
     return _token_rvq(str(folder), rvq, shape, checkpoint)
 

@@ -189,5 +189,5 @@ def _check_fits(shape: RvqConfig, config: MuQConfig) -> None:
         if getattr(shape, name) != value:
             raise UsageError(
                 f"the RVQ's {name} is {getattr(shape, name)}, this model's is {value}. Fit one "
-                "with the same --config."
+                "with the same --size."
             )

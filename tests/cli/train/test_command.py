@@ -41,7 +41,7 @@ def fitted(
 ) -> tuple[Path, dict[str, Any]]:
     """The run of a fitted Mel-RVQ, and what the command said of it."""
     folder = tmp_path_factory.mktemp("runs") / "rvq"
-    arguments = ["train", "rvq", chord_corpus, "-o", folder, *RVQ, "--config", config_file]
+    arguments = ["train", "rvq", chord_corpus, "-o", folder, *RVQ, "--size", config_file]
     done = spawned(*arguments, *CPU, "--learning-rate", 0.01, "--json")
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout)
@@ -76,7 +76,7 @@ def test_the_whole_road(
     most frequent token's share, the best that can be had without looking."""
     rvq, first, second = fitted[0] / "rvq", tmp_path / "first", tmp_path / "second"
     options = (*PRETRAIN, *CPU, "--learning-rate", 0.003)
-    arguments = (chord_corpus, "-o", first, "--rvq", rvq, "--config", config_file)
+    arguments = (chord_corpus, "-o", first, "--rvq", rvq, "--size", config_file)
     done = muqrt("train", "pretrain", *arguments, *options, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -109,7 +109,7 @@ def test_random_projection_targets(
     muqrt: Command,
 ) -> None:
     arguments = (chord_corpus, "-o", tmp_path / "run", "--rvq", fitted[0] / "rvq", *PRETRAIN[2:])
-    options = ("--config", config_file, *CPU, "--steps", 2, "--targets", "random-projection")
+    options = ("--size", config_file, *CPU, "--steps", 2, "--targets", "random-projection")
     done = muqrt("train", "pretrain", *arguments, *options)
     assert done.returncode == 0, done.stderr
     assert not load_checkpoint(tmp_path / "run" / "checkpoint").model.config.use_rvq_target
@@ -119,7 +119,7 @@ def test_random_projection_targets(
 def test_sigkill_at_any_moment_costs_nothing_but_time(
     fitted: tuple[Path, dict[str, Any]], chord_corpus: Path, config_file: Path, tmp_path: Path
 ) -> None:
-    options = (*PRETRAIN, *CPU, "--rvq", fitted[0] / "rvq", "--config", config_file)
+    options = (*PRETRAIN, *CPU, "--rvq", fitted[0] / "rvq", "--size", config_file)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = spawned("train", "pretrain", chord_corpus, "-o", whole, *options)
     assert done.returncode == 0, done.stderr
@@ -144,7 +144,7 @@ def test_two_processes_train_one_model(
     fitted: tuple[Path, dict[str, Any]], chord_corpus: Path, config_file: Path, tmp_path: Path
 ) -> None:
     """Each trains on half of every batch; one report, one checkpoint, and the loss falls."""
-    options = (*PRETRAIN, *CPU, "--rvq", fitted[0] / "rvq", "--config", config_file)
+    options = (*PRETRAIN, *CPU, "--rvq", fitted[0] / "rvq", "--size", config_file)
     arguments = ("train", "pretrain", chord_corpus, "-o", tmp_path / "run", *options)
     done = spawned(*arguments, "--learning-rate", 0.003, "--devices", 2, "--json")
     assert done.returncode == 0, done.stderr
@@ -163,7 +163,7 @@ def test_bad_files_are_counted_and_listed(
     soundfile.write(corpus / "silent.wav", np.zeros(72_000), 24_000)
     soundfile.write(corpus / "short.wav", noise[:999], 24_000)
     (corpus / "broken.mp3").write_bytes(b"ID3 and nothing")
-    options = (*RVQ[2:], *CPU, "--steps", 3, "--config", config_file)
+    options = (*RVQ[2:], *CPU, "--steps", 3, "--size", config_file)
     done = muqrt("train", "rvq", corpus, "-o", tmp_path / "run", *options)
     assert done.returncode == 0, done.stderr
     assert "3 files skipped" in done.stdout
@@ -189,7 +189,7 @@ def test_refusals(
         ("train", "rvq", tmp_path / "none", "-o", tmp_path / "run"): (3, "no such folder"),
         ("train", "rvq", leaking, "-o", tmp_path / "run"): (3, "the splits leak"),
         ("train", "rvq", chord_corpus, "-o", run, *RVQ, *CPU): (2, "other settings"),
-        ("train", "rvq", chord_corpus, "-o", tmp_path / "run", "--config", "huge"): (3, "huge"),
+        ("train", "rvq", chord_corpus, "-o", tmp_path / "run", "--size", "huge"): (3, "huge"),
         (*pretraining, "--rvq", run): (3, "no rvq"),
         (*pretraining, "--rvq", run / "rvq", "--targets", "clusters"): (2, "clusters"),
         (*pretraining, "--rvq", run / "rvq", "--devices", 3): (2, "batch of 4"),

@@ -74,7 +74,7 @@ def train(muqrt: Command, corpus: Path, muq: Path) -> Command:
     """The command, on the colours."""
 
     def run(folder: Path, *options: object) -> CompletedProcess[str]:
-        towers = ("--muq", muq, "--config", corpus / "shape.json")
+        towers = ("--muq", muq, "--size", corpus / "shape.json")
         return muqrt("train", "mulan", corpus, "-o", folder, *towers, *OPTIONS, *options)
 
     return run
@@ -223,7 +223,7 @@ def test_refusals(
         ("--level", 7): (2, "has levels 0 to 2"),
         ("--batch-size", 5): (2, "there are 4 songs"),
         ("--batch-size", 1): (2, "nothing to be told apart from"),
-        ("--config", tmp_path / "none.json"): (3, "none.json"),
+        ("--size", tmp_path / "none.json"): (3, "none.json"),
         ("--text", speechless): (2, "no tokenizer.json"),
         ("--text", foreign): (3, "the text encoder only 400"),
         ("--text", muq): (3, "config"),
@@ -246,7 +246,7 @@ def test_two_processes_train_as_one_does(
     options = ("--freeze-audio", "--steps", 12)
     assert train(tmp_path / "one", *options).returncode == 0
     arguments = ("train", "mulan", corpus, "-o", tmp_path / "two", "--muq", muq, *OPTIONS, *options)
-    arguments += ("--config", corpus / "shape.json", "--devices", 2)
+    arguments += ("--size", corpus / "shape.json", "--devices", 2)
     command = [sys.executable, "-m", "muqrt", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
