@@ -2,11 +2,11 @@
 
 import asyncio
 import random
-from itertools import count
 
 from ...common.console import Bar
+from ...common.retry import Retry
 from ...errors import ServerError
-from ...triton_repo.client.connection import BusyError, pause_seconds
+from ...triton_repo.client.connection import BACKOFF, BusyError
 from .live import readiness_watched
 from .music import Music
 from .outcome import Outcome
@@ -45,13 +45,14 @@ async def churn(
 
     async def in_turn() -> None:
         for number in numbers:
-            for retry in count():
+            retry = Retry(BACKOFF)
+            while True:
                 try:
                     await _short_life(served, number, music, outcome, chance)
                     break
-                except BusyError:
+                except BusyError as error:
                     outcome.refused += 1
-                    await asyncio.sleep(pause_seconds(retry))
+                    await asyncio.sleep(retry.pause_after(error))
                 except ServerError as error:
                     outcome.fail(error)
                     break

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Sequence
-from types import TracebackType
 
 from rich.bar import Bar
 from rich.console import Console, Group, RenderableType
@@ -10,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ...common.closing import Closing
 from ...runtime.bundle.tagging import TAGS, Tagging
 from ...runtime.streaming.engine import Hop
 from ...runtime.streaming.events import Event
@@ -21,7 +21,7 @@ _BAR_COLUMNS = 32
 _ABOVE, _BELOW = "green", "bright_black"
 
 
-class LiveView:
+class LiveView(Closing):
     """Shows a stream's newest hop until it is left, and leaves that on the terminal.
 
     Args:
@@ -55,12 +55,8 @@ class LiveView:
         self._live.start(refresh=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Leave what is shown on the terminal."""
         self._live.stop()
 
     def _refresh(self) -> None:

@@ -126,6 +126,21 @@ def require(session: Session, kind: type[_Output]) -> _Output:
     return meaning
 
 
+def check_finite(numbers: np.ndarray, what: str, track: str = "") -> None:
+    """Raise SessionError unless all of an engine's numbers are finite.
+
+    Args:
+        numbers: an output, or a part of it.
+        what: what they are, for the message.
+        track: what they were computed for.
+    """
+    if not np.isfinite(numbers).all():
+        raise SessionError(
+            f"{track}{': ' if track else ''}the engine gave NaN or infinite {what}. Use the fp32 "
+            "artefact, or run muqrt parity on this one."
+        )
+
+
 class Engine(Protocol):
     """What runs some of an artefact's graphs."""
 

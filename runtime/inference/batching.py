@@ -1,9 +1,9 @@
 """Group windows of equal length into batches, while their results stay in order."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -11,6 +11,20 @@ from ...errors import AudioError, MissingDependencyError
 from ..audio.tracks import Track
 from ..engines.session import Session
 from .windows import Window
+
+_Item = TypeVar("_Item")
+
+
+def batches(
+    items: Iterable[_Item], kind: Callable[[_Item], Hashable], size: int
+) -> Iterator[list[_Item]]:
+    """Items of one kind together, at most ``size`` of them, each kind in its items' order."""
+    groups: dict[Hashable, list[_Item]] = {}
+    for item in items:
+        groups.setdefault(kind(item), []).append(item)
+    for alike in groups.values():
+        for first in range(0, len(alike), size):
+            yield alike[first : first + size]
 
 
 @dataclass(eq=False)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...errors import AudioError, MissingDependencyError, SessionError, UsageError
 from ..audio.tracks import Track, decoded_ahead
-from ..engines.session import Session
+from ..engines.session import Session, check_finite
 from .batching import Failure, Job, run_in_batches
 from .clips import ClippingConfig
 from .frames import OverlappingFrames
@@ -92,10 +92,6 @@ class Runner:
         if results.dtype.kind == "f":  # tokens are integers
             results = results.astype(np.float32, copy=False)
         for job, result in zip(jobs, results, strict=True):
-            if not np.isfinite(result).all():
-                seconds = job.window.start_step / self.session.framing.steps_per_second
-                raise SessionError(
-                    f"{job.track.name}: the engine gave NaN or infinite {output} for the window "
-                    f"at {seconds:.1f} s. Use the fp32 artefact, or run muqrt parity on this one."
-                )
+            seconds = job.window.start_step / self.session.framing.steps_per_second
+            check_finite(result, f"{output} for the window at {seconds:.1f} s", job.track.name)
             job.finish(result)

@@ -9,6 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from ...common.closing import Closing
 from ...common.files import sha256
 from ...errors import AudioError
 from ..audio.tracks import AudioFile
@@ -123,7 +124,7 @@ def embed_into(
             yield Outcome(name, error)
 
 
-class _Commits(Generic[_Value]):
+class _Commits(Closing, Generic[_Value]):
     """Collects what is to be committed, and does so every few seconds and in the end."""
 
     def __init__(self, commit: Callable[[dict[Path, _Value]], None]) -> None:
@@ -142,10 +143,8 @@ class _Commits(Generic[_Value]):
         self._waiting = {}
         self._due_seconds = time.monotonic() + _COMMIT_SECONDS
 
-    def __enter__(self) -> "_Commits[_Value]":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Commit what is left."""
         self._flush()
 
 

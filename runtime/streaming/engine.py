@@ -13,7 +13,8 @@ import numpy as np
 from ...errors import AudioError, MuqrtError, SessionError, UsageError
 from ..bundle.parts import FRAMES
 from ..bundle.tagging import TAGS
-from ..engines.session import Arrays, Session
+from ..engines.session import Arrays, Session, check_finite
+from ..inference.batching import batches
 from .stream import SlidingConfig, Stream, StreamWindow
 
 # On two cores larger ones cost more for each window (16: an eighth to a quarter more), and smaller
@@ -178,23 +179,16 @@ class Streaming:
 
     def _run_in_batches(self, jobs: list[_Job], engine: Session, outputs: list[str]) -> None:
         (name,) = engine.inputs
-        size = self._batch_size
-        for alike in _by_shape(jobs):
-            for first in range(0, len(alike), size):
-                batch = alike[first : first + size]
-                together = np.concatenate([job.array for job in batch])
-                found = engine.run({name: together}, outputs)
-                for i, job in enumerate(batch):
-                    # Copied, or one stream would keep the whole batch in memory.
-                    job.outputs = {each: array[i : i + 1].copy() for each, array in found.items()}
+        for batch in batches(jobs, lambda job: job.array.shape, self._batch_size):
+            together = np.concatenate([job.array for job in batch])
+            found = engine.run({name: together}, outputs)
+            for i, job in enumerate(batch):
+                # Copied, or one stream would keep the whole batch in memory.
+                job.outputs = {each: array[i : i + 1].copy() for each, array in found.items()}
 
     def _hop(self, job: _Job) -> Hop:
         for name, array in job.outputs.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise SessionError(
-                    f"{job.stream.name}: the engine gave NaN or infinite {name}. Use the fp32 "
-                    "artefact, or run muqrt parity on this one."
-                )
+            check_finite(array, name, job.stream.name)
         framing = self.session.framing
         start = job.window.start_step * framing.step_samples
         return Hop(
@@ -203,14 +197,6 @@ class Streaming:
             {name: array[0] for name, array in job.outputs.items()},
             job.window.is_last,
         )
-
-
-def _by_shape(jobs: list[_Job]) -> list[list[_Job]]:
-    """Those together whose arrays have one shape."""
-    groups: dict[tuple[int, ...], list[_Job]] = {}
-    for job in jobs:
-        groups.setdefault(job.array.shape, []).append(job)
-    return list(groups.values())
 
 
 def _appended(push: Push) -> list[Hop] | MuqrtError:

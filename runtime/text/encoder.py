@@ -6,11 +6,11 @@ from os import PathLike, fspath
 import numpy as np
 
 from ...common.closing import Closing
-from ...errors import MuqrtError, SessionError
+from ...errors import MuqrtError
 from ..bundle.joint import IDS, LATENTS, MASK
 from ..bundle.manifest import load_bundle
 from ..engines.open_session import open_session
-from ..engines.session import Session
+from ..engines.session import Session, check_finite
 from .tokenizer import TextTokenizer
 
 _TEXTS_AT_ONCE = 1_024  # tokenized together
@@ -58,21 +58,14 @@ class TextEncoder(Closing):
             for rows in _batches(lengths):
                 longest = lengths[rows].max()
                 inputs = {IDS.name: ids[rows, :longest], MASK.name: mask[rows, :longest]}
-                found[start + rows] = self._checked(self._session.run(inputs)[LATENTS])
+                found[start + rows] = self._session.run(inputs)[LATENTS]
+                check_finite(found[start + rows], "latents for texts")
                 on_texts(len(rows))
         return found
 
     def close(self) -> None:
         """Close the session."""
         self._session.close()
-
-    def _checked(self, latents: np.ndarray) -> np.ndarray:
-        if not np.isfinite(latents).all():
-            raise SessionError(
-                "the engine gave NaN or infinite latents for texts. Use the fp32 artefact, or run "
-                "muqrt parity on this one."
-            )
-        return latents
 
 
 def open_text_encoder(

@@ -1,10 +1,10 @@
 """gRPC to a Triton server, whose failures are ServerErrors in plain words."""
 
-import random
 from typing import Any
 
 import numpy as np
 
+from ...common.retry import Backoff
 from ...errors import ServerError
 from ..extras import server_extra
 
@@ -22,8 +22,8 @@ _CHANNEL_OPTIONS = [
 _NO_SUCH_MODEL = ("unknown model", "is not available")
 # The served model's words for a stream that has expired, and Triton's for one it never had.
 _NO_SUCH_STREAM = ("no such stream", "must specify the START flag")
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 2.0
+# Between attempts while the server is full or away.
+BACKOFF = Backoff(first_seconds=0.1, longest_seconds=2.0)
 
 
 class BusyError(ServerError):
@@ -132,13 +132,6 @@ def explained(error: Any, url: str, model: str) -> ServerError:
         f"The Triton server at {url} cannot be reached, or went away ({details}). Is it running? "
         "Start one with: muqrt serve MODELS"
     )
-
-
-def pause_seconds(retry: int) -> float:
-    """How long to wait before trying again for the ``retry``-th time, counted from 0: longer each
-    time, and at random, so that clients refused together do not come back together."""
-    longest = min(_FIRST_PAUSE_SECONDS * 2**retry, _LONGEST_PAUSE_SECONDS)
-    return random.uniform(longest / 2, longest)
 
 
 def as_tensor(name: str, array: np.ndarray) -> Any:

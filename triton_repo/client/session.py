@@ -1,19 +1,18 @@
 """A session whose engine is a Triton server: the same ``run``, over gRPC."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from ...common.retry import Retry
 from ...errors import ServerError
 from ...runtime.engines.session import Arrays, Session
 from ..contract.config import Contract, parameters_of
 from ..extras import server_extra
-from .connection import BusyError, Connection, as_tensor, pause_seconds
-
-_T = TypeVar("_T")
+from .connection import BACKOFF, BusyError, Connection, as_tensor
 
 # A full-size model takes 14 s for four windows of 30 s on two cores, and others may be waiting.
 TIMEOUT_SECONDS = 300.0
@@ -85,7 +84,8 @@ class TritonSession(Session):
         grpc = server_extra("tritonclient.grpc")
         tensors = [as_tensor(name, array) for name, array in inputs.items()]
         requested = [grpc.InferRequestedOutput(name) for name in outputs]
-        deadline = time.monotonic() + self.timeout_seconds
+        began = time.monotonic()
+        deadline = began + self.timeout_seconds
 
         def infer() -> Any:
             return self._connection.call(
@@ -98,7 +98,8 @@ class TritonSession(Session):
                 priority=self._priority,
             )
 
-        result = _while_queue_is_full(infer, deadline)
+        retry = Retry(BACKOFF, self.timeout_seconds, most=_RETRIES, since=began)
+        result = retry.call(infer, BusyError)
         found = {name: result.as_numpy(name) for name in outputs}
         if any(array is None for array in found.values()):
             raise ServerError(
@@ -134,16 +135,3 @@ def statistics(url: str = "localhost:8001", model: str = "muq") -> Statistics:
         failures=sum(each.inference_stats.fail.count for each in versions),
         queue_seconds=sum(each.inference_stats.queue.ns for each in versions) / 1e9,
     )
-
-
-def _while_queue_is_full(attempt: Callable[[], _T], deadline: float) -> _T:
-    """Try again, with growing and random pauses, while the server's queue is full."""
-    for retry in range(_RETRIES):
-        try:
-            return attempt()
-        except BusyError:
-            pause = pause_seconds(retry)
-            if time.monotonic() + pause > deadline:
-                raise
-            time.sleep(pause)
-    return attempt()

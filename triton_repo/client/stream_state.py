@@ -9,11 +9,11 @@ it has to begin at a whole number of hops, of steps and of samples: at a multipl
 import logging
 import math
 import secrets
-import time
 from dataclasses import dataclass
 
 import numpy as np
 
+from ...common.retry import Retry
 from ...errors import AudioError, ServerError
 from ...runtime.audio import read as audio
 from ...runtime.audio.recent import RecentSamples
@@ -21,7 +21,7 @@ from ...runtime.bundle.tagging import TAGS
 from ...runtime.streaming.engine import Hop
 from ...runtime.streaming.stream import SlidingConfig
 from ..contract.stream import CHUNK_INDEX, RATE, WAVEFORM
-from .connection import BusyError, pause_seconds
+from .connection import BACKOFF, BusyError
 
 # No answer then needs more than a second's hops to be computed, not even while audio is replayed.
 _PIECE_SECONDS = 1.0
@@ -61,6 +61,7 @@ class ClientStream:
         audio.check_rate(rate_hz, name)
         self.name = name
         self._rate_hz, self._patience_seconds = rate_hz, patience_seconds
+        self._retry = Retry(BACKOFF, patience_seconds)
         self._model_rate_hz = sliding.framing.sample_rate_hz
         self._window_seconds = sliding.window_seconds
         self._cell = _cell(sliding, rate_hz)
@@ -68,7 +69,6 @@ class ClientStream:
         self._finished = False
         self._kept_from = self._furthest = 0
         self._given_seconds = 0.0  # where the newest hop ended
-        self._failures, self._failing_since = 0, 0.0
         self._open_at(0)
 
     def _open_at(self, position: int) -> None:
@@ -138,7 +138,8 @@ class ClientStream:
         self._chunks += 1
         self.is_open = not request.is_end
         if self._position > self._furthest or request.is_end:
-            self._furthest, self._failures = self._position, 0
+            self._furthest = self._position
+            self._retry.succeeded()
         offset = self._origin / self._rate_hz
         hops = []
         for row, (start, end) in enumerate((seconds + offset).tolist()):
@@ -157,15 +158,9 @@ class ClientStream:
         Raises:
             ServerError: it has failed for too long; the error given.
         """
-        now, is_first = time.monotonic(), not self._failures
-        if is_first:
-            self._failing_since = now
-        pause = pause_seconds(self._failures)
-        if now + pause > self._failing_since + self._patience_seconds:
-            raise error
-        if is_first:
+        pause = self._retry.pause_after(error)
+        if self._retry.failures == 1:
             _log.warning("%s: %s Trying for %g s.", self.name, error, self._patience_seconds)
-        self._failures += 1
         if not isinstance(error, BusyError):
             self._open_at(self._kept_from)
         return pause

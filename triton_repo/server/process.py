@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
-from types import TracebackType
 from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener
 from uuid import uuid4
 
+from ...common.closing import Closing
 from ...errors import ServerError
 from .installation import find_server
 from .ports import usable_ports
@@ -27,7 +27,7 @@ _TAIL_COLUMNS = 400
 _UNLOAD_SECONDS = 10
 
 
-class Server:
+class Server(Closing):
     """Serves a model repository until ``stop``; a context manager.
 
     Args:
@@ -171,12 +171,8 @@ class Server:
     def __enter__(self) -> "Server":
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop the server."""
         self.stop()
 
     def _command(self) -> list[str]:

@@ -1,10 +1,11 @@
 """Embeddings that were computed lately."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
+
+from ...common.lru import Lru
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -23,8 +24,7 @@ class RecentLatents(Generic[_Key]):
     """
 
     def __init__(self, most: int = MOST) -> None:
-        self._most = most
-        self._kept: OrderedDict[_Key, np.ndarray] = OrderedDict()
+        self._kept: Lru[_Key, np.ndarray] = Lru(most)
         self.asked = self.found = 0
 
     def of(self, keys: Sequence[_Key], compute: Callable[[list[_Key]], np.ndarray]) -> np.ndarray:
@@ -35,14 +35,13 @@ class RecentLatents(Generic[_Key]):
             compute: gives those of the keys that are not here; not called without any. What it
                 raises is passed on, and nothing is kept.
         """
-        new = [key for key in dict.fromkeys(keys) if key not in self._kept]
+        recent = {key: self._kept.get(key) for key in keys}
+        known = {key: vector for key, vector in recent.items() if vector is not None}
+        new = [key for key in recent if key not in known]
         if new:
-            self._kept.update(zip(new, compute(new), strict=True))
+            known |= dict(zip(new, compute(new), strict=True))
         for key in keys:
-            self._kept.move_to_end(key)
-        found = np.stack([self._kept[key] for key in keys])
-        while len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+            self._kept.put(key, known[key])
         self.asked += len(keys)
         self.found += len(keys) - len(new)
-        return found
+        return np.stack([known[key] for key in keys])

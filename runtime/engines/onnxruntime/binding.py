@@ -34,7 +34,7 @@ class BoundRuns:
     def __init__(self, engine: Any, memory: DeviceName, cuda_graphs: bool) -> None:
         self._engine, self._memory = engine, memory
         self._graphs_left = _MOST_SHAPES if cuda_graphs else 0
-        self._slots = CudaGraphCache[_Slot](lambda slot: None, _MOST_SHAPES)
+        self._slots = CudaGraphCache[_Slot](_MOST_SHAPES)
         self._in_use = Lock()
 
     def run(self, outputs: Sequence[str], inputs: Inputs) -> list[np.ndarray]:

@@ -72,7 +72,7 @@ class CudaEngine:
         self._stream.wait_stream(torch.cuda.default_stream(device))  # where the weights were read
         # Graphs never run at the same time, and every answer is copied: they can share memory.
         self._pool = torch.cuda.graph_pool_handle()
-        self._graphs = CudaGraphCache(_Graph.free, MOST_GRAPHS)
+        self._graphs = CudaGraphCache(MOST_GRAPHS, _Graph.free)
         self._in_use = Lock()
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:

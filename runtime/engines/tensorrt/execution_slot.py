@@ -49,7 +49,7 @@ class ExecutionSlot:
         self._outputs = {name: device.memory() for name in names}
         self._pinned = {name: device.pinned_memory() for name in names}
         self._recordings = CudaGraphCache[_Run](
-            lambda run: device.forget(run.recording), _RECORDINGS
+            _RECORDINGS, lambda run: device.forget(run.recording)
         )
         self._started: Shapes = {}
         self._waveform: np.ndarray | DeviceArray | None = None

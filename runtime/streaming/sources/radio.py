@@ -1,14 +1,13 @@
 """Audio from an address on the network: radio over http, live hls, or a file. Through PyAV."""
 
 import logging
-import random
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ....common.retry import Backoff, Retry
 from ....errors import AudioError, MissingDependencyError
 from ...audio import read as audio
 from ...audio.decode import AUDIO_FORMATS, frame_samples
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 60.0
 _SCHEMES = ("http://", "https://")
 _TIMEOUT_SECONDS = 10.0  # to open an address, and to wait for its next bytes
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 8.0
+_BACKOFF = Backoff(first_seconds=0.5, longest_seconds=8.0)
 # Whoever joins a broadcast may begin in the middle of a packet.
 _MOST_BAD_PACKETS = 100
 _FFMPEG_OPTIONS = {
@@ -45,20 +44,26 @@ def is_url(source: str) -> bool:
 
 
 def from_url(
-    url: str, rate_hz: int, real_time: bool = True, patience_seconds: float = PATIENCE_SECONDS
+    url: str, rate_hz: int, real_time: bool = True, retry: Retry | None = None
 ) -> Iterator[np.ndarray]:
     """The chunks of what an http or https address sends, at ``rate_hz``.
 
-    A file there is played, or taken as fast as wanted. A broadcast, whose length nobody knows,
-    comes as fast as it is sent; where it breaks off it is opened again, with growing pauses. The
-    chunks leave no gap then: what was not heard takes no time.
+    A file is played in real time, or read as fast as possible. A broadcast, whose length is not
+    known, comes as fast as it is sent; when it breaks off it is opened again, after growing pauses.
+    The chunks then leave no gap: what was missed takes no time.
+
+    Args:
+        url: the address.
+        rate_hz: of the chunks.
+        real_time: whether a file is played at its own speed.
+        retry: when a broadcast is opened again; for ``PATIENCE_SECONDS`` when None.
 
     Raises:
         AudioError: it cannot be opened or is no audio; a file broke off; a broadcast could not be
-            opened again for ``patience_seconds``.
+            opened again.
         MissingDependencyError: PyAV is not installed.
     """
-    failures, failing_since, heard = 0, 0.0, False
+    retry, heard = retry or Retry(_BACKOFF, PATIENCE_SECONDS), False
     while True:
         length_known = False
         try:
@@ -66,26 +71,25 @@ def from_url(
                 length_known = bool(container.duration)
                 chunks = cut(_samples(container, rate_hz, url), rate_hz)
                 for chunk in played(chunks, rate_hz) if length_known and real_time else chunks:
-                    failures, heard = 0, True
+                    retry.succeeded()
+                    heard = True
                     yield chunk
             if length_known:
                 return
             reason = "the broadcast ended"
         except _BrokenOffError as error:
             reason = str(error)
-        now = time.monotonic()
-        failing_since = failing_since if failures else now
-        pause = _pause_seconds(failures)
         if not heard:
             raise AudioError(
                 f"{url}: {reason}. Check the address; it must be the audio's own, or an hls "
                 "playlist's (.m3u8), not a web page's."
             )
-        if length_known or now + pause > failing_since + patience_seconds:
-            raise AudioError(f"{url}: {reason}. Try again later.")
-        failures += 1
+        given_up = AudioError(f"{url}: {reason}. Try again later.")
+        if length_known:
+            raise given_up
+        pause = retry.pause_after(given_up)
         _log.warning("%s: %s; opening it again in %.1f s.", url, reason, pause)
-        time.sleep(pause)
+        retry.sleep(pause)
 
 
 def _opened(url: str) -> "InputContainer":
@@ -143,9 +147,3 @@ def _reason(error: "av.FFmpegError") -> str:
     if isinstance(error, av.error.ExitError):  # FFmpeg was interrupted, by PyAV's clock
         return f"nothing came for {_TIMEOUT_SECONDS:g} s"
     return error.strerror or str(error)
-
-
-def _pause_seconds(failures: int) -> float:
-    """Longer each time, and at random: a station's listeners do not all come back at once."""
-    longest = min(_FIRST_PAUSE_SECONDS * 2**failures, _LONGEST_PAUSE_SECONDS)
-    return random.uniform(longest / 2, longest)

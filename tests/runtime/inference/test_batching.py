@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from muqrt.errors import AudioError
 from muqrt.runtime.audio.tracks import Track
 from muqrt.runtime.engines.session import Session
-from muqrt.runtime.inference.batching import Failure, Job, run_in_batches
+from muqrt.runtime.inference.batching import Failure, Job, batches, run_in_batches
 from muqrt.runtime.inference.windows import Window
 
 TRACK = Track("a.wav", None, "a.wav")
@@ -83,3 +83,8 @@ def test_batches_are_full_although_every_track_ends_with_an_odd_window(batch_siz
     lengths = [length for number in range(8) for length in (100, number + 1)]
     list(run_in_batches(map(job, lengths), runner, batch_size))
     assert runner.batches.count((batch_size, 100)) == 8 // batch_size
+
+
+def test_items_of_one_kind_are_batched_in_their_order() -> None:
+    found = [*batches(range(10), lambda number: number % 3, 3)]
+    assert found == [[0, 3, 6], [9], [1, 4, 7], [2, 5, 8]]

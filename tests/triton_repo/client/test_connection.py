@@ -8,7 +8,6 @@ from muqrt.triton_repo.client.connection import (
     GoneError,
     LostStreamError,
     explained,
-    pause_seconds,
 )
 
 utils = pytest.importorskip("tritonclient.utils")
@@ -43,10 +42,3 @@ def test_each_refusal(status: str, details: str, kind: type, message: str) -> No
     assert type(found) is kind
     assert message in str(found)
     assert "localhost:8001" in str(found)
-
-
-def test_pauses_grow_and_differ() -> None:
-    pauses = [[pause_seconds(retry) for _ in range(20)] for retry in range(10)]
-    assert all(len(set(each)) > 1 for each in pauses)
-    assert all(0.05 <= pause <= 0.1 for pause in pauses[0])
-    assert all(1 <= pause <= 2 for pause in pauses[9])

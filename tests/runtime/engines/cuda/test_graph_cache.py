@@ -3,7 +3,7 @@ from muqrt.runtime.engines.cuda.graph_cache import CudaGraphCache
 
 def test_the_one_not_used_for_longest_goes() -> None:
     forgotten: list[str] = []
-    kept = CudaGraphCache[str](forgotten.append, limit=2)
+    kept = CudaGraphCache[str](2, forgotten.append)
     assert not kept.ran_before("a") and kept.ran_before("a")
     assert kept.get("a") is None
     kept.put("a", "A")
