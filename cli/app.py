@@ -74,25 +74,30 @@ _BENCH: Sections = {
 }
 _COMMANDS: Sections = {
     "Use": [
-        LazyCommand("embed", ".embed", "Embed audio, here or on a server."),
+        LazyCommand(
+            "embed", ".embed", "Turn audio into embeddings, on this machine or on a server."
+        ),
         LazyCommand(
             "tag",
             ".tag.command",
-            "Say what is heard in music, and where: by a head's tags, or in your own words "
-            "(--labels).",
+            "Tag audio and say where each tag applies: a trained head's tags, or your own labels.",
         ),
-        LazyCommand("search", ".search", "Find music by words, or by what it should sound like."),
+        LazyCommand(
+            "search",
+            ".search",
+            "Find music by a description, or by an example of how it should sound.",
+        ),
         LazyCommand(
             "stream",
             ".stream.command",
-            "Say what is heard while it is heard, until the sound ends, or Ctrl-C ends it.",
+            "Tag live audio while it plays; the stream ends with the audio or with Ctrl-C.",
         ),
         LazyCommand(
             "tokens",
             ".tokens",
-            "Turn audio into the tokens of a bundle's RVQ, here or on a server.",
+            "Turn audio into the tokens of an RVQ, on this machine or on a server.",
         ),
-        LazyCommand("info", ".info", "Show what is in a bundle, after checking every hash."),
+        LazyCommand("info", ".info", "Show what is in a bundle, and check every hash."),
     ],
     "Build": [
         LazyCommand(
@@ -157,7 +162,7 @@ _COMMANDS: Sections = {
             "Write a published dataset's labels and splits as a manifest for muqrt evaluate.",
         ),
         LazyCommand(
-            "doctor", ".doctor", "Say what this machine can run: engines, GPU, versions, server."
+            "doctor", ".doctor", "Show what this machine can run: engines, GPU, versions, server."
         ),
     ],
 }

@@ -1,4 +1,4 @@
-"""``muqrt embed``: audio to embeddings, here or on a server."""
+"""``muqrt embed``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,64 +7,51 @@ import typer
 
 from ..common.console import Json
 from ..errors import UsageError
-from .options import (
-    ArtefactName,
-    AudioPaths,
-    BatchSize,
-    Bulk,
-    BundleFolder,
-    ServedModel,
-    ServerAddress,
-    Threads,
-    TimeoutSeconds,
-    audio_files,
-    open_session,
-)
+from .options import AudioPaths, WhereForFiles, audio_files
+from .parameters import expand_options
 
 commands = typer.Typer()
 
 
 @commands.command()
+@expand_options
 def embed(
     audio: AudioPaths,
-    bundle: BundleFolder = None,
-    server: ServerAddress = None,
+    where: WhereForFiles,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="An .npy file for one audio file; a folder, filled with one .npy each, for more. "
-            "Files already there are kept, so an interrupted run goes on.",
+            help="For one audio file, an .npy file to write. For several, a folder to fill with "
+            "one .npy file each; files that are already there are kept, so that an interrupted "
+            "run can be continued.",
         ),
     ] = None,
     features: Annotated[
-        bool, typer.Option("--features", help="All features (steps, width), not their mean.")
+        bool,
+        typer.Option(
+            "--features", help="Write the features of every time step, (steps, width), unpooled."
+        ),
     ] = False,
-    model: ServedModel = None,
-    artefact: ArtefactName = None,
-    threads: Threads = None,
-    batch_size: BatchSize = 1,
     overlap_seconds: Annotated[
-        float | None, typer.Option(min=0, max=600, help="Shared by neighbouring windows; 2 s.")
+        float | None,
+        typer.Option(min=0, max=600, help="Overlap of neighbouring windows; 2 by default."),
     ] = None,
-    timeout_seconds: TimeoutSeconds = None,
-    bulk: Bulk = False,
     as_json: Json = False,
 ) -> None:
-    """Embed audio, here or on a server."""
+    """Turn audio into embeddings, on this machine or on a server."""
     from ..runtime.model import Model
-    from .outputs.tasks import claim_on, report, run_all, run_feature_tasks, run_tasks, tasks_for
+    from .outputs.tasks import Tasks
 
-    tasks, kept = tasks_for(list(audio_files(audio)), output)
     if features and output is None:
         raise UsageError("--features are large: say where they go with --output.")
-    with open_session(bundle, server, model, artefact, threads, timeout_seconds, bulk) as session:
-        loaded = Model(session, overlap_seconds, batch_size)
-        claim = claim_on(output, session, "features" if features else "embeddings")
+    place = where.place
+    tasks = Tasks.for_files(list(audio_files(audio)), output)
+    with place.open_session() as session:
+        model = Model(session, overlap_seconds, where.batch_size)
         if features:
-            running = run_feature_tasks(loaded, tasks)
+            tasks.run_features("Embedding", session, model)
         else:
-            running = run_tasks(tasks, loaded.embed_files([task.audio for task in tasks]))
-        done = run_all("Embedding", running, len(tasks), claim)
-    report(done, kept, "embedding", as_json)
+            tasks.run("Embedding", session, "embeddings", model.embed_files(tasks.audio))
+    tasks.report("embedding", as_json)

@@ -22,7 +22,7 @@ def info(
     bundle: Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")],
     as_json: Json = False,
 ) -> None:
-    """Show what is in a bundle, after checking every hash."""
+    """Show what is in a bundle, and check every hash."""
     from ..runtime.bundle.manifest import load_bundle
 
     loaded = load_bundle(bundle)

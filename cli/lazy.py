@@ -5,11 +5,28 @@ from importlib import import_module
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
+from typer.main import get_command_from_info, get_command_name
 
 from ..errors import UsageError
 
 Sections = Mapping[str, Sequence[TyperCommand | TyperGroup]]
+
+
+class SectionedCommand(TyperCommand):
+    """A command whose help lists options with a ``rich_help_panel`` below headings of their own."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments, then the options by heading."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": []}
+        for each in self.get_params(ctx):
+            usual = "Arguments" if each.param_type_name == "argument" else "Options"
+            if (record := each.get_help_record(ctx)) is not None:
+                heading = getattr(each, "rich_help_panel", None) or usual
+                sections.setdefault(heading, []).append(record)
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
 
 
 class LazyCommand(TyperCommand):
@@ -28,11 +45,17 @@ class LazyCommand(TyperCommand):
 
     def load(self) -> Any:
         """The command itself, as Typer makes it."""
-        app = import_module(self._module, __package__).commands
+        found = import_module(self._module, __package__).commands.registered_commands
+        named = [
+            each
+            for each in found
+            if get_command_name(each.name or each.callback.__name__) == self.name
+        ]
+        (info,) = found if len(found) == 1 else named
+        if info.cls in (None, TyperCommand):
+            info.cls = SectionedCommand
         # Rich's help takes longer to import than everything else that a help text needs.
-        app.rich_markup_mode = None
-        found = get_command(app)
-        return found.commands[self.name] if hasattr(found, "commands") else found
+        return get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
 
     def make_context(self, *args: Any, **options: Any) -> Any:
         """Parse the command's arguments: what follows is up to the command itself."""

@@ -1,4 +1,4 @@
-"""``muqrt search``: the music in a folder that fits a sentence, or another piece of music."""
+"""``muqrt search``."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..common.console import Json, progress, show, table
-from ..common.files import cache_folder
+from ..common.console import Json, show, table
 from ..errors import BundleError, UsageError
-from .options import ArtefactName, BatchSize, TextArtefactName, Threads, audio_files
+from .options import ArtefactName, BatchSize, Local, TextArtefactName, Threads, audio_files
 
 if TYPE_CHECKING:
-    from ..runtime.model import Model
-    from ..runtime.search.index import SearchIndex
-    from ..runtime.search.update import Changes, Files, Outcome
+    from ..runtime.search.update import Changes, Outcome
 
 _INDEX = ".muqrt-index"
 
@@ -24,23 +21,23 @@ commands = typer.Typer()
 
 @commands.command()
 def search(
-    folder: Annotated[Path, typer.Argument(help="The music: this folder and those below it.")],
-    bundle: Annotated[Path, typer.Option("--bundle", "-b", help="Of a MuQ-MuLan.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of music, searched with its subfolders.")],
+    bundle: Annotated[Path, typer.Option("--bundle", "-b", help="Bundle of a MuQ-MuLan.")],
     words: Annotated[
-        str | None, typer.Argument(help="What it should sound like, in any language.")
+        str | None, typer.Argument(help="Description of the music, in any language.")
     ] = None,
     like: Annotated[
-        Path | None, typer.Option(help="Instead of words: a file that it should sound like.")
+        Path | None, typer.Option(help="Instead of a description: an audio file to find more like.")
     ] = None,
     top: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Show so many files at most.")
+        int, typer.Option(min=1, max=1_000_000, help="Show at most this many files.")
     ] = 10,
     index: Annotated[
         Path | None,
-        typer.Option(help=f"Folder of the index; {_INDEX} in the music's folder by default."),
+        typer.Option(help=f"Folder of the index; {_INDEX} in the music folder by default."),
     ] = None,
     retry: Annotated[
-        bool, typer.Option("--retry", help="Try files again that could not be used before.")
+        bool, typer.Option("--retry", help="Try again the files that could not be read before.")
     ] = False,
     artefact: ArtefactName = None,
     text_artefact: TextArtefactName = None,
@@ -48,71 +45,53 @@ def search(
     batch_size: BatchSize = 1,
     as_json: Json = False,
 ) -> None:
-    """Find music by words, or by what it should sound like.
+    """Find music by a description, or by an example of how it should sound.
 
-    First the folder's index is brought up to date; without words and --like that is all. A run
-    that was interrupted goes on where it was.
+    The folder's index is brought up to date first; without a description and --like that is all.
+    An interrupted run continues where it stopped.
     """
     from ..runtime.bundle.manifest import load_bundle
-    from ..runtime.load import load
+    from ..runtime.model import Model
     from ..runtime.search.index import open_index
-    from ..runtime.search.update import find_changes
-    from ..runtime.text.cache import TEXTS_FILE, embed_texts
+    from ..runtime.search.update import embed_into, find_changes, recheck
+    from .outputs.tasks import collect
 
     if words is not None and like is not None:
         raise UsageError("words and --like are two questions; ask one of them.")
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder.")
+    place = Local(bundle, artefact, threads)
     described = load_bundle(bundle)
     chosen, joint = described.artefact(artefact), described.joint
     if joint is None:
-        raise BundleError(f"{bundle}: not of a MuQ-MuLan, which is what search needs.")
-    sought = None
-    if words is not None:
-        cache = cache_folder() / TEXTS_FILE
-        sought = embed_texts(bundle, [words], text_artefact, threads, cache)[0]
+        raise BundleError(f"{bundle}: not the bundle of a MuQ-MuLan, which search needs.")
+    sought = None if words is None else place.embed_texts([words], text_artefact)[0]
     files = {name: path for path, name in audio_files([folder])}
     library = open_index(index or folder / _INDEX, chosen.digest, joint.width)
     changes = find_changes(library, files, retry)
-    _recheck(library, files, changes)
+    checked = recheck(library, files, changes)
+    collect("Comparing", checked, len(changes.touched), lambda name: name.name)
     library.drop(changes.gone)
     outcomes: list[Outcome] = []
+    # Without new files and --like the audio model is not needed: the index is up to date.
     if changes.new or like is not None:
-        # Only now: words and an index that is up to date need nobody who hears.
-        with load(bundle, artefact, threads, batch_size=batch_size) as model:
+        with place.open_session() as session:
+            model = Model(session, batch_size=batch_size)
             sought = sought if like is None else model.embed_audio(like)
-            outcomes = _embed(model, library, files, changes.new)
+            running = embed_into(library, files, changes.new, model.embed_audio_files)
+            # Closed at once, also when interrupted: it commits what it has.
+            with closing(running):
+                outcomes = collect(
+                    "Embedding", running, len(changes.new), lambda outcome: outcome.name.name
+                )
     same = None if like is None else _name_in(folder, like)
     found = [] if sought is None else library.nearest(sought, top, same)
     matches = [(files.get(match.name, folder / match.name), match.cosine) for match in found]
     _report(folder, changes, outcomes, None if sought is None else matches, as_json)
 
 
-def _recheck(library: "SearchIndex", files: "Files", changes: "Changes") -> None:
-    from ..runtime.search.update import recheck
-
-    with progress("Comparing", len(changes.touched)) as bar:
-        for name in recheck(library, files, changes):
-            bar.advance(name.name)
-
-
-def _embed(
-    model: "Model", library: "SearchIndex", files: "Files", new: Sequence[Path]
-) -> "list[Outcome]":
-    from ..runtime.search.update import embed_into
-
-    outcomes = []
-    running = embed_into(library, files, new, model.embed_audio_files)
-    # Closed at once, also when interrupted: it commits what it has.
-    with progress("Listening", len(new)) as bar, closing(running):
-        for outcome in running:
-            bar.advance(outcome.name.name)
-            outcomes.append(outcome)
-    return outcomes
-
-
 def _name_in(folder: Path, file: Path) -> Path | None:
-    """A file's path relative to a folder; None if it is not in there."""
+    """A file's path relative to a folder; None if it lies elsewhere."""
     try:
         return file.resolve().relative_to(folder.resolve())
     except ValueError:
@@ -126,7 +105,7 @@ def _report(
     matches: Sequence[tuple[Path, float]] | None,
     as_json: bool,
 ) -> None:
-    """Show the index's state, and the matches where there was a question."""
+    """Show the index's state, and the matches if something was searched for."""
     failures = {name: entry.error for name, entry in changes.known.items() if entry.error}
     new_failures = {name: error for name, error in outcomes if error}
     counts = {
@@ -148,5 +127,5 @@ def _report(
     if matches is not None:
         facts["results"] = [{"audio": str(path), "cosine": cosine} for path, cosine in matches]
         rows = [[path, f"{cosine:.3f}"] for path, cosine in matches]
-        lines.append(table("", ["file", "cosine"], rows) if rows else "Nothing to be found.")
+        lines.append(table("", ["file", "cosine"], rows) if rows else "Nothing found.")
     show(as_json, facts, *lines)

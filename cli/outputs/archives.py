@@ -11,9 +11,9 @@ import numpy as np
 
 from ...common.files import atomic_file
 from ...errors import MissingDependencyError
-from .tasks import Save, Task, check_names
+from .tasks import Save, Task
 
-_ROW_GROUP_TRACKS = 100  # are held in memory and written together
+_ROW_GROUP_TRACKS = 100  # held in memory and written together
 
 
 def is_archive(output: Path) -> bool:
@@ -21,30 +21,21 @@ def is_archive(output: Path) -> bool:
     return output.suffix in _WRITERS and not output.is_dir()
 
 
-def archive_tasks(files: list[tuple[Path, Path]], output: Path) -> list[Task]:
-    """One for each audio file, given with its name in the archive.
-
-    Raises:
-        UsageError: two of the same name.
-    """
-    check_names(files)
-    return [Task(audio, name, output) for audio, name in files]
-
-
 @contextmanager
 def open_archive(path: Path, dtype: np.dtype, facts: dict[str, Any]) -> Iterator[Save]:
-    """Yield what saves a task's tokens, (stages, steps), in the file.
+    """Yield a function that saves a task's tokens, (stages, steps), in the file.
 
-    The file is written whole or not at all, and not at all when nothing was saved in it.
+    The file is written whole or not at all, and not at all if nothing was saved in it.
 
     Args:
-        path: ends in .npz: an array for each track, under its name; or in .parquet: a row for each
-            with ``audio``, its path, and ``tokens``, a list of stages that are lists of steps.
-        dtype: of the tokens in the file.
-        facts: what they are; a Parquet has them as JSON in its metadata, under "muqrt".
+        path: if it ends in .npz, the file has an array for each track, under its name. If it ends
+            in .parquet, a row for each with ``audio``, its path, and ``tokens``, a list of stages
+            that are lists of steps.
+        dtype: the tokens' type in the file.
+        facts: what the tokens are; a Parquet file has them as JSON in its metadata, under "muqrt".
 
     Raises:
-        MissingDependencyError: Parquet, and pyarrow is not installed.
+        MissingDependencyError: a Parquet file, and pyarrow is not installed.
     """
     saved = 0
     with suppress(_EmptyError), atomic_file(path) as temporary:
@@ -61,7 +52,7 @@ def open_archive(path: Path, dtype: np.dtype, facts: dict[str, Any]) -> Iterator
 
 
 class _EmptyError(Exception):
-    """Keeps a file that nothing was saved in from replacing an older one."""
+    """Keeps an empty file from replacing an older one."""
 
 
 class _Npz:
@@ -118,10 +109,10 @@ _WRITERS: dict[str, type[_Npz] | type[_Parquet]] = {".npz": _Npz, ".parquet": _P
 
 
 def _offsets(lengths: list[int]) -> np.ndarray:
-    """Where each of several lists begins in all of them together, and where the last one ends."""
+    """Where each list begins in their concatenation, and where the last one ends."""
     return np.cumsum([0, *lengths], dtype=np.int32)
 
 
 def _text(path: Path) -> str:
-    """A file's name may be bytes that are no text."""
+    """A path as text; its bytes may be no valid text."""
     return str(path).encode("utf-8", "backslashreplace").decode()

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
 
 import numpy as np
 
@@ -17,16 +17,23 @@ if TYPE_CHECKING:
     from ...runtime.engines.session import Session
     from ...runtime.model import Model
 
-CLAIM_FILE = "muqrt.json"
+RUN_MANIFEST_FILE = "muqrt.json"
 Kind = Literal["embeddings", "features", "tokens"]
+_Item = TypeVar("_Item")
 _SHOWN_VALUES = 4
 
 
 @dataclass
 class Task:
-    """One audio file on its way to a file (or to the screen, when ``output`` is None).
+    """One audio file, and what became of it.
 
-    ``name`` is what its result is called among those of other audio files.
+    Attributes:
+        audio: the audio file.
+        name: what its result is called among those of other audio files.
+        output: the file to write; None keeps the result in ``values``.
+        shape: the result's.
+        values: the result, where it goes to no file.
+        error: why the audio file could not be used.
     """
 
     audio: Path
@@ -37,7 +44,7 @@ class Task:
     error: str | None = None
 
     def document(self, values_as: str | None) -> dict[str, Any]:
-        """The outcome for machines; the values, where there are any, by that name."""
+        """The outcome as JSON, with the values, where there are any, under ``values_as``."""
         if self.error is not None:
             return {"audio": str(self.audio), "error": self.error}
         facts: dict[str, Any] = {"audio": str(self.audio), "shape": list(self.shape)}
@@ -48,7 +55,7 @@ class Task:
         return facts
 
     def line(self) -> str:
-        """The outcome for people."""
+        """The outcome as a line of text."""
         if self.error is not None:
             return f"FAILED {self.error}"
         shape = " x ".join(map(str, self.shape))
@@ -59,53 +66,18 @@ class Task:
         return f"{self.audio}: {shape}  [{' '.join(shown)} ...]"
 
 
-def is_one_file(output: Path) -> bool:
-    """Whether ``--output`` names one result's file rather than a folder of them."""
-    return output.suffix == ".npy" and not output.is_dir()
-
-
-def tasks_for(files: list[tuple[Path, Path]], output: Path | None) -> tuple[list[Task], int]:
-    """What is still to be done, and how many results are there already.
-
-    Args:
-        files: audio files with the relative paths their results take in a folder.
-        output: an .npy file for a single audio file, a folder otherwise.
-
-    Raises:
-        UsageError: an .npy file for several audio files, or two results of the same name.
-    """
-    if output is None:
-        return [Task(audio, name, None) for audio, name in files], 0
-    if is_one_file(output):
-        if len(files) != 1:
-            raise UsageError(f"{output}: one file for {len(files)} audio files; give a folder.")
-        return [Task(*files[0], output)], 0
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output}: a file is in the way; give a folder, or a name in .npy.")
-    check_names(files)
-    tasks = [Task(audio, name, output / f"{name}.npy") for audio, name in files]
-    todo = [task for task in tasks if task.output is not None and not task.output.exists()]
-    return todo, len(tasks) - len(todo)
-
-
-def check_names(files: list[tuple[Path, Path]]) -> None:
-    """Raise UsageError where two results would have the same name."""
-    if len({name for _, name in files}) != len(files):
-        raise UsageError("two audio files have the same name; do their folders one by one.")
-
-
 @dataclass(frozen=True)
 class RunManifest:
-    """What a folder of results holds, noted in it, so that no later run mixes in anything else."""
+    """A file in a folder of results that says what they are, so that no run mixes in others."""
 
     folder: Path
     artefact_sha256: str
     kind: Kind
 
     def check(self) -> None:
-        """Raise UsageError when the folder holds results of another model or kind."""
+        """Raise UsageError if the folder holds results of another model or kind."""
         try:
-            found = json.loads(self._note.read_text(encoding="utf-8"))
+            found = json.loads(self._file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return
         except ValueError:
@@ -113,52 +85,174 @@ class RunManifest:
         if found != self._facts:
             raise UsageError(
                 f"{self.folder}: holds results of another model, or other ones than {self.kind} "
-                f"({CLAIM_FILE} says which); give another folder."
+                f"({RUN_MANIFEST_FILE} says which); choose another folder."
             )
 
     def write(self) -> None:
-        """Note it, once there is a result."""
-        if not self._note.exists():
-            with atomic_file(self._note) as temporary:
+        """Write the file, unless it is there."""
+        if not self._file.exists():
+            with atomic_file(self._file) as temporary:
                 temporary.write_text(json.dumps(self._facts) + "\n", encoding="utf-8")
 
     @property
-    def _note(self) -> Path:
-        return self.folder / CLAIM_FILE
+    def _file(self) -> Path:
+        return self.folder / RUN_MANIFEST_FILE
 
     @property
     def _facts(self) -> dict[str, Any]:
         return {"artefact_sha256": self.artefact_sha256, "kind": self.kind}
 
 
-def claim_on(output: Path | None, session: "Session", kind: Kind) -> RunManifest | None:
-    """The claim on a folder of results, checked; none where ``output`` is no folder.
-
-    Raises:
-        UsageError: the folder holds results of another model or kind.
-    """
-    if output is None or is_one_file(output):
-        return None
-    claim = RunManifest(output, session.artefact_sha256, kind)
-    claim.check()
-    return claim
-
-
 Save = Callable[[Task, np.ndarray], None]
-# Of every file, in order: its path, and its result or what is wrong with it.
+# Every file, in order: its path, and its result or what is wrong with it.
 FileResults = Iterator[tuple[AudioFile, np.ndarray | AudioError]]
 
 
 def save_npy(task: Task, values: np.ndarray, dtype: np.dtype | None = None) -> None:
-    """Write an .npy file of its own; of that ``dtype``, where one is given."""
+    """Write a task's values to its .npy file, converted to ``dtype`` where one is given."""
     assert task.output is not None
     with atomic_file(task.output) as temporary:
         np.save(temporary, values.astype(dtype or values.dtype, copy=False))
 
 
-def run_tasks(tasks: list[Task], results: FileResults, save: Save = save_npy) -> Iterator[Task]:
-    """Give each task its result, in order, saved if it has an output; one whose file cannot be
-    used carries its error and stops no other."""
+@dataclass
+class Tasks:
+    """The audio files of one command, and where their results go.
+
+    Attributes:
+        tasks: what is still to be done.
+        kept: how many results were there already.
+        folder: the folder of results, where they go to one.
+    """
+
+    tasks: list[Task]
+    kept: int = 0
+    folder: Path | None = None
+
+    @classmethod
+    def for_files(cls, files: list[tuple[Path, Path]], output: Path | None) -> "Tasks":
+        """Give every result a file of its own, or none.
+
+        Args:
+            files: audio files with the relative paths their results take in a folder.
+            output: an .npy file for a single audio file, a folder for several, or None.
+
+        Raises:
+            UsageError: an .npy file for several audio files, or two results of the same name.
+        """
+        if output is None:
+            return cls([Task(audio, name, None) for audio, name in files])
+        if output.suffix == ".npy" and not output.is_dir():
+            if len(files) != 1:
+                raise UsageError(f"{output}: one file for {len(files)} audio files; give a folder.")
+            return cls([Task(*files[0], output)])
+        if output.exists() and not output.is_dir():
+            raise UsageError(f"{output}: a file is in the way; give a folder, or a name in .npy.")
+        _check_names(files)
+        paths = [(*file, output / f"{file[1]}.npy") for file in files]
+        todo = [Task(*each) for each in paths if not each[-1].exists()]
+        return cls(todo, len(files) - len(todo), output)
+
+    @classmethod
+    def for_archive(cls, files: list[tuple[Path, Path]], archive: Path) -> "Tasks":
+        """Put every result into one file, under the name given with its audio file.
+
+        Raises:
+            UsageError: two results of the same name.
+        """
+        _check_names(files)
+        return cls([Task(audio, name, archive) for audio, name in files])
+
+    @property
+    def audio(self) -> list[Path]:
+        """The audio files that are still to be used."""
+        return [task.audio for task in self.tasks]
+
+    def run(
+        self,
+        title: str,
+        session: "Session",
+        kind: Kind,
+        results: FileResults,
+        save: Save = save_npy,
+    ) -> None:
+        """Give every task its result, saved if it has an output.
+
+        A file that cannot be used stops no other: its task carries the error.
+
+        Args:
+            title: the progress bar's.
+            session: what computes the results.
+            kind: what they are.
+            results: one for each of ``audio``, in order.
+            save: writes a task's result.
+
+        Raises:
+            UsageError: the folder holds results of another model or kind.
+        """
+        self._run(title, session, kind, _with_results(self.tasks, results, save))
+
+    def run_features(self, title: str, session: "Session", model: "Model") -> None:
+        """Do what ``run`` does with features, which are written while they are computed."""
+        self._run(title, session, "features", _with_features(self.tasks, model))
+
+    def _run(self, title: str, session: "Session", kind: Kind, running: Iterator[Task]) -> None:
+        if self.folder is not None:
+            manifest = RunManifest(self.folder, session.artefact_sha256, kind)
+            manifest.check()
+            running = _noted(running, manifest)
+        collect(title, running, len(self.tasks), lambda task: task.audio.name)
+
+    def report(self, values_as: str, as_json: bool) -> None:
+        """Show what became of every file.
+
+        Args:
+            values_as: the JSON's key for values that went to no file.
+            as_json: print JSON.
+
+        Raises:
+            AudioError: a file could not be used.
+        """
+        documents = [task.document(values_as if as_json else None) for task in self.tasks]
+        lines = [task.line() for task in self.tasks]
+        if self.kept:
+            lines.append(f"{self.kept} already there, kept.")
+        show(as_json, {"results": documents, "kept": self.kept}, *lines)
+        refuse_failures(sum(task.error is not None for task in self.tasks), len(self.tasks))
+
+
+def collect(
+    title: str, running: Iterable[_Item], total: int, name: Callable[[_Item], object]
+) -> list[_Item]:
+    """Everything that an iterator yields, with a progress bar that shows each item's name."""
+    done = []
+    with progress(title, total) as bar:
+        for item in running:
+            bar.advance(name(item))
+            done.append(item)
+    return done
+
+
+def refuse_failures(failed: int, total: int) -> None:
+    """Raise AudioError if files could not be used; what was wrong has been shown."""
+    if failed:
+        raise AudioError(f"{failed} of {total} files could not be used (see above).")
+
+
+def _check_names(files: list[tuple[Path, Path]]) -> None:
+    if len({name for _, name in files}) != len(files):
+        raise UsageError("two audio files have the same name; do their folders one by one.")
+
+
+def _noted(running: Iterator[Task], manifest: RunManifest) -> Iterator[Task]:
+    """The tasks, with the folder's manifest written after the first result."""
+    for task in running:
+        if task.error is None:
+            manifest.write()
+        yield task
+
+
+def _with_results(tasks: list[Task], results: FileResults, save: Save) -> Iterator[Task]:
     for task, (_, result) in zip(tasks, results, strict=True):
         if isinstance(result, AudioError):
             task.error = str(result)
@@ -171,8 +265,7 @@ def run_tasks(tasks: list[Task], results: FileResults, save: Save = save_npy) ->
         yield task
 
 
-def run_feature_tasks(model: "Model", tasks: list[Task]) -> Iterator[Task]:
-    """As ``run_tasks``, with features, which are written while they are computed."""
+def _with_features(tasks: list[Task], model: "Model") -> Iterator[Task]:
     for task in tasks:
         assert task.output is not None
         try:
@@ -201,32 +294,3 @@ def _write_features(model: "Model", audio: Path, output: Path) -> tuple[int, int
 def _write_header(file: BinaryIO, shape: tuple[int, int]) -> None:
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
-
-
-def run_all(
-    title: str, running: Iterable[Task], total: int, claim: RunManifest | None
-) -> list[Task]:
-    """Every task, done, with a progress bar; the folder's ``claim`` is noted with the first
-    result."""
-    done = []
-    with progress(title, total) as bar:
-        for task in running:
-            bar.advance(task.audio.name)
-            if claim is not None and not task.error:
-                claim.write()
-            done.append(task)
-    return done
-
-
-def report(done: list[Task], kept: int, values_as: str, as_json: bool) -> None:
-    """Show what became of every file; the values, as ``values_as``, where they went to no file.
-
-    Raises:
-        AudioError: a file could not be used.
-    """
-    documents = [task.document(values_as if as_json else None) for task in done]
-    lines = [*(task.line() for task in done), *([f"{kept} already there, kept."] if kept else [])]
-    show(as_json, {"results": documents, "kept": kept}, *lines)
-    failed = [task for task in done if task.error]
-    if failed:
-        raise AudioError(f"{len(failed)} of {len(done)} files could not be used (see above).")

@@ -1,4 +1,4 @@
-"""``muqrt tag``: audio to tags, here or on a server."""
+"""``muqrt tag``."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -7,32 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...common.console import Json, progress, show
+from ...common.console import Json, show
 from ...errors import AudioError, MissingDependencyError, UsageError
-from ..options import (
-    ArtefactName,
-    AudioPaths,
-    BatchSize,
-    Bulk,
-    BundleFolder,
-    ServedModel,
-    ServerAddress,
-    TextArtefactName,
-    Threads,
-    TimeoutSeconds,
-    audio_files,
-    open_session,
-)
-from .labels import (
-    LABELS_SHOWN,
-    Labels,
-    LabelsCommand,
-    LabelsFile,
-    NoCache,
-    Templates,
-    chosen_labels,
-    open_tagger,
-)
+from ..options import AudioPaths, WhereForFiles, audio_files
+from ..parameters import expand_options
+from .labels import LABELS_SHOWN, LabelOptions, LabelsCommand
 
 if TYPE_CHECKING:
     from ...runtime.audio.tracks import AudioFile
@@ -43,77 +22,76 @@ commands = typer.Typer()
 
 
 @commands.command(cls=LabelsCommand)
+@expand_options
 def tag(
     audio: AudioPaths,
-    bundle: BundleFolder = None,
-    server: ServerAddress = None,
+    where: WhereForFiles,
+    *,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="From which probability a tag counts; its own by default."),
+        typer.Option(
+            min=0, max=1, help="Lowest probability of a tag to show; each tag's own by default."
+        ),
     ] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Show so many tags at most.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Show at most this many tags.")] = None,
     every_tag: Annotated[
-        bool, typer.Option("--all", help="Show the tags below their thresholds too.")
+        bool, typer.Option("--all", help="Also show the tags below their thresholds.")
     ] = False,
     hop_seconds: Annotated[
         float | None,
-        typer.Option(min=0, max=600, help="From window to window; half a window by default."),
+        typer.Option(
+            min=0, max=600, help="Seconds between windows; half a window's length by default."
+        ),
     ] = None,
     csv: Annotated[
         Path | None,
         typer.Option(
-            help="Write a table of the windows' tags, with --all of all scores.", metavar="FILE.csv"
+            help="Write a CSV table of each window's tags; with --all, of every score.",
+            metavar="FILE.csv",
         ),
     ] = None,
     chart: Annotated[
         Path | None,
-        typer.Option(help="Draw one track's tags over time.", metavar="FILE.png"),
+        typer.Option(help="Draw the tags of one track over time.", metavar="FILE.png"),
     ] = None,
-    labels: Labels = None,
-    labels_file: LabelsFile = None,
-    template: Templates = None,
-    text_artefact: TextArtefactName = None,
-    no_cache: NoCache = False,
-    model: ServedModel = None,
-    artefact: ArtefactName = None,
-    threads: Threads = None,
-    batch_size: BatchSize = 1,
-    timeout_seconds: TimeoutSeconds = None,
-    bulk: Bulk = False,
+    label_options: LabelOptions,
     as_json: Json = False,
 ) -> None:
-    """Say what is heard in music, and where: by a head's tags, or in your own words (--labels)."""
+    """Tag audio and say where each tag applies: a trained head's tags, or your own labels."""
     from ...runtime.bundle.tagging import Tagging
     from ...runtime.engines.session import require
     from ...runtime.model import Model
+    from ..outputs.tasks import collect, refuse_failures
     from .report import Choice, document, lines, write_csv
 
+    place = where.place
     files = [path for path, _ in audio_files(audio)]
     _check_outputs(csv, chart, len(files))
-    label_set = chosen_labels(labels, labels_file, template)
-    if label_set is not None:
+    labels = label_options.label_set()
+    if labels is not None:
         if hop_seconds is not None:
             raise UsageError("--hop-seconds is for a head's tags; labels are for clip after clip.")
         top = top or (None if every_tag else LABELS_SHOWN)
     choice = Choice(threshold, top, every_tag)
-    place = (bundle, server, model, artefact, threads, timeout_seconds, bulk)
     vocabulary: Vocabulary
     tagged: Iterator[tuple[AudioFile, Result]]
-    results: list[tuple[Path, Result]] = []
     with ExitStack() as stack:
-        if label_set is None:
-            session = stack.enter_context(open_session(*place))
+        if labels is None:
+            session = stack.enter_context(place.open_session())
             vocabulary = require(session, Tagging)
-            tagged = Model(session, batch_size=batch_size).tag_files(files, hop_seconds)
+            tagged = Model(session, batch_size=where.batch_size).tag_files(files, hop_seconds)
         else:
+            text = (label_options.text_artefact, label_options.no_cache)
             tagger = stack.enter_context(
-                open_tagger(label_set, *place, text_artefact, no_cache, batch_size)
+                place.open_label_tagger(labels, *text, batch_size=where.batch_size)
             )
             vocabulary, tagged = tagger.zero_shot, tagger.tag_files(files)
-        with progress("Tagging", len(files)) as bar:
-            for path, result in tagged:
-                results.append((Path(path), result))
-                bar.advance(results[-1][0].name)
+        results: list[tuple[Path, Result]] = collect(
+            "Tagging",
+            ((Path(path), result) for path, result in tagged),
+            len(files),
+            lambda item: item[0].name,
+        )
     written = []
     if csv is not None:
         write_csv(csv, results, choice)
@@ -130,13 +108,11 @@ def tag(
         *(line for path, result in results for line in lines(path, result, choice)),
         *(f"Wrote {path}" for path in written),
     )
-    failed = sum(isinstance(result, AudioError) for _, result in results)
-    if failed:
-        raise AudioError(f"{failed} of {len(files)} files could not be used (see above).")
+    refuse_failures(sum(isinstance(result, AudioError) for _, result in results), len(files))
 
 
 def _check_outputs(csv: Path | None, chart: Path | None, tracks: int) -> None:
-    """Raise UsageError or MissingDependencyError for what could not be written in the end."""
+    """Raise UsageError or MissingDependencyError if the outputs could not be written later."""
     for path in (csv, chart):
         if path is not None and path.is_dir():
             raise UsageError(f"{path}: a folder is in the way; name a file.")

@@ -95,7 +95,7 @@ def test_nothing_that_can_be_used(muqrt: Command, mulan_bundle: Path, tmp_path: 
     assert done.returncode == 3 and "no audio files" in done.stderr
     (folder / "bad.mp3").write_text("not audio")
     done = muqrt("search", folder, WORDS, "-b", mulan_bundle)
-    assert done.returncode == 0 and "Nothing to be found." in done.stdout
+    assert done.returncode == 0 and "Nothing found." in done.stdout
     # An empty mount point must not empty the index.
     (folder / "bad.mp3").unlink()
     muqrt("search", folder, WORDS, "-b", mulan_bundle)
@@ -127,7 +127,7 @@ def test_another_models_index_is_refused(muqrt: Command, mulan_bundle: Path, lib
     [
         (["{library}", "a", "--like", "b.mp3", "-b", "{mulan}"], 2, "ask one of them"),
         (["{library}/low.wav", "a", "-b", "{mulan}"], 2, "no such folder"),
-        (["{library}", "a", "-b", "{tiny}"], 3, "not of a MuQ-MuLan"),
+        (["{library}", "a", "-b", "{tiny}"], 3, "not the bundle of a MuQ-MuLan"),
         (["{library}", "a", "-b", "nowhere"], 3, "muqrt export"),
         (["{library}", "--like", "gone.mp3", "-b", "{mulan}"], 3, "no such file"),
         (["{library}", "a"], 2, "--bundle"),

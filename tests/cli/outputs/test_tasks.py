@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from muqrt.cli.outputs.tasks import CLAIM_FILE, tasks_for
+from muqrt.cli.outputs.tasks import RUN_MANIFEST_FILE, Tasks
 from muqrt.errors import UsageError
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.load import load
@@ -57,7 +57,7 @@ def short_windows(bundle_copy: Path) -> Path:
 
 
 def contents(folder: Path) -> list[str]:
-    found = (p for p in folder.rglob("*") if p.is_file() and p.name != CLAIM_FILE)
+    found = (p for p in folder.rglob("*") if p.is_file() and p.name != RUN_MANIFEST_FILE)
     return sorted(p.relative_to(folder).as_posix() for p in found)
 
 
@@ -120,24 +120,26 @@ def test_written_features_are_the_models(
 
 def test_jobs_of_one_file_and_of_many(tmp_path: Path) -> None:
     one, two = (Path("a.wav"), Path("a.wav")), (Path("x/b.wav"), Path("x/b.wav"))
-    tasks, kept = tasks_for([one], tmp_path / "out.npy")
-    assert ([task.output for task in tasks], kept) == ([tmp_path / "out.npy"], 0)
-    tasks, kept = tasks_for([one, two], None)
-    assert ([task.output for task in tasks], kept) == ([None, None], 0)
-    (tmp_path / "a.wav.npy").touch()
-    tasks, kept = tasks_for([one, two], tmp_path)
-    assert ([task.output for task in tasks], kept) == ([tmp_path / "x" / "b.wav.npy"], 1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.wav.npy").touch()
+    for files, output, written, kept in (
+        ([one], tmp_path / "out.npy", [tmp_path / "out.npy"], 0),
+        ([one, two], None, [None, None], 0),
+        ([one, two], tmp_path / "out", [tmp_path / "out" / "x" / "b.wav.npy"], 1),
+    ):
+        found = Tasks.for_files(files, output)
+        assert ([task.output for task in found.tasks], found.kept) == (written, kept)
 
 
 def test_outputs_that_make_no_sense(tmp_path: Path) -> None:
     song = (tmp_path / "a.wav", Path("a.wav"))
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="one file for 2 audio files"):
-        tasks_for([song, song], tmp_path / "out.npy")
+        Tasks.for_files([song, song], tmp_path / "out.npy")
     with pytest.raises(UsageError, match="the same name"):
-        tasks_for([song, (tmp_path / "b" / "a.wav", Path("a.wav"))], tmp_path / "out")
+        Tasks.for_files([song, (tmp_path / "b" / "a.wav", Path("a.wav"))], tmp_path / "out")
     with pytest.raises(UsageError, match="a file is in the way"):
-        tasks_for([song], tmp_path / "file")
+        Tasks.for_files([song], tmp_path / "file")
 
 
 @pytest.mark.parametrize(

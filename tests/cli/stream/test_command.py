@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from muqrt.cli.stream.command import LocalStreams
 from muqrt.cli.stream.report import event_line, segment_lines
 from muqrt.cli.stream.source import Source
 from muqrt.errors import AudioError
 from muqrt.runtime.audio import read as audio
 from muqrt.runtime.streaming.engine import Hop
 from muqrt.runtime.streaming.events import Event, Smoothing, TagEvents
+from muqrt.runtime.streaming.local import LocalStreams
 
 Command = Callable[..., CompletedProcess[str]]
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import typer
 
-from muqrt.cli.tag.labels import LABELS_SHOWN, Labels, LabelsCommand
+from muqrt.cli.parameters import expand_options
+from muqrt.cli.tag.labels import LABELS_SHOWN, LabelOptions, LabelsCommand
 from muqrt.runtime.load import load
 from muqrt.runtime.text.labels import LabelSet
 from muqrt.runtime.text.zero_shot import LabelTagger, LabelTags
@@ -73,10 +74,13 @@ def test_every_word_up_to_the_next_option_is_a_label(words: str, labels: list[st
     app, found = typer.Typer(), []
 
     @app.command(cls=LabelsCommand)
+    @expand_options
     def run(
-        audio: list[str], labels: Labels = None, number: Annotated[int, typer.Option("-n")] = 0
+        audio: Annotated[list[str], typer.Argument()],
+        options: LabelOptions,
+        number: Annotated[int, typer.Option("-n")] = 0,
     ) -> None:
-        found.append((audio, labels))
+        found.append((audio, options.labels))
 
     app(words.split(), standalone_mode=False)
     audio = [word for word in words.split() if word.endswith(".mp3") and word not in (labels or [])]

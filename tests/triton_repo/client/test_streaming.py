@@ -15,11 +15,11 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 
-from muqrt.cli.stream.command import LocalStreams
 from muqrt.errors import AudioError, ServerError
 from muqrt.runtime.audio import read as audio
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.streaming.engine import Hop
+from muqrt.runtime.streaming.local import LocalStreams
 from muqrt.triton_repo.client.connection import BusyError, GoneError
 from muqrt.triton_repo.client.streaming import StreamingClient
 from muqrt.triton_repo.client.streaming_async import AsyncStreamingClient
