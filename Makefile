@@ -78,7 +78,7 @@ docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -q docs site
 
 benchmark: setup
-	$(BIN)/python -m pytest benchmarks --benchmark-only
+	$(BIN)/muqrt bench kernels reference/checkpoints/muq-mini
 
 # On a machine with an NVIDIA GPU: test, build, prove and measure all that it can run. Without a
 # network it takes the Python that is there, which needs PyTorch; what else is missing is left out.

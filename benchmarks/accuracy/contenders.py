@@ -1,7 +1,7 @@
-"""Who is judged: bundles' artefacts, a served model, checkpoints, and what they are measured by."""
+"""The contenders: bundles' artefacts, a served model, checkpoints, and baselines."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from ...runtime.engines.open_session import open_session
 from ...training.probe.features import Encoder
 from ...training.probe.train import MuqEncoder
 from .encoders import MelEncoder, SessionEncoder
-from .towers import Towers, open_towers, reference_towers
+from .towers import ReferenceTowers, Towers, open_towers
 from .untrained import untrained, untrained_towers
 
 MEL, UNTRAINED = "mel", "untrained"
@@ -27,14 +27,13 @@ BASELINES = (MEL, UNTRAINED)
 
 @dataclass(frozen=True)
 class Contender:
-    """One model, or none.
+    """One model or baseline.
 
     Attributes:
-        name: in the tables.
-        open: starts what gives its features.
-        facts: what the report says of it.
-        towers: each starts both towers of a MuQ-MuLan; several of one architecture, whose figures
-            are averaged.
+        name: its name in the tables.
+        open: starts the encoder that computes its features.
+        facts: what the report says about it.
+        towers: each starts both towers of a MuQ-MuLan; the figures of several are averaged.
     """
 
     name: str
@@ -45,19 +44,19 @@ class Contender:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Who is to be judged, as the command line says it.
+    """What to evaluate, as the command line asks for it.
 
     Attributes:
-        bundles: folders; of each, every artefact that hears.
-        artefacts: only those of these names.
-        text_artefact: the text tower's name; of each bundle the first certified one when None.
-        checkpoints: folders or hub ids, judged in PyTorch.
+        bundles: folders; every audio artefact of each is evaluated.
+        artefacts: only artefacts with these names.
+        text_artefact: the text tower's name; each bundle's first certified one when None.
+        checkpoints: folders or hub ids, evaluated in PyTorch.
         server: HOST:PORT of a server's gRPC.
-        model: its name there.
+        model: name of the model on the server.
         baselines: "mel", and "untrained": the checkpoints' architecture with initial weights.
-        seeds: how many of the initial weights both towers are tried with.
-        threads: for an engine here; all physical cores when None.
-        allow_uncertified: take artefacts without a passing certificate, marked.
+        seeds: how many initial weights to try untrained towers with.
+        threads: CPU threads of local engines; all physical cores when None.
+        allow_uncertified: take artefacts without a passing certificate too, marked.
     """
 
     bundles: Sequence[Path] = ()
@@ -73,18 +72,19 @@ class Wanted:
 
 
 def contenders(wanted: Wanted) -> list[Contender]:
-    """Everyone who was asked for; baselines come last.
+    """The contenders that were asked for; baselines come last.
 
     Raises:
-        UsageError: nobody was asked for, or an unknown baseline.
-        BundleError: no bundle, or no such artefact. ParityError: one that is not certified.
+        UsageError: nothing was asked for, or an unknown baseline.
+        BundleError: no bundle, or no such artefact.
+        ParityError: an artefact is not certified.
         CheckpointError: no checkpoint.
     """
     for name in wanted.baselines:
         if name not in BASELINES:
             raise UsageError(f"baseline {name!r}: choose among {', '.join(BASELINES)}.")
     if UNTRAINED in wanted.baselines and not wanted.checkpoints:
-        raise UsageError(f"--baseline {UNTRAINED} is that of a --checkpoint: give one.")
+        raise UsageError(f"--baseline {UNTRAINED} needs the architecture of a --checkpoint.")
     checkpoints = [load_source(name) for name in wanted.checkpoints]
     found = [
         _from_artefact(loaded, artefact, wanted)
@@ -99,14 +99,14 @@ def contenders(wanted: Wanted) -> list[Contender]:
     if UNTRAINED in wanted.baselines:
         found += [_untrained(each, wanted.seeds) for each in _one_of_each_kind(checkpoints)]
     if MEL in wanted.baselines:
-        found.append(Contender(MEL, _mel, {"baseline": MEL}))
+        found.append(Contender(MEL, lambda: nullcontext(MelEncoder()), {"baseline": MEL}))
     if not found:
         raise UsageError(
             "nothing to evaluate: give bundles, --checkpoint, --server HOST:PORT or --baseline mel."
         )
     names = [each.name for each in found]
     if len(set(names)) < len(names):
-        raise UsageError(f"two of these have the same name: {', '.join(names)}. Rename a folder.")
+        raise UsageError(f"two contenders have the same name: {', '.join(names)}. Rename a folder.")
     return found
 
 
@@ -148,17 +148,17 @@ def _from_artefact(bundle: Bundle, artefact: Artefact, wanted: Wanted) -> Conten
 def _from_checkpoint(checkpoint: Checkpoint) -> Contender:
     return Contender(
         f"{_stem(checkpoint)} in PyTorch",
-        partial(_reference, checkpoint),
+        lambda: nullcontext(MuqEncoder(checkpoint, torch.device("cpu"))),
         {"checkpoint": checkpoint.name, "checkpoint_sha256": checkpoint.sha256},
-        [partial(reference_towers, each) for each in _joint(checkpoint)],
+        [partial(_open, ReferenceTowers(each)) for each in _joint(checkpoint)],
     )
 
 
 def _untrained(checkpoint: Checkpoint, seeds: int) -> Contender:
-    """A checkpoint's architecture before training; its features are those of seed 0."""
+    """A checkpoint's architecture before training; features are those of seed 0."""
     return Contender(
         f"{_stem(checkpoint)}, untrained",
-        partial(_untrained_reference, checkpoint),
+        lambda: nullcontext(MuqEncoder(untrained(checkpoint, 0), torch.device("cpu"))),
         {"checkpoint": checkpoint.name, "weights": "initial"},
         [partial(untrained_towers, each, s) for each in _joint(checkpoint) for s in range(seeds)],
     )
@@ -176,24 +176,18 @@ def _one_of_each_kind(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
 
 
 def _joint(checkpoint: Checkpoint) -> list[JointCheckpoint]:
-    """The checkpoint, if it has two towers."""
+    """The checkpoint if it has two towers, else none."""
     return [checkpoint] if isinstance(checkpoint, JointCheckpoint) else []
+
+
+def _open(towers: Towers) -> AbstractContextManager[Towers]:
+    return nullcontext(towers)
 
 
 def _stem(checkpoint: Checkpoint) -> str:
     path = Path(checkpoint.name).resolve()
     # Every training's result is called RUN/checkpoint.
     return path.parent.name if path.name == "checkpoint" else path.name
-
-
-@contextmanager
-def _reference(checkpoint: Checkpoint) -> Iterator[Encoder]:
-    yield MuqEncoder(checkpoint, torch.device("cpu"))
-
-
-@contextmanager
-def _untrained_reference(checkpoint: Checkpoint) -> Iterator[Encoder]:
-    yield MuqEncoder(untrained(checkpoint, 0), torch.device("cpu"))
 
 
 @contextmanager
@@ -208,8 +202,3 @@ def _served(url: str, model: str) -> Iterator[Encoder]:
 
     with TritonSession(url, model) as session:
         yield SessionEncoder(session)
-
-
-@contextmanager
-def _mel() -> Iterator[Encoder]:
-    yield MelEncoder()

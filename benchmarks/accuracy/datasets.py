@@ -1,4 +1,4 @@
-"""Published datasets as manifests: their own files in, recordings with labels and splits out."""
+"""Read published datasets from their own files, as recordings with labels and splits."""
 
 import csv
 import hashlib
@@ -35,11 +35,11 @@ _FUNCTIONS = {
 
 @dataclass(frozen=True)
 class Dataset:
-    """How one dataset is read.
+    """How to read one dataset.
 
     Attributes:
-        read: its folder to recordings; those without a split get one by their song.
-        layout: what must lie in the folder.
+        read: turns its folder into recordings; those without a split get one by their song.
+        layout: what the folder must contain.
     """
 
     read: Callable[[Path], Iterable[Recording]]
@@ -50,13 +50,14 @@ def read_dataset(name: str, home: Path, splits: Path | None = None) -> list[Reco
     """A dataset's recordings, with its own splits or, where it has none, seeded ones by song.
 
     Args:
-        name: in ``DATASETS``.
-        home: where it was unpacked.
-        splits: a folder with train*.txt, valid*.txt and test*.txt to use instead, an audio file's
-            path a line, or the end of one; what is in no list is left out.
+        name: a key of ``DATASETS``.
+        home: the folder it was unpacked to.
+        splits: a folder with train*.txt, valid*.txt and test*.txt to use instead, each line an
+            audio file's path or the end of one; recordings in no list are left out.
 
     Raises:
-        UsageError: no such dataset. AudioError: its files are not there, or are not as published.
+        UsageError: no such dataset.
+        AudioError: its files are missing, or not as published.
         MissingDependencyError: mirdata is needed and not installed.
     """
     if name not in DATASETS:
@@ -68,12 +69,12 @@ def read_dataset(name: str, home: Path, splits: Path | None = None) -> list[Reco
         reason = f"{type(error).__name__}: {error}"
         raise AudioError(f"{home}: not {name} ({reason}). Expected: {dataset.layout}.") from None
     if not found:
-        raise AudioError(f"{home}: nothing of {name} there. Expected: {dataset.layout}.")
+        raise AudioError(f"{home}: no recording of {name} there. Expected: {dataset.layout}.")
     return _listed(found, splits) if splits is not None else _seeded(found)
 
 
 def _seeded(recordings: Sequence[Recording]) -> list[Recording]:
-    """Give recordings without a split one; a song's are all in the same."""
+    """Give a split to recordings without one, the same to all of a song."""
     songs = sorted({each.song for each in recordings if each.split is None}, key=_digest)
     split_of: dict[str, Split] = {}
     for split, share in _SHARES:
@@ -94,7 +95,7 @@ def _listed(recordings: Sequence[Recording], folder: Path) -> list[Recording]:
     for split in ("train", "valid", "test"):
         lists = sorted(folder.glob(f"{split}*.txt"))
         if not lists:
-            raise AudioError(f"{folder}: no {split}*.txt there; put one file a line into it.")
+            raise AudioError(f"{folder}: no {split}*.txt there; write one, a file a line.")
         for line in "\n".join(path.read_text("utf-8") for path in lists).split("\n"):
             if not line.strip():
                 continue
@@ -115,7 +116,7 @@ def _digest(song: str) -> str:
 
 
 def _mirdata(name: str, labels: Callable[[Any], dict[str, Any]]) -> Dataset:
-    """A dataset that mirdata reads; recordings without labels are left out."""
+    """A dataset read by mirdata; recordings without labels are left out."""
 
     def read(home: Path) -> Iterator[Recording]:
         try:
@@ -156,7 +157,7 @@ def _emo(home: Path) -> Iterator[Recording]:
 
 
 def _vocalset(home: Path) -> Iterator[tuple[str, str, Path]]:
-    """Singer, technique and file; other folders hold the same files again."""
+    """Singer, technique and file, from one folder: others hold the same files again."""
     roots = [path for name in ("FULL", "data_by_singer") for path in home.rglob(name)]
     for path in sorted((roots or [home])[0].rglob("*.wav")):
         singer = next((part for part in path.parts if re.fullmatch(r"(fe)?male\d+", part)), None)

@@ -1,4 +1,4 @@
-"""What gives features to be probed: an engine's session, and the mel that MuQ starts from."""
+"""Encoders whose features are probed: an engine's session, and the log-mel that MuQ starts from."""
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ _HOP_SAMPLES, _MELS = 240, 128
 
 
 class SessionEncoder:
-    """A session as an encoder: all of its hidden states if it gives them, or its features."""
+    """A session as an encoder: all of its hidden states, or its features if it has none."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -27,7 +27,7 @@ class SessionEncoder:
 
 
 class MelEncoder:
-    """MuQ's input, in dB, pooled as any model's features are."""
+    """MuQ's log-mel in dB, pooled like any model's features."""
 
     identity = f"mel-{_MELS}"
 

@@ -1,4 +1,4 @@
-"""Probe every contender's features at every task, and measure the answers."""
+"""Fit probes to every contender's features for every task, and measure their answers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Result:
 
     Attributes:
         tracks: how many were used, by split.
-        labels: how many there are to choose from.
+        labels: how many labels there are to choose from.
         metrics: by name, a value for each seed.
     """
 
@@ -39,7 +39,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All results, what was left out, and each answer: contender, task, seed, audio, truth."""
+    """All results, the files left out, and each answer with its contender, task, seed and truth."""
 
     results: list[Result]
     skipped: list[Skipped]
@@ -47,7 +47,7 @@ class Evaluation:
 
 
 def splits_by_task(recordings: Sequence[Recording], names: Sequence[str]) -> dict[str, Splits]:
-    """The tasks to evaluate, all that any recording has an answer to when none is named.
+    """The splits of each task to evaluate: those named, or all that any recording has a label for.
 
     Raises:
         UsageError: no such task. AudioError: an empty or leaking split, or no labels at all.
@@ -67,20 +67,20 @@ def evaluate(
     cache: Path,
     seeds: int,
     hidden: int = 0,
-    on_file: Callable[[str], None] = lambda doing: None,
+    on_step: Callable[[str], None] = lambda doing: None,
 ) -> Evaluation:
     """Measure every contender at every task.
 
     Args:
-        contenders: opened one after the other.
-        tasks: what ``splits_by_task`` gives.
+        contenders: opened in turn.
+        tasks: what ``splits_by_task`` returns.
         cache: folder of features already computed.
-        seeds: how many heads are fitted, from seed 0 on.
-        hidden: neurons of a head; none is linear.
-        on_file: called with what is being done, once for each contender, task and recording.
+        seeds: how many heads to fit, from seed 0 on.
+        hidden: hidden neurons of a head; 0 for a linear one.
+        on_step: called with what is being done, once for each contender, task and recording.
 
     Raises:
-        AudioError: nothing of a split can be used, or it is too little to measure anything.
+        AudioError: no recording of a split can be used, or too few to measure anything.
     """
     done = Evaluation([], [], [])
     if not tasks:  # nothing has to be started
@@ -88,7 +88,7 @@ def evaluate(
     for contender in contenders:
         with contender.open() as encoder:
             for name, splits in tasks.items():
-                task, advance = find_task(name), partial(on_file, f"{contender.name}, {name}")
+                task, advance = find_task(name), partial(on_step, f"{contender.name}, {name}")
                 found = _features(encoder, task, splits, cache, advance, done)
                 _judge(contender.name, task, found, seeds, hidden, done)
     return done
@@ -99,13 +99,13 @@ def _features(
     task: Task,
     splits: Splits,
     cache: Path,
-    on_file: Callable[[], None],
+    on_step: Callable[[], None],
     done: Evaluation,
 ) -> dict[str, list[Featured]]:
     found: dict[str, list[Featured]] = {}
     for split, recordings in splits.items():
         found[split], skipped = features_of(
-            encoder, recordings, task, cache, lambda path: on_file()
+            encoder, recordings, task, cache, lambda path: on_step()
         )
         done.skipped.extend(each for each in skipped if each not in done.skipped)
     return found

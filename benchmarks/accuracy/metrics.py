@@ -1,4 +1,4 @@
-"""How good answers are: each task's metrics, by scikit-learn and mir_eval."""
+"""Each task's metrics, by scikit-learn and mir_eval."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from ...errors import AudioError
 from ...training.data.manifest import Recording
 from ...training.probe.tasks import STEP_SECONDS, Task
 
-# What papers report, by task: the charts' panels.
+# The metrics that papers report, by task: the charts' panels.
 PAPER_METRICS = {
     "genre": ("accuracy",),
     "key": ("refined accuracy",),
@@ -34,7 +34,7 @@ _BOUNDARY_TOLERANCES_SECONDS = (0.5, 3.0)
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a head says of one recording.
+    """A head's answer for one recording.
 
     Attributes:
         recording: with the truth.
@@ -47,7 +47,7 @@ class Answer:
 
 
 def answer(task: Task, recording: Recording, rows: np.ndarray) -> Answer:
-    """One answer from a head's (rows, labels) for windows or steps: their mean, or smoothed."""
+    """One answer from a head's (rows, labels): the mean over windows, or steps smoothed."""
     if task.per_step:
         return Answer(recording, uniform_filter1d(rows, _SMOOTHING_STEPS, axis=0, mode="nearest"))
     return Answer(recording, rows.mean(0))
@@ -60,7 +60,7 @@ def metrics(task: Task, labels: Sequence[str], answers: Sequence[Answer]) -> dic
     all have, is left out of tagging's means.
     """
     with warnings.catch_warnings():
-        # Of classes nobody predicts and of empty estimates, which count as zero.
+        # About classes that are never predicted and about empty estimates: they count as zero.
         warnings.simplefilter("ignore")
         if task.per_step:
             return _structure(task, labels, answers)
@@ -72,7 +72,7 @@ def metrics(task: Task, labels: Sequence[str], answers: Sequence[Answer]) -> dic
 
 
 def require_measurable(task: str, found: dict[str, float], recordings: int) -> None:
-    """Raise AudioError if a metric of so many test recordings is not a number."""
+    """Raise AudioError if a metric is not a number, for want of test recordings."""
     for name, value in found.items():
         if np.isnan(value):
             raise AudioError(

@@ -1,4 +1,4 @@
-"""How well scores put the right ones first."""
+"""How well scores rank the right candidates."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ _DEPTHS = (1, 10)
 
 
 def ranks(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Where the first right candidate of each query stands, 1 being the top.
+    """The rank of each query's best right candidate, 1 being the top.
 
-    Ties count against the model: a wrong candidate with the same score stands before a right one,
+    Ties count against the model: a wrong candidate with the same score ranks before a right one,
     so that scores which are all equal find nothing.
 
     Args:
@@ -32,7 +32,11 @@ def ranks(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def retrieval(ranked: np.ndarray) -> dict[str, float]:
-    """R@1 and R@10, the shares of queries with a right candidate among so many, and the median of
-    their ranks (queries,)."""
+    """R@1 and R@10, the shares of queries whose right candidate is among the first 1 or 10, and the
+    median rank.
+
+    Args:
+        ranked: the queries' ranks, (queries,).
+    """
     found = {f"R@{depth}": float(np.mean(ranked <= depth)) for depth in _DEPTHS}
     return {**found, MEDIAN_RANK: float(np.median(ranked))}

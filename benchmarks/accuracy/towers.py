@@ -1,4 +1,4 @@
-"""Both towers of a MuQ-MuLan, wherever they run: music and texts in, places in one space out."""
+"""Both towers of a MuQ-MuLan, wherever they run: embeddings of music and texts in one space."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,30 +20,30 @@ _CLIPS_AT_ONCE = 4
 
 
 class Towers(Protocol):
-    """What is judged.
+    """A MuQ-MuLan that is evaluated.
 
     Attributes:
-        audio_identity, text_identity: file names that no other tower's embeddings share.
+        audio_identity, text_identity: file names for its cached embeddings, unique to each tower.
     """
 
     audio_identity: str
     text_identity: str
 
     def embed_audio(self, waveform: np.ndarray) -> np.ndarray:
-        """One track's embedding, float32 (width,), of mono float32 (samples,) at 24 kHz: the mean
-        of its clips', so not of length one."""
+        """Embed one track, mono float32 (samples,) at 24 kHz: the mean of its clips' embeddings,
+        float32 (width,), not normalised."""
         ...
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts' embeddings, float32 (texts, width), of length one."""
+        """Embed texts: float32 (texts, width), of length one."""
         ...
 
 
 class SessionTowers:
-    """An artefact that hears and a text tower, as they are deployed.
+    """An audio artefact and a text tower, as they are deployed.
 
     Args:
-        session, encoder: of one bundle; whoever opened them closes them.
+        session, encoder: both of one bundle; the caller closes them.
     """
 
     def __init__(self, session: Session, encoder: TextEncoder) -> None:
@@ -87,18 +87,22 @@ def open_towers(
     threads: int | None,
     allow_uncertified: bool,
 ) -> Iterator[Towers]:
-    """Both towers of a bundle on this machine; arguments and errors are those of ``load``."""
+    """Open both towers of a bundle on this machine.
+
+    Args:
+        bundle: a MuQ-MuLan's.
+        artefact, text_artefact: its towers to open.
+        threads: CPU threads of each; all physical cores when None.
+        allow_uncertified: open artefacts without a passing certificate too.
+
+    Raises:
+        MissingDependencyError, ParityError, SessionError: a tower cannot be opened.
+    """
     with (
         open_session(bundle, artefact, threads) as session,
         open_text_encoder(bundle.folder, text_artefact.name, threads, allow_uncertified) as encoder,
     ):
         yield SessionTowers(session, encoder)
-
-
-@contextmanager
-def reference_towers(checkpoint: JointCheckpoint) -> Iterator[Towers]:
-    """A checkpoint's towers, as something to be opened."""
-    yield ReferenceTowers(checkpoint)
 
 
 def _finite(embeddings: np.ndarray) -> np.ndarray:

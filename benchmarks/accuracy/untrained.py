@@ -1,4 +1,4 @@
-"""A checkpoint's architecture before anything was learned: what training is measured by."""
+"""A checkpoint's architecture with the weights it has before training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +14,7 @@ from .towers import ReferenceTowers, Towers
 
 
 def untrained(checkpoint: Checkpoint, seed: int) -> Checkpoint:
-    """A MuQ's checkpoint, or that of a MuQ-MuLan's MuQ, with the weights that training from scratch
-    would start with."""
+    """A MuQ's checkpoint, or a MuQ-MuLan's MuQ, with the weights that training starts with."""
     with _seeded(seed):
         model = MuQ(checkpoint.model.config).eval()
     return Checkpoint(model, checkpoint.name, _identity(checkpoint, seed))
@@ -23,7 +22,7 @@ def untrained(checkpoint: Checkpoint, seed: int) -> Checkpoint:
 
 @contextmanager
 def untrained_towers(checkpoint: JointCheckpoint, seed: int) -> Iterator[Towers]:
-    """A MuQ-MuLan's towers with such weights; the tokenizer is the checkpoint's."""
+    """A MuQ-MuLan's towers with initial weights and the checkpoint's tokenizer."""
     trained = checkpoint.mulan
     audio, text = trained.mulan.audio, trained.mulan.text
     with _seeded(seed):

@@ -1,4 +1,4 @@
-"""Ask every contender's towers every question that needs no training."""
+"""Evaluate every contender's towers on every task that needs no training."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,12 +23,12 @@ from .zero_shot_tasks import ZeroShotTask
 
 
 def check_towers(contenders: Sequence[Contender], tasks: Sequence[ZeroShotTask]) -> None:
-    """Raise UsageError if a contender cannot be asked, having no towers."""
+    """Raise UsageError if there are tasks, but a contender without towers."""
     for contender in contenders:
         if tasks and not contender.towers:
             raise UsageError(
-                f"{contender.name} knows no texts, as --task {tasks[0].name} needs: leave it out, "
-                "or give a MuQ-MuLan's bundle or --checkpoint."
+                f"{contender.name} has no text tower, which --task {tasks[0].name} needs: leave it "
+                "out, or give a MuQ-MuLan's bundle or --checkpoint."
             )
 
 
@@ -37,24 +37,24 @@ def evaluate_zero_shot(
     tasks: Sequence[ZeroShotTask],
     cache: Path,
     done: Evaluation,
-    on_file: Callable[[str], None] = lambda doing: None,
+    on_step: Callable[[str], None] = lambda doing: None,
 ) -> None:
     """Measure every contender at every task.
 
     Args:
         contenders: each with towers.
-        tasks: what ``zero_shot_tasks`` gives.
+        tasks: what ``zero_shot_tasks`` returns.
         cache: folder of embeddings already computed.
         done: gets the results.
-        on_file: called with what is being done, once for each pair of towers, task and recording.
+        on_step: called with what is being done, once for each pair of towers, task and recording.
 
     Raises:
-        AudioError: nothing can be used, or it is too little to measure anything. SessionError:
-            embeddings that are not finite.
+        AudioError: no recording can be used, or too few to measure anything.
+        SessionError: embeddings are not finite.
     """
     for contender in contenders:
         for task in tasks:
-            advance = partial(on_file, f"{contender.name}, {task.name}")
+            advance = partial(on_step, f"{contender.name}, {task.name}")
             done.results.append(_result(contender, task, cache, advance, done))
 
 
@@ -62,55 +62,55 @@ def _result(
     contender: Contender,
     task: ZeroShotTask,
     cache: Path,
-    on_file: Callable[[], None],
+    on_step: Callable[[], None],
     done: Evaluation,
 ) -> Result:
     metrics: dict[str, list[float]] = {}
     for seed, open_towers in enumerate(contender.towers):
         with open_towers() as towers:
-            heard, music = _heard(towers, task, cache, on_file, done.skipped)
+            usable, music = _embedded(towers, task, cache, on_step, done.skipped)
             texts = TextCache(cache / "texts.sqlite", towers.text_identity)
-            found = task.measure(heard, music, partial(texts.embed, embed=towers.embed_texts))
-        require_measurable(task.name, found.metrics, len(heard))
+            found = task.measure(usable, music, partial(texts.embed, embed=towers.embed_texts))
+        require_measurable(task.name, found.metrics, len(usable))
         for name, value in found.metrics.items():
             metrics.setdefault(name, []).append(value)
         about: dict[str, Any] = {"contender": contender.name, "task": task.name, "seed": seed}
         done.predictions.extend({**about, **each} for each in found.answers)
-    tracks = {"train": 0, "valid": 0, "test": len(heard)}
+    tracks = {"train": 0, "valid": 0, "test": len(usable)}
     return Result(contender.name, task.name, tracks, found.texts, metrics)
 
 
-def _heard(
+def _embedded(
     towers: Towers,
     task: ZeroShotTask,
     cache: Path,
-    on_file: Callable[[], None],
+    on_step: Callable[[], None],
     skipped: list[Skipped],
 ) -> tuple[list[Recording], np.ndarray]:
     """The recordings that can be used, and their embeddings (recordings, width), of length one.
 
-    Those found in the cache, by the tower and the hash of the file's bytes, are not computed again.
+    Embeddings are cached by the tower and the hash of the file's bytes.
     """
     tracks, unusable = usable_tracks(task.recordings, LEAST_SECONDS)
     for _ in unusable:
-        on_file()
+        on_step()
     by_path = {each.audio: each for each in task.recordings}
-    heard: list[Recording] = []
+    usable: list[Recording] = []
     music: list[np.ndarray] = []
     for track in tracks:
         try:
             music.append(_embedding(towers, track, cache))
-            heard.append(by_path[track.path])
+            usable.append(by_path[track.path])
         except AudioError as error:
             unusable.append(Skipped(track.path, str(error)))
-        on_file()
+        on_step()
     skipped.extend(each for each in unusable if each not in skipped)
-    if not heard:
+    if not usable:
         raise AudioError(
             f"task {task.name!r}: none of {len(task.recordings)} recordings can be used; the "
             f"first: {unusable[0].reason}"
         )
-    return heard, unit(np.stack(music))
+    return usable, unit(np.stack(music))
 
 
 def _embedding(towers: Towers, track: Track, cache: Path) -> np.ndarray:

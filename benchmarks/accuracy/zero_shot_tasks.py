@@ -1,8 +1,9 @@
-"""What needs no training: which words describe a recording, and which recording a text."""
+"""Tasks without training: find the words for a recording, or the recording for a text."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,7 @@ _SHOWN = 3  # names in a message
 
 
 class Measured(NamedTuple):
-    """A task's metrics, how many labels or texts it had, and its answers in JSON's types."""
+    """A task's metrics, how many labels or texts it has, and its answers in JSON's types."""
 
     metrics: dict[str, float]
     texts: int
@@ -28,65 +29,74 @@ class Measured(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ZeroShotTagging:
-    """Which recordings have a tag, by the cosine of each with the tag's words.
+class ZeroShotTask(ABC):
+    """What can be asked about embeddings of music and texts in one space.
 
     Attributes:
-        recordings: those to be asked about.
-        labels: the tags.
+        recordings: the recordings it is about.
     """
 
     recordings: Sequence[Recording]
-    labels: LabelSet
-    name: str = field(default=TAGGING, init=False)
+    name: ClassVar[str]
 
-    def measure(self, heard: Sequence[Recording], music: np.ndarray, embed: Embed) -> Measured:
-        """Compare.
+    @abstractmethod
+    def measure(self, used: Sequence[Recording], music: np.ndarray, embed: Embed) -> Measured:
+        """Measure how well the embeddings solve the task.
 
         Args:
-            heard: the recordings that could be used.
+            used: the recordings that could be used.
             music: float32 (recordings, width), their embeddings, of length one.
-            embed: gives texts' embeddings, float32 (texts, width), of length one.
+            embed: texts to embeddings, float32 (texts, width), of length one.
+
+        Raises:
+            AudioError: the task is trivial.
         """
+
+
+@dataclass(frozen=True)
+class ZeroShotTagging(ZeroShotTask):
+    """Decide which recordings have a tag, by the cosine of each with the tag's words.
+
+    Attributes:
+        labels: the tags.
+    """
+
+    labels: LabelSet
+    name = TAGGING
+
+    def measure(self, used: Sequence[Recording], music: np.ndarray, embed: Embed) -> Measured:
+        """Measure how well the cosines predict the tags. See ``ZeroShotTask``."""
         names = self.labels.labels
         scores = music @ self.labels.latents(embed).T
-        truth = _having([each.tags or () for each in heard], names)
+        truth = _having([each.tags or () for each in used], names)
         answers = [
             {
                 "audio": str(each.audio),
                 "answer": dict(zip(names, row, strict=True)),
                 "tags": each.tags,
             }
-            for each, row in zip(heard, scores.tolist(), strict=True)
+            for each, row in zip(used, scores.tolist(), strict=True)
         ]
         return Measured(tag_metrics(truth, scores), len(names), answers)
 
 
 @dataclass(frozen=True)
-class Retrieval:
-    """Which recording a text describes, and which text a recording.
+class Retrieval(ZeroShotTask):
+    """Find the recording that a text describes, and the text that describes a recording.
 
     A text that several recordings share is one query, and any of them answers it.
-
-    Attributes:
-        recordings: those to be found, with captions.
     """
 
-    recordings: Sequence[Recording]
-    name: str = field(default=RETRIEVAL, init=False)
+    name = RETRIEVAL
 
-    def measure(self, heard: Sequence[Recording], music: np.ndarray, embed: Embed) -> Measured:
-        """Compare; arguments are ``ZeroShotTagging.measure``'s.
-
-        Raises:
-            AudioError: every text belongs to every recording.
-        """
-        captions = [each.captions or () for each in heard]
+    def measure(self, used: Sequence[Recording], music: np.ndarray, embed: Embed) -> Measured:
+        """Measure at which rank the right one is found. See ``ZeroShotTask``."""
+        captions = [each.captions or () for each in used]
         texts = list(dict.fromkeys(text for each in captions for text in each))
         right = _having(captions, texts)
         if right.all():
             raise AudioError(
-                f"task {self.name!r}: nothing to confuse among {len(heard)} test recordings and "
+                f"task {self.name!r}: nothing to confuse among {len(used)} test recordings and "
                 f"{len(texts)} texts; give more, with different captions."
             )
         scores = music @ embed(texts).T
@@ -97,7 +107,7 @@ class Retrieval:
             for name, value in retrieval(found).items()
         }
         answers = [
-            {"text": text, "answer": str(heard[best].audio), "rank": rank}
+            {"text": text, "answer": str(used[best].audio), "rank": rank}
             for text, best, rank in zip(
                 texts, scores.argmax(0).tolist(), ranked["text to music"].tolist(), strict=True
             )
@@ -105,14 +115,11 @@ class Retrieval:
         return Measured(metrics, len(texts), answers)
 
 
-ZeroShotTask = ZeroShotTagging | Retrieval
-
-
 def probes_and_zero_shot(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Which of the tasks need a probe, and which do not.
+    """Sort tasks' names into those that need a probe and those that do not.
 
     Raises:
-        UsageError: a name that is neither's; the message lists both.
+        UsageError: no such task; the message lists all.
     """
     for name in names:
         if name not in TASKS and name not in ZERO_SHOT:
@@ -126,22 +133,24 @@ def zero_shot_tasks(
     labels: Sequence[str] | None = None,
     templates: Sequence[str] | None = None,
 ) -> list[ZeroShotTask]:
-    """The tasks, with the test split's recordings that have tags, or captions. Where a manifest has
-    no captions at all, they are lists of each recording's labels, in English and in Chinese.
+    """The tasks, with the test split's recordings that have tags or captions.
+
+    In a manifest without captions, lists of each recording's labels, in English and in Chinese,
+    serve as captions.
 
     Args:
         recordings: the whole manifest.
         names: in ``ZERO_SHOT``.
-        labels: the tags to judge; all that any recording of the manifest has when None.
-        templates: sentences that tags are put into; those of ``muqrt tag`` when None.
+        labels: the tags to judge; all tags in the manifest when None.
+        templates: sentences to put tags into; the default ones of ``muqrt tag`` when None.
 
     Raises:
-        AudioError: nothing to ask about, or a song in two splits.
-        UsageError: a label that no recording has, labels or templates for no task, or what
-            ``LabelSet`` refuses.
+        AudioError: no recording with tags or captions, or a song in two splits.
+        UsageError: a label that no recording has, labels or templates without the task they are
+            for, or labels that ``LabelSet`` refuses.
     """
     if TAGGING not in names and (labels is not None or templates is not None):
-        raise UsageError(f"labels and templates are for --task {TAGGING}: name it, too.")
+        raise UsageError(f"labels and templates are for --task {TAGGING}: name it too.")
     chosen = TEMPLATES if templates is None else templates
     return [_task(name, recordings, labels, chosen) for name in dict.fromkeys(names)]
 
@@ -160,7 +169,7 @@ def _task(
     chosen = known if labels is None else labels
     if unknown := [label for label in chosen if label not in known]:
         shown = ", ".join(map(repr, unknown[:_SHOWN]))
-        raise UsageError(f"no recording has as a tag: {shown} ({len(unknown)} in all).")
+        raise UsageError(f"no recording has these tags: {shown} ({len(unknown)} in all).")
     return ZeroShotTagging(test, LabelSet(tuple(chosen), tuple(templates)))
 
 
@@ -192,7 +201,7 @@ def _captioned(recordings: Sequence[Recording]) -> list[Recording]:
 
 
 def _having(names: Sequence[Sequence[str]], asked: Sequence[str]) -> np.ndarray:
-    """Bool (recordings, asked): which recording has which name."""
+    """Bool (recordings, asked): whether each recording has each name."""
     column = {name: index for index, name in enumerate(asked)}
     found = np.zeros((len(names), len(asked)), bool)
     for row, each in enumerate(names):

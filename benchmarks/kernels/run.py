@@ -17,7 +17,7 @@ from ...runtime.bundle.certificate import THRESHOLDS
 from ..measure.contenders import cold_compiler
 from ..measure.latency import Cell, music
 from ..measure.neighbours import watch_neighbours
-from ..measure.timing import EAGER, Stopwatch, compare, cuda_stopwatch, stopwatch
+from ..measure.timing import EAGER, Stopwatch, by_turns, compare, cuda_stopwatch, stopwatch
 from .ceilings import Ceilings, measure_ceilings
 from .contenders import (
     FUSED,
@@ -136,7 +136,7 @@ def _measure(
                 "is not reported."
             )
     share = watch_neighbours()
-    timings = compare(runs, rounds, _CELL_SECONDS, clock)
+    timings = compare(by_turns(runs, rounds, _CELL_SECONDS, clock))
     busy, work = share(), operation.work(cell)
     found = []
     for timing in timings:

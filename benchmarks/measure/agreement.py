@@ -9,7 +9,7 @@ from ...export.parity.measuring import measure
 from ...runtime.bundle.certificate import THRESHOLDS, Precision
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Agreement:
     """How near an answer is to the reference's, and whether that is near enough."""
 
@@ -47,4 +47,8 @@ def agreement(
             f"{found.worst_frame_cosine:.7f}, relative L2 {found.relative_l2:.2e}), so its speed "
             f"is not reported. Run muqrt parity to see where they differ{hint}."
         )
-    return Agreement(found.worst_frame_cosine, found.relative_l2, matches)
+    return Agreement(
+        worst_frame_cosine=found.worst_frame_cosine,
+        relative_l2=found.relative_l2,
+        matches=matches,
+    )

@@ -11,7 +11,7 @@ from ...runtime.audio import read as audio
 from .agreement import Agreement
 from .contenders import Contender, States
 from .neighbours import watch_neighbours
-from .timing import Timing, compare, ratios, spread, stopwatch
+from .timing import Timing, by_turns, compare, ratios, spread, stopwatch
 
 # Reduce the rounds of a cell (one window and batch) rather than measure it for longer than this.
 _CELL_SECONDS = 90.0
@@ -34,8 +34,8 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Latency(Timing):
-    """One contender on one cell.
+class Latency(Timing, Agreement):
+    """One contender on one cell, and how near its answer on this very input is to the reference's.
 
     Attributes:
         precision: whose thresholds its answer is held to.
@@ -45,8 +45,6 @@ class Latency(Timing):
         speedup_p10, speedup_p90: percentiles over the rounds of eager's seconds over these.
         audio_seconds_per_second: how much music it gets through.
         first_call_seconds: includes whatever is done once per shape, such as compiling.
-        worst_frame_cosine, relative_l2: of its answer on this very input with the reference's.
-        matches: whether that is within its precision's thresholds.
         neighbours_share: of all cores' time, taken by other programs meanwhile, 0 to 1.
     """
 
@@ -59,9 +57,6 @@ class Latency(Timing):
     speedup_p90: float
     audio_seconds_per_second: float
     first_call_seconds: float
-    worst_frame_cosine: float
-    relative_l2: float
-    matches: bool
     neighbours_share: float
 
     @property
@@ -115,7 +110,7 @@ def measure_cell(
         started[contender.name] = contender, first_call_seconds, checked
     neighbours_share = watch_neighbours()
     runs = {name: partial(each.run, waveform) for name, (each, *_) in started.items()}
-    timings = compare(runs, rounds, _CELL_SECONDS, warm_up=True)
+    timings = compare(by_turns(runs, rounds, _CELL_SECONDS, warm_up=True))
     busy = neighbours_share()
     eager = timings[0].samples_seconds
     found = []

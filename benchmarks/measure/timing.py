@@ -86,15 +86,8 @@ def cuda_stopwatch(run: Run) -> float:
     return float(start.elapsed_time(end)) / 1000
 
 
-def compare(
-    runs: Mapping[str, Run],
-    rounds: int,
-    budget_seconds: float,
-    stopwatch: Stopwatch = stopwatch,
-    warm_up: bool = False,
-) -> list[Timing]:
-    """Time every run by turns, ``EAGER`` among them; the arguments are those of ``by_turns``."""
-    samples = by_turns(runs, rounds, budget_seconds, stopwatch, warm_up)
+def compare(samples: Mapping[str, list[float]]) -> list[Timing]:
+    """The statistics of runs that were timed by turns, ``EAGER`` among them."""
     found = []
     for name, ours in samples.items():
         seconds = spread(ours)

@@ -12,7 +12,7 @@ from ...runtime.streaming.stream import HOP_SECONDS, WINDOW_SECONDS, SlidingConf
 from ..measure.agreement import Agreement
 from ..measure.contenders import eager, hidden_states, live_stream
 from ..measure.latency import Cell, music
-from ..measure.timing import EAGER, Timing, compare
+from ..measure.timing import EAGER, Timing, by_turns, compare
 
 if TYPE_CHECKING:
     from ...reference.muq import MuQ
@@ -74,7 +74,7 @@ def measure_hops(
         agreements[artefact.name] = checked
         runs[artefact.name] = partial(contender.run, chunks[0])
     found = []
-    for timing in compare(runs, hops, _BUDGET_SECONDS, warm_up=True):
+    for timing in compare(by_turns(runs, hops, _BUDGET_SECONDS, warm_up=True)):
         factor = timing.median_seconds / HOP_SECONDS
         hop_time = HopTime(
             **vars(timing),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from ..measure.agreement import Agreement
 from ..measure.latency import Latency
 from ..measure.report import Section
 from .arithmetic import Arithmetic
@@ -66,16 +67,13 @@ Marks = Mapping[str, str]  # names to show in the place of some contenders'
 def latency(device: str, latencies: Sequence[Latency], marks: Marks) -> Section:
     """A row for each contender and input."""
     rows = [
-        [
-            marks.get(each.contender, each.contender) + ("" if each.matches else " *"),
-            str(each.threads),
-            f"{each.window_seconds:g} x {each.batch}",
-            *each.cells(),
-            f"{each.audio_seconds_per_second:.1f}",
-            f"{each.relative_l2:.1e}",
-            f"{each.worst_frame_cosine:.6f}",
-            str(len(each.samples_seconds)),
-        ]
+        _timed(
+            each,
+            each,
+            marks,
+            [f"{each.window_seconds:g} x {each.batch}"],
+            [f"{each.audio_seconds_per_second:.1f}"],
+        )
         for each in latencies
     ]
     found = Section(f"Latency on {device}", _LATENCY_COLUMNS, rows, _LATENCY_NOTE)
@@ -108,16 +106,13 @@ def cold_start(starts: Sequence[ColdStart], size_bytes: Mapping[str, int], marks
 def live_stream(hops: Sequence[HopTime], marks: Marks) -> Section:
     """A row for each contender and number of threads."""
     rows = [
-        [
-            marks.get(each.contender, each.contender) + ("" if each.agreement.matches else " *"),
-            str(each.threads),
-            *each.cells(),
-            f"{each.real_time_factor:.3f}",
-            f"{each.streams_per_core:.2f}",
-            f"{each.agreement.relative_l2:.1e}",
-            f"{each.agreement.worst_frame_cosine:.6f}",
-            str(len(each.samples_seconds)),
-        ]
+        _timed(
+            each,
+            each.agreement,
+            marks,
+            [],
+            [f"{each.real_time_factor:.3f}", f"{each.streams_per_core:.2f}"],
+        )
         for each in hops
     ]
     return Section("A live stream", _HOP_COLUMNS, rows, _HOPS_NOTE)
@@ -125,16 +120,12 @@ def live_stream(hops: Sequence[HopTime], marks: Marks) -> Section:
 
 def library(times: Sequence[LibraryTime], marks: Marks) -> Section:
     """A row for each contender."""
-    rows = [
-        [
-            marks.get(each.contender, each.contender),
-            f"{each.songs_per_hour:.0f}",
-            f"{each.speedup:.2f}",
-            f"{min(each.songs_seconds):.3g} to {max(each.songs_seconds):.3g}",
-            f"{each.worst_cosine:.5f}",
-        ]
-        for each in times
-    ]
+    rows = []
+    for each in times:
+        name = marks.get(each.contender, each.contender)
+        song = f"{min(each.songs_seconds):.3g} to {max(each.songs_seconds):.3g}"
+        rate, speedup = f"{each.songs_per_hour:.0f}", f"{each.speedup:.2f}"
+        rows.append([name, rate, speedup, song, f"{each.worst_cosine:.5f}"])
     return Section("A library, decoding included", _LIBRARY_COLUMNS, rows, _LIBRARY_NOTE)
 
 
@@ -174,6 +165,22 @@ def arithmetic(found: Arithmetic) -> list[Section]:
     return [
         Section(f"{gmacs:.3g} GMAC for {cell}, {threads}", _RATE_COLUMNS, rates, _RATES_NOTE),
         Section(f"What this machine computes at best, {threads}", ("", "GFLOP/s"), peaks),
+    ]
+
+
+def _timed(
+    each: Latency | HopTime, near: Agreement, marks: Marks, given: list[str], rates: list[str]
+) -> list[str]:
+    """A contender's row: what it was given, how fast it is, and how near to the reference."""
+    return [
+        marks.get(each.contender, each.contender) + ("" if near.matches else " *"),
+        str(each.threads),
+        *given,
+        *each.cells(),
+        *rates,
+        f"{near.relative_l2:.1e}",
+        f"{near.worst_frame_cosine:.6f}",
+        str(len(each.samples_seconds)),
     ]
 
 

@@ -21,7 +21,7 @@ from ..measure.agreement import agreement
 from ..measure.latency import Cell, music
 from ..measure.neighbours import watch_neighbours
 from ..measure.report import Report, Section
-from ..measure.timing import EAGER, Timing, compare
+from ..measure.timing import EAGER, Timing, by_turns, compare
 
 # Texts at once, and tokens in each, the two special ones included.
 TEXTS = ((1, 12), (1, 60), (16, 20))
@@ -51,6 +51,12 @@ class TowerTime(Timing):
     input: str
     worst_cosine: float | None
 
+    def row(self) -> list[str]:
+        """Its cells in the table."""
+        cosine = "" if self.worst_cosine is None else f"{self.worst_cosine:.6f}"
+        rounds = str(len(self.samples_seconds))
+        return [self.input, self.contender, *self.cells(scale=1000), cosine, rounds]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TowerReport(Report):
@@ -70,16 +76,7 @@ class TowerReport(Report):
 
     def results(self) -> list[Section]:
         """One table: a row for each contender on each input."""
-        rows = [
-            [
-                each.input,
-                each.contender,
-                *each.cells(scale=1000),
-                "" if each.worst_cosine is None else f"{each.worst_cosine:.6f}",
-                str(len(each.samples_seconds)),
-            ]
-            for each in self.times
-        ]
+        rows = [each.row() for each in self.times]
         title = f"Towers on {self.environment['cpu']}, threads: {self.threads}"
         return [Section(title, _COLUMNS, rows, f"{_NOTE} Checkpoint: {self.checkpoint}.")]
 
@@ -195,7 +192,8 @@ def _times(what: str, contenders: list[_Contender], rounds: int) -> list[TowerTi
             found = agreement(f"{each.name} on {what}", each.precision, answer, eager)
             cosines[each.name] = found.worst_frame_cosine
     runs = {each.name: each.run for each in contenders}
+    samples = by_turns(runs, rounds, _BUDGET_SECONDS, warm_up=True)
     return [
         TowerTime(**vars(timing), input=what, worst_cosine=cosines[timing.contender])
-        for timing in compare(runs, rounds, _BUDGET_SECONDS, warm_up=True)
+        for timing in compare(samples)
     ]

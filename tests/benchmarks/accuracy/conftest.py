@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.parity.excerpts import excerpts
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.training.probe import fit
+
+from ...training.conftest import one_thread as one_thread  # a fixture for every test here
 
 RATE_HZ = 24_000
 TRACKS = {"train": 14, "valid": 4, "test": 8}
@@ -71,12 +72,3 @@ def one_recipe() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "_RECIPES", fit._RECIPES[:1])
         yield
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Models this small only wait for each other's threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner, Result
 
 from muqrt.benchmarks.accuracy import contenders as contenders_module
 from muqrt.benchmarks.accuracy.encoders import MelEncoder, SessionEncoder
 from muqrt.benchmarks.accuracy.evaluation import splits_by_task
 from muqrt.benchmarks.accuracy.metrics import PAPER_METRICS
-from muqrt.cli.bench.evaluate import commands
-from muqrt.errors import AudioError, BundleError, MuqrtError, ParityError, UsageError
+from muqrt.errors import AudioError, BundleError, ParityError, UsageError
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.reference.head import pooled
 from muqrt.reference.mel import LogMel
@@ -25,12 +23,10 @@ from muqrt.training.data.manifest import read_recordings
 from muqrt.training.probe.tasks import TASKS
 from muqrt.triton_repo.client import session as client
 
+from .command import evaluate, refused, rows_of, write_rows
+
 # One of each kind, and the one with a metric of its own.
 ASKED = ("genre", "key", "emotion", "tagging", "structure")
-
-
-def evaluate(*arguments: object) -> Result:
-    return CliRunner().invoke(commands, ["evaluate", *map(str, arguments), "--threads", "1"])
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +77,12 @@ def test_the_report_says_what_was_measured_with_what(
     assert report["skipped"] == []
 
 
+def results_of(report: dict[str, Any], *tasks: str) -> list[dict[str, Any]]:
+    """The bundle's results at these tasks."""
+    mine = [each for each in report["results"] if each["contender"] != "mel"]
+    return [each for each in mine if each["task"] in tasks]
+
+
 def test_the_page_and_the_chart(written: Path, report: dict[str, Any]) -> None:
     page = (written / "accuracy.md").read_text()
     assert "| genre: accuracy | 8 | 100.0 ± 0.0 |" in page
@@ -122,11 +124,11 @@ def test_every_task_with_labels_is_evaluated_unless_some_are_named(labelled: Pat
     assert set(splits_by_task(without, [])) == set(TASKS) - {"singer"}
 
 
+@pytest.mark.usefixtures("written")
 def test_a_second_time_nothing_is_encoded_and_nothing_differs(
     levels_bundle: Path,
     labelled: Path,
     cache: Path,
-    written: Path,
     report: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -137,12 +139,7 @@ def test_a_second_time_nothing_is_encoded_and_nothing_differs(
     options = ("--task", "genre", "--task", "structure", "--seeds", 2, "--json", "--cache", cache)
     result = evaluate(levels_bundle, labelled, *options)
     assert result.exit_code == 0, result.output
-    expected = [
-        each
-        for each in report["results"]
-        if each["task"] in ("genre", "structure") and each["contender"] != "mel"
-    ]
-    assert json.loads(result.stdout)["results"] == expected
+    assert json.loads(result.stdout)["results"] == results_of(report, "genre", "structure")
 
 
 def test_a_bundle_without_hidden_states_is_judged_by_its_features(
@@ -177,18 +174,6 @@ def test_the_mels_mean_and_deviation_by_hand() -> None:
     np.testing.assert_allclose(found[:, 1, 0, 128:], frames.std(2), rtol=1e-2)
 
 
-def rows_of(manifest: Path) -> list[dict[str, Any]]:
-    """A manifest's rows, with absolute paths."""
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    return [{**row, "audio": str(manifest.parent / row["audio"])} for row in rows]
-
-
-def write_rows(rows: list[dict[str, Any]], folder: Path) -> Path:
-    path = folder / "manifest.jsonl"
-    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return path
-
-
 def test_bad_files_are_left_out_and_listed(labelled: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(b"no music")
     bad = {"audio": "bad.wav", "split": "test", "genre": "low"}
@@ -197,11 +182,6 @@ def test_bad_files_are_left_out_and_listed(labelled: Path, tmp_path: Path) -> No
     result = evaluate(tmp_path, *options)
     assert "Left out, whole or in part: 1." in result.stdout
     assert f"{tmp_path / 'bad.wav'}: cannot be read" in result.stdout
-
-
-def refused(result: Result, kind: type[MuqrtError]) -> str:
-    assert isinstance(result.exception, kind), result.output
-    return str(result.exception)
 
 
 def test_leaks_and_empty_splits_are_refused(labelled: Path, tmp_path: Path) -> None:
@@ -244,9 +224,7 @@ def test_a_served_model_is_judged_like_its_bundle(
     monkeypatch.setattr(client, "TritonSession", session)
     options = ("--server", "localhost:8001", "--task", "key", "--seeds", 2, "--cache", cache)
     (found,) = json.loads(evaluate(labelled, *options, "--json").stdout)["results"]
-    (expected,) = (
-        each for each in report["results"] if each["task"] == "key" and each["contender"] != "mel"
-    )
+    (expected,) = results_of(report, "key")
     assert found == {**expected, "contender": "muq at localhost:8001"}
 
 

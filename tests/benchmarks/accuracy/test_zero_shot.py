@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from muqrt.benchmarks.accuracy.contenders import Contender, Wanted, contenders
 from muqrt.benchmarks.accuracy.evaluation import Evaluation
@@ -21,7 +21,7 @@ from muqrt.benchmarks.accuracy.untrained import untrained_towers
 from muqrt.benchmarks.accuracy.zero_shot import evaluate_zero_shot
 from muqrt.benchmarks.accuracy.zero_shot_tasks import zero_shot_tasks
 from muqrt.cli.bench.evaluate import commands
-from muqrt.errors import AudioError, BundleError, MuqrtError, UsageError
+from muqrt.errors import AudioError, BundleError, UsageError
 from muqrt.export.sources.checkpoint import JointCheckpoint, load_source
 from muqrt.reference.head import pooled
 from muqrt.runtime.audio import read as audio
@@ -29,20 +29,13 @@ from muqrt.runtime.load import load
 from muqrt.training.data.manifest import Recording, read_recordings
 from muqrt.training.probe.features import Encoder
 
+from .command import evaluate, refused, rows_of, write_rows
+
 BOTH = ("--task", "zeroshot-tagging", "--task", "retrieval")
 
 
-def evaluate(*arguments: object) -> Result:
-    return CliRunner().invoke(commands, ["evaluate", *map(str, arguments), "--threads", "1"])
-
-
-def refused(result: Result, kind: type[MuqrtError]) -> str:
-    assert isinstance(result.exception, kind), result.output
-    return str(result.exception)
-
-
 class Knowing:
-    """Towers that hear which of the corpus' two tones a song ends with, and read it too."""
+    """Towers that know the tone, of the corpus' two, that a song ends with, and its name."""
 
     audio_identity = text_identity = "knowing"
 
@@ -298,17 +291,6 @@ def test_only_the_users_labels_in_the_users_sentences(labelled: Path, tmp_path: 
     assert asked == ["low music"]
 
 
-def rows_of(manifest: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    return [{**row, "audio": str(manifest.parent / row["audio"])} for row in rows]
-
-
-def write_rows(rows: list[dict[str, Any]], folder: Path) -> Path:
-    path = folder / "manifest.jsonl"
-    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return path
-
-
 def test_bad_and_silent_files_are_left_out_and_listed(labelled: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(b"no music")
     soundfile.write(tmp_path / "silent.wav", np.zeros(24_000), 24_000)
@@ -331,10 +313,10 @@ def test_what_makes_no_sense(
     tagging = ("--task", "zeroshot-tagging", *cached)
     assert "genre, key" in refused(evaluate(mulan_bundle, labelled, "--task", "x"), UsageError)
     assert "retrieval" in refused(evaluate(mulan_bundle, labelled, "--task", "x"), UsageError)
-    assert "mel knows no texts" in refused(
+    assert "mel has no text tower" in refused(
         evaluate(mulan_bundle, labelled, "--baseline", "mel", *tagging), UsageError
     )
-    assert "knows no texts" in refused(evaluate(tiny_bundle, labelled, *tagging), UsageError)
+    assert "has no text tower" in refused(evaluate(tiny_bundle, labelled, *tagging), UsageError)
     assert "--checkpoint" in refused(
         evaluate(mulan_bundle, labelled, "--baseline", "untrained", *tagging), UsageError
     )

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from muqrt.benchmarks.loadtest.music import Music
+from muqrt.common.config import read_toml
 from muqrt.runtime.audio import read as audio
 
 Command = Callable[..., CompletedProcess[str]]
@@ -53,6 +54,25 @@ def test_every_hop_is_answered_and_counted(written: Path) -> None:
     assert figures["rss_peak_mb"] > 30
     assert len(report["samples"]) > 3
     assert report["load"]["burst_seconds"] == 0.3
+
+
+def test_the_load_is_written_as_a_configuration(written: Path) -> None:
+    report = json.loads(Path(f"{written}.json").read_text())
+    load = read_toml(Path(f"{written}.toml"))
+    assert load == report["load"]
+    assert (load["streams"], load["jitter_seconds"], load["chunk_seconds"]) == (4, 0.02, 0.1)
+
+
+def test_options_override_the_configuration(muqrt: Command, tmp_path: Path) -> None:
+    config = tmp_path / "load.toml"
+    where = ("bench", "streams", "--server", "localhost:1", "--config", config)
+    config.write_text("streams = 0\nseconds = 2\n")
+    assert "0 streams" in muqrt(*where).stderr
+    # A load that is accepted: what fails is the server.
+    assert "localhost:1" in muqrt(*where, "--streams", 3, "--timeout-seconds", 1).stderr
+    config.write_text("strems = 5")
+    done = muqrt(*where)
+    assert done.returncode == 2 and "unknown key 'strems'" in done.stderr
 
 
 def test_the_page_says_what_was_measured_and_where(written: Path) -> None:

@@ -15,13 +15,8 @@ from muqrt.runtime.streaming.stream import SlidingConfig
 
 RATE_HZ = 24_000
 ROUNDING = 1e-6
-FRAMING = Framing(
-    sample_rate_hz=RATE_HZ,
-    hop_samples=240,
-    step_samples=960,
-    minimum_samples=1_025,
-    window_samples=240_000,
-)
+LIMITS = {"minimum_samples": 1_025, "window_samples": 240_000}
+FRAMING = Framing(sample_rate_hz=RATE_HZ, hop_samples=240, step_samples=960, **LIMITS)
 
 PUNCTUAL = Load(streams=1, seconds=3.0, jitter_seconds=0.0)
 LOADS = st.builds(

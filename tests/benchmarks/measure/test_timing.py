@@ -1,10 +1,23 @@
 """Statistics against figures worked out by hand, and the order of the turns."""
 
-import time
-
 import pytest
 
-from muqrt.benchmarks.measure.timing import LEAST_ROUNDS, Run, by_turns, ratios, spread, stopwatch
+from muqrt.benchmarks.measure import timing
+from muqrt.benchmarks.measure.timing import (
+    EAGER,
+    LEAST_ROUNDS,
+    Run,
+    by_turns,
+    compare,
+    ratios,
+    spread,
+    stopwatch,
+)
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "_PAUSE_SECONDS", 0)
 
 
 def test_spread_interpolates_between_samples() -> None:
@@ -39,6 +52,13 @@ def test_a_drift_that_hits_all_alike_leaves_the_ratio() -> None:
     assert spread(ratios(eager, ours)).median == 2.0
 
 
+def test_a_comparison_has_the_statistics_and_the_speedup() -> None:
+    eager, ours = compare({EAGER: [2.0, 4.0, 9.0], "ours": [1.0, 4.0, 3.0]})
+    assert (eager.contender, eager.speedup) == (EAGER, 1.0)
+    assert (ours.median_seconds, ours.speedup) == (3.0, 2.0)
+    assert ours.cells(scale=1000) == ["3e+03", "1.4e+03 to 3.8e+03", "2.00"]
+
+
 def test_everyone_has_a_turn_in_every_round() -> None:
     calls: list[str] = []
     samples = by_turns(
@@ -55,8 +75,10 @@ def test_the_budget_ends_the_rounds_but_not_before_the_least() -> None:
     assert len(by_turns({"a": int}, rounds=50, budget_seconds=0)["a"]) == LEAST_ROUNDS
 
 
-def test_stopwatch_measures_seconds() -> None:
-    assert 0.02 <= stopwatch(lambda: time.sleep(0.02)) < 2
+def test_stopwatch_measures_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [10.0]
+    monkeypatch.setattr("muqrt.benchmarks.measure.timing.time.perf_counter", lambda: now[0])
+    assert stopwatch(lambda: now.append(now.pop() + 2.5)) == 2.5
 
 
 def test_only_the_second_of_two_calls_is_timed_when_warming_up() -> None:
