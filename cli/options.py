@@ -174,7 +174,8 @@ class Served:
             ServerError: the server cannot be reached or has no such model.
             MissingDependencyError: tritonclient is not installed.
         """
-        from ..triton_repo.client.streaming import MODEL, TIMEOUT_SECONDS, StreamingClient
+        from ..triton_repo.client.live_model import MODEL, TIMEOUT_SECONDS
+        from ..triton_repo.client.streaming import StreamingClient
 
         if lengths:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in lengths)

@@ -10,10 +10,9 @@ import numpy as np
 from ...errors import ServerError
 from ...runtime.bundle.tagging import TAGS
 from ...runtime.streaming.stream import SlidingConfig
-from ...triton_repo.client.connection import AsyncConnection, as_tensor
-from ...triton_repo.client.streaming import config_of, contract_in
+from ...triton_repo.client.connection import AsyncConnection, config_arguments, infer_arguments
+from ...triton_repo.client.live_model import live_contract
 from ...triton_repo.contract.stream import CHUNK_INDEX, PCM, SECONDS
-from ...triton_repo.extras import server_extra
 
 _PROBE_SECONDS = 2.0  # for the server to say that it is ready
 # How long after it was sent a request is abandoned: it has left, and has hardly been answered.
@@ -35,9 +34,9 @@ async def connected(url: str, model: str, timeout_seconds: float) -> "AsyncItera
     """
     connection = AsyncConnection(url)
     try:
-        request = config_of(model, timeout_seconds)
+        request = config_arguments(model, timeout_seconds)
         answer = await connection.call("get_model_config", model, **request)
-        _, sliding = contract_in(answer, url, model)
+        sliding = live_contract(answer, url, model).sliding
         yield ServedStreams(connection, model, timeout_seconds, sliding)
     finally:
         await connection.close()
@@ -80,21 +79,16 @@ class ServedStreams:
         Raises:
             BusyError: too many streams are live. ServerError: anything else.
         """
-        grpc = server_extra("tritonclient.grpc")
-        answer = await self._connection.call(
-            "infer",
+        arguments = infer_arguments(
             self._model,
-            model_name=self._model,
-            inputs=[
-                as_tensor(PCM, samples[None]),
-                as_tensor(CHUNK_INDEX, np.array([[index]], np.int64)),
-            ],
-            outputs=[grpc.InferRequestedOutput(name) for name in (TAGS, SECONDS)],
+            {PCM: samples[None], CHUNK_INDEX: np.array([[index]], np.int64)},
+            (TAGS, SECONDS),
+            self._timeout_seconds,
             sequence_id=sequence,
             sequence_start=index == 0,
             sequence_end=is_last,
-            client_timeout=self._timeout_seconds,
         )
+        answer = await self._connection.call("infer", self._model, **arguments)
         ends: list[float] = answer.as_numpy(SECONDS)[0, :, 1].tolist()
         return ends
 

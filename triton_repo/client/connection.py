@@ -1,12 +1,17 @@
 """gRPC to a Triton server, whose failures are ServerErrors in plain words."""
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
+from ...common.closing import Closing
 from ...common.retry import Backoff
 from ...errors import ServerError
+from ..contract.config import parameters_of
 from ..extras import server_extra
+
+_Contract = TypeVar("_Contract")
 
 # gRPC's own limit, and the server's: a signed 32-bit length.
 _MESSAGE_LIMIT_BYTES = 2**31 - 1
@@ -22,7 +27,7 @@ _CHANNEL_OPTIONS = [
 _NO_SUCH_MODEL = ("unknown model", "is not available")
 # The served model's words for a stream that has expired, and Triton's for one it never had.
 _NO_SUCH_STREAM = ("no such stream", "must specify the START flag")
-# Between attempts while the server is full or away.
+# Between attempts while a server is full or away.
 BACKOFF = Backoff(first_seconds=0.1, longest_seconds=2.0)
 
 
@@ -38,8 +43,8 @@ class LostStreamError(ServerError):
     """The server has forgotten a stream, or was replaced."""
 
 
-class Connection:
-    """A gRPC channel.
+class Connection(Closing):
+    """A gRPC channel; a context manager.
 
     Args:
         url: host and port of the server's gRPC endpoint.
@@ -132,6 +137,51 @@ def explained(error: Any, url: str, model: str) -> ServerError:
         f"The Triton server at {url} cannot be reached, or went away ({details}). Is it running? "
         "Start one with: muqrt serve MODELS"
     )
+
+
+def config_arguments(model: str, timeout_seconds: float) -> dict[str, Any]:
+    """The arguments of a call of ``get_model_config``."""
+    return {"model_name": model, "client_timeout": timeout_seconds}
+
+
+def contract_in(
+    answer: Any, read: Callable[[Mapping[str, str]], _Contract], problem: str, cure: str
+) -> _Contract:
+    """The contract in the answer to ``get_model_config``.
+
+    Args:
+        read: reads it from the model's parameters; raises KeyError or ValueError if it cannot.
+        problem, cure: sentences for a model without it: what is wrong, and what to do.
+
+    Raises:
+        ServerError: there is no such contract.
+    """
+    try:
+        return read(parameters_of(answer.config))
+    except (KeyError, ValueError) as error:
+        raise ServerError(f"{problem} ({error}). {cure}") from error
+
+
+def infer_arguments(
+    model: str,
+    inputs: Mapping[str, np.ndarray],
+    outputs: Sequence[str],
+    timeout_seconds: float,
+    **more: Any,
+) -> dict[str, Any]:
+    """The arguments of a call of ``infer``.
+
+    Raises:
+        ServerError: an input is too large for gRPC.
+    """
+    grpc = server_extra("tritonclient.grpc")
+    return {
+        "model_name": model,
+        "inputs": [as_tensor(name, array) for name, array in inputs.items()],
+        "outputs": [grpc.InferRequestedOutput(name) for name in outputs],
+        "client_timeout": timeout_seconds,
+        **more,
+    }
 
 
 def as_tensor(name: str, array: np.ndarray) -> Any:

@@ -7,9 +7,8 @@ from ...runtime.audio.read import load
 from ...runtime.audio.tracks import AudioFile
 from ...runtime.text.labels import LabelSet
 from ...runtime.text.zero_shot import LabelTags, ZeroShot
-from ..contract.config import parameters_of
 from ..contract.mulan import AUDIO_TOWER, tower_in
-from .connection import Connection
+from .connection import Connection, config_arguments, contract_in
 from .session import TIMEOUT_SECONDS
 from .zero_shot import tag_labels
 
@@ -39,19 +38,14 @@ class ServedLabelTagger:
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         self._url, self._model, self._timeout_seconds = url, model, timeout_seconds
-        connection = Connection(url)
-        try:
-            answer = connection.call(
-                "get_model_config", model, client_timeout=timeout_seconds, model_name=model
+        with Connection(url) as connection:
+            arguments = config_arguments(model, timeout_seconds)
+            tower = contract_in(
+                connection.call("get_model_config", model, **arguments),
+                lambda parameters: tower_in(parameters, AUDIO_TOWER),
+                f"Model {model!r} at {url} takes no labels",
+                "Write one that does from a MuQ-MuLan's bundle with: muqrt repository",
             )
-            tower = tower_in(parameters_of(answer.config), AUDIO_TOWER)
-        except (KeyError, ValueError) as error:
-            raise ServerError(
-                f"Model {model!r} at {url} takes no labels ({error}). Write one that does from a "
-                "MuQ-MuLan's bundle with: muqrt repository"
-            ) from error
-        finally:
-            connection.close()
         self._rate_hz = tower.contract.framing.sample_rate_hz
         clip_seconds = tower.joint.clip_samples / self._rate_hz
         self.zero_shot = ZeroShot(labels, tower.joint.temperature, clip_seconds)

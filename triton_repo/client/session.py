@@ -10,12 +10,19 @@ import numpy as np
 from ...common.retry import Retry
 from ...errors import ServerError
 from ...runtime.engines.session import Arrays, Session
-from ..contract.config import Contract, parameters_of
-from ..extras import server_extra
-from .connection import BACKOFF, BusyError, Connection, as_tensor
+from ..contract.artefact import Contract
+from .connection import (
+    BACKOFF,
+    BusyError,
+    Connection,
+    config_arguments,
+    contract_in,
+    infer_arguments,
+)
 
 # A full-size model takes 14 s for four windows of 30 s on two cores, and others may be waiting.
 TIMEOUT_SECONDS = 300.0
+_STATISTICS_SECONDS = 10.0
 _RETRIES = 6
 # Triton's name for the queue that others overtake, where a model has one.
 _BULK = 2
@@ -65,40 +72,29 @@ class TritonSession(Session):
         self.timeout_seconds = timeout_seconds
         self._connection = Connection(url)
         self._open = True
-        config = self._connection.call(
-            "get_model_config", model, client_timeout=timeout_seconds, model_name=model
-        ).config
-        try:
-            contract = Contract.from_parameters(parameters_of(config))
-        except (KeyError, ValueError) as error:
-            raise ServerError(
-                f"Model {model!r} at {url} was not written by this version of muqrt ({error}). "
-                "Write it with: muqrt repository"
-            ) from error
+        arguments = config_arguments(model, timeout_seconds)
+        contract = contract_in(
+            self._connection.call("get_model_config", model, **arguments),
+            Contract.from_parameters,
+            f"Model {model!r} at {url} was not written by this version of muqrt",
+            "Write it with: muqrt repository",
+        )
         super().__init__(contract.description)
         self.level = contract.level
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
         if not self._open:
             raise ServerError("the session is closed; make another TritonSession.")
-        grpc = server_extra("tritonclient.grpc")
-        tensors = [as_tensor(name, array) for name, array in inputs.items()]
-        requested = [grpc.InferRequestedOutput(name) for name in outputs]
-        began = time.monotonic()
-        deadline = began + self.timeout_seconds
+        start = time.monotonic()
+        arguments = infer_arguments(self.model, inputs, outputs, 0, priority=self._priority)
 
         def infer() -> Any:
+            left = start + self.timeout_seconds - time.monotonic()
             return self._connection.call(
-                "infer",
-                self.model,
-                client_timeout=max(deadline - time.monotonic(), 1e-3),
-                model_name=self.model,
-                inputs=tensors,
-                outputs=requested,
-                priority=self._priority,
+                "infer", self.model, **arguments | {"client_timeout": max(left, 1e-3)}
             )
 
-        retry = Retry(BACKOFF, self.timeout_seconds, most=_RETRIES, since=began)
+        retry = Retry(BACKOFF, self.timeout_seconds, _RETRIES, since=start)
         result = retry.call(infer, BusyError)
         found = {name: result.as_numpy(name) for name in outputs}
         if any(array is None for array in found.values()):
@@ -120,13 +116,9 @@ def statistics(url: str = "localhost:8001", model: str = "muq") -> Statistics:
     Raises:
         ServerError: the server cannot be reached, or has no such model.
     """
-    connection = Connection(url)
-    try:
-        answer = connection.call(
-            "get_inference_statistics", model, client_timeout=10, model_name=model
-        )
-    finally:
-        connection.close()
+    with Connection(url) as connection:
+        arguments = config_arguments(model, _STATISTICS_SECONDS)
+        answer = connection.call("get_inference_statistics", model, **arguments)
     versions = answer.model_stats
     return Statistics(
         inferences=sum(each.inference_count for each in versions),

@@ -9,25 +9,13 @@ from typing import Any
 import numpy as np
 
 from ...errors import ServerError
-from ...runtime.bundle.tagging import Tagging
 from ...runtime.streaming.engine import Hop
-from ...runtime.streaming.stream import SlidingConfig
-from .connection import AsyncConnection
+from .connection import AsyncConnection, config_arguments
+from .live_model import END_TIMEOUT_SECONDS, PASSING, LiveModel, rows_in
 from .stream_state import ClientStream, StreamRequest
-from .streaming import (
-    END_TIMEOUT_SECONDS,
-    MODEL,
-    PASSING,
-    PATIENCE_SECONDS,
-    TIMEOUT_SECONDS,
-    arguments_of,
-    config_of,
-    contract_in,
-    rows_in,
-)
 
 
-class AsyncStreamingClient:
+class AsyncStreamingClient(LiveModel):
     """A served live model, for one event loop; any number of streams at once.
 
     An asynchronous context manager: it connects when it is entered, and ends what streams are left
@@ -35,28 +23,14 @@ class AsyncStreamingClient:
     there once it has been entered, which raises the errors.
     """
 
-    tagging: Tagging
-    sliding: SlidingConfig
-
-    def __init__(
-        self,
-        url: str = "localhost:8001",
-        model: str = MODEL,
-        timeout_seconds: float = TIMEOUT_SECONDS,
-        patience_seconds: float = PATIENCE_SECONDS,
-    ) -> None:
-        self.url, self.model = url, model
-        self.timeout_seconds, self.patience_seconds = timeout_seconds, patience_seconds
+    def _connect(self) -> None:
         self._connection: AsyncConnection | None = None
-        self._streams: set[ClientStream] = set()
 
     async def __aenter__(self) -> "AsyncStreamingClient":
         self._connection = AsyncConnection(self.url)
         try:
-            answer = await self._connection.call(
-                "get_model_config", self.model, **config_of(self.model, self.timeout_seconds)
-            )
-            self.tagging, self.sliding = contract_in(answer, self.url, self.model)
+            arguments = config_arguments(self.model, self.timeout_seconds)
+            self._describe(await self._connection.call("get_model_config", self.model, **arguments))
         except BaseException:
             await self.close()
             raise
@@ -67,8 +41,7 @@ class AsyncStreamingClient:
     ) -> AsyncIterator[Hop]:
         """``StreamingClient.stream``. Leave it with ``aclose`` (contextlib.aclosing), or the server
         is told only when the client is closed or the generator is collected."""
-        live = ClientStream(self.sliding, rate_hz, name, self.patience_seconds)
-        self._streams.add(live)
+        live = self._begin(rate_hz, name)
         try:
             async for chunk in chunks:
                 live.append(chunk)
@@ -95,7 +68,7 @@ class AsyncStreamingClient:
             raise ServerError(
                 "the client is not open; use it in: async with AsyncStreamingClient()"
             )
-        arguments = arguments_of(request, self.model, timeout_seconds)
+        arguments = self._arguments(request, timeout_seconds)
         return await self._connection.call("infer", self.model, **arguments)
 
     async def _end(self, live: ClientStream) -> None:

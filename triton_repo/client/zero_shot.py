@@ -18,9 +18,8 @@ from ..contract.mulan import (
     TEMPLATES,
     TEXT,
 )
-from ..extras import server_extra
 from ..serving.zero_shot import Answer
-from .connection import Connection, as_tensor
+from .connection import Connection, infer_arguments
 from .session import TIMEOUT_SECONDS
 
 
@@ -94,17 +93,8 @@ def _infer(
     outputs: Sequence[str],
     timeout_seconds: float,
 ) -> dict[str, Any]:
-    grpc = server_extra("tritonclient.grpc")
-    connection = Connection(url)
-    try:
-        answer = connection.call(
-            "infer",
-            model,
-            client_timeout=timeout_seconds,
-            model_name=model,
-            inputs=[as_tensor(name, array[None]) for name, array in inputs.items()],
-            outputs=[grpc.InferRequestedOutput(name) for name in outputs],
-        )
-    finally:
-        connection.close()
+    rows = {name: array[None] for name, array in inputs.items()}
+    with Connection(url) as connection:
+        arguments = infer_arguments(model, rows, outputs, timeout_seconds)
+        answer = connection.call("infer", model, **arguments)
     return {name: answer.as_numpy(name)[0] for name in outputs}

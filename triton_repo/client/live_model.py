@@ -1,0 +1,95 @@
+"""What the streaming clients share: the served live model, and the requests that it takes."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from ...runtime.bundle.tagging import TAGS, Tagging
+from ...runtime.streaming.stream import SlidingConfig
+from ..contract.stream import SECONDS, StreamContract
+from .connection import BusyError, GoneError, LostStreamError, contract_in, infer_arguments
+from .stream_state import ClientStream, StreamRequest
+
+MODEL = "muq_stream"
+TIMEOUT_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
+# How long to wait for the answer to the end of a stream that is given up: nothing depends on it.
+END_TIMEOUT_SECONDS = 2.0
+# After these the stream goes on, on a new connection or as a new stream.
+PASSING = (BusyError, GoneError, LostStreamError)
+
+
+class LiveModel(ABC):
+    """A live model on a server, however it is asked.
+
+    Args:
+        url: host and port of the server's gRPC endpoint.
+        model: name of the model on the server.
+        timeout_seconds: how long one answer may take.
+        patience_seconds: how long to try again while the server is full or away.
+
+    Attributes:
+        tagging: the tags' names and thresholds.
+        sliding: when hops come, and for how long a window.
+    """
+
+    tagging: Tagging
+    sliding: SlidingConfig
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        model: str = MODEL,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self.url, self.model = url, model
+        self.timeout_seconds, self.patience_seconds = timeout_seconds, patience_seconds
+        self._streams: set[ClientStream] = set()
+        self._connect()
+
+    @abstractmethod
+    def _connect(self) -> None:
+        """Connect now, if that can be done outside a coroutine."""
+
+    def _describe(self, answer: Any) -> None:
+        """Keep what ``get_model_config`` answered."""
+        contract = live_contract(answer, self.url, self.model)
+        self.tagging, self.sliding = contract.tagging, contract.sliding
+
+    def _begin(self, rate_hz: int, name: str) -> ClientStream:
+        live = ClientStream(self.sliding, rate_hz, name, self.patience_seconds)
+        self._streams.add(live)
+        return live
+
+    def _arguments(self, request: StreamRequest, timeout_seconds: float) -> dict[str, Any]:
+        """The arguments of a call of ``infer``."""
+        return infer_arguments(
+            self.model,
+            {name: array[None] for name, array in request.inputs.items()},
+            (TAGS, SECONDS),
+            timeout_seconds,
+            sequence_id=request.stream_id,
+            sequence_start=request.is_start,
+            sequence_end=request.is_end,
+        )
+
+
+def live_contract(answer: Any, url: str, model: str) -> StreamContract:
+    """What a served live model says of itself in its configuration.
+
+    Raises:
+        ServerError: it is another model.
+    """
+    return contract_in(
+        answer,
+        StreamContract.from_parameters,
+        f"Model {model!r} at {url} is not a live model of this version of muqrt",
+        "Write one with: muqrt repository --stream",
+    )
+
+
+def rows_in(answer: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The hops in an answer: tags float32 (hops, tags), seconds float64 (hops, 2)."""
+    return answer.as_numpy(TAGS)[0], answer.as_numpy(SECONDS)[0]
