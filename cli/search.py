@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..common.console import Json, show, table
+from ..common.console import Json, Table, show, table
 from ..errors import BundleError, UsageError
 from .options import ArtefactName, BatchSize, Local, TextArtefactName, Threads, audio_files
 
@@ -119,7 +119,9 @@ def _report(
         for name, error in {**failures, **new_failures}.items()
     ]
     facts: dict[str, Any] = {"index": counts, "failed": failed}
-    lines: list[Any] = [f"FAILED {folder / name}: {error}" for name, error in new_failures.items()]
+    lines: list[str | Table] = [
+        f"FAILED {folder / name}: {error}" for name, error in new_failures.items()
+    ]
     lines.append(
         f"{folder}: {counts['files']} files, {counts['new']} of them new or changed, "
         f"{counts['gone']} gone, {counts['unusable']} that cannot be used"

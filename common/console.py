@@ -1,17 +1,19 @@
-"""What the commands share: text for people, JSON for machines, progress on stderr."""
+"""What the commands print: text for people, JSON for machines, progress on stderr.
+
+Rich is imported only for a table or for a terminal that shows progress: it takes longer to import
+than many a command takes to run.
+"""
 
 import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
@@ -19,22 +21,42 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 _PIPE_COLUMNS = 120
 
 
-class Bar:
-    """A progress bar's handle."""
+@dataclass(frozen=True)
+class Table:
+    """A table whose first column is text and whose others are right-aligned figures."""
 
-    def __init__(self, progress: Progress, total: int | None) -> None:
-        self._progress = progress
-        self._task = progress.add_task("", total=total, doing="")
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+table = Table
+
+
+class Bar:
+    """A progress bar's handle.
+
+    Args:
+        on_advance: called with the steps and with what is being done.
+    """
+
+    def __init__(self, on_advance: Callable[[int, str], None]) -> None:
+        self._on_advance = on_advance
 
     def advance(self, doing: object = "", steps: int = 1) -> None:
         """Move on, showing what is being done."""
-        self._progress.update(self._task, advance=steps, doing=str(doing))
+        self._on_advance(steps, str(doing))
 
 
 @contextmanager
 def progress(title: str, total: int | None) -> Iterator[Bar]:
-    """A progress bar on stderr, only where someone is looking."""
-    console = Console(stderr=True)
+    """Show a progress bar on stderr if it is a terminal."""
+    if not sys.stderr.isatty():
+        yield Bar(lambda steps, doing: None)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (
         TextColumn(title),
         BarColumn(),
@@ -42,17 +64,18 @@ def progress(title: str, total: int | None) -> Iterator[Bar]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[doing]}"),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as p:
-        yield Bar(p, total)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("", total=total, doing="")
+        yield Bar(lambda steps, doing: shown.update(task, advance=steps, doing=doing))
 
 
-def show(as_json: bool, facts: object, *lines: Any) -> bool:
-    """Print either the facts as JSON or the lines (text or rich renderables).
+def show(as_json: bool, facts: object, *lines: str | Table) -> bool:
+    """Print either the facts as JSON or the lines, without those that are empty.
 
     Returns:
-        False if whoever was reading has just gone.
+        False if the reader at the other end of a pipe has gone.
     """
-    text = json.dumps(facts) + "\n" if as_json else _rendered(lines)
+    text = json.dumps(facts) + "\n" if as_json else "".join(_rendered(line) for line in lines)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file's name may be bytes that are no text.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -66,22 +89,20 @@ def show(as_json: bool, facts: object, *lines: Any) -> bool:
     return True
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A table whose first column is text and whose others are right-aligned figures."""
-    result = Table(title=title, title_justify="left")
-    for index, column in enumerate(columns):
-        result.add_column(column, justify="right" if index else "left")
-    for row in rows:
-        result.add_row(*(str(cell) for cell in row))
-    return result
+def _rendered(line: str | Table) -> str:
+    if isinstance(line, str):
+        return f"{line}\n" if line else ""
+    from rich import table
+    from rich.console import Console
 
-
-def _rendered(lines: Sequence[Any]) -> str:
+    drawn = table.Table(title=line.title, title_justify="left")
+    for index, column in enumerate(line.columns):
+        drawn.add_column(column, justify="right" if index else "left")
+    for row in line.rows:
+        drawn.add_row(*(str(cell) for cell in row))
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = _PIPE_COLUMNS
     with console.capture() as captured:
-        for line in lines:
-            if line != "":
-                console.print(line, markup=False)
+        console.print(drawn, markup=False)
     return captured.get()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ...common.console import table
+from ...common.console import Table, table
 from ...runtime.bundle.certificate import AnyMeasurement, RankMeasurement, TokenMeasurement
 from ...runtime.bundle.manifest import Artefact
 from ...runtime.bundle.tagging import TAGS
@@ -10,9 +10,9 @@ from ...runtime.bundle.tagging import TAGS
 _COLUMNS = ["audio", "seconds", "output", "worst cosine", "relative L2", "largest"]
 
 
-def parity_tables(artefacts: Sequence[Artefact]) -> list[object]:
+def parity_tables(artefacts: Sequence[Artefact]) -> list[Table]:
     """A table for each artefact that has a certificate."""
-    tables: list[object] = []
+    tables: list[Table] = []
     for artefact in artefacts:
         if artefact.certificate is None:
             continue

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ...common.console import show, table
+from ...common.console import Table, show, table
 from ...runtime.bundle.tagging import TAGS, Segment, Tagging, TagScore
 from ...runtime.streaming.engine import Hop
 from ...runtime.streaming.events import Event
@@ -85,7 +85,7 @@ def event_line(event: Event) -> str:
     return f"{event.end_seconds:.1f} s  {event.tag} ends ({stretch})"
 
 
-def segment_lines(name: str, seconds: float, segments: Sequence[Event]) -> Iterator[Any]:
+def segment_lines(name: str, seconds: float, segments: Sequence[Event]) -> Iterator[str | Table]:
     """Every stretch of every tag for people."""
     yield f"{name}: {seconds:.1f} s: {', '.join(_by_tag(segments)) or 'no tags'}"
     rows = [

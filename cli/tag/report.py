@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...common.console import table
+from ...common.console import Table, table
 from ...common.files import atomic_file
 from ...errors import AudioError
 from ...runtime.bundle.tagging import Segment, TrackTags, Vocabulary
@@ -46,7 +46,7 @@ class Choice:
         return ranking[: self.top]
 
 
-def lines(audio: Path, result: Result, choice: Choice) -> Iterator[Any]:
+def lines(audio: Path, result: Result, choice: Choice) -> Iterator[str | Table]:
     """One track for people: its tags, and a table of where which was heard."""
     if isinstance(result, AudioError):
         yield f"FAILED {result}"

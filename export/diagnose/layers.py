@@ -11,7 +11,7 @@ import onnxruntime as ort
 import torch
 from onnx import TensorProto, helper
 
-from ...common.console import table
+from ...common.console import Table, table
 from ...errors import BundleError, SessionError
 from ...reference.checkpoint import Checkpoint
 from ...runtime.bundle.certificate import Measurement
@@ -86,9 +86,9 @@ def layer_differences(
     ]
 
 
-def layer_tables(differences: Sequence[LevelDifference]) -> list[object]:
+def layer_tables(differences: Sequence[LevelDifference]) -> list[Table]:
     """A table for each artefact, a row for each level."""
-    tables: list[object] = []
+    tables: list[Table] = []
     for name in dict.fromkeys(each.artefact for each in differences):
         rows = [
             [each.level, f"{each.relative_l2:.1e}", f"{each.worst_frame_cosine:.8f}"]

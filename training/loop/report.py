@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...common.console import show, table
+from ...common.console import Table, show, table
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class TrainingReport:
         paths = {"output": str(self.output), "skipped_list": str(self.skipped_list)}
         show(as_json, {**asdict(self), **paths}, *self._lines())
 
-    def _lines(self) -> list[object]:
-        lines: list[object] = [
+    def _lines(self) -> list[str | Table]:
+        lines: list[str | Table] = [
             f"{self.steps} steps in {self.seconds / 3600:.2f} h: loss "
             f"{self.first['loss']:.3f} -> {self.last['loss']:.3f}."
         ]
@@ -61,7 +61,7 @@ class TrainingReport:
         return [*lines, f"Written to {self.output}"]
 
 
-def _stages(figures: Mapping[str, Any]) -> object:
+def _stages(figures: Mapping[str, Any]) -> Table:
     rows = [
         (index, f"{stage['residual']:.4f}", stage["used"], f"{stage['perplexity']:.0f}")
         for index, stage in enumerate(figures["stages"])
