@@ -94,7 +94,7 @@ class LabelTagger:
     """Tags tracks with labels.
 
     Args:
-        session: of an artefact that hears.
+        session: of an audio artefact.
         labels: the user's.
         latents: float32 (labels, width), their embeddings, as ``LabelSet.latents`` gives them.
         batch_size: how many clips to run at once.

@@ -1,5 +1,7 @@
 """``muqrt.load`` on a real, tiny bundle."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +80,10 @@ def test_loading_a_bundle(tmp_path: Path) -> None:
 def test_loading_what_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="muqrt export"):
         load(tmp_path)
+
+
+def test_the_library_imports_no_engine_before_it_is_used() -> None:
+    late = "onnxruntime openvino torch tensorrt rich typer scipy tokenizers sqlite3 lancedb asyncio"
+    script = f"import sys, muqrt.runtime.load; print(set({late.split()}) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
