@@ -9,16 +9,12 @@ import pytest
 
 from muqrt.common.files import sha256
 from muqrt.errors import BundleError
-from muqrt.runtime.bundle.manifest import Artefact, Bundle, Framing, Source, TensorSpec
+from muqrt.runtime.bundle.manifest import Artefact, Bundle, Source, TensorSpec
 from muqrt.runtime.load import load
 
-FRAMING = Framing(
-    sample_rate_hz=24_000,
-    hop_samples=240,
-    step_samples=960,
-    minimum_samples=1025,
-    window_samples=96_000,
-)
+from ..framing import muq_framing
+
+FRAMING = muq_framing(96_000)
 
 
 def onnx_bundle(folder: Path) -> Path:

@@ -11,11 +11,13 @@ from onnx import TensorProto, helper, numpy_helper
 from muqrt.common.files import sha256
 from muqrt.errors import MissingDependencyError
 from muqrt.runtime.bundle.certificate import Certificate, Measurement
-from muqrt.runtime.bundle.manifest import Artefact, Bundle, Framing, Source, TensorSpec, load_bundle
+from muqrt.runtime.bundle.manifest import Artefact, Bundle, Source, TensorSpec, load_bundle
 from muqrt.runtime.bundle.tensorrt_plan import TensorRTPlan
 from muqrt.triton_repo.contract.options import ServingOptions
 from muqrt.triton_repo.repository.write import write_repository
 from muqrt.triton_repo.server.process import Server
+
+from ..framing import muq_framing
 
 WIDTH = 4
 STEP_SAMPLES = 960
@@ -115,13 +117,7 @@ def make_bundle(folder: Path, *, certified: bool = True) -> Bundle:
         created_by="tests",
         source=Source(checkpoint="tests/tiny", sha256="0" * 64, parameters=1),
         architecture={},
-        framing=Framing(
-            sample_rate_hz=24_000,
-            hop_samples=240,
-            step_samples=STEP_SAMPLES,
-            minimum_samples=1_025,
-            window_samples=WINDOW_SAMPLES,
-        ),
+        framing=muq_framing(WINDOW_SAMPLES),
         artefacts=[artefact],
     )
     if certified:

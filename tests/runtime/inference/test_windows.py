@@ -12,6 +12,8 @@ from muqrt.errors import AudioError, BundleError, SessionError, UsageError
 from muqrt.runtime.bundle.manifest import Framing
 from muqrt.runtime.inference.windows import Window, WindowingConfig
 
+from ...framing import muq_framing
+
 HOP, STEP = 3, 12
 
 
@@ -107,13 +109,7 @@ def test_cuts_lie_in_the_middle_of_overlaps(windowing: WindowingConfig, track: n
     ("samples", "steps"), [(959, 1), (960, 1), (1199, 1), (1200, 2), (240_000, 250), (24_001, 25)]
 )
 def test_steps_are_the_models(samples: int, steps: int) -> None:
-    muq = Framing(
-        sample_rate_hz=24_000,
-        hop_samples=240,
-        step_samples=960,
-        minimum_samples=1025,
-        window_samples=240_000,
-    )
+    muq = muq_framing(240_000)
     assert WindowingConfig(muq, 50).steps(samples) == steps
 
 

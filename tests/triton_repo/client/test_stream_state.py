@@ -7,19 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muqrt.errors import AudioError, ServerError
-from muqrt.runtime.bundle.manifest import Framing
 from muqrt.runtime.streaming.engine import Hop
 from muqrt.runtime.streaming.stream import SlidingConfig, Stream
 from muqrt.triton_repo.client.connection import BusyError, GoneError, LostStreamError
 from muqrt.triton_repo.client.stream_state import ClientStream, StreamRequest
 
-FRAMING = Framing(
-    sample_rate_hz=24_000,
-    hop_samples=240,
-    step_samples=960,
-    minimum_samples=1_025,
-    window_samples=48_000,
-)
+from ...framing import muq_framing
+
+FRAMING = muq_framing(48_000)
 PATIENCE_SECONDS = 60.0
 
 

@@ -18,6 +18,8 @@ from muqrt.triton_repo.contract.artefact import Contract
 from muqrt.triton_repo.contract.config import LENGTHS, ModelConfig, parameters_of, parse_config
 from muqrt.triton_repo.contract.options import QueuePolicy, RateLimit, ServingOptions, with_given
 
+from ...framing import muq_framing
+
 positive = st.integers(1, 1 << 20)
 names = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 dimensions = st.one_of(positive, st.sampled_from(["samples", "steps"]))
@@ -183,13 +185,7 @@ def muq(**options: object) -> ModelConfig:
     backend = options.pop("backend", "onnxruntime")
     kind = options.pop("kind", "KIND_AUTO")
     contract = Contract(
-        framing=Framing(
-            sample_rate_hz=24_000,
-            hop_samples=240,
-            step_samples=960,
-            minimum_samples=1_025,
-            window_samples=720_000,
-        ),
+        framing=muq_framing(720_000),
         level=12,
         precision="fp32",
         artefact_sha256="0" * 64,

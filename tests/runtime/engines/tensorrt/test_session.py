@@ -15,7 +15,7 @@ from muqrt.common.files import sha256
 from muqrt.errors import BundleError, MissingDependencyError, SessionError
 from muqrt.export.engines.tensorrt.build import engine_from_onnx
 from muqrt.runtime.bundle.engine_options import EngineOptions, Profile
-from muqrt.runtime.bundle.manifest import Artefact, Bundle, Framing, Source, TensorSpec
+from muqrt.runtime.bundle.manifest import Artefact, Bundle, Source, TensorSpec
 from muqrt.runtime.bundle.tensorrt_plan import TensorRTPlan
 from muqrt.runtime.engines.cuda import device as cuda_device
 from muqrt.runtime.engines.open_session import open_session
@@ -23,6 +23,7 @@ from muqrt.runtime.engines.tensorrt.session import TensorRtSession
 
 from ....fake_cuda import Error, FakeCuda
 from ....fake_tensorrt import WIDTH, FakeTensorRT, computed
+from ....framing import muq_framing
 
 OPTIONS = EngineOptions(
     profiles=(
@@ -91,13 +92,7 @@ def _bundle(plan: Path, changes: dict[str, Any]) -> Bundle:
         ],
         plan=TensorRTPlan(**{**facts, **changes}),
     )
-    framing = Framing(
-        sample_rate_hz=24_000,
-        hop_samples=240,
-        step_samples=960,
-        minimum_samples=1_025,
-        window_samples=24_000,
-    )
+    framing = muq_framing(24_000)
     return Bundle(
         created_by="tests",
         source=Source(checkpoint="none", sha256="0" * 64, parameters=1),
