@@ -6,7 +6,7 @@ by name and never sees the ``muqrt.*`` ones.
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -104,7 +104,8 @@ class ModelConfig:
             BundleError: a tensor has no batch dimension, or a dtype Triton has no name for.
         """
         options = self.options
-        return server_extra(_MESSAGES).ModelConfig(
+        return model_config(
+            self._parameters(),
             name=self.name,
             backend=self.backend,
             default_model_filename=self.filename,
@@ -119,12 +120,7 @@ class ModelConfig:
             model_warmup=[self._warm_up(size) for size in self.lengths or [_WARM_UP_TOKENS]],
             response_cache={"enable": True} if options.response_cache else None,
             optimization={"cuda": self._graphs()} if options.cuda_graphs else None,
-            parameters={k: {"string_value": v} for k, v in self._parameters().items()},
         )
-
-    def to_text(self) -> str:
-        """The configuration as the text of ``config.pbtxt``."""
-        return str(server_extra(_TEXT_FORMAT).MessageToString(self.to_protobuf()))
 
     def _parameters(self) -> dict[str, str]:
         own = {**self.contract.to_parameters(), LENGTHS: json.dumps(self.lengths)}
@@ -186,6 +182,28 @@ class ModelConfig:
             tensor = _tensor(spec)
             dims = [length if size < 0 else size for size in tensor["dims"]]
             yield spec.name, tensor["data_type"], dims
+
+
+class WritableConfig(Protocol):
+    """A model's configuration, whatever kind of model it is."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    def to_protobuf(self) -> Any:
+        """The configuration as ``tritonclient.grpc.model_config_pb2.ModelConfig``."""
+
+
+def model_config(parameters: Mapping[str, str], **fields: Any) -> Any:
+    """A ``tritonclient.grpc.model_config_pb2.ModelConfig``."""
+    strings = {key: {"string_value": value} for key, value in parameters.items()}
+    return server_extra(_MESSAGES).ModelConfig(parameters=strings, **fields)
+
+
+def as_text(message: Any) -> str:
+    """A configuration message as the text of ``config.pbtxt``."""
+    return str(server_extra(_TEXT_FORMAT).MessageToString(message))
 
 
 def parse_config(text: str) -> Any:

@@ -13,9 +13,8 @@ from pydantic.dataclasses import dataclass as validated
 
 from ...runtime.bundle.joint import LATENTS, Joint
 from ...runtime.engines.session import WAVEFORM
-from ..extras import server_extra
 from .artefact import Contract
-from .config import MODEL_NAME_PATTERN, OURS
+from .config import MODEL_NAME_PATTERN, OURS, model_config
 
 TEXT, LABELS, TEMPLATES, LABEL_SET = "text", "labels", "templates", "label_set"
 COSINES, PROBABILITIES, CLIP_COSINES, NAMES = "cosines", "probabilities", "clip_cosines", "names"
@@ -137,11 +136,6 @@ class ZeroShotConfig:
         )
 
 
-def config_text(config: TextConfig | ZeroShotConfig) -> str:
-    """The configuration as the text of ``config.pbtxt``."""
-    return str(server_extra("google.protobuf.text_format").MessageToString(config.to_protobuf()))
-
-
 def _model(
     name: str,
     max_batch_size: int,
@@ -149,7 +143,8 @@ def _model(
     outputs: list[dict[str, Any]],
     parameters: dict[str, str],
 ) -> Any:
-    return server_extra("tritonclient.grpc.model_config_pb2").ModelConfig(
+    return model_config(
+        parameters,
         name=name,
         backend="python",
         max_batch_size=max_batch_size,
@@ -159,7 +154,6 @@ def _model(
         # One has all the embeddings of labels that it has seen; the towers do the work.
         instance_group=[{"kind": "KIND_CPU", "count": 1}],
         dynamic_batching={"max_queue_delay_microseconds": _QUEUE_DELAY_US},
-        parameters={key: {"string_value": value} for key, value in parameters.items()},
     )
 
 

@@ -17,8 +17,7 @@ from ...runtime.bundle.manifest import Framing
 from ...runtime.bundle.record import Record
 from ...runtime.bundle.tagging import TAGS, Tagging
 from ...runtime.streaming.stream import HOP_SECONDS, SlidingConfig
-from ..extras import server_extra
-from .config import MODEL_NAME_PATTERN
+from .config import MODEL_NAME_PATTERN, model_config
 
 WAVEFORM, PCM, RATE, CHUNK_INDEX = "waveform", "pcm", "rate_hz", "chunk_index"
 SECONDS = "seconds"
@@ -131,7 +130,8 @@ class StreamConfig:
             **self.contract.to_parameters(),
             "muqrt.options": _OPTIONS.dump_json(options).decode(),
         }
-        return server_extra("tritonclient.grpc.model_config_pb2").ModelConfig(
+        return model_config(
+            parameters,
             name=self.name,
             backend="python",
             # Most chunks end no hop, so that many of them are one run of the engine.
@@ -162,12 +162,7 @@ class StreamConfig:
                 "control_input": [_control("start"), _control("end")],
                 "oldest": {"max_candidate_sequences": options.max_streams + _REFUSED_IDS},
             },
-            parameters={k: {"string_value": v} for k, v in parameters.items()},
         )
-
-    def to_text(self) -> str:
-        """The configuration as the text of ``config.pbtxt``."""
-        return str(server_extra("google.protobuf.text_format").MessageToString(self.to_protobuf()))
 
 
 def options_of(parameters: Mapping[str, str]) -> StreamOptions:

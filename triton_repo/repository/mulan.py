@@ -26,19 +26,11 @@ from ..contract.mulan import (
     TextConfig,
     Tower,
     ZeroShotConfig,
-    config_text,
     tower_in,
 )
 from ..contract.options import ServingOptions
 from .layout import TEXTS, ZERO_SHOT, Layout, beside_the_tokenizer, contract_of
-from .write import (
-    VERSION,
-    RepositoryReport,
-    check_destination,
-    report_of,
-    write_model,
-    write_repository,
-)
+from .write import RepositoryReport, write_model, write_repository
 
 
 @dataclass(frozen=True)
@@ -113,10 +105,7 @@ def write_joint_repository(
         (reading, TextConfig(names.text, text)),
         (hearing, ZeroShotConfig(names.zero_shot, audio, text, folder)),
     ):
-        check_destination(output, config.name)
-        layout = joint_layout(bundle, artefact)
-        write_model(bundle, layout, config_text(config), output / config.name, VERSION)
-        reports.append(report_of(output, config.name, artefact))
+        reports.append(write_model(bundle, joint_layout(bundle, artefact), config, output))
     return reports
 
 

@@ -7,7 +7,7 @@ from ...runtime.bundle.manifest import Bundle
 from ...runtime.streaming.stream import SlidingConfig
 from ..contract.stream import StreamConfig, StreamContract, StreamOptions
 from .layout import LIVE_STREAMS, scripted
-from .write import VERSION, RepositoryReport, check_destination, report_of, write_model
+from .write import RepositoryReport, check_destination, write_model
 
 _DEFAULTS = StreamOptions()
 
@@ -53,7 +53,5 @@ def write_stream_repository(
         artefact_sha256=artefact.digest,
         source=f"{bundle.source.checkpoint} sha256:{bundle.source.sha256}",
     )
-    config = StreamConfig(model_name, contract, options).to_text()
-    layout = scripted(artefact, LIVE_STREAMS)
-    write_model(bundle, layout, config, output / model_name, VERSION)
-    return report_of(output, model_name, artefact)
+    config = StreamConfig(model_name, contract, options)
+    return write_model(bundle, scripted(artefact, LIVE_STREAMS), config, output)

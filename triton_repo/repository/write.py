@@ -9,7 +9,14 @@ from pathlib import Path
 from ...common.files import atomic_folder
 from ...errors import UsageError
 from ...runtime.bundle.manifest import Artefact, Bundle, Tower
-from ..contract.config import MODEL_NAME_PATTERN, OURS, parameters_of, parse_config
+from ..contract.config import (
+    MODEL_NAME_PATTERN,
+    OURS,
+    WritableConfig,
+    as_text,
+    parameters_of,
+    parse_config,
+)
 from ..contract.options import ServingOptions
 from .layout import Layout, config_of, layout_of
 
@@ -61,31 +68,37 @@ def write_repository(
     options = options or ServingOptions()
     layout = layout_of(bundle, artefact, options.outputs)
     check_destination(output, model_name)
-    config = config_of(bundle, artefact, model_name, options).to_text()
+    config = config_of(bundle, artefact, model_name, options)
     for each in layout.artefacts:
         bundle.verify(each)
-    write_model(bundle, layout, config, output / model_name, str(options.version))
-    return report_of(output, model_name, artefact)
+    return write_model(bundle, layout, config, output, str(options.version))
 
 
-def write_model(bundle: Bundle, layout: Layout, config: str, model: Path, version: str) -> None:
-    """Write a model's folder, whole or not at all: its ``config.pbtxt``, and one version."""
-    with atomic_folder(model) as folder:
-        (folder / CONFIG_FILENAME).write_text(config, encoding="utf-8")
+def write_model(
+    bundle: Bundle, layout: Layout, config: WritableConfig, output: Path, version: str = VERSION
+) -> RepositoryReport:
+    """Write a model's folder, whole or not at all: its ``config.pbtxt``, and one version.
+
+    Raises:
+        UsageError: the model's name is not one, or something else is where it should go.
+    """
+    check_destination(output, config.name)
+    with atomic_folder(output / config.name) as folder:
+        (folder / CONFIG_FILENAME).write_text(as_text(config.to_protobuf()), encoding="utf-8")
         home = folder / version
         home.mkdir()
         for place, name in layout.sources.items():
             destination = home / place
             destination.parent.mkdir(parents=True, exist_ok=True)
-            link_or_copy(bundle.path(name), destination)
+            _link_or_copy(bundle.path(name), destination)
         if layout.script is not None:
             (home / layout.filename).write_text(layout.script, encoding="utf-8")
         if layout.is_bundle:
             bundle.model_copy(update={"artefacts": list(layout.artefacts)}).save(home)
+    return _report(output, config.name, layout.artefacts[0])
 
 
-def report_of(repository: Path, model: str, artefact: Artefact) -> RepositoryReport:
-    """What was written as ``<repository>/<model>`` of an artefact."""
+def _report(repository: Path, model: str, artefact: Artefact) -> RepositoryReport:
     written = sorted(path for path in (repository / model).rglob("*") if path.is_file())
     return RepositoryReport(
         repository=repository,
@@ -123,8 +136,8 @@ def _is_ours(model: Path) -> bool:
     return OURS in parameters_of(message)
 
 
-def link_or_copy(source: Path, destination: Path) -> None:
-    """Make a file that nobody will change: a hard link where there can be one."""
+def _link_or_copy(source: Path, destination: Path) -> None:
+    """Make a file that is never written to: a hard link where the file system has them."""
     try:
         os.link(source, destination)
     except OSError:  # another file system, or one without hard links

@@ -74,7 +74,7 @@ class Server(Closing):
         self.log = log if log is not None else _temporary_log()
         self._shared_memory = f"muqrt-{uuid4().hex}-"
         self._process: subprocess.Popen[bytes] | None = None
-        self._last_will: ParentWatchdog | None = None
+        self._watchdog: ParentWatchdog | None = None
 
     @property
     def grpc_url(self) -> str:
@@ -122,7 +122,7 @@ class Server(Closing):
             )
         atexit.register(self.stop)
         try:
-            self._last_will = ParentWatchdog(self.pid, self._stop_seconds, self._shared_memory)
+            self._watchdog = ParentWatchdog(self.pid, self._stop_seconds, self._shared_memory)
             self._wait_until_ready()
         except BaseException:
             self.stop()
@@ -145,8 +145,8 @@ class Server(Closing):
                 # A killed server leaves its Python backend's buffers in memory for ever.
                 for buffer in Path("/dev/shm").glob(f"{self._shared_memory}*"):
                     buffer.unlink(missing_ok=True)
-                if self._last_will is not None:
-                    self._last_will.revoke()
+                if self._watchdog is not None:
+                    self._watchdog.revoke()
         if not self._keeps_log:
             self.log.unlink(missing_ok=True)
 

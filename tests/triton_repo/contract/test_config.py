@@ -15,7 +15,13 @@ from muqrt.runtime.bundle.tagging import Tagging
 from muqrt.runtime.bundle.tokens import Tokenizer
 from muqrt.runtime.inference.windows import WindowingConfig
 from muqrt.triton_repo.contract.artefact import Contract
-from muqrt.triton_repo.contract.config import LENGTHS, ModelConfig, parameters_of, parse_config
+from muqrt.triton_repo.contract.config import (
+    LENGTHS,
+    ModelConfig,
+    as_text,
+    parameters_of,
+    parse_config,
+)
 from muqrt.triton_repo.contract.options import QueuePolicy, RateLimit, ServingOptions, with_given
 
 from ...framing import muq_framing
@@ -83,7 +89,7 @@ configs = st.builds(
 @given(configs)
 @settings(max_examples=30, deadline=None)
 def test_text_says_everything_that_was_asked_for(config: ModelConfig) -> None:
-    message = parse_config(config.to_text())
+    message = parse_config(as_text(config.to_protobuf()))
     assert message == config.to_protobuf()
     asked = config.options
     batching = message.dynamic_batching
@@ -121,7 +127,7 @@ def test_text_says_everything_that_was_asked_for(config: ModelConfig) -> None:
 
 @given(contracts)
 def test_contract_survives_the_text(contract: Contract) -> None:
-    message = parse_config(ModelConfig(name="muq", contract=contract).to_text())
+    message = parse_config(as_text(ModelConfig(name="muq", contract=contract).to_protobuf()))
     assert Contract.from_parameters(parameters_of(message)) == contract
 
 
@@ -129,7 +135,7 @@ def test_contract_survives_the_text(contract: Contract) -> None:
 def test_what_tags_mean_survives_the_text(contract: Contract, tagging: Tagging) -> None:
     output = TensorSpec(name="tags", dtype="float32", shape=["batch", len(tagging.vocabulary)])
     tagged = replace(contract, outputs=[*contract.outputs, output], meanings=explained(tagging))
-    message = parse_config(ModelConfig(name="muq", contract=tagged).to_text())
+    message = parse_config(as_text(ModelConfig(name="muq", contract=tagged).to_protobuf()))
     assert list(message.output[-1].dims) == [len(tagging.vocabulary)]
     assert Contract.from_parameters(parameters_of(message)) == tagged
 
@@ -141,7 +147,7 @@ def test_what_tokens_mean_survives_the_text(level: int | None, contract: Contrac
     tokenizer = Tokenizer(stages=8, codes=1024, level=level, rvq_sha256="0" * 64)
     outputs = [*contract.outputs, tokenizer.spec]
     tokenized = replace(contract, outputs=outputs, meanings=explained(tokenizer))
-    message = parse_config(ModelConfig(name="muq", contract=tokenized).to_text())
+    message = parse_config(as_text(ModelConfig(name="muq", contract=tokenized).to_protobuf()))
     assert list(message.output[-1].dims) == [8, -1]
     assert "data_type: TYPE_INT32" in str(message.output[-1])
     assert Contract.from_parameters(parameters_of(message)) == tokenized
@@ -197,7 +203,7 @@ def muq(**options: object) -> ModelConfig:
 
 
 def warmed_up(config: ModelConfig) -> list[int]:
-    message = parse_config(config.to_text())
+    message = parse_config(as_text(config.to_protobuf()))
     lengths = [each.inputs["waveform"].dims[0] for each in message.model_warmup]
     assert json.loads(parameters_of(message)[LENGTHS]) == lengths
     return lengths
@@ -230,7 +236,7 @@ def test_cuda_graphs_are_of_each_batch_and_length() -> None:
         lengths_seconds=(1, 2),
         gpus=(1, 3),
     )
-    message = parse_config(config.to_text())
+    message = parse_config(as_text(config.to_protobuf()))
     cuda = message.optimization.cuda
     assert cuda.graphs
     found = [(each.batch_size, list(each.input["waveform"].dim)) for each in cuda.graph_spec]

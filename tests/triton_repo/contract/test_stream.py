@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from muqrt.runtime.bundle.manifest import Framing
 from muqrt.runtime.bundle.tagging import Tagging
 from muqrt.runtime.streaming.stream import SlidingConfig
-from muqrt.triton_repo.contract.config import parameters_of, parse_config
+from muqrt.triton_repo.contract.config import as_text, parameters_of, parse_config
 from muqrt.triton_repo.contract.stream import (
     StreamConfig,
     StreamContract,
@@ -55,7 +55,7 @@ def test_contract_and_options_survive_the_text(
     contract: StreamContract, asked: StreamOptions
 ) -> None:
     config = StreamConfig("muq_stream", contract, asked)
-    message = parse_config(config.to_text())
+    message = parse_config(as_text(config.to_protobuf()))
     assert message == config.to_protobuf()
     assert StreamContract.from_parameters(parameters_of(message)) == contract
     assert options_of(parameters_of(message)) == asked

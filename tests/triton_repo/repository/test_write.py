@@ -145,7 +145,7 @@ def test_a_failure_half_way_leaves_nothing_behind(
     def fail(source: Path, destination: Path) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(repository, "link_or_copy", fail)
+    monkeypatch.setattr(repository, "_link_or_copy", fail)
     with pytest.raises(OSError, match="No space left"):
         write_repository(bundle, output, options=ServingOptions(max_batch_size=2))
     assert contents(output) == before
