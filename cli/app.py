@@ -12,159 +12,75 @@ import typer
 from typer.main import get_command
 
 from ..errors import MuqrtError
-from .lazy import LazyCommand, LazyGroup, Sections
+from .lazy import LazyGroup, Sections
 
 BAD_INPUT = 3
 INTERRUPTED = 130
 
 _WIDTH_COLUMNS = 100
 
-# A command is imported only when it runs, or when its own help is shown. What is said of it here
-# is its docstring's first line.
+# Each command's module and its docstring's first line: the module is imported only when the
+# command runs or shows its own help.
 _TRAIN: Sections = {
-    "Commands": [
-        LazyCommand(
-            "probe", ".train.probe", "Train a head that answers a task by a MuQ's hidden states."
-        ),
-        LazyCommand(
-            "rvq", ".train.command", "Fit Mel-RVQ, whose tokens MuQ is trained to predict."
-        ),
-        LazyCommand("pretrain", ".train.command", "Pre-train a MuQ by masked prediction."),
-        LazyCommand(
-            "iterate",
-            ".train.command",
-            "Train a MuQ again, on the tokens of a trained one's latent level.",
-        ),
-        LazyCommand(
-            "mulan", ".train.mulan", "Train a MuQ-MuLan: music and the texts that describe it."
-        ),
-        LazyCommand(
-            "compact",
-            ".train.command",
-            "Store a MuQ or a MuQ-MuLan in half the space, as float16.",
-        ),
-    ]
+    "Commands": {
+        "probe": (".train.probe", "Train a head for a task on MuQ's hidden states."),
+        "rvq": (".train.command", "Fit Mel-RVQ, whose tokens MuQ is trained to predict."),
+        "pretrain": (".train.command", "Pre-train a MuQ by masked prediction."),
+        "iterate": (".train.command", "Train a MuQ again, on the tokens of a trained one's layer."),
+        "mulan": (".train.mulan", "Train a MuQ-MuLan on music and its descriptions."),
+        "compact": (".train.command", "Store a checkpoint in half the space, as float16."),
+    }
 }
 _BENCH: Sections = {
-    "Commands": [
-        LazyCommand(
-            "model",
-            ".bench.model",
-            "Measure how fast a bundle is, against PyTorch and plain ONNX, on this machine.",
-        ),
-        LazyCommand(
-            "kernels",
-            ".bench.kernels",
-            "Measure the mel and Mel-RVQ operations alone, against PyTorch.",
-        ),
-        LazyCommand(
-            "towers", ".bench.towers", "Measure a MuQ-MuLan's towers on a CPU, against PyTorch."
-        ),
-        LazyCommand(
-            "streams",
-            ".bench.streams",
-            "Play many live streams at once in real time, and measure how late their tags come.",
-        ),
-        LazyCommand(
-            "gpu",
-            ".bench.gpu",
-            "Test, build, prove and measure everything that this machine's GPU can run.",
-        ),
-    ]
+    "Commands": {
+        "model": (".bench.model", "Measure a bundle's speed against PyTorch and plain ONNX."),
+        "kernels": (".bench.kernels", "Measure the mel and Mel-RVQ kernels against PyTorch."),
+        "towers": (".bench.towers", "Measure a MuQ-MuLan's towers on a CPU, against PyTorch."),
+        "streams": (".bench.streams", "Measure how late the tags of many live streams come."),
+        "gpu": (".bench.gpu", "Test, build, prove and measure all that this GPU can run."),
+    }
 }
 _COMMANDS: Sections = {
-    "Use": [
-        LazyCommand(
-            "embed", ".embed", "Turn audio into embeddings, on this machine or on a server."
-        ),
-        LazyCommand(
-            "tag",
-            ".tag.command",
-            "Tag audio and say where each tag applies: a trained head's tags, or your own labels.",
-        ),
-        LazyCommand(
-            "search",
-            ".search",
-            "Find music by a description, or by an example of how it should sound.",
-        ),
-        LazyCommand(
-            "stream",
-            ".stream.command",
-            "Tag live audio while it plays; the stream ends with the audio or with Ctrl-C.",
-        ),
-        LazyCommand(
-            "tokens",
-            ".tokens",
-            "Turn audio into the tokens of an RVQ, on this machine or on a server.",
-        ),
-        LazyCommand("info", ".info", "Show what is in a bundle, and check every hash."),
-    ],
-    "Build": [
-        LazyCommand(
-            "export",
-            ".export.command",
-            "Turn a checkpoint into a bundle whose numbers are proven.",
-        ),
-        LazyCommand(
-            "build",
-            ".export.build",
-            "Add an artefact to a bundle: another precision or engine, with a certificate of its "
-            "own.",
-        ),
-        LazyCommand(
-            "parity",
-            ".export.command",
-            "Compare every artefact with the PyTorch reference and write its certificate.",
-        ),
-        LazyCommand(
-            "build-kernels",
+    "Use": {
+        "embed": (".embed", "Turn audio into embeddings."),
+        "tag": (".tag.command", "Tag audio with a head's tags or with your own labels."),
+        "search": (".search", "Find music by a description or by an example."),
+        "stream": (".stream.command", "Tag live audio while it plays."),
+        "tokens": (".tokens", "Turn audio into the tokens of an RVQ."),
+        "info": (".info", "Show what is in a bundle, and check every hash."),
+    },
+    "Build": {
+        "export": (".export.command", "Turn a checkpoint into a bundle with proven numbers."),
+        "build": (".export.build", "Add an artefact for another engine or precision."),
+        "parity": (".export.command", "Compare a bundle with PyTorch and write its certificates."),
+        "build-kernels": (
             "..kernels.build",
             "Compile and measure the fused kernels; needs no GPU.",
         ),
-        LazyCommand(
-            "random-checkpoint",
+        "random-checkpoint": (
             ".export.random_checkpoint",
-            "Write a checkpoint in the official format with random weights: for tests and "
-            "benchmarks.",
+            "Write a checkpoint with random weights, for tests.",
         ),
-    ],
-    "Serve": [
-        LazyCommand(
-            "repository",
-            ".serve",
-            "Write a bundle's artefact as a model of a Triton model repository, or check one.",
-        ),
-        LazyCommand("serve", ".serve", "Run Triton on a model repository until Ctrl-C."),
-    ],
-    "Train": [
-        LazyGroup("train", "Train Mel-RVQ, MuQ, probes and MuQ-MuLan.", _TRAIN),
-        LazyCommand(
-            "synth-corpus",
-            ".synth_corpus",
-            "Compose, render and label music: a corpus to train and test on.",
-        ),
-    ],
-    "Measure": [
-        LazyGroup(
+    },
+    "Serve": {
+        "repository": (".serve", "Write or check a model repository for Triton."),
+        "serve": (".serve", "Run Triton on a model repository until Ctrl-C."),
+    },
+    "Train": {
+        "train": LazyGroup("train", "Train Mel-RVQ, MuQ, probes and MuQ-MuLan.", _TRAIN),
+        "synth-corpus": (".synth_corpus", "Compose, render and label a synthetic music corpus."),
+    },
+    "Measure": {
+        "bench": LazyGroup(
             "bench",
-            "Measure speed: of a model, its kernels, its towers, or live streams.",
+            "Measure speed: a model, kernels, towers or live streams.",
             _BENCH,
             not_a_command="bench BUNDLE is now: muqrt bench model BUNDLE",
         ),
-        LazyCommand(
-            "evaluate",
-            ".bench.evaluate",
-            "Measure how much bundles' features know about music: probes on labelled recordings.",
-        ),
-        LazyCommand(
-            "manifest",
-            ".bench.evaluate",
-            "Write a published dataset's labels and splits as a manifest for muqrt evaluate.",
-        ),
-        LazyCommand(
-            "doctor", ".doctor", "Show what this machine can run: engines, GPU, versions, server."
-        ),
-    ],
+        "evaluate": (".bench.evaluate", "Measure how much a model's features know about music."),
+        "manifest": (".bench.evaluate", "Write a dataset's labels and splits for muqrt evaluate."),
+        "doctor": (".doctor", "Show what this machine can run."),
+    },
 }
 _MOVED = {
     "bench-kernels": "bench-kernels is now: muqrt bench kernels",
@@ -182,26 +98,25 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+_Version = Annotated[
+    bool,
+    typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version."),
+]
+
+
 def _root_options() -> list[Any]:
     """The options of ``muqrt`` itself, made by Typer: the version and the shells' completion."""
     options = typer.Typer()
 
     @options.command()
-    def muqrt(
-        version: Annotated[
-            bool,
-            typer.Option(
-                "--version", is_eager=True, callback=_show_version, help="Show the version."
-            ),
-        ] = False,
-    ) -> None: ...
+    def muqrt(version: _Version = False) -> None: ...
 
     return get_command(options).params
 
 
 app = LazyGroup(
     "muqrt",
-    "Put a trained MuQ into production: embeddings, tags and search, proven parity, serving.",
+    "Put a trained MuQ into production: embeddings, tags, search, serving.",
     _COMMANDS,
     _MOVED,
     params=_root_options(),

@@ -15,7 +15,7 @@ commands = typer.Typer()
 
 @commands.command()
 def doctor(as_json: Json = False) -> None:
-    """Show what this machine can run: engines, GPU, versions, server."""
+    """Show what this machine can run."""
     checks = {
         "CPU engine": _onnxruntime,
         "GPU": _gpu,

@@ -40,7 +40,10 @@ def embed(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Turn audio into embeddings, on this machine or on a server."""
+    """Turn audio into embeddings.
+
+    The model runs on this machine (--bundle) or on a Triton server (--server).
+    """
     from ..runtime.model import Model
     from .outputs.tasks import Tasks
 

@@ -1,6 +1,6 @@
 """Commands that are imported when they are used, so that the command line starts at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -9,7 +9,8 @@ from typer.main import get_command_from_info, get_command_name
 
 from ..errors import UsageError
 
-Sections = Mapping[str, Sequence[TyperCommand | TyperGroup]]
+# Under each heading the commands' names, each with its module and one-line help, or a group.
+Sections = Mapping[str, Mapping[str, "tuple[str, str] | LazyGroup"]]
 
 
 class SectionedCommand(TyperCommand):
@@ -85,7 +86,7 @@ class LazyGroup(TyperGroup):
     Args:
         name: what the user types.
         help: one line about the whole.
-        sections: the commands below each heading, in the order of the help.
+        sections: the commands under each heading, in the order of the help.
         moved: old names, each with a sentence that names the new command.
         not_a_command: a sentence for a first argument that is no command of the group.
         options: further arguments of Typer's group.
@@ -100,8 +101,15 @@ class LazyGroup(TyperGroup):
         not_a_command: str | None = None,
         **options: Any,
     ) -> None:
-        self.sections, self._not_a_command = sections, not_a_command
-        listed = [command for commands in sections.values() for command in commands]
+        self._not_a_command = not_a_command
+        self.sections = {
+            heading: [
+                each if isinstance(each, LazyGroup) else LazyCommand(name, *each)
+                for name, each in commands.items()
+            ]
+            for heading, commands in sections.items()
+        }
+        listed = [command for commands in self.sections.values() for command in commands]
         old = [MovedCommand(*names) for names in (moved or {}).items()]
         commands: dict[str, Any] = {str(command.name): command for command in [*listed, *old]}
         options = {"rich_markup_mode": None, **options}

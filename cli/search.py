@@ -45,7 +45,7 @@ def search(
     batch_size: BatchSize = 1,
     as_json: Json = False,
 ) -> None:
-    """Find music by a description, or by an example of how it should sound.
+    """Find music by a description or by an example.
 
     The folder's index is brought up to date first; without a description and --like that is all.
     An interrupted run continues where it stopped.

@@ -35,7 +35,7 @@ def synth_corpus(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compose, render and label music: a corpus to train and test on."""
+    """Compose, render and label a synthetic music corpus."""
     _require_scipy()
     from ..training.synth.corpus import MANIFEST, synthesize_corpus
 

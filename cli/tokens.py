@@ -31,7 +31,10 @@ def tokens(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Turn audio into the tokens of an RVQ, on this machine or on a server."""
+    """Turn audio into the tokens of an RVQ.
+
+    The model runs on this machine (--bundle) or on a Triton server (--server).
+    """
     from ..runtime.bundle.tokens import Tokenizer
     from ..runtime.engines.session import require
     from ..runtime.model import Model

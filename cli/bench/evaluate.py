@@ -80,7 +80,7 @@ def evaluate(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure how much bundles' features know about music: probes on labelled recordings.
+    """Measure how much a model's features know about music.
 
     What a MuQ-MuLan knows about music and texts is measured without a probe.
     """
@@ -151,7 +151,7 @@ def write_manifest(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a published dataset's labels and splits as a manifest for muqrt evaluate."""
+    """Write a dataset's labels and splits for muqrt evaluate."""
     from collections import Counter
 
     from ...benchmarks.accuracy.datasets import read_dataset

@@ -27,7 +27,7 @@ def gpu(
     ] = Path("build/gpu"),
     as_json: Json = False,
 ) -> None:
-    """Test, build, prove and measure everything that this machine's GPU can run."""
+    """Test, build, prove and measure all that this GPU can run."""
     import torch
 
     from ...benchmarks.gpu import LOG, run_all, steps

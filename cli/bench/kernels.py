@@ -32,7 +32,7 @@ def kernels(
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the mel and Mel-RVQ operations alone, against PyTorch."""
+    """Measure the mel and Mel-RVQ kernels against PyTorch."""
     require("bench", "onnx", "psutil", "torch")
     import torch
 

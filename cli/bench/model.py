@@ -71,7 +71,7 @@ def model(
     allow_uncertified: AllowUncertified = False,
     as_json: Json = False,
 ) -> None:
-    """Measure how fast a bundle is, against PyTorch and plain ONNX, on this machine."""
+    """Measure a bundle's speed against PyTorch and plain ONNX."""
     require("bench", "onnx", "psutil", "torch")
     from ...benchmarks.model.plan import BenchmarkRequest, plan
     from ...benchmarks.model.run import run

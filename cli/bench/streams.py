@@ -91,7 +91,7 @@ def streams(
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Play many live streams at once in real time, and measure how late their tags come."""
+    """Measure how late the tags of many live streams come."""
     require("loadtest", "psutil")
     from ...benchmarks.loadtest.plan import Load
     from ...benchmarks.loadtest.run import Target, load_engine

@@ -97,7 +97,10 @@ def build(
     rvq: Rvq = None,
     as_json: Json = False,
 ) -> None:
-    """Add an artefact to a bundle: another precision or engine, with a certificate of its own."""
+    """Add an artefact for another engine or precision.
+
+    It is measured against PyTorch and gets a certificate of its own.
+    """
     require_torch()
     chosen = precision or _PRECISIONS[engine][0]
     if chosen not in _PRECISIONS[engine]:

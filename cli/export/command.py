@@ -47,7 +47,7 @@ def export(
     rvq: Rvq = None,
     as_json: Json = False,
 ) -> None:
-    """Turn a checkpoint into a bundle whose numbers are proven."""
+    """Turn a checkpoint into a bundle with proven numbers."""
     require_torch()
     if head is not None and no_head:
         raise UsageError("--head and --no-head: choose one.")
@@ -102,7 +102,7 @@ def parity(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare every artefact with the PyTorch reference and write its certificate."""
+    """Compare a bundle with PyTorch and write its certificates."""
     require_torch()
     if output is not None and not layers:
         raise UsageError("--output is for the chart of --layers.")

@@ -36,7 +36,10 @@ def random_checkpoint(
     ] = "muq",
     as_json: Json = False,
 ) -> None:
-    """Write a checkpoint in the official format with random weights: for tests and benchmarks."""
+    """Write a checkpoint with random weights, for tests.
+
+    It has the official format.
+    """
     require_torch()
     from ...reference.random_model import CONFIGS
 

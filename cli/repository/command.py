@@ -45,7 +45,7 @@ def repository(
     compute_capability: arguments.ComputeCapability = None,
     as_json: Json = False,
 ) -> None:
-    """Write a bundle's artefact as a model of a Triton model repository, or check one."""
+    """Write or check a model repository for Triton."""
     from ...runtime.bundle.manifest import load_bundle
     from .config import repository_options
     from .report import report_check

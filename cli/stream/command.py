@@ -81,7 +81,10 @@ def stream(
         bool, typer.Option("--json", help="Print a JSON object per hop and event, one per line.")
     ] = False,
 ) -> None:
-    """Tag live audio while it plays; the stream ends with the audio or with Ctrl-C."""
+    """Tag live audio while it plays.
+
+    The stream ends with the audio or with Ctrl-C.
+    """
     from ...runtime.streaming.events import Smoothing, TagEvents
     from .report import segment_lines, segments_document
 

@@ -57,7 +57,10 @@ def tag(
     label_options: LabelOptions,
     as_json: Json = False,
 ) -> None:
-    """Tag audio and say where each tag applies: a trained head's tags, or your own labels."""
+    """Tag audio with a head's tags or with your own labels.
+
+    The model runs on this machine (--bundle) or on a Triton server (--server).
+    """
     from ...runtime.bundle.tagging import Tagging
     from ...runtime.engines.session import require
     from ...runtime.model import Model

@@ -116,7 +116,7 @@ class IterateOptions(ModelOptions):
 @commands.command()
 @configured(IterateOptions)
 def iterate(options: IterateOptions, as_json: bool) -> None:
-    """Train a MuQ again, on the tokens of a trained one's hidden state."""
+    """Train a MuQ again, on the tokens of a trained one's layer."""
     require_extra()
     from ...reference.checkpoint import load_checkpoint
     from ...training.pretrain import iterate
@@ -133,7 +133,7 @@ def compact(
     ],
     as_json: Json = False,
 ) -> None:
-    """Store a MuQ or a MuQ-MuLan in half the space, as float16.
+    """Store a checkpoint in half the space, as float16.
 
     Train probes after this: weights are rounded, and a head belongs to exactly one checkpoint.
     """

@@ -63,7 +63,7 @@ class MulanOptions(ModelOptions):
 @commands.command()
 @configured(MulanOptions)
 def mulan(options: MulanOptions, as_json: bool) -> None:
-    """Train a MuQ-MuLan: music and the texts that describe it."""
+    """Train a MuQ-MuLan on music and its descriptions."""
     require_extra()
     from ...reference.checkpoint import load_checkpoint
     from ...reference.mulan.checkpoint import load_mulan

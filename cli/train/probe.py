@@ -77,7 +77,7 @@ class ProbeOptions:
 @commands.command()
 @configured(ProbeOptions)
 def probe(options: ProbeOptions, as_json: bool) -> None:
-    """Train a head that answers a task by a MuQ's hidden states."""
+    """Train a head for a task on MuQ's hidden states."""
     require_extra()
     from ...common.files import cache_folder
     from ...reference.checkpoint import load_checkpoint
