@@ -20,7 +20,7 @@ _MODULES = """
 > common: console environment files
 > runtime.streaming: stream=local
 > triton_repo.client: served_labels=label_tagger
-export > export.bundle: addition=artefact_writer parts workspace
+export > export.bundle: addition=candidate parts workspace
 export > export.diagnose: layers_chart=chart layers
 export > export.engines: openvino_artefact=openvino torch_artefact=pytorch
 export > export.engines: torch_weights=pytorch_weights
@@ -28,8 +28,8 @@ export > export.engines.tensorrt: tensorrt_artefact=artefact engine_from_onnx=bu
 export > export.engines.tensorrt: engine_progress=watching
 export > export.graph: conformer folding front_end graph=writer head log_mel=front_end patches rvq
 export > export.graph: tiling winograd
-export > export.parity: engine_shapes expected measuring parity=gate text_parity=texts
-export > export.parity: token_parity=tokens
+export > export.outputs: expected=output measuring token_parity=near_ties
+export > export.parity: engine_shapes parity=gate text_parity=texts
 export > export.quantize: weight_only
 export > export.sources: joint=checkpoint tagging=head tokens=rvq
 export.half > export.quantize.half: artefact emulation formats ranges typed

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ..common.environment import installed
@@ -11,8 +12,7 @@ from ..common.files import atomic_folder, sha256
 from ..errors import BundleError
 from ..kernels.log_mel import contract as log_mel
 from ..reference.checkpoint import Checkpoint
-from ..reference.head import Head
-from ..runtime.bundle.joint import LATENTS
+from ..reference.muq import MuQ
 from ..runtime.bundle.manifest import (
     MANIFEST,
     Artefact,
@@ -23,22 +23,18 @@ from ..runtime.bundle.manifest import (
     load_bundle,
 )
 from ..runtime.bundle.meanings import Meanings, explained
-from ..runtime.bundle.tagging import TAGS
 from ..runtime.bundle.tokens import TOKENS, TOKENS_FILE
 from .bundle.parts import save_parts
 from .bundle.workspace import is_in_workspace
-from .onnx_from_checkpoint import (
-    INPUT,
-    checked_level,
-    onnx_from_checkpoint,
-    output_specs,
-    save_onnx,
-)
-from .parity.excerpts import Excerpt, OnExcerpt
+from .graph.saving import save_onnx
+from .onnx_from_checkpoint import INPUT, checked_level, onnx_from_checkpoint
+from .outputs import registry
+from .outputs.registry import output_specs
 from .parity.gate import parity, refuse_uncertified
-from .sources.checkpoint import JointCheckpoint, mulan_of
-from .sources.head import TagHead
-from .sources.rvq import TokenRvq, own_rvq
+from .parity.proof import Proof
+from .sources.checkpoint import JointCheckpoint
+from .sources.rvq import own_rvq
+from .sources.sources import Sources
 from .text_artefact import save_text_tower
 
 MODEL_FILE = "muq.onnx"
@@ -49,63 +45,44 @@ _FREE_SPACE_MARGIN = 1.1
 
 
 def bundle_from_checkpoint(
-    checkpoint: Checkpoint,
+    proof: Proof,
     folder: Path,
-    music: Sequence[Excerpt],
     outputs: Sequence[str] = ("features", "embedding"),
     level: int | None = None,
     window_seconds: float = WINDOW_SECONDS,
     target: str = "cpu",
-    on_excerpt: OnExcerpt | None = None,
-    head: TagHead | None = None,
-    rvq: TokenRvq | None = None,
 ) -> Bundle:
     """Export a checkpoint and prove it; ``folder`` is written whole or not at all.
 
     Args:
-        checkpoint: the loaded model. A MuQ-MuLan's adds the output ``latents`` and an artefact for
-            texts.
+        proof: the checkpoint, and the music that parity is measured on; without any the bundle
+            stays uncertified. A head adds the output ``tags``, an RVQ ``tokens``, and a MuQ-MuLan's
+            checkpoint ``latents`` and an artefact for texts.
         folder: where the bundle goes; an older bundle there is replaced.
-        music: what parity is measured on; empty leaves the bundle uncertified, and then
-            nothing loads it without being told to.
-        outputs, level, target: as for ``onnx_from_checkpoint``; ``features`` are always there,
+        outputs, level, target: see ``onnx_from_checkpoint``; ``features`` are always there, because
             every track that is longer than a window needs them. ``tokens`` are those of the
             checkpoint's own RVQ where no other is given.
         window_seconds: how long audio is cut for the model.
-        on_excerpt: called after each excerpt of the parity measurement.
-        head: adds the output ``tags``.
-        rvq: adds the output ``tokens``.
 
     Raises:
         UsageError: an unknown output, level or target. CheckpointError: the head or the RVQ is not
             this checkpoint's, or it has no RVQ. ParityError: the numbers differ from the
             reference's. BundleError: ``folder`` holds something else, or the disk is too small.
     """
+    checkpoint = proof.checkpoint
     level = checked_level(checkpoint.model, level)
-    if head is not None:
-        head.check(checkpoint, level)
-    if rvq is None and TOKENS in outputs:
-        rvq = own_rvq(checkpoint)
-    if rvq is not None:
-        rvq.check(level)
-    joint = checkpoint if isinstance(checkpoint, JointCheckpoint) else None
-    if joint is not None:
-        joint.check(level)
-    outputs = ["features", *outputs]
-    sources = ((TAGS, head), (TOKENS, rvq), (LATENTS, joint))
-    outputs += [name for name, source in sources if source is not None]
-    module = head.head if head is not None else None
-    tokenizer = rvq.tokenizer if rvq is not None else None
-    meanings = explained(
-        head.tagging if head is not None else None,
-        tokenizer,
-        joint.joint if joint is not None else None,
-    )
-    mulan = mulan_of(checkpoint)
-    specs = output_specs(checkpoint.model, outputs, level, module, tokenizer, mulan)
+    if proof.rvq is None and TOKENS in outputs:
+        proof = replace(proof, rvq=own_rvq(checkpoint))
+    sources = proof.sources
+    for output in registry.OUTPUTS:
+        output.check(checkpoint, level, sources)
+    given = [output.name for output in registry.OUTPUTS if output.record(sources) is not None]
+    names = ["features", *outputs, *given]
+    specs = output_specs(checkpoint.model, names, level, sources)
+    meanings = explained(*(output.record(sources) for output in registry.OUTPUTS))
     _check_target(folder, checkpoint.parameters * _BYTES_PER_WEIGHT)
     with atomic_folder(folder) as temporary:
-        files = _save_graphs(temporary, checkpoint, specs, level, target, module, rvq, meanings)
+        files = _save_graphs(temporary, checkpoint.model, specs, level, target, sources, meanings)
         artefact = Artefact(
             name="onnx-fp32",
             engine="onnxruntime",
@@ -117,7 +94,9 @@ def bundle_from_checkpoint(
             inputs=[INPUT],
             outputs=specs,
         )
-        texts = [] if joint is None else [save_text_tower(temporary, joint, "fp32")]
+        artefacts = [artefact]
+        if isinstance(checkpoint, JointCheckpoint):
+            artefacts.append(save_text_tower(temporary, checkpoint, "fp32"))
         bundle = Bundle(
             created_by=f"muqrt {installed('muqrt') or 'from source'}",
             source=Source(
@@ -128,11 +107,11 @@ def bundle_from_checkpoint(
             architecture=_architecture(checkpoint),
             framing=_framing(checkpoint, window_seconds),
             meanings=meanings,
-            artefacts=[artefact, *texts],
+            artefacts=artefacts,
             folder=temporary,
         )
-        if music:
-            parity(bundle, checkpoint, music, on_excerpt, head, rvq)
+        if proof.music:
+            parity(bundle, proof)
             refuse_uncertified(bundle)
         bundle.save(temporary)
     bundle.folder = folder
@@ -141,22 +120,20 @@ def bundle_from_checkpoint(
 
 def _save_graphs(
     folder: Path,
-    checkpoint: Checkpoint,
+    model: MuQ,
     specs: Sequence[TensorSpec],
     level: int,
     target: str,
-    head: Head | None,
-    rvq: TokenRvq | None,
+    sources: Sources,
     meanings: Meanings,
 ) -> list[Path]:
     """The graph of all outputs, its parts and, where they need no encoder, the tokens' own."""
-    outputs = [spec.name for spec in specs]
-    mulan = mulan_of(checkpoint)
-    whole = onnx_from_checkpoint(checkpoint.model, outputs, level, target, head, rvq, mulan=mulan)
+    names, rvq = [spec.name for spec in specs], sources.rvq
+    whole = onnx_from_checkpoint(model, names, level, target, sources)
     files = save_onnx(whole, folder / MODEL_FILE)
     files += save_parts(whole, folder / MODEL_FILE, [INPUT], specs, meanings)
     if rvq is not None and not rvq.needs_encoder:
-        alone = onnx_from_checkpoint(checkpoint.model, [TOKENS], rvq=rvq)
+        alone = onnx_from_checkpoint(model, [TOKENS], sources=sources)
         files += save_onnx(alone, folder / TOKENS_FILE)
     return files
 

@@ -1,22 +1,21 @@
 """The text tower of a MuQ-MuLan as an artefact: texts' tokens to embeddings."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.files import sha256
-from ..errors import CheckpointError, UsageError
-from ..reference.checkpoint import Checkpoint
+from ..errors import CheckpointError
 from ..runtime.bundle.certificate import Precision
 from ..runtime.bundle.joint import IDS, MASK
 from ..runtime.bundle.manifest import Artefact, Bundle
-from .bundle.artefact_writer import put
-from .bundle.workspace import workspace
+from .bundle.candidate import alone
+from .bundle.recipe import Recipe, checked_precision
 from .graph.mulan.text import mulan_text_graph
+from .graph.saving import save_onnx
 from .graph.writer import Graph
-from .onnx_from_checkpoint import save_onnx
-from .parity.excerpts import Excerpt
-from .parity.gate import parity, refuse_uncertified, require_source
+from .parity.proof import Proof
 from .quantize.int8.rows import RowInt8Graph
 from .sources.checkpoint import JointCheckpoint
 
@@ -45,38 +44,31 @@ def save_text_tower(folder: Path, checkpoint: JointCheckpoint, precision: Precis
     )
 
 
-def add_text_tower(
-    bundle: Bundle,
-    checkpoint: Checkpoint,
-    music: Sequence[Excerpt],
-    precision: Precision,
-    on_step: Callable[[str], None] = lambda what: None,
-) -> Artefact:
-    """Add the artefact ``text-int8`` (or ``text-fp32``) to a bundle in its folder, proven or not at
-    all.
+@dataclass(frozen=True)
+class TextTowerRecipe(Recipe):
+    """The artefact ``text-int8`` or ``text-fp32``.
 
-    An older one is replaced. Each token's activations are rounded in a range of their own, measured
-    as the graph runs: nothing is calibrated.
+    In int8 each token's activations are rounded in a range of their own, measured as the graph
+    runs: nothing is calibrated.
 
-    Args:
-        bundle: as loaded; the new manifest is saved.
-        checkpoint: what the bundle was made from.
-        music: what texts are ranked for in the parity measurement.
+    Attributes:
         precision: "fp32" or "int8".
-        on_step: called after each excerpt of it.
-
-    Raises:
-        UsageError: another precision. CheckpointError: not what the bundle was made from, or no
-            MuQ-MuLan. ParityError: the numbers differ from the reference's.
     """
-    if precision not in _GRAPHS:
-        raise UsageError(f"precision {precision!r}: of text towers there are {', '.join(_GRAPHS)}.")
-    require_source(bundle, checkpoint)
-    if not isinstance(checkpoint, JointCheckpoint):
-        raise CheckpointError(f"{checkpoint.name}: no MuQ-MuLan, so it has no text tower.")
-    with workspace(bundle.folder) as temporary:
-        artefact = save_text_tower(temporary, checkpoint, precision)
-        added = Bundle(**{**dict(bundle), "artefacts": [artefact], "folder": temporary})
-        parity(added, checkpoint, music, lambda each: on_step(f"parity: {each.name}"))
-        refuse_uncertified(added)
-        return put(bundle, added)
+
+    precision: Precision = "int8"
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for another precision."""
+        checked_precision(self.precision, [*_GRAPHS], "a text tower")
+
+    def write(self, bundle: Bundle, folder: Path, proof: Proof) -> Bundle:
+        """Write the tower and its tokenizer.
+
+        Raises:
+            CheckpointError: the checkpoint is not a MuQ-MuLan's.
+        """
+        if not isinstance(proof.checkpoint, JointCheckpoint):
+            raise CheckpointError(
+                f"{proof.checkpoint.name}: not a MuQ-MuLan, so it has no text tower."
+            )
+        return alone(bundle, save_text_tower(folder, proof.checkpoint, self.precision), folder)

@@ -60,11 +60,12 @@ def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     pytest.importorskip("onnx")
     from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
     from muqrt.export.parity.excerpts import excerpts
+    from muqrt.export.parity.proof import Proof
     from muqrt.reference.checkpoint import load_checkpoint
 
     folder = tmp_path_factory.mktemp("tiny") / "bundle"
     short = [each for each in excerpts() if each.seconds < 2]
-    bundle_from_checkpoint(load_checkpoint(tiny_checkpoint), folder, short)
+    bundle_from_checkpoint(Proof(load_checkpoint(tiny_checkpoint), music=short), folder)
     return folder
 
 
@@ -119,13 +120,14 @@ def tagged_bundle(
     pytest.importorskip("onnx")
     from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
     from muqrt.export.parity.excerpts import excerpts
+    from muqrt.export.parity.proof import Proof
     from muqrt.export.sources.head import load_tag_head
     from muqrt.reference.checkpoint import load_checkpoint
 
     folder = tmp_path_factory.mktemp("tiny") / "tagged"
     short = [each for each in excerpts() if each.seconds < 2]
     head = load_tag_head(tiny_head)
-    bundle_from_checkpoint(load_checkpoint(tiny_checkpoint), folder, short, head=head)
+    bundle_from_checkpoint(Proof(load_checkpoint(tiny_checkpoint), head, music=short), folder)
     return folder
 
 
@@ -135,11 +137,13 @@ def token_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
     pytest.importorskip("onnx")
     from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
     from muqrt.export.parity.excerpts import excerpts
+    from muqrt.export.parity.proof import Proof
     from muqrt.reference.checkpoint import load_checkpoint
 
     folder = tmp_path_factory.mktemp("tiny") / "tokens"
     short = [each for each in excerpts() if each.seconds < 2]
-    bundle_from_checkpoint(load_checkpoint(tiny_checkpoint), folder, short, ["tokens"])
+    proof = Proof(load_checkpoint(tiny_checkpoint), music=short)
+    bundle_from_checkpoint(proof, folder, ["tokens"])
     return folder
 
 
@@ -164,11 +168,12 @@ def mulan_bundle(mulan_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
     pytest.importorskip("onnx")
     from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
     from muqrt.export.parity.excerpts import excerpts
+    from muqrt.export.parity.proof import Proof
     from muqrt.export.sources.checkpoint import load_source
 
     folder = tmp_path_factory.mktemp("mulan") / "bundle"
     short = [each for each in excerpts() if each.seconds < 2]
-    bundle_from_checkpoint(load_source(mulan_checkpoint), folder, short)
+    bundle_from_checkpoint(Proof(load_source(mulan_checkpoint), music=short), folder)
     return folder
 
 

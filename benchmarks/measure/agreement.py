@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import ParityError
-from ...export.parity.measuring import measure
+from ...export.outputs.measuring import measure
 from ...runtime.bundle.certificate import THRESHOLDS, Precision
 
 

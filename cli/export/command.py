@@ -9,7 +9,6 @@ import typer
 from ...common.console import Json, progress, show
 from ...errors import ParityError, UsageError
 from .options import Head, Music, Rvq, chosen_head, proof_of, require_torch
-from .report import parity_tables
 
 if TYPE_CHECKING:
     from ...export.sources.head import TagHead
@@ -53,25 +52,19 @@ def export(
         raise UsageError("--head and --no-head: choose one.")
     from ...export.bundle_from_checkpoint import bundle_from_checkpoint
     from ...export.parity.excerpts import excerpts
+    from ...export.parity.proof import Proof
     from ...export.sources.checkpoint import load_source
     from ...export.sources.rvq import load_token_rvq
+    from .report import parity_tables
 
     loaded = load_source(checkpoint)
     tag_head = None if no_head else chosen_head(checkpoint, head)
+    token_rvq = None if rvq is None else load_token_rvq(rvq, loaded)
     chosen = excerpts(music or []) if parity else []
+    names = [name.strip() for name in outputs.split(",") if name.strip()]
     with progress("Exporting", len(chosen) or None) as bar:
-        bundle = bundle_from_checkpoint(
-            loaded,
-            output,
-            chosen,
-            [name.strip() for name in outputs.split(",") if name.strip()],
-            level,
-            window_seconds,
-            target,
-            on_excerpt=lambda excerpt: bar.advance(f"parity: {excerpt.name}"),
-            head=tag_head,
-            rvq=None if rvq is None else load_token_rvq(rvq, loaded),
-        )
+        proof = Proof(loaded, tag_head, token_rvq, chosen, bar.advance)
+        bundle = bundle_from_checkpoint(proof, output, names, level, window_seconds, target)
     size = bundle.size_bytes(bundle.artefacts[0])
     show(
         as_json,
@@ -109,26 +102,16 @@ def parity(
     if layers:
         _layers(bundle, checkpoint, music, output, as_json)
         return
-    from ...export.parity.excerpts import excerpts
     from ...export.parity.gate import parity as measure
-    from ...export.quantize.half.artefact import runs_here, unproven
-    from ...export.sources.checkpoint import load_source
+    from ...export.parity.gate import runs_here, unproven
     from ...runtime.bundle.manifest import Bundle, load_bundle
+    from .report import parity_tables
 
     loaded = load_bundle(bundle)
-    reference = load_source(checkpoint)
-    tag_head, token_rvq = proof_of(loaded, checkpoint, reference, head, rvq)
-    chosen = excerpts(music or [])
-    with progress("Parity", len(chosen)) as bar:
+    with progress("Parity", None) as bar:
+        proof = proof_of(loaded, checkpoint, music, head, rvq, bar.advance)
         able = [each for each in loaded.artefacts if runs_here(loaded, each)]
-        measure(
-            Bundle(**{**dict(loaded), "artefacts": able}),
-            reference,
-            chosen,
-            on_excerpt=lambda excerpt: bar.advance(excerpt.name),
-            head=tag_head,
-            rvq=token_rvq,
-        )
+        measure(Bundle(**{**dict(loaded), "artefacts": able}), proof)
     loaded.save(bundle)
     show(
         as_json,
@@ -147,15 +130,15 @@ def _layers(
     from ...export.diagnose.chart import chart_file, draw
     from ...export.diagnose.layers import layer_differences, layer_tables
     from ...export.parity.excerpts import excerpts
+    from ...export.parity.proof import Proof
     from ...export.sources.checkpoint import load_source
     from ...runtime.bundle.manifest import load_bundle
 
     chart = chart_file(output) if output is not None else None
     loaded, chosen = load_bundle(folder), excerpts(music or [])
-    with progress("Levels", len(chosen)) as bar:
-        found = layer_differences(
-            loaded, load_source(checkpoint), chosen, lambda each: bar.advance(each.name)
-        )
+    with progress("Layers", len(chosen)) as bar:
+        proof = Proof(load_source(checkpoint), music=chosen, on_step=bar.advance)
+        found = layer_differences(loaded, proof)
     if chart is not None:
         draw(f"{loaded.source.checkpoint}: hidden states against PyTorch's", found, chart)
     wrote = f"Wrote {chart}." if chart is not None else ""

@@ -8,9 +8,8 @@ import typer
 from ...errors import MissingDependencyError
 
 if TYPE_CHECKING:
+    from ...export.parity.proof import OnStep, Proof
     from ...export.sources.head import TagHead
-    from ...export.sources.rvq import TokenRvq
-    from ...reference.checkpoint import Checkpoint
     from ...runtime.bundle.manifest import Bundle
 
 Music = Annotated[
@@ -52,23 +51,37 @@ def chosen_head(checkpoint: str, folder: Path | None) -> "TagHead | None":
     return None if folder is None else load_tag_head(folder)
 
 
-def chosen_rvq(checkpoint: "Checkpoint", folder: Path | None) -> "TokenRvq":
-    """The RVQ in ``folder``, or else the checkpoint's own."""
+def proof_of(
+    bundle: "Bundle",
+    checkpoint: str,
+    music: list[Path] | None,
+    head: Path | None,
+    rvq: Path | None,
+    on_step: "OnStep",
+) -> "Proof":
+    """What a bundle's artefacts are compared with.
+
+    The checkpoint's own head and RVQ are read only where the bundle has tags and tokens: it may
+    have been made without.
+
+    Args:
+        bundle: whose artefacts.
+        checkpoint: the checkpoint's name or folder.
+        music: files to compare on; the clips that come with the package by default.
+        head, rvq: folders; the checkpoint's own by default.
+        on_step: called after each step with what was done.
+    """
+    from ...export.parity.excerpts import excerpts
+    from ...export.parity.proof import Proof
+    from ...export.sources.checkpoint import load_source
     from ...export.sources.rvq import load_token_rvq, own_rvq
 
-    return own_rvq(checkpoint) if folder is None else load_token_rvq(folder, checkpoint)
-
-
-def proof_of(
-    bundle: "Bundle", name: str, checkpoint: "Checkpoint", head: Path | None, rvq: Path | None
-) -> "tuple[TagHead | None, TokenRvq | None]":
-    """What a bundle's ``tags`` and ``tokens`` are compared with; None for what it does not have.
-
-    A bundle may have been made without its checkpoint's own head. ``name`` is the checkpoint's.
-    """
-    needs_head = bundle.tagging is not None or head is not None
-    needs_rvq = bundle.tokenizer is not None or rvq is not None
-    return (
-        chosen_head(name, head) if needs_head else None,
-        chosen_rvq(checkpoint, rvq) if needs_rvq else None,
-    )
+    loaded = load_source(checkpoint)
+    tag_head = token_rvq = None
+    if bundle.tagging is not None or head is not None:
+        tag_head = chosen_head(checkpoint, head)
+    if rvq is not None:
+        token_rvq = load_token_rvq(rvq, loaded)
+    elif bundle.tokenizer is not None:
+        token_rvq = own_rvq(loaded)
+    return Proof(loaded, tag_head, token_rvq, excerpts(music or []), on_step)

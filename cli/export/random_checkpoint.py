@@ -3,17 +3,13 @@
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from ...common.console import Json, show
 from ...errors import UsageError
 from .options import require_torch
-
-if TYPE_CHECKING:
-    pass
-
 
 commands = typer.Typer()
 
@@ -26,7 +22,7 @@ def random_checkpoint(
     size: Annotated[
         str, typer.Option(help="large (the released architecture), small, tiny.")
     ] = "small",
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 0,
     outliers: Annotated[
         bool, typer.Option("--outliers", help="A few channels much larger: hard to quantize.")
     ] = False,

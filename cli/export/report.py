@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from ...common.console import Table, table
-from ...runtime.bundle.certificate import AnyMeasurement, RankMeasurement, TokenMeasurement
+from ...export.outputs.registry import output_named
+from ...runtime.bundle.certificate import AnyMeasurement
 from ...runtime.bundle.manifest import Artefact
-from ...runtime.bundle.tagging import TAGS
 
 _COLUMNS = ["audio", "seconds", "output", "worst cosine", "relative L2", "largest"]
 
@@ -28,12 +28,5 @@ def parity_tables(artefacts: Sequence[Artefact]) -> list[Table]:
 
 
 def _row(measured: AnyMeasurement) -> list[str]:
-    row = [measured.audio, f"{measured.seconds:.3f}", measured.output]
-    if isinstance(measured, TokenMeasurement):
-        return [*row, "", "", "", f"{measured.equal_tokens:.3%} of tokens"]
-    if isinstance(measured, RankMeasurement):
-        return [*row, "", "", "", f"{measured.equal_ranks:.3%} of {measured.pairs} ranks"]
-    if measured.output == TAGS:  # probabilities, which only the largest difference judges
-        return [*row, "", "", f"{measured.largest_difference:.1e}", ""]
-    cosine, relative = f"{measured.worst_frame_cosine:.8f}", f"{measured.relative_l2:.1e}"
-    return [*row, cosine, relative, f"{measured.largest_difference:.1e}", ""]
+    cells = output_named(measured.output).cells(measured)
+    return [measured.audio, f"{measured.seconds:.3f}", measured.output, *cells]

@@ -13,18 +13,17 @@ from onnx import TensorProto, helper
 
 from ...common.console import Table, table
 from ...errors import BundleError, SessionError
-from ...reference.checkpoint import Checkpoint
 from ...runtime.bundle.certificate import Measurement
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.bundle.parts import FRAMES
 from ...runtime.engines.session import WAVEFORM
-from ..onnx_from_checkpoint import save_onnx
-from ..parity.excerpts import Excerpt, OnExcerpt
-from ..parity.gate import require_source
-from ..parity.measuring import measure
-from ..quantize.half.artefact import runs_here
+from ..graph.saving import save_onnx
+from ..outputs.measuring import measure
+from ..parity.gate import runs_here
+from ..parity.proof import Proof
 from ..quantize.half.emulation import emulated
 from ..quantize.half.formats import HALVES, Half
+from ..sources.same import require_source
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,7 @@ class LevelDifference:
     worst_frame_cosine: float
 
 
-def layer_differences(
-    bundle: Bundle,
-    checkpoint: Checkpoint,
-    music: Sequence[Excerpt],
-    on_excerpt: OnExcerpt = lambda excerpt: None,
-) -> list[LevelDifference]:
+def layer_differences(bundle: Bundle, proof: Proof) -> list[LevelDifference]:
     """Compare the hidden states of every ONNX artefact, from level 0 to the artefact's own.
 
     An artefact of 16 bits is there with every rounding emulated, and as ONNX Runtime runs it where
@@ -50,23 +44,22 @@ def layer_differences(
 
     Args:
         bundle: whose artefacts; nothing is said of other engines'.
-        checkpoint: what the bundle was made from.
-        music: what to compare on.
-        on_excerpt: called after each excerpt.
+        proof: what the bundle was made from, and the music to compare on. Hidden states need
+            neither its head nor its RVQ.
 
     Raises:
         CheckpointError: not what the bundle was made from. BundleError: a file has changed, or no
             artefact is for ONNX Runtime. SessionError: ONNX Runtime refused a graph.
     """
-    require_source(bundle, checkpoint)
+    require_source(bundle, proof.checkpoint)
     artefacts = [each for each in bundle.audio_artefacts if each.engine == "onnxruntime"]
     if not artefacts:
         raise BundleError(f"{bundle.folder}: no artefact is for ONNX Runtime; export it again.")
     sessions = dict(chain.from_iterable(_sessions(bundle, each) for each in artefacts))
     found: dict[tuple[str, int], list[Measurement]] = {}
-    for excerpt in music:
+    for excerpt in proof.music:
         with torch.inference_mode():
-            states = checkpoint.model(torch.from_numpy(excerpt.waveform)).hidden_states
+            states = proof.checkpoint.model(torch.from_numpy(excerpt.waveform)).hidden_states
         for name, session in sessions.items():
             answers = session.run(None, {WAVEFORM: excerpt.waveform})
             for level, (ours, state) in enumerate(zip(answers, states, strict=False)):
@@ -74,7 +67,7 @@ def layer_differences(
                     excerpt.name, excerpt.seconds, f"level {level}", ours, state.numpy()
                 )
                 found.setdefault((name, level), []).append(measured)
-        on_excerpt(excerpt)
+        proof.on_step(excerpt.name)
     return [
         LevelDifference(
             name,

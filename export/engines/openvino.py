@@ -4,16 +4,16 @@ OpenVINO's reader knows no ONNX functions, so they are inlined here. And it has 
 graph, so the graph is cut: whatever needs fp32 lies apart from what may be bf16.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
 import onnx
 from onnx import inliner
 
-from ...common.files import atomic_file, sha256
-from ...errors import UsageError
+from ...common.files import sha256
 from ...kernels.log_mel.contract import MELS
 from ...kernels.log_mel.onnx import NAME as LOG_MEL
-from ...reference.checkpoint import Checkpoint
 from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.bundle.parts import encoder_outputs, frames_spec
@@ -25,77 +25,57 @@ from ...runtime.engines.openvino.session import (
     POSITIONS_FILE,
     TOKENS_FILE,
 )
-from ..bundle.artefact_writer import fp32_source
+from ..bundle.candidate import alone, fp32_source, share
 from ..bundle.parts import part
-from ..parity.excerpts import Excerpt, OnExcerpt
-from ..parity.gate import parity, refuse_uncertified
-from ..sources.head import TagHead
-from ..sources.rvq import TokenRvq
+from ..bundle.recipe import Recipe, checked_precision
+from ..parity.proof import Proof
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 
-def add_openvino(
-    bundle: Bundle,
-    checkpoint: Checkpoint,
-    music: Sequence[Excerpt],
-    precision: Precision = "bf16",
-    on_excerpt: OnExcerpt | None = None,
-    head: TagHead | None = None,
-    rvq: TokenRvq | None = None,
-) -> Artefact:
-    """Add the artefact ``openvino-<precision>`` to a bundle in its folder, proven or not at all.
+@dataclass(frozen=True)
+class OpenVinoRecipe(Recipe):
+    """The artefact ``openvino-<precision>``.
 
-    An older one of that name is replaced. What it computes is what the bundle's fp32 ONNX artefact
-    computes; only graphs are written, the large weights are that artefact's.
+    It computes what the bundle's fp32 ONNX artefact computes; only graphs are written, the large
+    weights are that artefact's.
 
-    Args:
-        bundle: as loaded; the new manifest is saved.
-        checkpoint: what the bundle was made from.
-        music: what parity is measured on; empty adds the artefact uncertified.
+    Attributes:
         precision: fp32 or bf16.
-        on_excerpt: called after each excerpt of the parity measurement.
-        head, rvq: what the bundle's ``tags`` and ``tokens`` are compared with.
-
-    Raises:
-        UsageError: another precision. BundleError: no fp32 ONNX artefact, or not one this muqrt
-            wrote. CheckpointError: not what the bundle was made from. SessionError: this machine
-            cannot run it, so that nothing can be proven here. MissingDependencyError: no OpenVINO.
-            ParityError: the numbers differ from the reference's.
     """
-    if precision not in PRECISIONS:
-        raise UsageError(f"precision {precision!r}: for OpenVINO it is {' or '.join(PRECISIONS)}.")
-    source = fp32_source(bundle)
-    bundle.verify(source)
-    graphs = _graphs(bundle, source)
-    written = [bundle.folder / name for name in graphs if not (bundle.folder / name).exists()]
-    try:
+
+    precision: Precision = "bf16"
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for another precision."""
+        checked_precision(self.precision, PRECISIONS, "OpenVINO")
+
+    def write(self, bundle: Bundle, folder: Path, proof: Proof) -> Bundle:
+        """Cut the fp32 artefact's graph into pieces.
+
+        Raises:
+            BundleError: no fp32 ONNX artefact, or one that has changed. MissingDependencyError: no
+                OpenVINO.
+        """
+        source = fp32_source(bundle)
+        bundle.verify(source)
+        graphs = _graphs(bundle, source)
+        files = share(bundle, sorted(_external_data(graphs.values())), folder)
         for name, graph in graphs.items():
-            with atomic_file(bundle.folder / name) as temporary:
-                temporary.write_bytes(graph.SerializeToString())
+            (folder / name).write_bytes(graph.SerializeToString())
+            files.append(folder / name)
         artefact = Artefact(
-            name=f"openvino-{precision}",
+            name=f"openvino-{self.precision}",
             engine="openvino",
-            precision=precision,
+            precision=self.precision,
             target=source.target,
             file=ENCODER_FILE,
-            files=_hashes(bundle, source, graphs),
+            files={path.name: sha256(path) for path in files},
             level=source.level,
             inputs=source.inputs,
             outputs=source.outputs,
         )
-        # Alone in a bundle: the others keep their certificates.
-        candidate = Bundle(**{**dict(bundle), "artefacts": [artefact]})
-        if music:
-            parity(candidate, checkpoint, music, on_excerpt, head, rvq)
-            refuse_uncertified(candidate)
-    except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise
-    bundle.artefacts = [x for x in bundle.artefacts if x.name != artefact.name] + [artefact]
-    bundle.save(bundle.folder)
-    return artefact
+        return alone(bundle, artefact, folder)
 
 
 def _graphs(bundle: Bundle, source: Artefact) -> dict[str, onnx.ModelProto]:
@@ -125,14 +105,12 @@ def _float(name: str, *shape: int | str) -> TensorSpec:
     return TensorSpec(name=name, dtype="float32", shape=list(shape))
 
 
-def _hashes(bundle: Bundle, source: Artefact, graphs: dict[str, onnx.ModelProto]) -> dict[str, str]:
-    """SHA-256 of the graphs and of the external data that they read."""
-    data = {
+def _external_data(graphs: Iterable[onnx.ModelProto]) -> set[str]:
+    """The files that graphs read their large weights from."""
+    return {
         entry.value
-        for graph in graphs.values()
+        for graph in graphs
         for tensor in graph.graph.initializer
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    hashes = {name: source.files[name] for name in sorted(data)}
-    return hashes | {name: sha256(bundle.folder / name) for name in graphs}

@@ -15,15 +15,12 @@ from ...runtime.engines.pytorch.design import Design
 from ..graph.folding import array, fold_batch_norm, linear
 from ..graph.head import for_levels
 from ..graph.rvq import folded_tables
-from ..sources.head import TagHead
-from ..sources.rvq import TokenRvq
+from ..sources.sources import Sources
 
 Named = Iterator[tuple[str, np.ndarray]]  # float64, or the tokens' tables
 
 
-def deployed_weights(
-    checkpoint: Checkpoint, design: Design, head: TagHead | None, rvq: TokenRvq | None
-) -> Named:
+def deployed_weights(checkpoint: Checkpoint, design: Design, sources: Sources) -> Named:
     """What ``DeployedMuQ`` calls its weights, and what they are, one after the other."""
     muq = checkpoint.model.model
     yield from _within("front_end", _front_end(muq.conv))
@@ -33,10 +30,10 @@ def deployed_weights(
         yield from _within(f"encoder.layers.{index}", _layer(layer))
     if design.norm_eps is not None:
         yield from _norm("encoder.norm", muq.conformer.layer_norm)
-    if head is not None:
-        yield from _within("head", _head(head.head))
-    if rvq is not None:
-        yield from _within("rvq", iter(vars(folded_tables(rvq)).items()))
+    if sources.head is not None:
+        yield from _within("head", _head(sources.head.head))
+    if sources.rvq is not None:
+        yield from _within("rvq", iter(vars(folded_tables(sources.rvq)).items()))
 
 
 def _front_end(module: Conv2dSubsampling) -> Named:

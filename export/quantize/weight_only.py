@@ -1,22 +1,18 @@
 """Weights in 8 or 4 bits, activations as they are: a smaller file, hardly another answer."""
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from onnx import helper
 
-from ...reference.checkpoint import Checkpoint
 from ...runtime.bundle.certificate import Precision
-from ...runtime.bundle.manifest import Artefact, Bundle
-from ..bundle.artefact_writer import candidate, fp32_source, put
-from ..bundle.workspace import workspace
+from ...runtime.bundle.manifest import Bundle
+from ..bundle.candidate import fp32_source, onnx_candidate
+from ..bundle.recipe import Recipe, checked_precision
 from ..graph.writer import RUNTIME_DOMAIN, Graph
 from ..onnx_from_checkpoint import onnx_from_checkpoint
-from ..parity.excerpts import Excerpt
-from ..parity.gate import parity, refuse_uncertified, require_source
-from ..sources.checkpoint import mulan_of
-from ..sources.head import TagHead
-from ..sources.rvq import TokenRvq
+from ..parity.proof import Proof
 
 BITS: dict[Precision, int] = {"int8-weights": 8, "int4-weights": 4}
 _BLOCK_WEIGHTS = 64  # that share a scale
@@ -76,46 +72,32 @@ def packed(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     return codes, scales.astype(np.float32).ravel()
 
 
-def add_weight_only(
-    bundle: Bundle,
-    checkpoint: Checkpoint,
-    music: Sequence[Excerpt],
-    precision: Precision,
-    head: TagHead | None = None,
-    rvq: TokenRvq | None = None,
-    on_step: Callable[[str], None] = lambda what: None,
-) -> Artefact:
-    """Add the artefact ``onnx-int8-weights`` or ``onnx-int4-weights`` to a bundle in its folder,
-    proven or not at all.
+@dataclass(frozen=True)
+class WeightOnlyRecipe(Recipe):
+    """The artefact ``onnx-int8-weights`` or ``onnx-int4-weights``.
 
-    An older one is replaced. The convolutions stay float32, in their short form.
+    The convolutions stay float32, in their short form.
 
-    Args:
-        bundle: as loaded; the new manifest is saved.
-        checkpoint: what the bundle was made from.
-        music: what parity is measured on.
+    Attributes:
         precision: one of ``BITS``.
-        head, rvq: what the bundle's ``tags`` and ``tokens`` are compared with.
-        on_step: called after each excerpt of the parity measurement.
-
-    Raises:
-        BundleError: no fp32 ONNX artefact to follow. CheckpointError: not what the bundle was made
-            from. ParityError: the numbers differ from the reference's.
     """
-    require_source(bundle, checkpoint)
-    source = fp32_source(bundle)
-    graph = onnx_from_checkpoint(
-        checkpoint.model,
-        [spec.name for spec in source.outputs],
-        source.level,
-        "any",
-        head.head if head is not None else None,
-        rvq,
-        WeightOnlyGraph(BITS[precision]),
-        mulan_of(checkpoint),
-    )
-    with workspace(bundle.folder) as temporary:
-        added = candidate(bundle, graph, precision, temporary)
-        parity(added, checkpoint, music, lambda each: on_step(f"parity: {each.name}"), head, rvq)
-        refuse_uncertified(added)
-        return put(bundle, added)
+
+    precision: Precision
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for another precision."""
+        checked_precision(self.precision, [*BITS], "quantized weights")
+
+    def write(self, bundle: Bundle, folder: Path, proof: Proof) -> Bundle:
+        """Write the graph of the bundle's fp32 artefact with quantized weights.
+
+        Raises:
+            BundleError: there is no such artefact.
+        """
+        source = fp32_source(bundle)
+        outputs = [spec.name for spec in source.outputs]
+        writer = WeightOnlyGraph(BITS[self.precision])
+        graph = onnx_from_checkpoint(
+            proof.checkpoint.model, outputs, source.level, "any", proof.sources, writer
+        )
+        return onnx_candidate(bundle, graph, self.precision, folder, target="cpu")

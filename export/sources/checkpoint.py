@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from ...reference.mulan.checkpoint import is_mulan, load_mulan
 from ...reference.mulan.model import MuLan
 from ...runtime.bundle.joint import TOKENIZER_FILE, Joint
 from ...runtime.text.tokenizer import TextTokenizer
+from .texts import TEXTS
 
 
 @dataclass
@@ -59,6 +61,11 @@ class JointCheckpoint(Checkpoint):
         ids = [torch.from_numpy(tokenizer.encode([text])[0]) for text in texts]
         return torch.cat([self.mulan.text_latents(each) for each in ids]).numpy()
 
+    @cached_property
+    def proving_texts(self) -> np.ndarray:
+        """The reference's embeddings (texts, width) of ``TEXTS``."""
+        return self.text_latents(TEXTS)
+
     def check(self, level: int) -> None:
         """Raise CheckpointError if the audio tower stands on a deeper level than the exported."""
         if self.level > level:
@@ -79,11 +86,6 @@ def load_source(name: str | Path) -> Checkpoint:
             which its text encoder does not.
     """
     return _joint(name) if is_mulan(name) else load_checkpoint(name)
-
-
-def mulan_of(checkpoint: Checkpoint) -> MuLan | None:
-    """The MuQ-MuLan that a checkpoint's MuQ is the ears of."""
-    return checkpoint.mulan if isinstance(checkpoint, JointCheckpoint) else None
 
 
 def _joint(name: str | Path) -> JointCheckpoint:

@@ -12,7 +12,6 @@ from ...errors import CheckpointError
 from ...reference.checkpoint import Checkpoint
 from ...reference.rvq import ResidualVectorQuantize, stacked
 from ...reference.rvq_file import RvqConfig, load_rvq
-from ...runtime.bundle.manifest import Bundle
 from ...runtime.bundle.tokens import Tokenizer
 
 
@@ -110,22 +109,6 @@ def load_token_rvq(folder: Path, checkpoint: Checkpoint) -> TokenRvq:
             f"are {width} wide. Give an RVQ that was fitted with the same --size."
         )
     return _token_rvq(str(folder), rvq, shape, checkpoint)
-
-
-def require_rvq(bundle: Bundle, rvq: TokenRvq | None) -> None:
-    """Raise CheckpointError unless the bundle was made with this very RVQ, or without one."""
-    ours = bundle.tokenizer.rvq_sha256 if bundle.tokenizer is not None else None
-    if ours is not None and rvq is None:
-        raise CheckpointError(
-            f"{bundle.folder}: its tokens can be compared only with their RVQ; name the RVQ's "
-            "folder with --rvq."
-        )
-    theirs = rvq.tokenizer.rvq_sha256 if rvq is not None else None
-    if rvq is not None and ours != theirs:
-        made = f"with another (SHA-256 {ours[:12]}...)" if ours is not None else "without one"
-        raise CheckpointError(
-            f"{rvq.name}: not the RVQ of {bundle.folder}, made {made}. Name its folder with --rvq."
-        )
 
 
 def _token_rvq(

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
+from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import load_checkpoint
 
 
@@ -10,5 +11,5 @@ from muqrt.reference.checkpoint import load_checkpoint
 def uncertified_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a bundle of the tiny checkpoint whose numbers nobody has compared."""
     folder = tmp_path_factory.mktemp("uncertified") / "bundle"
-    bundle_from_checkpoint(load_checkpoint(tiny_checkpoint), folder, music=[])
+    bundle_from_checkpoint(Proof(load_checkpoint(tiny_checkpoint)), folder)
     return folder

@@ -8,6 +8,7 @@ from muqrt.errors import BundleError, ParityError
 from muqrt.export import bundle_from_checkpoint as module
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import Checkpoint
 from muqrt.reference.muq import MuQ
 from muqrt.runtime.bundle.manifest import load_bundle
@@ -28,8 +29,9 @@ def files(folder: Path) -> set[str]:
 def test_the_bundle_says_what_it_is(
     checkpoint: Checkpoint, short_music: list[Excerpt], tmp_path: Path
 ) -> None:
+    proof = Proof(checkpoint, music=short_music[:1])
     written = bundle_from_checkpoint(
-        checkpoint, tmp_path / "bundle", short_music[:1], ["features"], level=3, window_seconds=10
+        proof, tmp_path / "bundle", ["features"], level=3, window_seconds=10
     )
     assert files(tmp_path) == {"bundle"}
     loaded = load_bundle(tmp_path / "bundle")
@@ -44,14 +46,14 @@ def test_the_bundle_says_what_it_is(
 
 
 def test_a_bundle_without_music_has_no_certificate(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [])
+    bundle = bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle")
     with pytest.raises(BundleError, match="no passing parity certificate"):
         bundle.artefact()
 
 
 def test_an_older_bundle_is_replaced_whole(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], level=1)
-    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], level=2)
+    bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle", level=1)
+    bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle", level=2)
     assert load_bundle(tmp_path / "bundle").artefacts[0].level == 2
     assert files(tmp_path / "bundle") == {"bundle.json", *GRAPHS}
     assert files(tmp_path) == {"bundle"}
@@ -63,7 +65,7 @@ def test_a_failed_gate_leaves_the_older_bundle(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [])
+    bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle")
     before = (tmp_path / "bundle" / "bundle.json").read_bytes()
     build = module.onnx_from_checkpoint
     # Build the graph of another level than the one the certificate is for.
@@ -71,7 +73,7 @@ def test_a_failed_gate_leaves_the_older_bundle(
         module, "onnx_from_checkpoint", lambda m, o, level, *_, **__: build(m, o, level - 1)
     )
     with pytest.raises(ParityError, match="does not match the reference"):
-        bundle_from_checkpoint(checkpoint, tmp_path / "bundle", short_music[:1])
+        bundle_from_checkpoint(Proof(checkpoint, music=short_music[:1]), tmp_path / "bundle")
     assert (tmp_path / "bundle" / "bundle.json").read_bytes() == before
     assert files(tmp_path) == {"bundle"}
 
@@ -79,15 +81,15 @@ def test_a_failed_gate_leaves_the_older_bundle(
 def test_a_folder_of_something_else_is_left_alone(checkpoint: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(BundleError, match="not empty"):
-        bundle_from_checkpoint(checkpoint, tmp_path, [])
+        bundle_from_checkpoint(Proof(checkpoint), tmp_path)
     assert files(tmp_path) == {"thesis.tex"}
 
 
 def test_files_beside_a_bundle_are_left_alone(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [])
+    bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle")
     (tmp_path / "bundle" / "notes.md").touch()
     with pytest.raises(BundleError, match="not empty"):
-        bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [])
+        bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle")
     assert "notes.md" in files(tmp_path / "bundle")
 
 
@@ -95,14 +97,14 @@ def test_another_programs_bundle_json_is_left_alone(checkpoint: Checkpoint, tmp_
     (tmp_path / "bundle.json").write_text('{"name": "app"}')
     (tmp_path / "app.js").touch()
     with pytest.raises(BundleError, match="not empty"):
-        bundle_from_checkpoint(checkpoint, tmp_path, [])
+        bundle_from_checkpoint(Proof(checkpoint), tmp_path)
     assert files(tmp_path) == {"bundle.json", "app.js"}
 
 
 def test_a_file_in_the_way(checkpoint: Checkpoint, tmp_path: Path) -> None:
     (tmp_path / "bundle").touch()
     with pytest.raises(BundleError, match="a file is in the way"):
-        bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [])
+        bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle")
 
 
 def test_too_little_room_is_said_before_anything_is_written(
@@ -110,5 +112,5 @@ def test_too_little_room_is_said_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**12, 10**12, 1000))
     with pytest.raises(BundleError, match="MB free"):
-        bundle_from_checkpoint(checkpoint, tmp_path / "a" / "bundle", [])
+        bundle_from_checkpoint(Proof(checkpoint), tmp_path / "a" / "bundle")
     assert files(tmp_path) == set()

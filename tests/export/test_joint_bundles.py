@@ -15,13 +15,15 @@ from onnx import numpy_helper
 
 from muqrt.common.files import sha256
 from muqrt.errors import CheckpointError, ParityError, UsageError
+from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
+from muqrt.export.outputs.measuring import measure_ranks
 from muqrt.export.parity.excerpts import Excerpt
 from muqrt.export.parity.gate import parity, refuse_uncertified
-from muqrt.export.parity.measuring import measure_ranks
-from muqrt.export.quantize.int8.artefact import add_int8
+from muqrt.export.parity.proof import Proof
+from muqrt.export.quantize.int8.artefact import Int8Recipe
 from muqrt.export.sources.checkpoint import JointCheckpoint, load_source
-from muqrt.export.text_artefact import add_text_tower
+from muqrt.export.text_artefact import TextTowerRecipe
 from muqrt.reference.mulan.model import MuLan
 from muqrt.runtime.bundle.manifest import Bundle, load_bundle
 from muqrt.runtime.engines.open_session import open_session
@@ -89,7 +91,7 @@ def test_the_gate_sees_a_wrong_tower(
         weight.raw_data = np.ascontiguousarray(matrix).tobytes()
         bundle.path(artefact.file).write_bytes(graph.SerializeToString())
         artefact.files[artefact.file] = sha256(bundle.path(artefact.file))
-    parity(bundle, checkpoint, short_music[:1])
+    parity(bundle, Proof(checkpoint, music=short_music[:1]))
     assert not any(artefact.certified for artefact in bundle.artefacts)
     with pytest.raises(ParityError, match=r"worst cosine of latents -?0\.\d+, equal ranks \d"):
         refuse_uncertified(bundle)
@@ -97,15 +99,15 @@ def test_the_gate_sees_a_wrong_tower(
 
 def test_int8(bundle: Bundle, checkpoint: JointCheckpoint, short_music: list[Excerpt]) -> None:
     music = short_music[:2]
-    texts = add_text_tower(bundle, checkpoint, music, "int8")
-    hearing = add_int8(bundle, checkpoint, music, music)
-    for artefact in (texts, hearing):
+    proof = Proof(checkpoint, music=music)
+    for recipe in (TextTowerRecipe("int8"), Int8Recipe(music)):
+        artefact = add(bundle, recipe, proof)
         assert artefact.certified and artefact.certificate is not None
         assert 0.99 < artefact.certificate.worst.worst_latents_cosine < 0.999999
     again = load_bundle(bundle.folder)
     assert [each.name for each in again.audio_artefacts] == ["onnx-fp32", "onnx-int8"]
     with pytest.raises(UsageError, match="fp32, int8"):
-        add_text_tower(bundle, checkpoint, music, "fp16")
+        TextTowerRecipe("fp16")
 
 
 def test_ranks_count_only_what_has_an_order() -> None:
@@ -120,7 +122,7 @@ def test_ranks_count_only_what_has_an_order() -> None:
 
 def test_a_level_below_the_tower(checkpoint: JointCheckpoint, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="stands on level 12, beyond the exported level 3"):
-        bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], level=3)
+        bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle", level=3)
 
 
 def test_a_checkpoint_whose_tokenizer_does_not_fit(mulan_checkpoint: Path, tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_a_checkpoint_whose_tokenizer_does_not_fit(mulan_checkpoint: Path, tmp_p
 def test_another_checkpoint_proves_nothing(bundle: Bundle, checkpoint: JointCheckpoint) -> None:
     other = replace(checkpoint, sha256="0" * 64)
     with pytest.raises(CheckpointError, match="not the checkpoint of"):
-        add_text_tower(bundle, other, [], "int8")
+        add(bundle, TextTowerRecipe("int8"), Proof(other))
 
 
 def test_the_commands(muqrt: Command, tmp_path: Path, music: Path) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muqrt.errors import UsageError
-from muqrt.export.onnx_from_checkpoint import TARGETS, onnx_from_checkpoint, save_onnx
+from muqrt.export.graph.saving import save_onnx
+from muqrt.export.onnx_from_checkpoint import TARGETS, onnx_from_checkpoint
 from muqrt.export.parity.excerpts import Excerpt
 from muqrt.reference.config import ConformerConfig, MuQConfig
 from muqrt.reference.muq import MuQ
@@ -126,7 +127,7 @@ def test_the_same_checkpoint_gives_the_same_bytes(tiny: MuQ) -> None:
 def test_large_weights_go_beside_the_graph(
     tiny: MuQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("muqrt.export.onnx_from_checkpoint._EXTERNAL_DATA_FROM_BYTES", 0)
+    monkeypatch.setattr("muqrt.export.graph.saving._EXTERNAL_DATA_FROM_BYTES", 0)
     files = save_onnx(onnx_from_checkpoint(tiny, ["features"]), tmp_path / "muq.onnx")
     assert [path.name for path in files] == ["muq.onnx", "muq.onnx.data"]
     assert all(

@@ -18,6 +18,7 @@ from muqrt.export import bundle_from_checkpoint as module
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.parity.excerpts import Excerpt
 from muqrt.export.parity.gate import parity
+from muqrt.export.parity.proof import Proof
 from muqrt.export.sources.rvq import load_token_rvq, own_rvq
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from muqrt.reference.muq import MuQ
@@ -48,7 +49,7 @@ def music(short_music: list[Excerpt]) -> list[Excerpt]:
 
 @pytest.fixture
 def bundle(checkpoint: Checkpoint, music: list[Excerpt], tmp_path: Path) -> Bundle:
-    return bundle_from_checkpoint(checkpoint, tmp_path / "bundle", music, ["tokens"])
+    return bundle_from_checkpoint(Proof(checkpoint, music=music), tmp_path / "bundle", ["tokens"])
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_the_bundle_says_what_its_tokens_are(bundle: Bundle, checkpoint: Checkpo
 def test_nobody_who_did_not_ask_gets_tokens(
     checkpoint: Checkpoint, music: list[Excerpt], tmp_path: Path
 ) -> None:
-    plain = bundle_from_checkpoint(checkpoint, tmp_path / "plain", music)
+    plain = bundle_from_checkpoint(Proof(checkpoint, music=music), tmp_path / "plain")
     assert plain.tokenizer is None
     assert {path.name for path in plain.folder.iterdir()} == {"bundle.json", *GRAPHS}
 
@@ -92,19 +93,21 @@ def test_tokens_of_a_hidden_state_have_no_graph_of_their_own(
     checkpoint: Checkpoint, music: list[Excerpt], latent_rvq: Path, tmp_path: Path
 ) -> None:
     rvq = load_token_rvq(latent_rvq, checkpoint)
-    bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", music, level=1, rvq=rvq)
+    bundle = bundle_from_checkpoint(
+        Proof(checkpoint, rvq=rvq, music=music), tmp_path / "bundle", level=1
+    )
     assert bundle.tokenizer is not None
     assert (bundle.tokenizer.level, bundle.tokenizer.stages) == (1, 2)
     assert TOKENS_FILE not in bundle.artefact().files
     assert bundle.artefact().outputs[-1].shape == ["batch", 2, "steps"]
     with pytest.raises(CheckpointError, match="level 1, beyond the exported level 0"):
-        bundle_from_checkpoint(checkpoint, tmp_path / "other", music, level=0, rvq=rvq)
+        bundle_from_checkpoint(Proof(checkpoint, rvq=rvq, music=music), tmp_path / "other", level=0)
 
 
 def test_a_checkpoint_without_an_rvq_has_no_tokens(music: list[Excerpt], tmp_path: Path) -> None:
     random_targets = Checkpoint(MuQ(replace(SHALLOW, use_rvq_target=False)), "best-rq", "0" * 64)
     with pytest.raises(CheckpointError, match="--rvq"):
-        bundle_from_checkpoint(random_targets, tmp_path / "bundle", music, ["tokens"])
+        bundle_from_checkpoint(Proof(random_targets, music=music), tmp_path / "bundle", ["tokens"])
     assert not list(tmp_path.iterdir())
 
 
@@ -112,21 +115,24 @@ def test_parity_needs_the_rvq(
     bundle: Bundle, checkpoint: Checkpoint, music: list[Excerpt], tmp_path: Path
 ) -> None:
     with pytest.raises(CheckpointError, match="only with their RVQ"):
-        parity(bundle, checkpoint, music)
+        parity(bundle, Proof(checkpoint, music=music))
     own = own_rvq(checkpoint)
     save_rvq(own.rvq, RvqConfig(width=512, mean=1.0, std=2.0), tmp_path / "other")
     with pytest.raises(CheckpointError, match="made with another"):
-        parity(bundle, checkpoint, music, rvq=load_token_rvq(tmp_path / "other", checkpoint))
-    parity(bundle, checkpoint, music, rvq=own)
+        parity(
+            bundle,
+            Proof(checkpoint, rvq=load_token_rvq(tmp_path / "other", checkpoint), music=music),
+        )
+    parity(bundle, Proof(checkpoint, rvq=own, music=music))
     assert bundle.artefact().certified
 
 
 def test_an_rvq_is_not_a_plain_bundles(
     checkpoint: Checkpoint, music: list[Excerpt], tmp_path: Path
 ) -> None:
-    plain = bundle_from_checkpoint(checkpoint, tmp_path / "plain", music)
+    plain = bundle_from_checkpoint(Proof(checkpoint, music=music), tmp_path / "plain")
     with pytest.raises(CheckpointError, match="made without one"):
-        parity(plain, checkpoint, music, rvq=own_rvq(checkpoint))
+        parity(plain, Proof(checkpoint, rvq=own_rvq(checkpoint), music=music))
 
 
 @pytest.mark.parametrize("file", ["muq.onnx", TOKENS_FILE])
@@ -142,7 +148,7 @@ def test_one_changed_table_fails_the_gate(
     weight.CopyFrom(numpy_helper.from_array(changed.astype(np.float32), weight.name))
     onnx.save(model, path)
     artefact.files[file] = sha256(path)
-    parity(bundle, checkpoint, music, rvq=own_rvq(checkpoint))
+    parity(bundle, Proof(checkpoint, rvq=own_rvq(checkpoint), music=music))
     assert artefact.certificate is not None
     failed = [
         each.output
@@ -159,9 +165,11 @@ def test_a_failed_gate_names_the_share(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("muqrt.export.parity.expected.equal_tokens", lambda *_: 0.99)
+    monkeypatch.setattr("muqrt.export.outputs.tokens.equal_tokens", lambda *_: 0.99)
     with pytest.raises(ParityError, match=r"equal tokens 99\.000%"):
-        module.bundle_from_checkpoint(checkpoint, tmp_path / "bundle", music, ["tokens"])
+        module.bundle_from_checkpoint(
+            Proof(checkpoint, music=music), tmp_path / "bundle", ["tokens"]
+        )
     assert not list(tmp_path.iterdir())
 
 

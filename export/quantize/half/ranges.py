@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ....kernels.log_mel.onnx import NAME as LOG_MEL
 from ....runtime.bundle.mixed_precision import KeptNode, Reason
 from ....runtime.engines.session import WAVEFORM
-from ...onnx_from_checkpoint import save_onnx
+from ...graph.saving import save_onnx
 from ...parity.excerpts import Excerpt
 from .formats import Half
 from .typed import PRODUCTS, always_float32, nodes_of
@@ -50,7 +51,7 @@ def observe(
     model: onnx.ModelProto,
     music: Sequence[Excerpt],
     folder: Path,
-    on_excerpt: Callable[[Excerpt], None] = lambda excerpt: None,
+    on_step: Callable[[str], None] = lambda what: None,
 ) -> Ranges:
     """Run a float32 graph on music and keep the largest magnitudes.
 
@@ -61,21 +62,22 @@ def observe(
         model: used up.
         music: what to run on.
         folder: where the graph is stored for the run.
-        on_excerpt: called after each excerpt.
+        on_step: called after each excerpt.
     """
     values, sums = _watch(model)
-    path = folder / "watched.onnx"
-    save_onnx(model, path)
     options = ort.SessionOptions()
     options.log_severity_level = 3
     # An optimizer would compute |w| of all weights beforehand, and keep them.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     largest = np.zeros(len(values) + len(sums), np.float32)
-    for excerpt in music:
-        (found,) = session.run([_ANSWER], {WAVEFORM: excerpt.waveform})
-        largest = np.maximum(largest, np.nan_to_num(found, nan=np.inf))
-        on_excerpt(excerpt)
+    with TemporaryDirectory(dir=folder) as temporary:
+        path = Path(temporary) / "watched.onnx"
+        save_onnx(model, path)
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        for excerpt in music:
+            (found,) = session.run([_ANSWER], {WAVEFORM: excerpt.waveform})
+            largest = np.maximum(largest, np.nan_to_num(found, nan=np.inf))
+            on_step(f"ranges: {excerpt.name}")
     # The manifest is JSON, which has no infinity.
     figures = np.minimum(largest, np.finfo(np.float32).max).tolist()
     return Ranges(

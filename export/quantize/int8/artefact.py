@@ -2,36 +2,30 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from ....errors import ParityError
-from ....reference.checkpoint import Checkpoint
 from ....reference.muq import MuQ
 from ....runtime.audio.read import SAMPLE_RATE_HZ
-from ....runtime.bundle.manifest import Artefact, Bundle
+from ....runtime.bundle.manifest import Bundle
 from ....runtime.bundle.quantization import Quantization, QuantizedSite
-from ...bundle.artefact_writer import candidate, fp32_source, put
-from ...bundle.workspace import workspace
+from ...bundle.candidate import fp32_source, onnx_candidate
+from ...bundle.recipe import Recipe
 from ...onnx_from_checkpoint import onnx_from_checkpoint
 from ...parity.excerpts import Excerpt
-from ...parity.gate import parity, refuse_uncertified, require_source
-from ...sources.checkpoint import mulan_of
-from ...sources.head import TagHead
-from ...sources.rvq import TokenRvq
+from ...parity.proof import OnStep, Proof
 from .calibration import Range, observe, with_fades
 from .equalization import equalize, with_folded_norms
 from .ranges import ranges
 from .rows import RowInt8Graph
-from .search import goal_of, largest_within, times_missed
+from .search import goal_of, largest_within
 from .sensitivity import Sensitivity, sensitivities
 from .sites import FRONT_END, activations, in_front_end, sites
 
 _ATTEMPTS = 6
 _SENSITIVITY_SECONDS = 4.0  # of each song, and so many songs:
 _SENSITIVITY_SONGS = 4
-
-OnStep = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,69 +43,50 @@ class Calibrated:
     sensitivities: list[Sensitivity]
 
 
-def add_int8(
-    bundle: Bundle,
-    checkpoint: Checkpoint,
-    calibration: Sequence[Excerpt],
-    music: Sequence[Excerpt],
-    accuracy: float | None = None,
-    head: TagHead | None = None,
-    rvq: TokenRvq | None = None,
-    on_step: OnStep = lambda what: None,
-) -> Artefact:
-    """Add the artefact ``onnx-int8`` to a bundle in its folder, proven or not at all.
+@dataclass(frozen=True, eq=False)
+class Int8Recipe(Recipe):
+    """The artefact ``onnx-int8``.
 
-    An older one is replaced. The first attempt quantizes whatever the gate, or ``accuracy``, is
-    likely to allow; while the certificate says otherwise, more stays float32.
+    The first attempt quantizes whatever the gate, or ``accuracy``, is likely to allow; while the
+    certificate says otherwise, more stays float32.
 
-    Args:
-        bundle: as loaded; the new manifest is saved.
-        checkpoint: what the bundle was made from.
+    Attributes:
         calibration: what ranges and sensitivities are measured on.
-        music: what parity is measured on.
         accuracy: the worst frame cosine to reach; the int8 gate's when None.
-        head, rvq: what the bundle's ``tags`` and ``tokens`` are compared with.
-        on_step: called after each step with what was done.
-
-    Raises:
-        UsageError: an accuracy below the gate's, or not below 1. BundleError: no fp32 ONNX artefact
-            to follow. CheckpointError: not what the bundle was made from. AudioError: the music is
-            too little, or silent. ParityError: the accuracy cannot be reached in int8.
     """
-    require_source(bundle, checkpoint)
-    source, goal = fp32_source(bundle), goal_of(accuracy, "int8")
-    calibrated = calibrate(checkpoint.model, calibration, source.level, on_step)
-    tried: list[Bundle] = []
 
-    def attempt(names: list[str]) -> tuple[Artefact | None, float]:
-        graph = onnx_from_checkpoint(
-            calibrated.model,
-            [spec.name for spec in source.outputs],
-            source.level,
-            head=head.head if head is not None else None,
-            rvq=rvq,
-            graph=RowInt8Graph(of_sites(calibrated.ranges, names)),
-            mulan=mulan_of(checkpoint),
+    calibration: Sequence[Excerpt]
+    accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for an accuracy below the gate's, or not below 1."""
+        goal_of(self.accuracy, "int8")
+
+    def write(self, bundle: Bundle, folder: Path, proof: Proof) -> Bundle:
+        """Calibrate, measure every site, and try until the numbers are within the goal.
+
+        Raises:
+            BundleError: no fp32 ONNX artefact to follow. AudioError: the music is too little, or
+                silent. ParityError: the accuracy cannot be reached in int8.
+        """
+        source, goal = fp32_source(bundle), goal_of(self.accuracy, "int8")
+        outputs = [spec.name for spec in source.outputs]
+        calibrated = calibrate(
+            proof.checkpoint.model, self.calibration, source.level, proof.on_step
         )
-        with workspace(bundle.folder) as temporary:
-            added = candidate(bundle, graph, "int8", temporary)
-            tried.append(added)
-            (artefact,) = added.artefacts
-            artefact.quantization = record(calibrated, names, calibration, accuracy)
-            parity(added, checkpoint, music, lambda e: on_step(f"parity: {e.name}"), head, rvq)
-            assert artefact.certificate is not None
-            missed = times_missed(artefact.certificate, goal)
-            return put(bundle, added) if artefact.certified and missed <= 1 else None, missed
 
-    found = largest_within(calibrated.sensitivities, goal, "int8", _ATTEMPTS, attempt)
-    if found is not None:
-        return found
-    if accuracy is None and tried:
-        refuse_uncertified(tried[-1])
-    raise ParityError(
-        f"{bundle.folder}: a worst frame cosine of {goal} cannot be reached in int8; nothing was "
-        "written. Ask for less, or calibrate on more music like yours with --music."
-    )
+        def attempt(names: list[str], place: Path) -> Bundle:
+            writer = RowInt8Graph(of_sites(calibrated.ranges, names))
+            graph = onnx_from_checkpoint(
+                calibrated.model, outputs, source.level, "cpu", proof.sources, writer
+            )
+            added = onnx_candidate(bundle, graph, "int8", place, target="cpu")
+            record = quantization_record(calibrated, names, self.calibration, self.accuracy)
+            added.artefacts[0].quantization = record
+            return added
+
+        measured = calibrated.sensitivities
+        return largest_within(measured, goal, "int8", _ATTEMPTS, attempt, folder, proof)
 
 
 def calibrate(
@@ -151,7 +126,7 @@ def of_sites(found: dict[str, Range], selected: Sequence[str]) -> dict[str, Rang
     }
 
 
-def record(
+def quantization_record(
     calibrated: Calibrated,
     selected: Sequence[str],
     calibration: Sequence[Excerpt],

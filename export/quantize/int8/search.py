@@ -1,10 +1,14 @@
 """How much of a model can be computed in 8 bits: as much as its certificate allows."""
 
+import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from ....errors import UsageError
+from ....errors import ParityError, UsageError
 from ....runtime.bundle.certificate import THRESHOLDS, Certificate, Precision
-from ....runtime.bundle.manifest import Artefact
+from ....runtime.bundle.manifest import Bundle
+from ...parity.gate import parity, refuse_uncertified
+from ...parity.proof import Proof
 from .sensitivity import Allowed, Sensitivity, chosen
 
 # Errors are predicted from each site's alone; of what is allowed this much is planned for.
@@ -12,9 +16,8 @@ _PLANNED = 0.8
 # Where that was too hopeful, it is less the next time by what was missed, and at least so much.
 _TIGHTER = 0.85
 
-# From the names of the sites in 8 bits to the artefact, if it is within the gate and the goal, and
-# how many times as much error it shows as is allowed.
-Attempt = Callable[[list[str]], tuple[Artefact | None, float]]
+# Writes an artefact with the sites of these names in 8 bits into a folder, as a bundle there.
+Write = Callable[[list[str], Path], Bundle]
 
 
 def goal_of(accuracy: float | None, precision: Precision) -> float:
@@ -38,30 +41,50 @@ def largest_within(
     goal: float,
     precision: Precision,
     attempts: int,
-    attempt: Attempt,
-) -> Artefact | None:
-    """The first artefact that is within the gate, with fewer and fewer sites in 8 bits.
+    write: Write,
+    folder: Path,
+    proof: Proof,
+) -> Bundle:
+    """The first artefact that is within the gate and the goal, with fewer and fewer sites in 8
+    bits.
 
     Args:
         measured: what each site costs alone.
         goal: the worst frame cosine to reach.
         precision: whose gate.
         attempts: how many at most.
-        attempt: makes and proves one.
+        write: makes one.
+        folder: where they are written.
+        proof: what they are compared with.
 
-    Returns:
-        None when there is none within the attempts, or nothing is left to be quantized.
+    Raises:
+        ParityError: there is none within the attempts, or nothing is left to be quantized.
     """
     allowed, share = Allowed(goal, THRESHOLDS[precision].relative_l2), _PLANNED
-    for _ in range(attempts):
+    added: Bundle | None = None
+    for attempt in range(attempts):
         selected = chosen(measured, allowed, share)
         if not selected:
-            return None
-        artefact, missed = attempt([each.site.name for each in selected])
-        if artefact is not None:
-            return artefact
+            break
+        place = folder / f"attempt-{attempt}"
+        place.mkdir()
+        added = write([each.site.name for each in selected], place)
+        parity(added, proof)
+        (artefact,) = added.artefacts
+        assert artefact.certificate is not None  # measured just before
+        missed = times_missed(artefact.certificate, goal)
+        proof.on_step(f"{len(selected)} sites, {missed:.2f} times the error that is allowed")
+        if artefact.certified and missed <= 1:
+            return added
+        shutil.rmtree(place)
         share = min(share, allowed.used(selected)) * min(_TIGHTER, 1 / max(missed, 1))
-    return None
+    if added is not None:
+        refuse_uncertified(added)
+    raise ParityError(
+        f"{proof.checkpoint.name}: a worst frame cosine of {goal} cannot be reached in "
+        f"{precision}; nothing was written. Ask for less, or calibrate on more music like yours "
+        "with --music."
+    )
 
 
 def times_missed(certificate: Certificate, goal: float) -> float:

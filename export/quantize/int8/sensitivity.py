@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ....reference.muq import MuQ
+from ...outputs.measuring import measure
 from ...parity.excerpts import Excerpt
-from ...parity.measuring import measure
 from . import fake
 from .calibration import Range
 from .sites import Site, activations

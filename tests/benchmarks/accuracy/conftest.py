@@ -11,6 +11,7 @@ import soundfile
 
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.parity.excerpts import excerpts
+from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.training.probe import fit
 
@@ -62,7 +63,8 @@ def levels_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
     """Folder of a tiny bundle with hidden states. Do not change its files."""
     folder = tmp_path_factory.mktemp("levels") / "all-levels"
     short = [each for each in excerpts() if each.seconds < 2]
-    bundle_from_checkpoint(load_checkpoint(tiny_checkpoint), folder, short, ["hidden_states"])
+    proof = Proof(load_checkpoint(tiny_checkpoint), music=short)
+    bundle_from_checkpoint(proof, folder, ["hidden_states"])
     return folder
 
 

@@ -22,7 +22,8 @@ from muqrt.benchmarks.measure.contenders import (
 from muqrt.benchmarks.measure.latency import Cell, measure_cell, music
 from muqrt.benchmarks.measure.timing import EAGER
 from muqrt.errors import ParityError
-from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint, save_onnx
+from muqrt.export.graph.saving import save_onnx
+from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.reference.random_model import TINY, random_model
 from muqrt.runtime.bundle.manifest import load_bundle

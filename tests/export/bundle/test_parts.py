@@ -11,6 +11,7 @@ from muqrt.common.files import sha256
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.parity.excerpts import Excerpt
 from muqrt.export.parity.gate import parity
+from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import Checkpoint
 from muqrt.reference.muq import MuQ
 from muqrt.runtime.bundle.manifest import Bundle
@@ -28,7 +29,7 @@ def checkpoint(tiny: MuQ) -> Checkpoint:
 @pytest.fixture
 def external(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights beside the graph, as a full-size model's are."""
-    monkeypatch.setattr("muqrt.export.onnx_from_checkpoint._EXTERNAL_DATA_FROM_BYTES", 0)
+    monkeypatch.setattr("muqrt.export.graph.saving._EXTERNAL_DATA_FROM_BYTES", 0)
 
 
 def weights(path: Path) -> dict[str, onnx.TensorProto]:
@@ -41,7 +42,7 @@ def weights(path: Path) -> dict[str, onnx.TensorProto]:
 def test_the_parts_give_what_the_whole_gives(
     checkpoint: Checkpoint, short_music: list[Excerpt], level: int | None, tmp_path: Path
 ) -> None:
-    bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], OUTPUTS, level)
+    bundle = bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle", OUTPUTS, level)
     with OnnxSession(bundle, bundle.artefacts[0], threads=1) as session:
         assert session.parts is not None
         assert set(session.outputs) - set(session.parts.encoder.outputs) == {"tokens"}
@@ -55,7 +56,7 @@ def test_the_parts_give_what_the_whole_gives(
 
 @pytest.mark.usefixtures("external")
 def test_no_weight_is_stored_twice(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [])
+    bundle = bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle")
     files = bundle.artefacts[0].files
     assert set(files) == {"muq.onnx", "muq.onnx.data", *PARTS}
     whole = weights(bundle.path("muq.onnx"))
@@ -76,7 +77,9 @@ def test_no_weight_is_stored_twice(checkpoint: Checkpoint, tmp_path: Path) -> No
 def test_a_part_that_differs_fails_the_gate(
     checkpoint: Checkpoint, short_music: list[Excerpt], file: str, suffix: str, tmp_path: Path
 ) -> None:
-    bundle: Bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", short_music[:1])
+    bundle: Bundle = bundle_from_checkpoint(
+        Proof(checkpoint, music=short_music[:1]), tmp_path / "bundle"
+    )
     (artefact,) = bundle.artefacts
     assert artefact.certified
     model = onnx.load(bundle.path(file))
@@ -85,5 +88,5 @@ def test_a_part_that_differs_fails_the_gate(
     weight.CopyFrom(numpy_helper.from_array(changed, weight.name))
     onnx.save(model, bundle.path(file))
     artefact.files[file] = sha256(bundle.path(file))
-    parity(bundle, checkpoint, short_music[:1])
+    parity(bundle, Proof(checkpoint, music=short_music[:1]))
     assert not artefact.certified

@@ -13,11 +13,13 @@ from onnx import numpy_helper
 
 from muqrt.common.files import sha256
 from muqrt.errors import BundleError, CheckpointError
+from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.diagnose.chart import draw
 from muqrt.export.diagnose.layers import LevelDifference, layer_differences
 from muqrt.export.parity.excerpts import Excerpt
-from muqrt.export.quantize.half.artefact import add_half
+from muqrt.export.parity.proof import Proof
+from muqrt.export.quantize.half.artefact import HalfRecipe
 from muqrt.reference.checkpoint import Checkpoint
 from muqrt.reference.muq import MuQ
 from muqrt.runtime.bundle.manifest import Bundle
@@ -53,10 +55,11 @@ def spoil(bundle: Bundle, layer: int) -> None:
 def test_the_levels_are_the_references(
     checkpoint: Checkpoint, short_music: list[Excerpt], level: int | None, tmp_path: Path
 ) -> None:
-    bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], level=level)
-    seen: list[Excerpt] = []
-    found = layer_differences(bundle, checkpoint, short_music[-2:], seen.append)
-    assert seen == short_music[-2:]
+    bundle = bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle", level=level)
+    seen: list[str] = []
+    proof = Proof(checkpoint, music=short_music[-2:], on_step=seen.append)
+    found = layer_differences(bundle, proof)
+    assert seen == [each.name for each in short_music[-2:]]
     assert len(found) == (13 if level is None else level + 1)
     assert figures(found, "onnx-fp32").max() < 1e-4
     assert min(each.worst_frame_cosine for each in found) > 0.999999
@@ -65,20 +68,21 @@ def test_the_levels_are_the_references(
 def test_a_difference_begins_where_it_arises(
     checkpoint: Checkpoint, short_music: list[Excerpt], tmp_path: Path
 ) -> None:
-    bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], level=4)
+    bundle = bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle", level=4)
     spoil(bundle, layer=2)
-    differences = figures(layer_differences(bundle, checkpoint, short_music[:1]), "onnx-fp32")
+    proof = Proof(checkpoint, music=short_music[:1])
+    differences = figures(layer_differences(bundle, proof), "onnx-fp32")
     assert differences[:3].max() < 1e-4 < 1e-2 < differences[3:].min()
 
 
 def test_half_precision_is_shown_with_its_roundings(
     checkpoint: Checkpoint, short_music: list[Excerpt], tmp_path: Path
 ) -> None:
-    music = short_music[:1]
-    bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", music, level=2)
+    proof = Proof(checkpoint, music=short_music[:1])
+    bundle = bundle_from_checkpoint(proof, tmp_path / "bundle", level=2)
     for precision in ("fp16", "bf16"):
-        add_half(bundle, checkpoint, music, precision)
-    found = layer_differences(bundle, checkpoint, music)
+        add(bundle, HalfRecipe(precision), proof)
+    found = layer_differences(bundle, proof)
     exact, fp16, bf16 = (
         figures(found, name) for name in ("onnx-fp32", "onnx-fp16, emulated", "onnx-bf16, emulated")
     )
@@ -91,12 +95,12 @@ def test_half_precision_is_shown_with_its_roundings(
 def test_another_checkpoint_or_engine_is_refused(
     checkpoint: Checkpoint, short_music: list[Excerpt], tmp_path: Path
 ) -> None:
-    bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], level=0)
+    bundle = bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle", level=0)
     with pytest.raises(CheckpointError, match="not the checkpoint"):
-        layer_differences(bundle, replace(checkpoint, sha256="1" * 64), short_music[:1])
+        layer_differences(bundle, Proof(replace(checkpoint, sha256="1" * 64)))
     bundle.artefacts = []
     with pytest.raises(BundleError, match="no artefact is for ONNX Runtime"):
-        layer_differences(bundle, checkpoint, short_music[:1])
+        layer_differences(bundle, Proof(checkpoint))
 
 
 def test_the_chart_is_drawn(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from muqrt.errors import BundleError, ParityError, UsageError
-from muqrt.export.engines.openvino import add_openvino
+from muqrt.export.bundle.recipe import add
+from muqrt.export.engines.openvino import OpenVinoRecipe
 from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.proof import Proof
 from muqrt.export.sources.head import load_tag_head
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
 from muqrt.runtime.bundle import certificate
@@ -37,7 +38,7 @@ def test_fp32_with_tags_is_certified_beside_the_onnx_artefact(
 ) -> None:
     before = load_bundle(tagged_copy)
     head = load_tag_head(tiny_head)
-    add_openvino(before, checkpoint, very_short_music, "fp32", head=head)
+    add(before, OpenVinoRecipe("fp32"), Proof(checkpoint, head, music=very_short_music))
     bundle = load_bundle(tagged_copy)
     assert [each.name for each in bundle.artefacts] == ["onnx-fp32", "openvino-fp32"]
     assert all(each.certified for each in bundle.artefacts)
@@ -56,7 +57,7 @@ def test_bf16_is_near_and_is_not_fp32(
         pytest.skip("this processor has no bf16 instructions")
     folder = shutil.copytree(token_bundle, tmp_path / "bundle")
     for precision in ("fp32", "bf16"):
-        add_openvino(load_bundle(folder), checkpoint, [], precision)
+        add(load_bundle(folder), OpenVinoRecipe(precision), Proof(checkpoint))
     bundle = load_bundle(folder)
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 33_333)).astype(np.float32)
     exact, rounded = (
@@ -73,47 +74,12 @@ def test_bf16_is_near_and_is_not_fp32(
 def test_the_front_end_alone_can_be_added(checkpoint: Checkpoint, tmp_path: Path) -> None:
     from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 
-    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], level=0)
+    bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle", level=0)
     bundle = load_bundle(tmp_path / "bundle")
-    add_openvino(bundle, checkpoint, [], "fp32")
+    add(bundle, OpenVinoRecipe("fp32"), Proof(checkpoint))
     waveform = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 9_999)).astype(np.float32)
     expected, found = (
         open_session(bundle, each, threads=1).run({"waveform": waveform}, ["features"])["features"]
         for each in bundle.artefacts
     )
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
-
-
-def test_adding_it_again_replaces_it(checkpoint: Checkpoint, bundle_copy: Path) -> None:
-    for _ in range(2):
-        add_openvino(load_bundle(bundle_copy), checkpoint, [], "fp32")
-    names = [each.name for each in load_bundle(bundle_copy).artefacts]
-    assert names == ["onnx-fp32", "openvino-fp32"]
-
-
-def test_what_fails_its_gate_is_not_there(
-    checkpoint: Checkpoint,
-    bundle_copy: Path,
-    very_short_music: list[Excerpt],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    before, manifest = files(bundle_copy), (bundle_copy / "bundle.json").read_bytes()
-    bundle = load_bundle(bundle_copy)
-    stricter = certificate.THRESHOLDS["fp32"].model_copy(update={"relative_l2": 0.0})
-    monkeypatch.setitem(certificate.THRESHOLDS, "fp32", stricter)
-    with pytest.raises(ParityError, match="openvino-fp32"):
-        add_openvino(bundle, checkpoint, very_short_music[:1], "fp32")
-    assert files(bundle_copy) == before
-    assert (bundle_copy / "bundle.json").read_bytes() == manifest
-    assert [each.name for each in bundle.artefacts] == ["onnx-fp32"]
-
-
-def test_other_precisions_and_bundles_are_refused(
-    checkpoint: Checkpoint, bundle_copy: Path
-) -> None:
-    bundle = load_bundle(bundle_copy)
-    with pytest.raises(UsageError, match="fp32 or bf16"):
-        add_openvino(bundle, checkpoint, [], "int8")
-    bundle.artefacts = []
-    with pytest.raises(BundleError, match="no fp32 artefact for ONNX Runtime"):
-        add_openvino(bundle, checkpoint, [], "fp32")

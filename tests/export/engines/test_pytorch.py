@@ -7,10 +7,12 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from muqrt.errors import CheckpointError, ParityError, SessionError, UsageError
+from muqrt.errors import CheckpointError, SessionError
+from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.engines.pytorch import add_torch
+from muqrt.export.engines.pytorch import TorchRecipe
 from muqrt.export.parity.excerpts import Excerpt, excerpts
+from muqrt.export.parity.proof import Proof
 from muqrt.export.sources.head import load_tag_head
 from muqrt.export.sources.rvq import own_rvq
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -46,7 +48,11 @@ def test_fp32_with_tags_is_certified_beside_the_onnx_artefact(
     checkpoint: Checkpoint, tagged_copy: Path, tiny_head: Path, very_short_music: list[Excerpt]
 ) -> None:
     head = load_tag_head(tiny_head)
-    add_torch(load_bundle(tagged_copy), checkpoint, very_short_music, "fp32", head=head)
+    add(
+        load_bundle(tagged_copy),
+        TorchRecipe("fp32"),
+        Proof(checkpoint, head, music=very_short_music),
+    )
     bundle = load_bundle(tagged_copy)
     assert [each.name for each in bundle.artefacts] == ["onnx-fp32", "torch-fp32"]
     assert all(each.certified for each in bundle.artefacts)
@@ -64,11 +70,12 @@ def test_fp32_with_tags_is_certified_beside_the_onnx_artefact(
 def test_a_small_model_in_bf16_passes_its_gate(tmp_path: Path) -> None:
     save_checkpoint(random_model(SMALL), tmp_path / "checkpoint")
     checkpoint = load_checkpoint(tmp_path / "checkpoint")
-    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], ["features", "tokens"])
+    bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle", ["features", "tokens"])
     bundle = load_bundle(tmp_path / "bundle")
     ten_seconds = [each for each in excerpts() if each.seconds == 10]
     assert ten_seconds
-    artefact = add_torch(bundle, checkpoint, ten_seconds, rvq=own_rvq(checkpoint))
+    proof = Proof(checkpoint, rvq=own_rvq(checkpoint), music=ten_seconds)
+    artefact = add(bundle, TorchRecipe("bf16"), proof)
     assert artefact.name == "torch-bf16" and artefact.certificate is not None
     worst = artefact.certificate.worst
     # It is not fp32 in disguise, and its log-mel and tokens are.
@@ -81,8 +88,9 @@ def test_a_shallower_level_and_all_hidden_states(
     checkpoint: Checkpoint, tmp_path: Path, level: int, very_short_music: list[Excerpt]
 ) -> None:
     outputs = ["features", "hidden_states"]
-    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], outputs, level)
-    added = add_torch(load_bundle(tmp_path / "bundle"), checkpoint, very_short_music, "fp32")
+    bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle", outputs, level)
+    proof = Proof(checkpoint, music=very_short_music)
+    added = add(load_bundle(tmp_path / "bundle"), TorchRecipe("fp32"), proof)
     assert added.certified and added.level == level
 
 
@@ -90,9 +98,10 @@ def test_other_architectures(tmp_path: Path, very_short_music: list[Excerpt]) ->
     encoder = {**TINY.w2v2_config, "conv_depthwise_kernel_size": 7, "layer_norm_eps": 1e-2}
     encoder |= {"rotary_embedding_base": 100, "num_attention_heads": 4}
     checkpoint = saved(tmp_path, label_rate=50, encoder_depth=2, w2v2_config=encoder)
-    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], ["features", "tokens"])
+    bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle", ["features", "tokens"])
     bundle, rvq = load_bundle(tmp_path / "bundle"), own_rvq(checkpoint)
-    assert add_torch(bundle, checkpoint, very_short_music, "fp32", rvq=rvq).certified
+    proof = Proof(checkpoint, rvq=rvq, music=very_short_music)
+    assert add(bundle, TorchRecipe("fp32"), proof).certified
 
 
 def test_the_weights_have_the_precision_and_the_norms_do_not(
@@ -101,7 +110,7 @@ def test_the_weights_have_the_precision_and_the_norms_do_not(
     bundle = load_bundle(bundle_copy)
     sizes = {}
     for precision, dtype in (("fp32", "F32"), ("bf16", "BF16"), ("fp16", "F16")):
-        artefact = add_torch(bundle, checkpoint, [], precision)
+        artefact = add(bundle, TorchRecipe(precision), Proof(checkpoint))
         sizes[precision] = bundle.size_bytes(artefact)
         with safe_open(bundle.path(artefact.file), "pt") as file:
             of = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
@@ -111,31 +120,6 @@ def test_the_weights_have_the_precision_and_the_norms_do_not(
     assert sizes["fp32"] > 1.7 * max(sizes["bf16"], sizes["fp16"])
 
 
-def test_adding_it_again_replaces_it(checkpoint: Checkpoint, bundle_copy: Path) -> None:
-    for _ in range(2):
-        add_torch(load_bundle(bundle_copy), checkpoint, [], "fp32")
-    bundle = load_bundle(bundle_copy)
-    assert [each.name for each in bundle.artefacts] == ["onnx-fp32", "torch-fp32"]
-    bundle.verify(bundle.artefacts[1])
-
-
-def test_what_fails_its_gate_is_not_there(
-    checkpoint: Checkpoint,
-    bundle_copy: Path,
-    very_short_music: list[Excerpt],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    before, manifest = files(bundle_copy), (bundle_copy / "bundle.json").read_bytes()
-    bundle = load_bundle(bundle_copy)
-    stricter = certificate.THRESHOLDS["fp32"].model_copy(update={"relative_l2": 0.0})
-    monkeypatch.setitem(certificate.THRESHOLDS, "fp32", stricter)
-    with pytest.raises(ParityError, match="torch-fp32"):
-        add_torch(bundle, checkpoint, very_short_music[:1], "fp32")
-    assert files(bundle_copy) == before
-    assert (bundle_copy / "bundle.json").read_bytes() == manifest
-    assert [each.name for each in bundle.artefacts] == ["onnx-fp32"]
-
-
 def test_fp16_cannot_be_proven_without_a_gpu(
     checkpoint: Checkpoint, bundle_copy: Path, very_short_music: list[Excerpt]
 ) -> None:
@@ -143,7 +127,8 @@ def test_fp16_cannot_be_proven_without_a_gpu(
         pytest.skip("there is a GPU")
     before = files(bundle_copy)
     with pytest.raises(SessionError, match="torch-fp16: fp16 is not for this device, cpu"):
-        add_torch(load_bundle(bundle_copy), checkpoint, very_short_music, "fp16")
+        proof = Proof(checkpoint, music=very_short_music)
+        add(load_bundle(bundle_copy), TorchRecipe("fp16"), proof)
     assert files(bundle_copy) == before
 
 
@@ -151,16 +136,15 @@ def test_what_it_cannot_be_is_refused(
     checkpoint: Checkpoint, tagged_copy: Path, tmp_path: Path
 ) -> None:
     bundle = load_bundle(tagged_copy)
-    with pytest.raises(UsageError, match="fp32, bf16 or fp16"):
-        add_torch(bundle, checkpoint, [], "int8")
     with pytest.raises(CheckpointError, match="name the head's folder"):
-        add_torch(bundle, checkpoint, [], "fp32")
+        add(bundle, TorchRecipe("fp32"), Proof(checkpoint))
     other = saved(tmp_path, rvq_multi_layer_num=2)
     with pytest.raises(CheckpointError, match="not the checkpoint of"):
-        add_torch(bundle, other, [], "fp32", head=None)
-    bundle_from_checkpoint(other, tmp_path / "bundle", [], ["features", "tokens"])
+        add(bundle, TorchRecipe("fp32"), Proof(other))
+    bundle_from_checkpoint(Proof(other), tmp_path / "bundle", ["features", "tokens"])
     with pytest.raises(CheckpointError, match="projections of several layers"):
-        add_torch(load_bundle(tmp_path / "bundle"), other, [], "fp32", rvq=own_rvq(other))
+        proof = Proof(other, rvq=own_rvq(other))
+        add(load_bundle(tmp_path / "bundle"), TorchRecipe("fp32"), proof)
 
 
 def test_tokens_of_a_hidden_state(
@@ -175,9 +159,10 @@ def test_tokens_of_a_hidden_state(
     )
     save_rvq(ResidualVectorQuantize(32, 3, 64, 16, 1), config, tmp_path / "rvq")
     rvq = load_token_rvq(tmp_path / "rvq", checkpoint)
-    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], ["features"], rvq=rvq)
+    bundle_from_checkpoint(Proof(checkpoint, rvq=rvq), tmp_path / "bundle", ["features"])
     bundle = load_bundle(tmp_path / "bundle")
-    added = add_torch(bundle, checkpoint, very_short_music, "fp32", rvq=rvq)
+    proof = Proof(checkpoint, rvq=rvq, music=very_short_music)
+    added = add(bundle, TorchRecipe("fp32"), proof)
     assert added.certified
     waveform = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 9_999)).astype(np.float32)
     with open_session(bundle, added, threads=1) as session:

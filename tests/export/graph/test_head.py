@@ -11,6 +11,8 @@ from muqrt.export.graph.head import tags
 from muqrt.export.graph.writer import Graph
 from muqrt.export.onnx_from_checkpoint import TARGETS, onnx_from_checkpoint
 from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.sources.head import TagHead
+from muqrt.export.sources.sources import Sources
 from muqrt.reference.head import Head, HeadConfig
 from muqrt.reference.muq import MuQ
 from muqrt.runtime.bundle.certificate import THRESHOLDS
@@ -37,6 +39,10 @@ def random_head(levels: list[int], hidden: int, labels: int, width: int, seed: i
         head.deviation.uniform_(0.5, 2)
         head.output.weight *= 8
     return head
+
+
+def sources(head: Head) -> Sources:
+    return Sources(TagHead("random", head, None))  # type: ignore[arg-type]
 
 
 def naive(head: Head, states: list[np.ndarray]) -> np.ndarray:
@@ -81,7 +87,7 @@ def test_tags_of_music_are_the_references(
     tiny: MuQ, short_music: list[Excerpt], target: str, levels: list[int], level: int | None
 ) -> None:
     head = random_head(levels, 6, 5, tiny.config.encoder_dim)
-    model = onnx_from_checkpoint(tiny, ["features", "tags"], level, target, head)
+    model = onnx_from_checkpoint(tiny, ["features", "tags"], level, target, sources(head))
     onnx.checker.check_model(model, full_check=True)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     answers = []
@@ -98,7 +104,7 @@ def test_tags_of_music_are_the_references(
 
 def test_only_the_levels_it_needs_are_pooled(tiny: MuQ) -> None:
     head = random_head([3, 7], 0, 2, tiny.config.encoder_dim)
-    model = onnx_from_checkpoint(tiny, ["tags"], 9, "cpu", head)
+    model = onnx_from_checkpoint(tiny, ["tags"], 9, "cpu", sources(head))
     # A mean and a variance for each of the two.
     assert [node.op_type for node in model.graph.node].count("ReduceMean") == 4
 

@@ -9,9 +9,10 @@ from onnx import numpy_helper
 from muqrt.common.files import sha256
 from muqrt.errors import AudioError, CheckpointError
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
+from muqrt.export.outputs.measuring import measure
 from muqrt.export.parity.excerpts import EXCERPT_SAMPLES, Excerpt, dithered, excerpts
 from muqrt.export.parity.gate import parity
-from muqrt.export.parity.measuring import measure
+from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import Checkpoint
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import TINY, random_model
@@ -28,7 +29,7 @@ def checkpoint(tiny: MuQ) -> Checkpoint:
 
 @pytest.fixture
 def bundle(checkpoint: Checkpoint, short_music: list[Excerpt], tmp_path: Path) -> Bundle:
-    return bundle_from_checkpoint(checkpoint, tmp_path / "bundle", short_music[:1])
+    return bundle_from_checkpoint(Proof(checkpoint, music=short_music[:1]), tmp_path / "bundle")
 
 
 def test_equal_outputs_measure_as_equal() -> None:
@@ -86,7 +87,7 @@ def test_every_output_of_every_excerpt_is_in_the_certificate(bundle: Bundle) -> 
 def test_another_checkpoint_is_refused(bundle: Bundle, short_music: list[Excerpt]) -> None:
     other = Checkpoint(random_model(TINY, seed=1), "other", "1" * 64)
     with pytest.raises(CheckpointError, match="not the checkpoint"):
-        parity(bundle, other, short_music[:1])
+        parity(bundle, Proof(other, music=short_music[:1]))
 
 
 @pytest.mark.parametrize("scale", [1.1, np.nan])
@@ -101,7 +102,7 @@ def test_one_changed_weight_fails_the_gate(
     weight.CopyFrom(numpy_helper.from_array(changed, weight.name))
     onnx.save(model, path)
     artefact.files[artefact.file] = sha256(path)
-    parity(bundle, checkpoint, short_music[:1])
+    parity(bundle, Proof(checkpoint, music=short_music[:1]))
     assert artefact.certificate is not None
     assert not artefact.certificate.passed
     assert not artefact.certified

@@ -13,19 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, numpy_helper
 
-from muqrt.errors import BundleError, ParityError, UsageError
+from muqrt.errors import BundleError, ParityError
+from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.graph.writer import Graph
 from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint
+from muqrt.export.outputs.measuring import measure
 from muqrt.export.parity.excerpts import Excerpt
-from muqrt.export.parity.measuring import measure
-from muqrt.export.quantize.half.artefact import add_half, runs_here
+from muqrt.export.parity.gate import runs_here
+from muqrt.export.parity.proof import Proof
+from muqrt.export.quantize.half.artefact import HalfRecipe
 from muqrt.export.quantize.half.emulation import emulated
 from muqrt.export.quantize.half.formats import HALVES
 from muqrt.export.quantize.half.ranges import kept_nodes, observe
 from muqrt.export.quantize.half.typed import PRODUCTS, nodes_of, typed
 from muqrt.export.sources.head import load_tag_head
 from muqrt.export.sources.rvq import own_rvq
+from muqrt.export.sources.sources import Sources
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import TINY, random_model
@@ -112,9 +116,9 @@ def test_every_step_is_rounded(precision: str, kept: bool) -> None:
 def graph(request: pytest.FixtureRequest, tiny_checkpoint: Path, tiny_head: Path) -> tuple:
     """A typed graph with everything in it, and its format."""
     checkpoint, half = load_checkpoint(tiny_checkpoint), HALVES[request.param]
-    head = load_tag_head(tiny_head).head
+    sources = Sources(load_tag_head(tiny_head), own_rvq(checkpoint))
     outputs = ["features", "embedding", "hidden_states", "tags", "tokens"]
-    model = onnx_from_checkpoint(checkpoint.model, outputs, None, "any", head, own_rvq(checkpoint))
+    model = onnx_from_checkpoint(checkpoint.model, outputs, None, "any", sources)
     return typed(model, half), half
 
 
@@ -220,8 +224,9 @@ def test_naive_half_precision_fails_where_ours_passes(
     ours = run(emulated(blind, half), excerpt.waveform, "waveform")
     assert not measure(excerpt.name, excerpt.seconds, "features", ours, expected).passes(gate)
 
-    bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", short_music[:1], level=SMALL)
-    artefact = add_half(bundle, checkpoint, short_music[:1], "fp16")
+    proof = Proof(checkpoint, music=short_music[:1])
+    bundle = bundle_from_checkpoint(proof, tmp_path / "bundle", level=SMALL)
+    artefact = add(bundle, HalfRecipe("fp16"), proof)
     assert artefact.certified and artefact.mixed_precision is not None
     kept = {each.name: each for each in artefact.mixed_precision.kept}
     assert {"front_end/block_0/Conv", "front_end/block_0/Conv.2"} <= kept.keys()
@@ -237,11 +242,11 @@ def test_what_the_format_cannot_do_is_refused(
     """ONNX Runtime computes fp16 in float32: the emulation must find what it hides."""
     model = scaled(3e5)
     checkpoint = Checkpoint(model, "scaled", "0" * 64)
-    bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], level=SMALL)
+    bundle = bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle", level=SMALL)
     before = (tmp_path / "bundle" / "bundle.json").read_bytes()
     monkeypatch.setattr("muqrt.export.quantize.half.artefact.kept_nodes", lambda *_: [])
     with pytest.raises(ParityError, match="every rounding emulated"):
-        add_half(bundle, checkpoint, short_music[:1], "fp16")
+        add(bundle, HalfRecipe("fp16"), Proof(checkpoint, music=short_music[:1]))
     assert (tmp_path / "bundle" / "bundle.json").read_bytes() == before
 
 
@@ -249,7 +254,9 @@ def test_what_the_format_cannot_do_is_refused(
 def shallow(tiny_checkpoint: Path, short_music: list[Excerpt], tmp_path: Path) -> Path:
     """A certified bundle of the tiny checkpoint's first layers."""
     checkpoint = load_checkpoint(tiny_checkpoint)
-    bundle_from_checkpoint(checkpoint, tmp_path / "bundle", short_music[:1], level=SMALL)
+    bundle_from_checkpoint(
+        Proof(checkpoint, music=short_music[:1]), tmp_path / "bundle", level=SMALL
+    )
     return tmp_path / "bundle"
 
 
@@ -258,7 +265,8 @@ def test_fp16_is_certified_beside_fp32(
 ) -> None:
     bundle = load_bundle(shallow)
     checkpoint, steps = load_checkpoint(tiny_checkpoint), []
-    add_half(bundle, checkpoint, short_music[:1], "fp16", on_step=steps.append)
+    proof = Proof(checkpoint, music=short_music[:1], on_step=steps.append)
+    add(bundle, HalfRecipe("fp16"), proof)
     found = load_bundle(shallow)
     assert [each.name for each in found.artefacts] == ["onnx-fp32", "onnx-fp16"]
     artefact = found.artefact("onnx-fp16")
@@ -277,7 +285,8 @@ def test_bf16_waits_for_an_engine_that_can(
     shallow: Path, tiny_checkpoint: Path, short_music: list[Excerpt]
 ) -> None:
     bundle = load_bundle(shallow)
-    artefact = add_half(bundle, load_checkpoint(tiny_checkpoint), short_music[:1], "bf16")
+    proof = Proof(load_checkpoint(tiny_checkpoint), music=short_music[:1])
+    artefact = add(bundle, HalfRecipe("bf16"), proof)
     assert artefact.certificate is None and artefact.mixed_precision is not None
     assert 1e-3 < artefact.mixed_precision.emulation.relative_l2 < 2e-2
     found = load_bundle(shallow)
@@ -308,7 +317,8 @@ def test_parity_leaves_what_does_not_run_here_unproven(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bundle = load_bundle(shallow)
-    add_half(bundle, load_checkpoint(tiny_checkpoint), short_music[:1], "bf16")
+    proof = Proof(load_checkpoint(tiny_checkpoint), music=short_music[:1])
+    add(bundle, HalfRecipe("bf16"), proof)
     bundle.artefacts[0].certificate = None
     bundle.save(shallow)
     monkeypatch.setattr("muqrt.export.parity.excerpts.EXCERPT_SAMPLES", (24_000, 33_333))
@@ -317,10 +327,3 @@ def test_parity_leaves_what_does_not_run_here_unproven(
     assert "onnx-bf16 was not proven" in done.stdout
     found = load_bundle(shallow).artefacts
     assert [each.certified for each in found] == [True, False]
-
-
-def test_another_precision_is_a_usage_error(
-    bundle_copy: Path, tiny_checkpoint: Path, short_music: list[Excerpt]
-) -> None:
-    with pytest.raises(UsageError, match="fp16, bf16"):
-        add_half(load_bundle(bundle_copy), load_checkpoint(tiny_checkpoint), short_music, "int8")

@@ -11,13 +11,15 @@ import torch
 from onnx import TensorProto
 
 from muqrt.errors import BundleError, ParityError, UsageError
+from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.engines.tensorrt.artefact import tensorrt_source
 from muqrt.export.graph.writer import Graph
 from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.proof import Proof
 from muqrt.export.quantize.half.typed import nodes_of
 from muqrt.export.quantize.int8.calibration import Range, calibration_music
-from muqrt.export.quantize.qdq.artefact import add_qdq
+from muqrt.export.quantize.qdq.artefact import QdqRecipe
 from muqrt.export.quantize.qdq.formats import FORMATS, Float8Range, Format
 from muqrt.export.quantize.qdq.graph import QdqGraph, with_float16
 from muqrt.reference.checkpoint import load_checkpoint
@@ -139,7 +141,7 @@ def shallow(
 ) -> Path:
     folder = tmp_path_factory.mktemp("qdq") / "bundle"
     checkpoint = load_checkpoint(tiny_checkpoint)
-    bundle_from_checkpoint(checkpoint, folder, short_music[:1], level=LEVEL)
+    bundle_from_checkpoint(Proof(checkpoint, music=short_music[:1]), folder, level=LEVEL)
     return folder
 
 
@@ -162,7 +164,7 @@ def test_it_is_certified_and_what_tensorrt_builds_from(
     with pytest.raises(BundleError, match=f"--precision {named}"):
         tensorrt_source(bundle, form.name)
     checkpoint = load_checkpoint(tiny_checkpoint)
-    add_qdq(bundle, checkpoint, songs, short_music[:1], form.name)
+    add(bundle, QdqRecipe(form.name, songs), Proof(checkpoint, music=short_music[:1]))
     found = load_bundle(bundle.folder)
     assert [each.name for each in found.artefacts] == ["onnx-fp32", f"onnx-{form.name}-qdq"]
     artefact = tensorrt_source(found, form.name)
@@ -196,9 +198,10 @@ def test_what_cannot_be_reached_is_refused(
     checkpoint, bundle = load_checkpoint(tiny_checkpoint), load_bundle(shallow)
     before = (shallow / "bundle.json").read_bytes()
     with pytest.raises(UsageError, match="int8, fp8"):
-        add_qdq(bundle, checkpoint, songs, short_music[:1], "fp16")
+        QdqRecipe("fp16", songs)
     with pytest.raises(UsageError, match=r"accuracy 0\.5"):
-        add_qdq(bundle, checkpoint, songs, short_music[:1], "int8", 0.5)
+        QdqRecipe("int8", songs, 0.5)
     with pytest.raises(ParityError, match="cannot be reached in fp8"):
-        add_qdq(bundle, checkpoint, songs, short_music[:1], "fp8", 1 - 1e-12)
+        proof = Proof(checkpoint, music=short_music[:1])
+        add(bundle, QdqRecipe("fp8", songs, 1 - 1e-12), proof)
     assert (shallow / "bundle.json").read_bytes() == before

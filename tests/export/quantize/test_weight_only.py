@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from muqrt.export.bundle.recipe import add
 from muqrt.export.parity.excerpts import Excerpt
-from muqrt.export.quantize.weight_only import WeightOnlyGraph, add_weight_only, packed
+from muqrt.export.parity.proof import Proof
+from muqrt.export.quantize.weight_only import WeightOnlyGraph, WeightOnlyRecipe, packed
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.runtime.bundle.manifest import TensorSpec, load_bundle
 
@@ -68,7 +70,8 @@ def test_the_artefact_is_small_and_certified(
     bundle_copy: Path, tiny_checkpoint: Path, short_music: list[Excerpt], precision: str
 ) -> None:
     bundle = load_bundle(bundle_copy)
-    artefact = add_weight_only(bundle, load_checkpoint(tiny_checkpoint), short_music, precision)
+    proof = Proof(load_checkpoint(tiny_checkpoint), music=short_music)
+    artefact = add(bundle, WeightOnlyRecipe(precision), proof)
     found = load_bundle(bundle_copy)
     assert [each.name for each in found.artefacts] == ["onnx-fp32", "onnx-int8-weights"]
     assert found.artefact("onnx-int8-weights").certified

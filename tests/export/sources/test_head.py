@@ -16,6 +16,7 @@ from muqrt.errors import CheckpointError
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.parity.excerpts import Excerpt
 from muqrt.export.parity.gate import parity
+from muqrt.export.parity.proof import Proof
 from muqrt.export.sources.head import load_tag_head
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
 from muqrt.reference.head import Head, load_head, pooled, save_head
@@ -134,7 +135,7 @@ def test_another_models_head_is_refused_before_anything_is_written(
 ) -> None:
     head = load_tag_head(changed(**settings))
     with pytest.raises(CheckpointError, match=message):
-        bundle_from_checkpoint(checkpoint, tmp_path / "bundle", [], level=level, head=head)
+        bundle_from_checkpoint(Proof(checkpoint, head=head), tmp_path / "bundle", level=level)
     assert not (tmp_path / "bundle").exists()
 
 
@@ -168,14 +169,14 @@ def test_parity_needs_the_bundles_own_head(
 ) -> None:
     tagged, music = load_bundle(tagged_bundle), short_music[:1]
     with pytest.raises(CheckpointError, match="name the head's folder with --head"):
-        parity(tagged, checkpoint, music)
+        parity(tagged, Proof(checkpoint, music=music))
     other = load_tag_head(changed(thresholds=[]))
     with pytest.raises(CheckpointError, match=r"not the head of .*, made with another"):
-        parity(tagged, checkpoint, music, head=other)
+        parity(tagged, Proof(checkpoint, head=other, music=music))
     own = load_tag_head(tiny_head)
     with pytest.raises(CheckpointError, match=r"not the head of .*, made without one"):
-        parity(load_bundle(tiny_bundle), checkpoint, music, head=own)
-    parity(tagged, checkpoint, music, head=own)
+        parity(load_bundle(tiny_bundle), Proof(checkpoint, head=own, music=music))
+    parity(tagged, Proof(checkpoint, head=own, music=music))
     assert tagged.artefact().certified
 
 
@@ -196,5 +197,5 @@ def test_a_change_in_the_tags_alone_fails_the_gate(
     bundle = load_bundle(tagged_copy)
     (artefact,) = bundle.artefacts
     artefact.files["muq.onnx"] = sha256(tagged_copy / "muq.onnx")
-    parity(bundle, checkpoint, short_music[:1], head=load_tag_head(tiny_head))
+    parity(bundle, Proof(checkpoint, head=load_tag_head(tiny_head), music=short_music[:1]))
     assert artefact.certified == certified

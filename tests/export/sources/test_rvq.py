@@ -12,9 +12,10 @@ import torch
 
 from muqrt.errors import CheckpointError
 from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint
+from muqrt.export.outputs.near_ties import equal_tokens
 from muqrt.export.parity.excerpts import Excerpt
-from muqrt.export.parity.tokens import equal_tokens
 from muqrt.export.sources.rvq import TokenRvq, load_token_rvq, own_rvq
+from muqrt.export.sources.sources import Sources
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import TINY, random_model
@@ -43,7 +44,7 @@ def session(model: onnx.ModelProto) -> ort.InferenceSession:
 
 
 def exported(checkpoint: Checkpoint, rvq: TokenRvq) -> ort.InferenceSession:
-    model = onnx_from_checkpoint(checkpoint.model, ["tokens"], rvq=rvq)
+    model = onnx_from_checkpoint(checkpoint.model, ["tokens"], sources=Sources(rvq=rvq))
     onnx.checker.check_model(model, full_check=True)
     return session(model)
 
@@ -95,7 +96,7 @@ def test_tokens_are_the_official_packages(name: str, case: str) -> None:
 def test_muq_minis_tokens_of_music(all_excerpts: list[Excerpt]) -> None:
     checkpoint = load_checkpoint(MUQ_MINI)
     rvq = own_rvq(checkpoint)
-    model = onnx_from_checkpoint(checkpoint.model, ["tokens"], rvq=rvq)
+    model = onnx_from_checkpoint(checkpoint.model, ["tokens"], sources=Sources(rvq=rvq))
     # Nothing of the encoder is in it.
     assert {node.op_type for node in model.graph.node} == {"LogMel", "MelRvq", "Identity"}
     assert_the_references(checkpoint, rvq, all_excerpts)
@@ -136,14 +137,16 @@ def test_projections_of_several_layers_are_written_plainly(
     shallow: Checkpoint, short_music: list[Excerpt], tmp_path: Path, layers: int
 ) -> None:
     rvq = load_token_rvq(fitted(tmp_path / "rvq", layers=layers), shallow)
-    model = onnx_from_checkpoint(shallow.model, ["tokens"], rvq=rvq)
+    model = onnx_from_checkpoint(shallow.model, ["tokens"], sources=Sources(rvq=rvq))
     assert [function.name for function in model.functions] == ["LogMel"]
     assert_the_references(shallow, rvq, short_music)
 
 
 def test_tokens_beside_the_other_outputs(shallow: Checkpoint, short_music: list[Excerpt]) -> None:
     rvq, waveform = own_rvq(shallow), short_music[0].waveform
-    running = session(onnx_from_checkpoint(shallow.model, ["features", "tokens"], rvq=rvq))
+    running = session(
+        onnx_from_checkpoint(shallow.model, ["features", "tokens"], sources=Sources(rvq=rvq))
+    )
     assert [each.name for each in running.get_outputs()] == ["features", "tokens"]
     alone = tokens(exported(shallow, rvq), waveform)
     np.testing.assert_array_equal(tokens(running, waveform), alone)
@@ -285,7 +288,7 @@ def test_tokens_that_cannot_be_compared_are_not_equal(
 
 def test_the_nodes_carry_what_tensorrt_looks_a_plugin_up_by(shallow: Checkpoint) -> None:
     """The names, inputs and attributes of plugins.py's signatures, and the parser's three."""
-    model = onnx_from_checkpoint(shallow.model, ["tokens"], rvq=own_rvq(shallow))
+    model = onnx_from_checkpoint(shallow.model, ["tokens"], sources=Sources(rvq=own_rvq(shallow)))
     parser = {"plugin_namespace": b"muqrt", "plugin_version": b"1", "aot": 1}
     found = {node.op_type: node for node in model.graph.node if node.domain == "muqrt"}
     attributes = {

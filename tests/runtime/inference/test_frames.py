@@ -46,13 +46,14 @@ def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """A tiny model of 25 or 50 steps a second, in windows of 2 s."""
     pytest.importorskip("onnx")
     from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
+    from muqrt.export.parity.proof import Proof
     from muqrt.reference.checkpoint import Checkpoint
     from muqrt.reference.random_model import TINY, random_model
 
     model = random_model(replace(TINY, label_rate=request.param, encoder_depth=2))
     folder = tmp_path_factory.mktemp("frames") / "bundle"
     checkpoint = Checkpoint(model, "tiny", "0" * 64)
-    bundle = bundle_from_checkpoint(checkpoint, folder, [], ["embedding"], window_seconds=2)
+    bundle = bundle_from_checkpoint(Proof(checkpoint), folder, ["embedding"], window_seconds=2)
     return OnnxSession(bundle, bundle.artefacts[0], threads=1)
 
 

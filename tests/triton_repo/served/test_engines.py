@@ -31,16 +31,18 @@ def engines_bundle(
     """The tagged bundle with artefacts for OpenVINO and PyTorch in fp32, not certified."""
     import shutil
 
-    from muqrt.export.engines.openvino import add_openvino
-    from muqrt.export.engines.pytorch import add_torch
+    from muqrt.export.bundle.recipe import add
+    from muqrt.export.engines.openvino import OpenVinoRecipe
+    from muqrt.export.engines.pytorch import TorchRecipe
+    from muqrt.export.parity.proof import Proof
     from muqrt.export.sources.head import load_tag_head
     from muqrt.reference.checkpoint import load_checkpoint
 
     folder = shutil.copytree(tagged_bundle, tmp_path_factory.mktemp("engines") / "bundle")
     bundle, checkpoint = load_bundle(folder), load_checkpoint(tiny_checkpoint)
     head = load_tag_head(tiny_head)
-    add_openvino(bundle, checkpoint, [], "fp32", head=head)
-    add_torch(bundle, checkpoint, [], "fp32", head=head)
+    for recipe in (OpenVinoRecipe("fp32"), TorchRecipe("fp32")):
+        add(bundle, recipe, Proof(checkpoint, head))
     return folder
 
 

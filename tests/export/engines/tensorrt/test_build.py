@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from muqrt.errors import BuildError, BundleError, ParityError, UsageError
+from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.engines.tensorrt import build as module
-from muqrt.export.engines.tensorrt.artefact import add_tensorrt, tensorrt_source
+from muqrt.export.engines.tensorrt.artefact import TensorRTRecipe, tensorrt_source
 from muqrt.export.engines.tensorrt.build import engine_from_onnx
 from muqrt.export.parity.engine_shapes import in_engines_shapes, takes
 from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
 from muqrt.runtime.bundle.engine_options import EngineOptions, Profile, engine_options
 from muqrt.runtime.bundle.manifest import Bundle, load_bundle
@@ -174,7 +176,7 @@ def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
 def portable(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the tiny bundle for any target, uncertified."""
     folder = tmp_path_factory.mktemp("portable") / "bundle"
-    bundle_from_checkpoint(checkpoint, folder, [], target="any")
+    bundle_from_checkpoint(Proof(checkpoint), folder, target="any")
     return folder
 
 
@@ -210,7 +212,8 @@ def test_an_engine_is_certified_and_runs(
 ) -> None:
     options = SHORT.model_copy(update={"timing_cache": tmp_path / "timing", "inspect": True})
     source, steps = tensorrt_source(bundle, "fp32"), []
-    add_tensorrt(bundle, checkpoint, very_short_music, source, options, advance=steps.append)
+    proof = Proof(checkpoint, music=very_short_music, on_step=steps.append)
+    add(bundle, TensorRTRecipe(source, options), proof)
     assert steps[: len(faithful.phases)] == faithful.phases
     assert "parity: all, in an engine's shape" in steps
     found = load_bundle(bundle.folder)
@@ -232,7 +235,7 @@ def test_an_engine_is_certified_and_runs(
         answer = session.run({"waveform": waveform})
     np.testing.assert_array_equal(answer["features"], faithful.compute(waveform)["features"])
     # Again replaces it.
-    add_tensorrt(found, checkpoint, [], tensorrt_source(found, "fp32"), SHORT)
+    add(found, TensorRTRecipe(tensorrt_source(found, "fp32"), SHORT), Proof(checkpoint))
     again = load_bundle(bundle.folder)
     assert [each.certified for each in again.artefacts] == [False, False]
     assert set(again.artefacts[1].files) == {"muq-fp32-9.0.plan"}
@@ -247,7 +250,8 @@ def test_a_stripped_engine_has_its_weights_beside_it(
     source = tensorrt_source(bundle, "fp32")
     weights = {name: source.files[name] for name in source.files if name == source.file}
     stripped = SHORT.model_copy(update={"stripped": True})
-    added = add_tensorrt(bundle, checkpoint, very_short_music, source, stripped)
+    proof = Proof(checkpoint, music=very_short_music)
+    added = add(bundle, TensorRTRecipe(source, stripped), proof)
     assert added.certified  # without its weights it computes NaNs
     assert added.plan is not None and added.plan.weights == source.file
     assert added.files == weights | {"muq-fp32-9.0.plan": added.files["muq-fp32-9.0.plan"]}
@@ -278,8 +282,9 @@ def test_an_engine_that_computes_something_else_is_not_added(
     trt.compute = spoilt(value)
     before = {path: path.read_bytes() for path in bundle.folder.iterdir()}
     options = SHORT.model_copy(update={"timing_cache": tmp_path / "timing"})
+    recipe = TensorRTRecipe(bundle.artefacts[0], options)
     with pytest.raises(ParityError, match=r"tensorrt-fp32-9\.0"):
-        add_tensorrt(bundle, checkpoint, very_short_music, bundle.artefacts[0], options)
+        add(bundle, recipe, Proof(checkpoint, music=very_short_music))
     assert {path: path.read_bytes() for path in bundle.folder.iterdir()} == before
     assert [each.name for each in bundle.artefacts] == ["onnx-fp32"]
 
@@ -298,15 +303,10 @@ def test_an_interrupted_build_leaves_only_the_timing_cache(
     def interrupted(phase: str) -> None:
         raise stop
 
+    options = SHORT.model_copy(update={"timing_cache": cache})
+    proof = Proof(checkpoint, on_step=interrupted)
     with pytest.raises(stop):
-        add_tensorrt(
-            bundle,
-            checkpoint,
-            [],
-            bundle.artefacts[0],
-            SHORT.model_copy(update={"timing_cache": cache}),
-            advance=interrupted,
-        )
+        add(bundle, TensorRTRecipe(bundle.artefacts[0], options), proof)
     assert cache.is_file()
     assert {path: path.read_bytes() for path in bundle.folder.iterdir()} == before
 
@@ -321,7 +321,8 @@ def test_what_is_no_source_is_refused(
         ({"engine": "openvino"}, "not what TensorRT builds from"),
     ):
         with pytest.raises(BundleError, match=message):
-            add_tensorrt(bundle, checkpoint, [], source.model_copy(update=changes), SHORT)
+            changed = source.model_copy(update=changes)
+            add(bundle, TensorRTRecipe(changed, SHORT), Proof(checkpoint))
     assert tensorrt_source(bundle, "fp32") is source
     with pytest.raises(BundleError, match=r"no fp16 artefact.*--precision fp16"):
         tensorrt_source(bundle, "fp16")

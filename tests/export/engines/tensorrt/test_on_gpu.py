@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.engines.tensorrt.artefact import add_tensorrt
+from muqrt.export.engines.tensorrt.artefact import TensorRTRecipe
 from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.runtime.bundle.engine_options import EngineOptions, Profile
 from muqrt.runtime.bundle.manifest import Artefact, Bundle, load_bundle
@@ -41,7 +43,7 @@ def built(
     """A bundle and its engine in float32, certified on music."""
     folder = tmp_path_factory.mktemp("engine") / "bundle"
     checkpoint = load_checkpoint(tiny_checkpoint)
-    bundle_from_checkpoint(checkpoint, folder, [], target="any")
+    bundle_from_checkpoint(Proof(checkpoint), folder, target="any")
     bundle = load_bundle(folder)
     options = EngineOptions(
         profiles=(PROFILE,),
@@ -50,7 +52,8 @@ def built(
         **VARIANTS[request.param],
     )
     source = bundle.artefacts[0]
-    return bundle, add_tensorrt(bundle, checkpoint, short_music, source, options)
+    proof = Proof(checkpoint, music=short_music)
+    return bundle, add(bundle, TensorRTRecipe(source, options), proof)
 
 
 def noise(*shape: int) -> np.ndarray:

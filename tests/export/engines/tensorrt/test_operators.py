@@ -22,6 +22,7 @@ from muqrt.export.quantize.qdq.formats import FORMATS
 from muqrt.export.quantize.qdq.graph import QdqGraph, with_float16
 from muqrt.export.sources.head import load_tag_head
 from muqrt.export.sources.rvq import own_rvq
+from muqrt.export.sources.sources import Sources
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.reference.mulan.random_model import random_mulan
 
@@ -54,13 +55,13 @@ OUTPUTS = ["features", "embedding", "hidden_states", "tags", "tokens"]
 def exported(request: pytest.FixtureRequest, tiny_checkpoint: Path, tiny_head: Path) -> tuple:
     """A graph with every output for target any, its functions inlined; and its precision."""
     checkpoint, form = load_checkpoint(tiny_checkpoint), FORMATS.get(request.param)
-    head, rvq = load_tag_head(tiny_head).head, own_rvq(checkpoint)
+    sources = Sources(load_tag_head(tiny_head), own_rvq(checkpoint))
     graph = Graph()
     if form is not None:
         watched = activations(checkpoint.model, checkpoint.model.config.encoder_depth)
         ranges = form.ranges(dict.fromkeys(watched, Range(-1.0, 1.0)))
         graph = QdqGraph(form.products(ranges), form)
-    model = onnx_from_checkpoint(checkpoint.model, OUTPUTS, None, "any", head, rvq, graph)
+    model = onnx_from_checkpoint(checkpoint.model, OUTPUTS, None, "any", sources, graph)
     if form is not None:
         model = with_float16(model, set())
     if request.param in HALVES:

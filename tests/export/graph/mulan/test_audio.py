@@ -9,6 +9,7 @@ from muqrt.errors import UsageError
 from muqrt.export.bundle.parts import part
 from muqrt.export.onnx_from_checkpoint import TARGETS, onnx_from_checkpoint
 from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.sources.sources import Sources
 from muqrt.reference.mulan.model import MuLan
 from muqrt.reference.muq import MuQ
 from muqrt.runtime.bundle.certificate import THRESHOLDS
@@ -38,7 +39,9 @@ def reference(model: MuLan, waveform: np.ndarray) -> np.ndarray:
 
 
 def audio_graph(model: MuLan, target: str = "cpu") -> onnx.ModelProto:
-    return onnx_from_checkpoint(muq_of(model), ["latents"], level_of(model), target, mulan=model)
+    return onnx_from_checkpoint(
+        muq_of(model), ["latents"], level_of(model), target, Sources(mulan=model)
+    )
 
 
 def muq_of(model: MuLan) -> MuQ:

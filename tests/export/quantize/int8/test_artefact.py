@@ -11,8 +11,10 @@ import pytest
 
 import muqrt
 from muqrt.errors import ParityError, UsageError
+from muqrt.export.bundle.recipe import add
 from muqrt.export.parity.excerpts import Excerpt
-from muqrt.export.quantize.int8.artefact import add_int8
+from muqrt.export.parity.proof import Proof
+from muqrt.export.quantize.int8.artefact import Int8Recipe
 from muqrt.export.quantize.int8.search import times_missed
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
 from muqrt.runtime.bundle.manifest import Artefact, Bundle, load_bundle
@@ -38,11 +40,11 @@ def built(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     folder = copytree(token_bundle, tmp_path_factory.mktemp("int8") / "bundle")
-    add(load_bundle(folder), checkpoint, songs, short_music)
+    build(load_bundle(folder), checkpoint, songs, short_music)
     return folder
 
 
-def add(
+def build(
     bundle: Bundle,
     checkpoint: Checkpoint,
     songs: list[Excerpt],
@@ -52,7 +54,7 @@ def add(
     from muqrt.export.sources.rvq import own_rvq
 
     rvq = own_rvq(checkpoint) if bundle.tokenizer is not None else None
-    add_int8(bundle, checkpoint, songs, music, accuracy, rvq=rvq)
+    add(bundle, Int8Recipe(songs, accuracy), Proof(checkpoint, rvq=rvq, music=music))
 
 
 def worst_frame_cosine(artefact: Artefact) -> float:
@@ -96,7 +98,7 @@ def test_an_accuracy_is_reached(
     folder = copytree(built, tmp_path / "bundle")
     share = load_bundle(folder).artefact(NAME).quantization.share
     wanted = (worst_frame_cosine(load_bundle(folder).artefact(NAME)) + 9) / 10
-    add(load_bundle(folder), checkpoint, songs, short_music, wanted)
+    build(load_bundle(folder), checkpoint, songs, short_music, wanted)
     artefact = load_bundle(folder).artefact(NAME)
     assert worst_frame_cosine(artefact) >= wanted
     assert artefact.quantization.accuracy == wanted and artefact.quantization.share < share
@@ -113,10 +115,10 @@ def test_what_cannot_be_reached_changes_nothing(
     folder = copytree(built, tmp_path / "bundle")
     before = files(folder)
     with pytest.raises(ParityError, match="cannot be reached"):
-        add(load_bundle(folder), checkpoint, songs, short_music, 1 - 1e-12)
+        build(load_bundle(folder), checkpoint, songs, short_music, 1 - 1e-12)
     for accuracy in (0.5, 1.0):
         with pytest.raises(UsageError, match="accuracy"):
-            add(load_bundle(folder), checkpoint, songs, short_music, accuracy)
+            build(load_bundle(folder), checkpoint, songs, short_music, accuracy)
     assert files(folder) == before
 
 

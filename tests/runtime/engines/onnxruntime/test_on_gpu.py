@@ -7,6 +7,7 @@ import onnxruntime as ort
 import pytest
 
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
+from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.runtime.bundle.manifest import Bundle
 from muqrt.runtime.engines.onnxruntime.session import OnnxSession
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("gpu") / "bundle"
-    return bundle_from_checkpoint(load_checkpoint(tiny_checkpoint), folder, [], target="any")
+    return bundle_from_checkpoint(Proof(load_checkpoint(tiny_checkpoint)), folder, target="any")
 
 
 @pytest.mark.parametrize("cuda_graphs", [False, True])

@@ -30,11 +30,13 @@ def folder(
     token_bundle: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The bundle with tokens, to which an fp32 artefact for OpenVINO was added, uncertified."""
-    from muqrt.export.engines.openvino import add_openvino
+    from muqrt.export.bundle.recipe import add
+    from muqrt.export.engines.openvino import OpenVinoRecipe
+    from muqrt.export.parity.proof import Proof
     from muqrt.reference.checkpoint import load_checkpoint
 
     copy = shutil.copytree(token_bundle, tmp_path_factory.mktemp("openvino") / "bundle")
-    add_openvino(load_bundle(copy), load_checkpoint(tiny_checkpoint), [], "fp32")
+    add(load_bundle(copy), OpenVinoRecipe("fp32"), Proof(load_checkpoint(tiny_checkpoint)))
     return copy
 
 

@@ -38,13 +38,15 @@ def folder(
     token_bundle: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The bundle with tokens, to which an fp32 artefact for PyTorch was added, uncertified."""
-    from muqrt.export.engines.pytorch import add_torch
+    from muqrt.export.bundle.recipe import add
+    from muqrt.export.engines.pytorch import TorchRecipe
+    from muqrt.export.parity.proof import Proof
     from muqrt.export.sources.rvq import own_rvq
     from muqrt.reference.checkpoint import load_checkpoint
 
     copy = shutil.copytree(token_bundle, tmp_path_factory.mktemp("torch") / "bundle")
     checkpoint = load_checkpoint(tiny_checkpoint)
-    add_torch(load_bundle(copy), checkpoint, [], "fp32", rvq=own_rvq(checkpoint))
+    add(load_bundle(copy), TorchRecipe("fp32"), Proof(checkpoint, rvq=own_rvq(checkpoint)))
     return copy
 
 
@@ -157,13 +159,15 @@ def test_the_parts_are_the_whole(session: Session, samples: int) -> None:
 def test_streamed_equals_offline(
     tagged_bundle: Path, tiny_checkpoint: Path, tiny_head: Path, tmp_path: Path
 ) -> None:
-    from muqrt.export.engines.pytorch import add_torch
+    from muqrt.export.bundle.recipe import add
+    from muqrt.export.engines.pytorch import TorchRecipe
+    from muqrt.export.parity.proof import Proof
     from muqrt.export.sources.head import load_tag_head
     from muqrt.reference.checkpoint import load_checkpoint
 
     bundle = load_bundle(shutil.copytree(tagged_bundle, tmp_path / "bundle"))
     checkpoint, head = load_checkpoint(tiny_checkpoint), load_tag_head(tiny_head)
-    artefact = add_torch(bundle, checkpoint, [], "fp32", head=head)
+    artefact = add(bundle, TorchRecipe("fp32"), Proof(checkpoint, head))
     with TorchSession(bundle, artefact, threads=1, device="cpu") as session:
         sliding = SlidingConfig.every(session.framing, session.tagging, hop_seconds=0.7)
         mono = song(RATE_HZ)

@@ -1,6 +1,8 @@
-"""Another artefact for a bundle that has one: the same outputs from another graph."""
+"""An artefact in a folder of its own, before it is one of the bundle's."""
 
+import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
@@ -10,7 +12,7 @@ from ...errors import BundleError
 from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.bundle.tokens import TOKENS_FILE
-from ..onnx_from_checkpoint import save_onnx
+from ..graph.saving import save_onnx
 from .parts import save_parts
 
 
@@ -26,49 +28,57 @@ def fp32_source(bundle: Bundle) -> Artefact:
     raise BundleError(f"{bundle.folder}: no fp32 artefact for ONNX Runtime. Export it again.")
 
 
-def candidate(
+def alone(bundle: Bundle, artefact: Artefact, folder: Path) -> Bundle:
+    """The bundle in ``folder`` with one artefact, so that the others are not measured again."""
+    return Bundle(**{**dict(bundle), "artefacts": [artefact], "folder": folder})
+
+
+def share(bundle: Bundle, names: Iterable[str], folder: Path) -> list[Path]:
+    """Put files of the bundle into a folder inside it too, without copying where the file system
+    has hard links; returns them."""
+    shared = []
+    for name in names:
+        shared.append(folder / name)
+        try:
+            os.link(bundle.path(name), folder / name)
+        except OSError:
+            shutil.copyfile(bundle.path(name), folder / name)
+    return shared
+
+
+def onnx_candidate(
     bundle: Bundle,
     graph: onnx.ModelProto,
     precision: Precision,
     folder: Path,
+    target: str = "any",
     name: str | None = None,
 ) -> Bundle:
     """A bundle in ``folder`` with the graph as its only artefact, not yet certified.
 
-    Alone, so that the others need not be measured again. ``name`` is what follows "onnx-" in its
-    own, the precision when None.
+    Args:
+        bundle: which is to have the artefact.
+        graph: with the outputs of its fp32 artefact.
+        precision: the graph's.
+        folder: where to write.
+        target: "cpu" for a graph that only CPUs run well.
+        name: what follows "onnx-" in the artefact's name; the precision by default.
     """
     name = name or precision
     source, file = fp32_source(bundle), f"muq-{name}.onnx"
     files = save_onnx(graph, folder / file)
     files += save_parts(graph, folder / file, source.inputs, source.outputs, bundle.meanings)
-    for each in source.files:
-        if each.startswith(TOKENS_FILE):  # these are fp32 in all artefacts
-            files.append(Path(shutil.copy(bundle.path(each), folder)))
+    # Tokens are fp32 in all artefacts.
+    files += share(bundle, (each for each in source.files if each.startswith(TOKENS_FILE)), folder)
     artefact = Artefact(
         name=f"onnx-{name}",
         engine="onnxruntime",
         precision=precision,
-        target="cpu",
+        target=target,
         file=file,
         files={path.name: sha256(path) for path in files},
         level=source.level,
         inputs=source.inputs,
         outputs=source.outputs,
     )
-    return Bundle(**{**dict(bundle), "artefacts": [artefact], "folder": folder})
-
-
-def put(bundle: Bundle, added: Bundle) -> Artefact:
-    """Move a candidate's files into the bundle, name it in the manifest, and return it.
-
-    The manifest names an older one no more before its files are replaced.
-    """
-    (artefact,) = added.artefacts
-    bundle.artefacts = [each for each in bundle.artefacts if each.name != artefact.name]
-    bundle.save(bundle.folder)
-    for name in artefact.files:
-        (added.folder / name).replace(bundle.folder / name)
-    bundle.artefacts = [*bundle.artefacts, artefact]
-    bundle.save(bundle.folder)
-    return artefact
+    return alone(bundle, artefact, folder)

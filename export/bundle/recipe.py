@@ -1,0 +1,107 @@
+"""Adding an artefact to a bundle: a recipe writes it, ``add`` proves it and puts it in place."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol, TypeVar
+
+from ...errors import UsageError
+from ...runtime.bundle.manifest import Artefact, Bundle
+from ..parity.gate import parity, refuse_uncertified, runs_here
+from ..parity.proof import Proof
+from .candidate import share
+from .workspace import workspace
+
+Name = TypeVar("Name", bound=str)
+
+
+class Recipe(Protocol):
+    """How an artefact's files are made.
+
+    Attributes:
+        may_stay_unproven: whether an artefact that this machine cannot run is added without a
+            certificate: engines for other machines can be built from it.
+    """
+
+    may_stay_unproven: ClassVar[bool] = False
+
+    def write(self, bundle: Bundle, folder: Path, proof: Proof) -> Bundle:
+        """Write the artefact's files.
+
+        Args:
+            bundle: which is to have the artefact; it must not be changed.
+            folder: an empty one inside the bundle's, which is removed afterwards.
+            proof: what the bundle was made from, and the music to measure on.
+
+        Returns:
+            A bundle in ``folder``, or in one inside it, with the artefact alone. A recipe that has
+            measured what it wrote leaves the certificate there, and ``add`` measures no more.
+        """
+
+
+def add(bundle: Bundle, recipe: Recipe, proof: Proof) -> Artefact:
+    """Add an artefact to a bundle in its folder, proven or not at all.
+
+    An older one of the same name is replaced. Where anything fails or is interrupted, the bundle
+    stays as it was. Without music the artefact is added uncertified.
+
+    Args:
+        bundle: as loaded; the new manifest is saved.
+        recipe: what writes the artefact.
+        proof: what the bundle was made from, and what parity is measured on.
+
+    Raises:
+        CheckpointError: the checkpoint, the head or the RVQ is not what the bundle was made from.
+        BundleError: the bundle lacks the artefact that this one is made from.
+        SessionError: this machine cannot run the artefact, so that nothing can be proven here.
+        ParityError: the numbers differ from the reference's.
+    """
+    proof.require(bundle)
+    with workspace(bundle.folder) as folder:
+        added = recipe.write(bundle, folder, proof)
+        (artefact,) = added.artefacts
+        unproven = artefact.certificate is None and len(proof.music) > 0
+        if unproven and not (recipe.may_stay_unproven and not runs_here(added, artefact)):
+            parity(added, proof)
+        if artefact.certificate is not None:
+            refuse_uncertified(added)
+        return _put(bundle, added, folder)
+
+
+def checked_precision(precision: Name, known: Sequence[Name], what: str) -> Name:
+    """The precision.
+
+    Raises:
+        UsageError: ``what`` cannot be built in it.
+    """
+    if precision not in known:
+        raise UsageError(f"precision {precision!r}: {what} can have {', '.join(known)}.")
+    return precision
+
+
+def _put(bundle: Bundle, added: Bundle, folder: Path) -> Artefact:
+    """Move a candidate's files into the bundle, name it in the manifest, and return it.
+
+    The manifest names an older one no more before its files are replaced: a build that is killed
+    here leaves a bundle without either.
+    """
+    (artefact,) = added.artefacts
+    before, older = bundle.artefacts, folder / "older"
+    older.mkdir()
+    kept = [name for name in artefact.files if (bundle.folder / name).exists()]
+    share(bundle, kept, older)
+    try:
+        bundle.artefacts = [each for each in before if each.name != artefact.name]
+        bundle.save(bundle.folder)
+        for name in artefact.files:
+            (added.folder / name).replace(bundle.folder / name)
+        bundle.artefacts = [*bundle.artefacts, artefact]
+        bundle.save(bundle.folder)
+    except BaseException:
+        for name in artefact.files:
+            (bundle.folder / name).unlink(missing_ok=True)
+            if name in kept:
+                (older / name).replace(bundle.folder / name)
+        bundle.artefacts = before
+        bundle.save(bundle.folder)
+        raise
+    return artefact

@@ -1,0 +1,140 @@
+"""An output of exported models: how it is written, and how it is compared with the reference."""
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from onnx import FunctionProto
+
+from ...reference.checkpoint import Checkpoint
+from ...reference.muq import MuQ
+from ...runtime.bundle.certificate import AnyMeasurement, Measurement, Thresholds
+from ...runtime.bundle.manifest import Bundle
+from ...runtime.bundle.output import Output as Meaning
+from ...runtime.bundle.record import TensorSpec
+from ..graph.writer import Graph
+from ..sources.sources import Sources
+from .measuring import measure
+
+
+class Output(Protocol):
+    """One output, by its name in graphs, manifests and certificates.
+
+    The methods with a body are right for an output of real numbers that every MuQ has and that the
+    cosine and the relative L2 judge.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def spec(self, model: MuQ, level: int, sources: Sources) -> TensorSpec | None:
+        """Dtype and shape of the output of a graph up to ``level``; None where it has none."""
+
+    @abstractmethod
+    def write(self, graph: Graph, sources: Sources, log_mel: str, states: Sequence[str]) -> str:
+        """Write what computes it; returns the value.
+
+        Args:
+            graph: what to write to.
+            sources: the modules on top of the model.
+            log_mel: (batch, mels, frames).
+            states: the hidden states (batch, steps, width), from level 0 to the exported one.
+        """
+
+    @abstractmethod
+    def expected(self, reference: "Reference", level: int) -> np.ndarray:
+        """What the reference answers for its waveform, from a model up to ``level``."""
+
+    def record(self, sources: Sources) -> Meaning | None:
+        """What the manifest says of it; None for an output that needs no explaining. A bundle has
+        those that it explains without being asked."""
+        return None
+
+    def check(self, checkpoint: Checkpoint, level: int, sources: Sources) -> None:
+        """Raise CheckpointError unless its source fits the checkpoint's graph up to ``level``."""
+        return None
+
+    def require(self, bundle: Bundle, sources: Sources) -> None:
+        """Raise CheckpointError unless its source is the one that the bundle was made from."""
+        return None
+
+    def needs_encoder(self, sources: Sources) -> bool:
+        """Whether it is computed from hidden states."""
+        return True
+
+    def functions(self, sources: Sources) -> list[FunctionProto]:
+        """The ONNX functions that what ``write`` writes calls."""
+        return []
+
+    def requests(self, outputs: Collection[str]) -> dict[str, list[str]]:
+        """Further ways to ask an artefact with these outputs, which may run another graph: the
+        outputs to ask for, by what the way is called."""
+        return {}
+
+    def measurements(
+        self, reference: "Reference", answer: "Answer", ours: np.ndarray
+    ) -> Iterator[AnyMeasurement]:
+        """Compare an artefact's answer, ``ours``, with the reference's."""
+        expected = reference.expected(self, answer.level)
+        yield measure(answer.audio, answer.seconds, self.name, ours, expected)
+
+    def figures(self, worst: Thresholds) -> str:
+        """A certificate's worst figures for it, in words."""
+        return (
+            f"worst frame cosine {worst.worst_frame_cosine:.7f}, "
+            f"relative L2 {worst.relative_l2:.2e}"
+        )
+
+    def cells(self, measured: AnyMeasurement) -> list[str]:
+        """One measurement for a table: worst cosine, relative L2, largest difference, share."""
+        assert isinstance(measured, Measurement)
+        cosine, relative = f"{measured.worst_frame_cosine:.8f}", f"{measured.relative_l2:.1e}"
+        return [cosine, relative, f"{measured.largest_difference:.1e}", ""]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an artefact's answer is to.
+
+    Attributes:
+        audio: what the waveform, and the way of asking, is called.
+        seconds: the waveform's duration.
+        level: the layer that the artefact's features are taken from.
+    """
+
+    audio: str
+    seconds: float
+    level: int
+
+
+class Reference:
+    """The reference's hidden states for one waveform, and the answers that follow from them.
+
+    Args:
+        checkpoint: the reference.
+        sources: the modules on top of it.
+        waveform: (batch, samples) float32.
+
+    Attributes:
+        log_mel: (batch, mels, frames) float32, normalised.
+        states: each (batch, steps, width) float32, from level 0.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, sources: Sources, waveform: np.ndarray) -> None:
+        self.checkpoint, self.sources = checkpoint, sources
+        samples = torch.from_numpy(waveform)
+        with torch.inference_mode():
+            states = checkpoint.model(samples).hidden_states
+            self.log_mel = checkpoint.model.model.preprocessor_melspec_2048(samples).numpy()
+        self.states: list[np.ndarray] = [state.numpy() for state in states]
+        self._expected: dict[tuple[str, int], np.ndarray] = {}
+
+    def expected(self, output: Output, level: int) -> np.ndarray:
+        """The reference's answer, computed once."""
+        key = output.name, level
+        if key not in self._expected:
+            self._expected[key] = output.expected(self, level)
+        return self._expected[key]

@@ -1,0 +1,43 @@
+"""Every output there is."""
+
+from collections.abc import Sequence
+
+from ...errors import UsageError
+from ...reference.muq import MuQ
+from ...runtime.bundle.record import TensorSpec
+from ..sources.sources import Sources
+from .latents import Latents
+from .output import Output
+from .plain import Embedding, Features, HiddenStates
+from .tags import Tags
+from .tokens import Tokens
+
+OUTPUTS: tuple[Output, ...] = (
+    Features(),
+    Embedding(),
+    HiddenStates(),
+    Tags(),
+    Tokens(),
+    Latents(),
+)
+
+
+def output_named(name: str) -> Output:
+    """The output of this name, which a graph or a certificate has."""
+    return next(output for output in OUTPUTS if output.name == name)
+
+
+def output_specs(
+    model: MuQ, names: Sequence[str], level: int, sources: Sources
+) -> list[TensorSpec]:
+    """Names, dtypes and shapes of the outputs asked for, each once.
+
+    Raises:
+        UsageError: none is asked for, or one that a model with these sources does not have.
+    """
+    found = {output.name: output.spec(model, level, sources) for output in OUTPUTS}
+    specs = {name: spec for name, spec in found.items() if spec is not None}
+    unknown = [name for name in names if name not in specs]
+    if unknown or not names:
+        raise UsageError(f"outputs {unknown}: choose among {', '.join(specs)}.")
+    return [specs[name] for name in dict.fromkeys(names)]

@@ -1,0 +1,131 @@
+"""What can be built: a recipe for each engine and precision."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from ..runtime.bundle.certificate import Precision
+    from ..runtime.bundle.manifest import Bundle
+    from .bundle.recipe import Recipe
+
+Tower = Literal["audio", "text"]
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a user asks of a build.
+
+    Attributes:
+        music: files to calibrate on; the clips that come with the package when empty.
+        accuracy: the worst frame cosine to reach; the gate's when None.
+        engine: options of a TensorRT engine that differ from its defaults.
+    """
+
+    music: Sequence[Path] = ()
+    accuracy: float | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Each imports what it needs when it is called: the table is for command lines, too.
+def _int8(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
+    from .quantize.int8.artefact import Int8Recipe
+    from .quantize.int8.calibration import calibration_music
+
+    return Int8Recipe(calibration_music(options.music), options.accuracy)
+
+
+def _qdq(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
+    from .quantize.int8.calibration import calibration_music
+    from .quantize.qdq.artefact import QdqRecipe
+
+    return QdqRecipe(precision, calibration_music(options.music), options.accuracy)
+
+
+def _half(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
+    from .quantize.half.artefact import HalfRecipe
+
+    return HalfRecipe(precision)
+
+
+def _weight_only(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
+    from .quantize.weight_only import WeightOnlyRecipe
+
+    return WeightOnlyRecipe(precision)
+
+
+def _openvino(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
+    from .engines.openvino import OpenVinoRecipe
+
+    return OpenVinoRecipe(precision)
+
+
+def _torch(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
+    from .engines.pytorch import TorchRecipe
+
+    return TorchRecipe(precision)
+
+
+def _tensorrt(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
+    from ..runtime.bundle.engine_options import engine_options
+    from .engines.tensorrt.artefact import TensorRTRecipe, tensorrt_source
+
+    return TensorRTRecipe(tensorrt_source(bundle, precision), engine_options(**options.engine))
+
+
+def _text(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
+    from .text_artefact import TextTowerRecipe
+
+    return TextTowerRecipe(precision)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One thing that can be built.
+
+    Attributes:
+        precision: the artefact's; several choices may share one.
+        make: its recipe for a bundle.
+        takes_accuracy: whether it reads ``BuildOptions.accuracy``.
+    """
+
+    precision: "Precision"
+    make: "Callable[[Precision, Bundle, BuildOptions], Recipe]"
+    takes_accuracy: bool = False
+
+    def recipe(self, bundle: "Bundle", options: BuildOptions) -> "Recipe":
+        """The recipe for a bundle."""
+        return self.make(self.precision, bundle, options)
+
+
+# By engine and what its precision is called, each engine's default first. The text tower's own are
+# apart. ONNX Runtime's fp32 is what muqrt export writes.
+RECIPES: dict[Tower, dict[tuple[str, str], Choice]] = {
+    "audio": {
+        ("onnxruntime", "int8"): Choice("int8", _int8, takes_accuracy=True),
+        ("onnxruntime", "fp16"): Choice("fp16", _half),
+        ("onnxruntime", "bf16"): Choice("bf16", _half),
+        ("onnxruntime", "int8-qdq"): Choice("int8", _qdq, takes_accuracy=True),
+        ("onnxruntime", "fp8"): Choice("fp8", _qdq, takes_accuracy=True),
+        ("onnxruntime", "int8-weights"): Choice("int8-weights", _weight_only),
+        ("onnxruntime", "int4-weights"): Choice("int4-weights", _weight_only),
+        ("openvino", "bf16"): Choice("bf16", _openvino),
+        ("openvino", "fp32"): Choice("fp32", _openvino),
+        ("torch", "bf16"): Choice("bf16", _torch),
+        ("torch", "fp16"): Choice("fp16", _torch),
+        ("torch", "fp32"): Choice("fp32", _torch),
+        ("tensorrt", "fp16"): Choice("fp16", _tensorrt),
+        ("tensorrt", "bf16"): Choice("bf16", _tensorrt),
+        ("tensorrt", "int8"): Choice("int8", _tensorrt),
+        ("tensorrt", "fp8"): Choice("fp8", _tensorrt),
+        ("tensorrt", "fp32"): Choice("fp32", _tensorrt),
+    },
+    "text": {("onnxruntime", "int8"): Choice("int8", _text)},
+}
+ENGINES = tuple(dict.fromkeys(engine for engine, _ in RECIPES["audio"]))
+
+
+def precisions(engine: str, tower: Tower = "audio") -> list[str]:
+    """What an engine's artefacts can be built in, its default first."""
+    return [precision for each, precision in RECIPES[tower] if each == engine]
