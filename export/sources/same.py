@@ -36,7 +36,8 @@ def require_same(
             f"{what}'s folder with {option}."
         )
     if source is not None and source[1] != sha256:
-        made = "without one"
-        if sha256 is not None:
-            made = f"with another (SHA-256 {sha256[:12]}...); name its folder with {option}"
-        raise CheckpointError(f"{source[0]}: not the {what} of {bundle.folder}, made {made}.")
+        made = f"with another (SHA-256 {sha256[:12]}...)" if sha256 is not None else "without one"
+        raise CheckpointError(
+            f"{source[0]}: not the {what} of {bundle.folder}, made {made}. Name its folder with "
+            f"{option}."
+        )

@@ -11,6 +11,7 @@ from muqrt.export.engines.openvino import OpenVinoRecipe
 from muqrt.export.parity.excerpts import Excerpt
 from muqrt.export.parity.proof import Proof
 from muqrt.export.sources.head import load_tag_head
+from muqrt.export.sources.rvq import own_rvq
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
 from muqrt.runtime.bundle import certificate
 from muqrt.runtime.bundle.manifest import load_bundle
@@ -57,7 +58,8 @@ def test_bf16_is_near_and_is_not_fp32(
         pytest.skip("this processor has no bf16 instructions")
     folder = shutil.copytree(token_bundle, tmp_path / "bundle")
     for precision in ("fp32", "bf16"):
-        add(load_bundle(folder), OpenVinoRecipe(precision), Proof(checkpoint))
+        proof = Proof(checkpoint, rvq=own_rvq(checkpoint))
+        add(load_bundle(folder), OpenVinoRecipe(precision), proof)
     bundle = load_bundle(folder)
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 33_333)).astype(np.float32)
     exact, rounded = (

@@ -33,10 +33,13 @@ def folder(
     from muqrt.export.bundle.recipe import add
     from muqrt.export.engines.openvino import OpenVinoRecipe
     from muqrt.export.parity.proof import Proof
+    from muqrt.export.sources.rvq import own_rvq
     from muqrt.reference.checkpoint import load_checkpoint
 
     copy = shutil.copytree(token_bundle, tmp_path_factory.mktemp("openvino") / "bundle")
-    add(load_bundle(copy), OpenVinoRecipe("fp32"), Proof(load_checkpoint(tiny_checkpoint)))
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    proof = Proof(checkpoint, rvq=own_rvq(checkpoint))
+    add(load_bundle(copy), OpenVinoRecipe("fp32"), proof)
     return copy
 
 
