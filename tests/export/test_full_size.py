@@ -16,7 +16,9 @@ pytestmark = pytest.mark.slow
 def test_the_full_size_passes_at_every_length(all_excerpts: list[Excerpt], tmp_path: Path) -> None:
     checkpoint = Checkpoint(random_model(LARGE), "large", "0" * 64)
     assert checkpoint.parameters > 300e6
-    bundle = bundle_from_checkpoint(checkpoint, tmp_path / "bundle", all_excerpts[:-1])
+    bundle = bundle_from_checkpoint(
+        Proof(checkpoint, music=all_excerpts[:-1]), tmp_path / "bundle"
+    )
     artefact = bundle.artefact()
     graphs = {"muq.onnx", "muq-front-end.onnx", "muq-encoder.onnx"}
     assert set(artefact.files) == {"muq.onnx.data", *graphs}
