@@ -6,6 +6,7 @@ import pytest
 
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.parity.excerpts import EXCERPT_SAMPLES, Excerpt
+from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import Checkpoint
 from muqrt.reference.random_model import LARGE, random_model
 from muqrt.runtime.bundle.certificate import THRESHOLDS
@@ -16,9 +17,7 @@ pytestmark = pytest.mark.slow
 def test_the_full_size_passes_at_every_length(all_excerpts: list[Excerpt], tmp_path: Path) -> None:
     checkpoint = Checkpoint(random_model(LARGE), "large", "0" * 64)
     assert checkpoint.parameters > 300e6
-    bundle = bundle_from_checkpoint(
-        Proof(checkpoint, music=all_excerpts[:-1]), tmp_path / "bundle"
-    )
+    bundle = bundle_from_checkpoint(Proof(checkpoint, music=all_excerpts[:-1]), tmp_path / "bundle")
     artefact = bundle.artefact()
     graphs = {"muq.onnx", "muq-front-end.onnx", "muq-encoder.onnx"}
     assert set(artefact.files) == {"muq.onnx.data", *graphs}
