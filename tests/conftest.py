@@ -54,19 +54,33 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+Bundled = Callable[..., Path]
+
+
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the tiny checkpoint's bundle, certified on music. Do not change its files."""
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Bundled:
+    """Makes a checkpoint's bundle, certified on short music; options as the export's."""
     pytest.importorskip("onnx")
     from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
     from muqrt.export.parity.excerpts import excerpts
     from muqrt.export.parity.proof import Proof
-    from muqrt.reference.checkpoint import load_checkpoint
+    from muqrt.export.sources.checkpoint import load_source
+    from muqrt.export.sources.head import load_tag_head
 
-    folder = tmp_path_factory.mktemp("tiny") / "bundle"
-    short = [each for each in excerpts() if each.seconds < 2]
-    bundle_from_checkpoint(Proof(load_checkpoint(tiny_checkpoint), music=short), folder)
-    return folder
+    def make(checkpoint: Path, name: str, head: Path | None = None, **options: object) -> Path:
+        folder = tmp_path_factory.mktemp("tiny") / name
+        short = [each for each in excerpts() if each.seconds < 2]
+        tags = load_tag_head(head) if head is not None else None
+        bundle_from_checkpoint(Proof(load_source(checkpoint), tags, music=short), folder, **options)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_checkpoint: Path, bundled: Bundled) -> Path:
+    """Folder of the tiny checkpoint's bundle, certified on music. Do not change its files."""
+    return bundled(tiny_checkpoint, "bundle")
 
 
 @pytest.fixture(scope="session")
@@ -113,38 +127,15 @@ def tiny_head(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def tagged_bundle(
-    tiny_checkpoint: Path, tiny_head: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def tagged_bundle(tiny_checkpoint: Path, tiny_head: Path, bundled: Bundled) -> Path:
     """Folder of the tiny checkpoint's bundle with tags, certified. Do not change its files."""
-    pytest.importorskip("onnx")
-    from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-    from muqrt.export.parity.excerpts import excerpts
-    from muqrt.export.parity.proof import Proof
-    from muqrt.export.sources.head import load_tag_head
-    from muqrt.reference.checkpoint import load_checkpoint
-
-    folder = tmp_path_factory.mktemp("tiny") / "tagged"
-    short = [each for each in excerpts() if each.seconds < 2]
-    head = load_tag_head(tiny_head)
-    bundle_from_checkpoint(Proof(load_checkpoint(tiny_checkpoint), head, music=short), folder)
-    return folder
+    return bundled(tiny_checkpoint, "tagged", tiny_head)
 
 
 @pytest.fixture(scope="session")
-def token_bundle(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def token_bundle(tiny_checkpoint: Path, bundled: Bundled) -> Path:
     """Folder of the tiny checkpoint's bundle with tokens, certified. Do not change its files."""
-    pytest.importorskip("onnx")
-    from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-    from muqrt.export.parity.excerpts import excerpts
-    from muqrt.export.parity.proof import Proof
-    from muqrt.reference.checkpoint import load_checkpoint
-
-    folder = tmp_path_factory.mktemp("tiny") / "tokens"
-    short = [each for each in excerpts() if each.seconds < 2]
-    proof = Proof(load_checkpoint(tiny_checkpoint), music=short)
-    bundle_from_checkpoint(proof, folder, ["tokens"])
-    return folder
+    return bundled(tiny_checkpoint, "tokens", outputs=["tokens"])
 
 
 @pytest.fixture(scope="session")
@@ -163,18 +154,9 @@ def mulan_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mulan_bundle(mulan_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mulan_bundle(mulan_checkpoint: Path, bundled: Bundled) -> Path:
     """Folder of the tiny MuQ-MuLan's bundle, certified. Do not change its files."""
-    pytest.importorskip("onnx")
-    from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-    from muqrt.export.parity.excerpts import excerpts
-    from muqrt.export.parity.proof import Proof
-    from muqrt.export.sources.checkpoint import load_source
-
-    folder = tmp_path_factory.mktemp("mulan") / "bundle"
-    short = [each for each in excerpts() if each.seconds < 2]
-    bundle_from_checkpoint(Proof(load_source(mulan_checkpoint), music=short), folder)
-    return folder
+    return bundled(mulan_checkpoint, "mulan")
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,14 @@
 
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 
 @pytest.fixture
@@ -45,3 +48,28 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr("time.sleep", taken.append)
     monkeypatch.setattr("time.monotonic", lambda: began + sum(taken))
     return taken
+
+
+@pytest.fixture
+def half_hour(tmp_path: Path) -> Path:
+    """A file of half an hour of noise at 8 kHz."""
+    path = tmp_path / "long.wav"
+    minute = np.random.default_rng(0).uniform(-0.5, 0.5, 60 * 8_000).astype(np.float32)
+    with soundfile.SoundFile(path, "w", 8_000, 1, "PCM_16") as file:
+        for _ in range(30):
+            file.write(minute)
+    return path
+
+
+@pytest.fixture
+def memory_of() -> Callable[..., tuple[Any, int]]:
+    """Calls a function; gives its result and the most bytes that were allocated meanwhile."""
+
+    def measure(function: Callable[..., Any], *arguments: Any) -> tuple[Any, int]:
+        tracemalloc.start()
+        try:
+            return function(*arguments), tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    return measure

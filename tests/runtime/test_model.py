@@ -1,9 +1,9 @@
 """Stitched equals offline, batched equals unbatched, and one bad file harms no other."""
 
 import sys
-import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,21 +11,17 @@ import soundfile
 
 from muqrt.errors import AudioError, SessionError, UsageError
 from muqrt.runtime.audio.read import from_array
-from muqrt.runtime.bundle.manifest import Framing, TensorSpec
+from muqrt.runtime.bundle.manifest import TensorSpec
 from muqrt.runtime.engines.session import Arrays, Description, Session
 from muqrt.runtime.inference.windows import Window
 from muqrt.runtime.model import Model
 
+from ..framing import muq_framing
+
 RATE_HZ, STEP, WIDTH = 24_000, 960, 3
 WINDOW = 4 * RATE_HZ
 
-FRAMING = Framing(
-    sample_rate_hz=RATE_HZ,
-    hop_samples=240,
-    step_samples=STEP,
-    minimum_samples=1025,
-    window_samples=WINDOW,
-)
+FRAMING = muq_framing(WINDOW)
 
 
 def local_features(waveform: np.ndarray) -> np.ndarray:
@@ -177,17 +173,10 @@ def test_one_bad_file_does_not_stop_the_others(
             method([good, cut, long])
 
 
-def test_a_half_hour_is_embedded_in_little_memory(tmp_path: Path) -> None:
-    path = tmp_path / "long.wav"
-    minute = noise(60 * 8_000) / 2
-    with soundfile.SoundFile(path, "w", 8_000, 1, "PCM_16") as file:
-        for _ in range(30):
-            file.write(minute)
-    model = Model(LocalSession(), batch_size=2)
-    tracemalloc.start()
-    embedding = model.embed(path)
-    peak_bytes = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+def test_a_half_hour_is_embedded_in_little_memory(
+    half_hour: Path, memory_of: Callable[..., tuple[Any, int]]
+) -> None:
+    embedding, peak_bytes = memory_of(Model(LocalSession(), batch_size=2).embed, half_hour)
     assert embedding[1] > 0
     assert peak_bytes < 16 << 20
 

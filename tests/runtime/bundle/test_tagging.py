@@ -1,10 +1,10 @@
 """A track's tags: every window's scores stand for its own stretch of audio and no other."""
 
 import sys
-import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,23 +14,19 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from muqrt.errors import AudioError, BundleError, SessionError, UsageError
-from muqrt.runtime.bundle.manifest import Framing, TensorSpec
+from muqrt.runtime.bundle.manifest import TensorSpec
 from muqrt.runtime.bundle.meanings import explained
 from muqrt.runtime.bundle.tagging import Segment, Tagging, TrackTags
 from muqrt.runtime.engines.session import Arrays, Description, Session
 from muqrt.runtime.load import load
 from muqrt.runtime.model import Model
 
+from ...framing import muq_framing
+
 RATE_HZ, STEP = 24_000, 960
 WINDOW_SECONDS = 2.0
 WINDOW = round(WINDOW_SECONDS * RATE_HZ)
-FRAMING = Framing(
-    sample_rate_hz=RATE_HZ,
-    hop_samples=240,
-    step_samples=STEP,
-    minimum_samples=1025,
-    window_samples=8 * RATE_HZ,
-)
+FRAMING = muq_framing(8 * RATE_HZ)
 TAGGING = Tagging(
     task="tagging",
     vocabulary=["high", "low", "loud"],
@@ -198,17 +194,10 @@ def test_one_bad_file_does_not_stop_the_others(
         model.tag([good, cut])
 
 
-def test_a_half_hour_is_tagged_in_little_memory(tmp_path: Path) -> None:
-    path = tmp_path / "long.wav"
-    minute = noise(60 * 8_000) / 2
-    with soundfile.SoundFile(path, "w", 8_000, 1, "PCM_16") as file:
-        for _ in range(30):
-            file.write(minute)
-    model = Model(LocalSession(), batch_size=2)
-    tracemalloc.start()
-    track = model.tag(path)
-    peak_bytes = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+def test_a_half_hour_is_tagged_in_little_memory(
+    half_hour: Path, memory_of: Callable[..., tuple[Any, int]]
+) -> None:
+    track, peak_bytes = memory_of(Model(LocalSession(), batch_size=2).tag, half_hour)
     assert len(track.window_scores) == 1799
     assert peak_bytes < 16 << 20
 

@@ -11,13 +11,15 @@ from pydantic import ValidationError
 
 from muqrt.errors import AudioError, BundleError
 from muqrt.runtime.audio import read as audio
-from muqrt.runtime.bundle.manifest import Framing, TensorSpec, load_bundle
+from muqrt.runtime.bundle.manifest import TensorSpec, load_bundle
 from muqrt.runtime.bundle.meanings import explained
 from muqrt.runtime.bundle.tokens import TOKENS_FILE, Tokenizer
 from muqrt.runtime.engines.session import Arrays, Description, Session
 from muqrt.runtime.inference.windows import WindowingConfig
 from muqrt.runtime.load import load, open_bundle
 from muqrt.runtime.model import Model
+
+from ...framing import muq_framing
 
 RATE_HZ, STEP = 24_000, 960
 WINDOW = 2 * RATE_HZ
@@ -89,13 +91,7 @@ class LatentSession(Session):
 
     def __init__(self) -> None:
         tokenizer = Tokenizer(stages=2, codes=100, level=3, rvq_sha256=SHA256)
-        framing = Framing(
-            sample_rate_hz=RATE_HZ,
-            hop_samples=240,
-            step_samples=STEP,
-            minimum_samples=1025,
-            window_samples=WINDOW,
-        )
+        framing = muq_framing(WINDOW)
         waveform = TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])
         super().__init__(
             Description([waveform], [tokenizer.spec], framing, meanings=explained(tokenizer))

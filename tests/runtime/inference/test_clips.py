@@ -11,17 +11,12 @@ torch = pytest.importorskip("torch")
 
 from muqrt.errors import AudioError  # noqa: E402
 from muqrt.reference.mulan.audio import clips_of  # noqa: E402
-from muqrt.runtime.bundle.manifest import Framing  # noqa: E402
 from muqrt.runtime.inference.clips import ClippingConfig, LastClip  # noqa: E402
 from muqrt.runtime.load import load  # noqa: E402
 
-FRAMING = Framing(
-    sample_rate_hz=24_000,
-    hop_samples=2,
-    step_samples=8,
-    minimum_samples=5,
-    window_samples=48,
-)
+from ...framing import muq_framing  # noqa: E402
+
+FRAMING = muq_framing(48, hop_samples=2, step_samples=8, minimum_samples=5)
 
 
 @settings(max_examples=60, deadline=None)

@@ -18,13 +18,8 @@ HOP, STEP = 3, 12
 
 
 def framing(window_samples: int, minimum_samples: int = 5) -> Framing:
-    return Framing(
-        sample_rate_hz=300,
-        hop_samples=HOP,
-        step_samples=STEP,
-        minimum_samples=minimum_samples,
-        window_samples=window_samples,
-    )
+    lengths = {"hop_samples": HOP, "step_samples": STEP, "minimum_samples": minimum_samples}
+    return muq_framing(window_samples, sample_rate_hz=300, **lengths)
 
 
 def chunked(track: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
@@ -192,13 +187,7 @@ def test_kept_steps_of_mel_tokens_see_no_edge_but_the_tracks(
     samples: int, window_steps: int, step: int
 ) -> None:
     """Frames are centred every 240 samples; their STFT windows are 2048 samples long."""
-    music = Framing(
-        sample_rate_hz=24_000,
-        hop_samples=240,
-        step_samples=step,
-        minimum_samples=1025,
-        window_samples=(window_steps + 960 // step) * step,
-    )
+    music = muq_framing((window_steps + 960 // step) * step, step_samples=step)
     windowing = WindowingConfig.mel_tokens(music)
     windows = list(windowing.cut([np.zeros(samples, np.float32)]))
     assert [s for w in windows for s in w.keep] == list(range(samples // step))

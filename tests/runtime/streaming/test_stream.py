@@ -8,18 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muqrt.errors import AudioError, UsageError
-from muqrt.runtime.bundle.manifest import Framing
 from muqrt.runtime.bundle.tagging import Tagging
 from muqrt.runtime.streaming.stream import SlidingConfig, Stream, StreamWindow
 
+from ...framing import muq_framing
+
 # Steps of 0.04 s.
 RATE_HZ, STEP = 3_000, 120
-FRAMING = Framing(
-    sample_rate_hz=RATE_HZ,
-    hop_samples=30,
-    step_samples=STEP,
-    minimum_samples=145,
-    window_samples=RATE_HZ,
+FRAMING = muq_framing(
+    RATE_HZ, sample_rate_hz=RATE_HZ, hop_samples=30, step_samples=STEP, minimum_samples=145
 )
 
 

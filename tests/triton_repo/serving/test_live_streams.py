@@ -8,7 +8,6 @@ import pytest
 from muqrt.errors import AudioError, MuqrtError, SessionError, UsageError
 from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.engines.session import Arrays, Description, Session
-from muqrt.runtime.inference.windows import Framing
 from muqrt.runtime.streaming.engine import Hop, Streaming
 from muqrt.runtime.streaming.stream import SlidingConfig
 from muqrt.triton_repo.serving.live_streams import (
@@ -18,14 +17,10 @@ from muqrt.triton_repo.serving.live_streams import (
     TooManyStreamsError,
 )
 
+from ...framing import muq_framing
+
 RATE_HZ = 24_000
-FRAMING = Framing(
-    sample_rate_hz=RATE_HZ,
-    hop_samples=240,
-    step_samples=960,
-    minimum_samples=1_025,
-    window_samples=48_000,
-)
+FRAMING = muq_framing(48_000)
 SLIDING = SlidingConfig.every(FRAMING, hop_seconds=0.5, window_seconds=1.0, first_seconds=0.5)
 
 

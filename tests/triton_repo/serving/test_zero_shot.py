@@ -8,21 +8,16 @@ import pytest
 
 from muqrt.errors import AudioError, SessionError, UsageError
 from muqrt.runtime.bundle.joint import Joint
-from muqrt.runtime.bundle.manifest import Framing
 from muqrt.runtime.bundle.meanings import explained
 from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.engines.session import Arrays, Description, Session
 from muqrt.triton_repo.contract.label_sets import LabelSets
 from muqrt.triton_repo.serving.zero_shot import Answer, Question, ZeroShotService
 
+from ...framing import muq_framing
+
 WIDTH, RATE_HZ, CLIP_SAMPLES = 4, 24_000, 2_400
-FRAMING = Framing(
-    sample_rate_hz=RATE_HZ,
-    hop_samples=240,
-    step_samples=960,
-    minimum_samples=1_025,
-    window_samples=CLIP_SAMPLES,
-)
+FRAMING = muq_framing(CLIP_SAMPLES)
 JOINT = Joint(
     width=WIDTH,
     clip_samples=CLIP_SAMPLES,
