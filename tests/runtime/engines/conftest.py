@@ -1,7 +1,7 @@
-"""Bundles to which another engine's artefact was added, and what they are compared with."""
+"""A bundle with an artefact for each engine, and what the engines are compared with."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,35 +10,44 @@ from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.engines.onnxruntime.session import OnnxSession
 from muqrt.runtime.engines.session import Session
 
-
-@pytest.fixture(scope="session")
-def openvino_folder(
-    token_bundle: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The bundle with tokens, to which an fp32 artefact for OpenVINO was added, uncertified."""
-    pytest.importorskip("openvino", reason="pip install 'muqrt[openvino]'")
-    from muqrt.export.engines.openvino import add_openvino
-    from muqrt.reference.checkpoint import load_checkpoint
-
-    copy = shutil.copytree(token_bundle, tmp_path_factory.mktemp("openvino") / "bundle")
-    add_openvino(load_bundle(copy), load_checkpoint(tiny_checkpoint), [], "fp32")
-    return copy
+AddArtefact = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def torch_folder(
+def added(
     token_bundle: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The bundle with tokens, to which an fp32 artefact for PyTorch was added, uncertified."""
-    pytest.importorskip("torch", reason="pip install 'muqrt[torch]'")
-    from muqrt.export.engines.pytorch import add_torch
+) -> AddArtefact:
+    """Makes a copy of the bundle with tokens that has a recipe's artefact too, uncertified."""
+    from muqrt.export.bundle.recipe import add
+    from muqrt.export.parity.proof import Proof
     from muqrt.export.sources.rvq import own_rvq
     from muqrt.reference.checkpoint import load_checkpoint
 
-    copy = shutil.copytree(token_bundle, tmp_path_factory.mktemp("torch") / "bundle")
-    checkpoint = load_checkpoint(tiny_checkpoint)
-    add_torch(load_bundle(copy), checkpoint, [], "fp32", rvq=own_rvq(checkpoint))
-    return copy
+    def add_to_copy(recipe: object) -> Path:
+        copy = shutil.copytree(token_bundle, tmp_path_factory.mktemp("engine") / "bundle")
+        checkpoint = load_checkpoint(tiny_checkpoint)
+        add(load_bundle(copy), recipe, Proof(checkpoint, rvq=own_rvq(checkpoint)))
+        return copy
+
+    return add_to_copy
+
+
+@pytest.fixture(scope="session")
+def openvino_folder(added: AddArtefact) -> Path:
+    """The bundle with tokens and with an fp32 artefact for OpenVINO. Do not change its files."""
+    pytest.importorskip("openvino", reason="pip install 'muqrt[openvino]'")
+    from muqrt.export.engines.openvino import OpenVinoRecipe
+
+    return added(OpenVinoRecipe("fp32"))
+
+
+@pytest.fixture(scope="session")
+def torch_folder(added: AddArtefact) -> Path:
+    """The bundle with tokens and with an fp32 artefact for PyTorch. Do not change its files."""
+    pytest.importorskip("torch", reason="pip install 'muqrt[torch]'")
+    from muqrt.export.engines.pytorch import TorchRecipe
+
+    return added(TorchRecipe("fp32"))
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 import builtins
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,14 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-import muqrt
-from muqrt.errors import BundleError, MissingDependencyError, SessionError
+from muqrt.errors import MissingDependencyError, SessionError
 from muqrt.runtime.bundle.manifest import Bundle, load_bundle
-from muqrt.runtime.engines.onnxruntime.session import OnnxSession
-from muqrt.runtime.engines.open_session import open_session
 from muqrt.runtime.engines.pytorch.session import TorchSession
 from muqrt.runtime.engines.session import Session
 from muqrt.runtime.streaming.engine import Streaming
@@ -34,20 +27,8 @@ FILE = "muq-torch-fp32.safetensors"
 
 
 @pytest.fixture(scope="module")
-def folder(
-    token_bundle: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The bundle with tokens, to which an fp32 artefact for PyTorch was added, uncertified."""
-    from muqrt.export.bundle.recipe import add
-    from muqrt.export.engines.pytorch import TorchRecipe
-    from muqrt.export.parity.proof import Proof
-    from muqrt.export.sources.rvq import own_rvq
-    from muqrt.reference.checkpoint import load_checkpoint
-
-    copy = shutil.copytree(token_bundle, tmp_path_factory.mktemp("torch") / "bundle")
-    checkpoint = load_checkpoint(tiny_checkpoint)
-    add(load_bundle(copy), TorchRecipe("fp32"), Proof(checkpoint, rvq=own_rvq(checkpoint)))
-    return copy
+def folder(torch_folder: Path) -> Path:
+    return torch_folder
 
 
 def opened(bundle: Bundle, device: str | None = "cpu", **changes: str) -> TorchSession:
@@ -61,36 +42,8 @@ def session(folder: Path) -> Iterator[TorchSession]:
         yield session
 
 
-@pytest.fixture(scope="module")
-def onnx_session(folder: Path) -> Iterator[Session]:
-    bundle = load_bundle(folder)
-    with OnnxSession(bundle, bundle.artefact(), threads=1) as session:
-        yield session
-
-
 def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
-
-
-@settings(max_examples=8, deadline=None)
-@given(batch=st.integers(1, 3), samples=st.integers(1_025, LONGEST_SAMPLES))
-def test_any_batch_and_length_gives_what_onnx_runtime_gives(
-    session: Session, onnx_session: Session, batch: int, samples: int
-) -> None:
-    inputs = {"waveform": noise(batch, samples)}
-    expected, found = onnx_session.run(inputs), session.run(inputs)
-    assert list(found) == ["features", "tokens"]
-    np.testing.assert_allclose(found["features"], expected["features"], rtol=1e-3, atol=1e-4)
-    assert found["tokens"].dtype == np.int32
-    assert found["tokens"].shape == expected["tokens"].shape
-    assert (found["tokens"] == expected["tokens"]).mean() > 0.99
-
-
-def test_results_are_the_callers_to_keep(session: Session) -> None:
-    first = session.run({"waveform": noise(1, 24_000)}, ["features"])["features"]
-    kept = first.copy()
-    session.run({"waveform": 0.1 * noise(1, 24_000)}, ["features"])
-    np.testing.assert_array_equal(first, kept)
 
 
 @pytest.mark.filterwarnings("error")
@@ -144,18 +97,6 @@ def test_tokens_need_no_encoder(session: TorchSession, monkeypatch: pytest.Monke
     assert calls == [12, 0]
 
 
-@settings(max_examples=4, deadline=None)
-@given(samples=st.integers(1_025, LONGEST_SAMPLES))
-def test_the_parts_are_the_whole(session: Session, samples: int) -> None:
-    waveform = noise(2, samples)
-    assert session.parts is not None
-    frames = session.parts.front_end.run({"waveform": waveform})
-    found = session.parts.encoder.run(frames)
-    assert list(found) == ["features"]
-    whole = session.run({"waveform": waveform}, ["features"])
-    np.testing.assert_array_equal(found["features"], whole["features"])
-
-
 def test_streamed_equals_offline(
     tagged_bundle: Path, tiny_checkpoint: Path, tiny_head: Path, tmp_path: Path
 ) -> None:
@@ -202,21 +143,6 @@ def test_two_sessions_keep_their_own_threads(folder: Path) -> None:
         torch.set_num_threads(before)
 
 
-def test_inputs_are_checked(session: Session) -> None:
-    with pytest.raises(SessionError, match="float64"):
-        session.run({"waveform": np.zeros((1, 24_000))})
-    with pytest.raises(SessionError, match="1024 samples"):
-        session.run({"waveform": noise(1, 1024)})
-
-
-def test_a_changed_file_is_refused(folder: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(folder, tmp_path / "bundle")
-    with (copy / FILE).open("ab") as file:
-        file.write(b"\0")
-    with pytest.raises(BundleError, match=f"{FILE} has changed"):
-        opened(load_bundle(copy))
-
-
 @pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}      "])
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
     from muqrt.runtime.engines.pytorch.model import load_model
@@ -224,14 +150,6 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> N
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(SessionError, match=f"{FILE}: PyTorch cannot load it"):
         load_model(tmp_path / FILE, "fp32", torch.device("cpu"))
-
-
-def test_a_closed_session_says_so(folder: Path) -> None:
-    session = opened(load_bundle(folder))
-    session.close()
-    session.close()
-    with pytest.raises(SessionError, match="closed"):
-        session.run({"waveform": noise(1, 24_000)})
 
 
 def test_a_device_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,23 +195,6 @@ def test_without_pytorch_the_error_says_what_to_install(
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingDependencyError, match=rf"{name} is not .*'muqrt\[torch\]'"):
         opened(load_bundle(folder))
-
-
-def test_the_engine_chooses_the_session(folder: Path, music: Path) -> None:
-    bundle = load_bundle(folder)
-    with open_session(bundle, bundle.artefacts[1], threads=1) as session:
-        assert type(session) is TorchSession
-    embeddings = []
-    for name in ("onnx-fp32", "torch-fp32"):
-        with muqrt.load(folder, name, threads=1, allow_uncertified=True) as model:
-            embeddings.append(model.embed(music / "greensleeves_duo.flac"))
-    np.testing.assert_allclose(*embeddings, rtol=1e-3, atol=1e-4)
-
-
-def test_other_artefacts_load_no_torch(folder: Path) -> None:
-    code = f"import sys, muqrt; muqrt.load({str(folder)!r}); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU")
