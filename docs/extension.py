@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean, pstdev
-from typing import Any, ClassVar
+from typing import Any
 
 from docutils import nodes
-from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -64,24 +63,24 @@ def _on_include(sphinx: Sphinx, path: Path, name: str, source: list[str]) -> Non
 class AccuracyTable(SphinxDirective):
     """A table of figures, in percent except for ranks, from a JSON report of ``muqrt evaluate``.
 
-    The argument is the report's file in benchmarks/results. Each line of the content is a row,
-    ``task: metric``. Each line of the option ``columns`` is a column, ``title = contender,
-    contender``; the figures of its contenders are pooled.
+    The argument is the report's file in benchmarks/results. The content has a line for each
+    column, ``title = contender; contender``, whose contenders' figures are pooled, then an empty
+    line, then a line for each row, ``task: metric``.
     """
 
     required_arguments = 1
     has_content = True
-    option_spec: ClassVar = {"columns": directives.unchanged_required}
 
     def run(self) -> list[nodes.Node]:
         """The table, as Markdown that MyST renders."""
         path = RESULTS / self.arguments[0]
         self.env.note_dependency(str(path))
         report = json.loads(path.read_text(encoding="utf-8"))
-        titles = [line.partition(" = ") for line in self.options["columns"].splitlines()]
-        columns = {title: names.split(", ") for title, _, names in titles}
+        titles, _, rows = "\n".join(self.content).partition("\n\n")
+        parted = (line.partition(" = ") for line in titles.splitlines())
+        columns = {title: names.split("; ") for title, _, names in parted}
         lines = [["task", "metric", *columns], ["---", "---", *["---:"] * len(columns)]]
-        for row in self.content:
+        for row in rows.splitlines():
             task, _, metric = row.partition(": ")
             figures = (_figure(report["results"], task, metric, each) for each in columns.values())
             lines.append([task, metric, *figures])

@@ -3,7 +3,7 @@
     python examples/train_head.py reference/checkpoints/muq-mini labelled/ trained/
 
 ``labelled/`` has a folder for each label with music in it: ``labelled/calm/a.mp3``. Four of five
-tracks of a label are for training, the fifth chooses where to stop. Files appear in ``trained/``:
+tracks of a label are for training, the fifth is for testing. Files appear in ``trained/``:
 the manifest, the head, and the bundle.
 """
 
@@ -23,7 +23,7 @@ def main(checkpoint: str, labelled: str, output: str) -> None:
         {
             "audio": str(path),
             "tags": [label.name],
-            "split": "valid" if index % 5 == 4 else "train",
+            "split": "test" if index % 5 == 4 else "train",
         }
         for label in sorted(each for each in folder.iterdir() if each.is_dir())
         for index, path in enumerate(sorted(label.iterdir()))
