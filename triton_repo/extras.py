@@ -1,4 +1,4 @@
-"""The packages of the ``server`` extra, imported when needed, with the command to install them."""
+"""Import packages of the ``server`` extra, or say how to install them."""
 
 from importlib import import_module
 from types import ModuleType
@@ -7,10 +7,10 @@ from ..errors import MissingDependencyError
 
 
 def server_extra(module: str) -> ModuleType:
-    """The module of that full name, as ``tritonclient.grpc``.
+    """Import a module by its full name, for example ``tritonclient.grpc``.
 
     Raises:
-        MissingDependencyError: it, or something it needs, is not installed.
+        MissingDependencyError: the module, or one that it needs, is not installed.
     """
     try:
         return import_module(module)

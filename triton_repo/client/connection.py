@@ -1,4 +1,4 @@
-"""gRPC to a Triton server, whose failures are ServerErrors in plain words."""
+"""gRPC to a Triton server; failures are ServerErrors that say what to do."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -18,29 +18,29 @@ _MESSAGE_LIMIT_BYTES = 2**31 - 1
 _CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # gRPC would wait up to two minutes before it tries a restarted server again.
+    # By default gRPC waits up to two minutes before it tries a restarted server again.
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # Clients of one process would share a connection, and so one replica behind an address.
+    # By default clients of one process share a connection, and so one replica of a server.
     ("grpc.use_local_subchannel_pool", 1),
 ]
-# Triton has a different status for this in each of its calls.
+# Triton's status for this differs between its calls.
 _NO_SUCH_MODEL = ("unknown model", "is not available")
-# The served model's words for a stream that has expired, and Triton's for one it never had.
+# The served model's message for a stream that has expired, and Triton's for an unknown one.
 _NO_SUCH_STREAM = ("no such stream", "must specify the START flag")
 # Between attempts while a server is full or away.
 BACKOFF = Backoff(first_seconds=0.1, longest_seconds=2.0)
 
 
 class BusyError(ServerError):
-    """The server has too much to do; what was asked was not done and may be asked again."""
+    """The server is too busy and did nothing; the request may be sent again."""
 
 
 class GoneError(ServerError):
-    """The server cannot be reached, or went away in the middle of an answer."""
+    """The server cannot be reached, or the connection broke during an answer."""
 
 
 class LostStreamError(ServerError):
-    """The server has forgotten a stream, or was replaced."""
+    """The server no longer has the stream: it expired, or the server was replaced."""
 
 
 class Connection(Closing):
@@ -50,7 +50,8 @@ class Connection(Closing):
         url: host and port of the server's gRPC endpoint.
 
     Raises:
-        ServerError: not such an address. MissingDependencyError: tritonclient is not installed.
+        ServerError: not the address of a gRPC endpoint.
+        MissingDependencyError: tritonclient is not installed.
     """
 
     def __init__(self, url: str) -> None:
@@ -59,10 +60,16 @@ class Connection(Closing):
         self._client = grpc.InferenceServerClient(self.url, channel_args=_CHANNEL_OPTIONS)
 
     def call(self, method: str, model: str, **arguments: Any) -> Any:
-        """One call of tritonclient's; ``model`` is for the messages.
+        """Call a method of tritonclient's client.
+
+        Args:
+            method: its name.
+            model: the model that error messages name.
+            arguments: the method's.
 
         Raises:
-            ServerError: it failed; a subclass where something can be done about it.
+            ServerError: the call failed; BusyError, GoneError or LostStreamError if a retry may
+                help.
         """
         failure = server_extra("tritonclient.utils").InferenceServerException
         try:
@@ -76,7 +83,7 @@ class Connection(Closing):
 
 
 class AsyncConnection:
-    """``Connection`` for asyncio; made where an event loop runs."""
+    """``Connection`` for asyncio; create it inside a running event loop."""
 
     def __init__(self, url: str) -> None:
         self.url = host_and_port(url)
@@ -84,7 +91,7 @@ class AsyncConnection:
         self._client = grpc.InferenceServerClient(self.url, channel_args=_CHANNEL_OPTIONS)
 
     async def call(self, method: str, model: str, **arguments: Any) -> Any:
-        """``Connection.call``."""
+        """Call a method of tritonclient's client, like ``Connection.call``."""
         failure = server_extra("tritonclient.utils").InferenceServerException
         try:
             return await getattr(self._client, method)(**arguments)
@@ -97,22 +104,22 @@ class AsyncConnection:
 
 
 def host_and_port(url: str) -> str:
-    """The address as gRPC wants it.
+    """The address in the form that gRPC takes.
 
     Raises:
         ServerError: not the address of a gRPC endpoint.
     """
     address = url.removeprefix("grpc://")
     if "/" in address:
-        raise ServerError(f"{address!r} is not a gRPC address; write host:port, as localhost:8001.")
+        raise ServerError(f"{address!r} is not a gRPC address; write host:port (localhost:8001).")
     return address
 
 
 def explained(error: Any, url: str, model: str) -> ServerError:
-    """What an InferenceServerException means."""
+    """The ServerError that an InferenceServerException means."""
     code, details = str(error.status()).removeprefix("StatusCode."), str(error.message())
     if any(words in details for words in _NO_SUCH_STREAM):
-        return LostStreamError(f"{url} knows nothing of the stream any more ({details}).")
+        return LostStreamError(f"{url} no longer has the stream ({details}).")
     if code == "NOT_FOUND" or any(words in details for words in _NO_SUCH_MODEL):
         return ServerError(f"{url} serves no model {model!r} ({details}).")
     if code == "DEADLINE_EXCEEDED":
@@ -185,10 +192,10 @@ def infer_arguments(
 
 
 def as_tensor(name: str, array: np.ndarray) -> Any:
-    """An array as tritonclient's input.
+    """An array as an input of tritonclient.
 
     Raises:
-        ServerError: too large for gRPC.
+        ServerError: the array is too large for gRPC.
     """
     if array.nbytes > _MESSAGE_LIMIT_BYTES:
         raise ServerError(

@@ -1,4 +1,4 @@
-"""Tags from words by a Triton server: its model for labels, as ``muqrt repository`` writes it."""
+"""Zero-shot tags from a Triton server's ``zeroshot`` model."""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,18 +12,18 @@ from .connection import Connection, config_arguments, contract_in
 from .session import TIMEOUT_SECONDS
 from .zero_shot import tag_labels
 
-# gRPC's name for what the server says of audio that it cannot use, here or in ``explained``.
+# gRPC's status for audio that the server cannot use; ``explained`` puts it in the message.
 _REFUSED = "INVALID_ARGUMENT"
 
 
 class ServedLabelTagger:
-    """A ``LabelTagger`` whose towers are on a server, which embeds the labels too.
+    """Like ``LabelTagger``, with both towers on a server, which embeds the labels too.
 
     Args:
         url: host and port of the server's gRPC endpoint.
-        labels: the user's.
-        model: the server's name for its model that takes labels.
-        timeout_seconds: for one track.
+        labels: the labels to score, with their templates.
+        model: name of the zero-shot model on the server.
+        timeout_seconds: how long the answer for one track may take.
 
     Raises:
         ServerError: the server cannot be reached, or has no such model.
@@ -53,13 +53,13 @@ class ServedLabelTagger:
     def tag_files(
         self, paths: Iterable[AudioFile]
     ) -> Iterator[tuple[AudioFile, LabelTags | AudioError]]:
-        """Tag many files; one that cannot be used does not stop the others.
+        """Tag many files; a bad file does not stop the others.
 
         Yields:
-            (path, its labels or what is wrong with the file), in order.
+            (path, its labels or the error of a bad file), in order.
 
         Raises:
-            ServerError: the server went away, or gave up.
+            ServerError: the server cannot be reached, or failed.
         """
         for path in paths:
             try:

@@ -1,4 +1,4 @@
-"""What the streaming clients share: the served live model, and the requests that it takes."""
+"""What the synchronous and the asynchronous streaming client share."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -21,7 +21,7 @@ PASSING = (BusyError, GoneError, LostStreamError)
 
 
 class LiveModel(ABC):
-    """A live model on a server, however it is asked.
+    """The client of a live model on a server.
 
     Args:
         url: host and port of the server's gRPC endpoint.
@@ -31,7 +31,7 @@ class LiveModel(ABC):
 
     Attributes:
         tagging: the tags' names and thresholds.
-        sliding: when hops come, and for how long a window.
+        sliding: the time between hops, and the length of their windows.
     """
 
     tagging: Tagging
@@ -51,10 +51,10 @@ class LiveModel(ABC):
 
     @abstractmethod
     def _connect(self) -> None:
-        """Connect now, if that can be done outside a coroutine."""
+        """Connect to the server, if that needs no event loop."""
 
     def _describe(self, answer: Any) -> None:
-        """Keep what ``get_model_config`` answered."""
+        """Read the contract from the answer to ``get_model_config``."""
         contract = live_contract(answer, self.url, self.model)
         self.tagging, self.sliding = contract.tagging, contract.sliding
 
@@ -77,7 +77,7 @@ class LiveModel(ABC):
 
 
 def live_contract(answer: Any, url: str, model: str) -> StreamContract:
-    """What a served live model says of itself in its configuration.
+    """The contract in a served live model's configuration.
 
     Raises:
         ServerError: it is another model.

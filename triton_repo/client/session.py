@@ -20,11 +20,11 @@ from .connection import (
     infer_arguments,
 )
 
-# A full-size model takes 14 s for four windows of 30 s on two cores, and others may be waiting.
+# A full-size model takes 14 s for four windows of 30 s on two cores, and requests may queue.
 TIMEOUT_SECONDS = 300.0
 _STATISTICS_SECONDS = 10.0
 _RETRIES = 6
-# Triton's name for the queue that others overtake, where a model has one.
+# Priority of the bulk queue, which other requests overtake, where a model has one.
 _BULK = 2
 
 
@@ -33,7 +33,8 @@ class Statistics:
     """A model's counters since the server started.
 
     ``inferences`` counts batch elements, ``executions`` runs of the model: their ratio is the
-    mean batch. ``successes`` and ``failures`` count requests, ``queue_seconds`` their waiting.
+    mean batch. ``successes`` and ``failures`` count requests; ``queue_seconds`` is the time they
+    waited.
     """
 
     inferences: int
@@ -50,10 +51,10 @@ class TritonSession(Session):
         url: host and port of the server's gRPC endpoint.
         model: name of the model on the server.
         timeout_seconds: how long one ``run`` may take, retries included.
-        bulk: let the requests of others overtake these, where the model has a queue for it.
+        bulk: send requests to the model's bulk queue, which other requests overtake.
 
     Attributes:
-        level: the encoder level that the features are of.
+        level: the encoder level of the features.
 
     Raises:
         ServerError: the server cannot be reached, or has no such model of muqrt's.

@@ -1,9 +1,9 @@
-"""One live stream as its client sees it: what to send next, and what the answers mean.
+"""The client's side of one live stream: what to send next, and what the answers mean.
 
-A server that was replaced has forgotten its streams. So the client keeps the audio that the windows
-to come will need, opens the stream again from there, and leaves out the hops that were given
-already. The new stream's times begin at zero; for its hops to end where the old one's would have,
-it has to begin at a whole number of hops, of steps and of samples: at a multiple of ``_cell``.
+A server that was replaced has lost its streams. So the client keeps the audio that later windows
+need, opens the stream again from there, and leaves out the hops that it has already given. The new
+stream's times begin at zero; for its hops to end where the old one's would have, it has to begin at
+a whole number of hops, of steps and of samples: at a multiple of ``_cell``.
 """
 
 import logging
@@ -23,7 +23,7 @@ from ...runtime.streaming.stream import SlidingConfig
 from ..contract.stream import CHUNK_INDEX, RATE, WAVEFORM
 from .connection import BACKOFF, BusyError
 
-# No answer then needs more than a second's hops to be computed, not even while audio is replayed.
+# So that the server never computes more than one second of hops for an answer, even in replays.
 _PIECE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class StreamRequest:
-    """One request of a sequence: ``inputs`` by name, as the served model takes them."""
+    """One request of a sequence, with the served model's inputs by name."""
 
     stream_id: int
     inputs: dict[str, np.ndarray]
@@ -40,19 +40,19 @@ class StreamRequest:
 
 
 class ClientStream:
-    """What a client knows of one stream. Nothing is sent here.
+    """The state of one stream. It sends nothing itself.
 
     Holds a window of audio, and one ``_cell``: the least common multiple of a hop and a step,
     a second for the usual hops of a tenth, a fifth, a quarter or half a second.
 
     Args:
         sliding: the served model's windows.
-        rate_hz: of the chunks.
-        name: what errors call it.
-        patience_seconds: for how long in a row it may fail.
+        rate_hz: sample rate of the chunks.
+        name: the stream's name in error messages.
+        patience_seconds: how long requests may keep failing.
 
     Raises:
-        AudioError: an implausible rate.
+        AudioError: an implausible sample rate.
     """
 
     def __init__(
@@ -72,14 +72,14 @@ class ClientStream:
         self._open_at(0)
 
     def _open_at(self, position: int) -> None:
-        """A new stream for the server, which begins at this sample of ours."""
-        self._id = secrets.randbits(63) + 1  # 0 is no stream for Triton
+        """Begin a new stream on the server, at this sample of the client's stream."""
+        self._id = secrets.randbits(63) + 1  # Triton takes 0 for no stream
         self._origin = self._position = position
         self._chunks = 0
         self.is_open = False
 
     def append(self, chunk: np.ndarray) -> None:
-        """More of it, (samples,) or (channels, samples), of any length.
+        """Add audio, (samples,) or (channels, samples), of any length.
 
         Raises:
             AudioError: a wrong dtype or shape, no samples, not finite.
@@ -88,17 +88,17 @@ class ClientStream:
         self._samples.append(self._newest)
 
     def finish(self) -> None:
-        """There is no more of it.
+        """End the stream: no more audio will come.
 
         Raises:
-            AudioError: there was nothing at all.
+            AudioError: the stream has no samples.
         """
         if not self._samples.stop:
             raise AudioError(f"{self.name}: has no samples.")
         self._finished = True
 
     def next_request(self) -> StreamRequest | None:
-        """What to send; None until there is more of it, or after the end's answer."""
+        """The request to send; None while there is no more audio, or after the end's answer."""
         stop = min(self._samples.stop, self._position + round(_PIECE_SECONDS * self._rate_hz))
         if self._position < stop:
             inputs = {WAVEFORM: self._between(self._position, stop)}
@@ -110,7 +110,7 @@ class ClientStream:
         is_start = self._chunks == 0
         if is_start:
             inputs[RATE] = np.array([self._rate_hz], np.int32)
-        # Even if no answer comes, the server may have it.
+        # Even without an answer, the server may have the stream.
         self.is_open = True
         return StreamRequest(self._id, inputs, is_start, WAVEFORM not in inputs)
 
@@ -118,16 +118,16 @@ class ClientStream:
         newest_start = self._samples.stop - len(self._newest)
         if first < newest_start:
             return self._samples.between(first, last)
-        # All that is kept would be copied for it.
+        # Without copying everything that is kept.
         return self._newest[first - newest_start : last - newest_start]
 
     def last_request(self) -> StreamRequest:
-        """The end, whatever was answered before it."""
+        """The request that ends the stream early."""
         self.is_open = False
         return StreamRequest(self._id, {}, is_start=False, is_end=True)
 
     def answered(self, request: StreamRequest, tags: np.ndarray, seconds: np.ndarray) -> list[Hop]:
-        """The hops in an answer that were not given before.
+        """The new hops in an answer.
 
         Args:
             request: what was answered.
@@ -143,7 +143,7 @@ class ClientStream:
         offset = self._origin / self._rate_hz
         hops = []
         for row, (start, end) in enumerate((seconds + offset).tolist()):
-            # Half a sample, for the sums of seconds are not exact.
+            # Half a sample of tolerance, because sums of seconds are not exact.
             if end > self._given_seconds + 0.5 / self._model_rate_hz:
                 is_last = request.is_end and row == len(tags) - 1
                 hops.append(Hop(start, end, {TAGS: tags[row]}, is_last))
@@ -152,11 +152,13 @@ class ClientStream:
         return hops
 
     def failed(self, error: ServerError) -> float:
-        """How many seconds to wait before ``next_request`` is sent: the same one, or the first of
-        a new stream if the server does not have this one any more.
+        """Count a failed request; returns how many seconds to wait before the next one.
+
+        ``next_request`` is then the same request, or the first of a new stream if the server has
+        lost this one.
 
         Raises:
-            ServerError: it has failed for too long; the error given.
+            ServerError: the error given, if requests have failed for too long.
         """
         pause = self._retry.pause_after(error)
         if self._retry.failures == 1:
@@ -166,7 +168,7 @@ class ClientStream:
         return pause
 
     def _forget(self) -> None:
-        """Drop what no window to come will need."""
+        """Drop the audio that no later window needs."""
         needed_seconds = max(0.0, self._given_seconds - self._window_seconds)
         kept_from = int(needed_seconds * self._rate_hz) // self._cell * self._cell
         if kept_from > self._kept_from:

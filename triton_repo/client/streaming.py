@@ -1,4 +1,4 @@
-"""Live tags from a Triton server: chunks of audio in, hops out, while the sound goes on."""
+"""Live tags from a Triton server: chunks of audio in, hops out, while the audio plays."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -16,9 +16,9 @@ from .stream_state import ClientStream, StreamRequest
 
 
 class StreamingClient(LiveModel, Closing):
-    """A served live model. A context manager; ``close`` ends the streams that are left.
+    """A live model on a Triton server. A context manager; ``close`` ends the open streams.
 
-    Several streams may be used by turns, or one client by several threads.
+    Several streams may be interleaved, and several threads may share one client.
 
     Args:
         url: host and port of the server's gRPC endpoint.
@@ -28,7 +28,7 @@ class StreamingClient(LiveModel, Closing):
 
     Attributes:
         tagging: the tags' names and thresholds.
-        sliding: when hops come, and for how long a window.
+        sliding: the time between hops, and the length of their windows.
 
     Raises:
         ServerError: the server cannot be reached, or has no such model of muqrt's.
@@ -44,20 +44,20 @@ class StreamingClient(LiveModel, Closing):
     def stream(
         self, chunks: Iterable[np.ndarray], rate_hz: int, name: str = "stream"
     ) -> Iterator[Hop]:
-        """What the model says of a stream, hop by hop, as soon as the server has answered.
+        """Send a stream and yield its hops, each as soon as the server has answered.
 
-        However it ends, the server is told: when the chunks do, when the caller stops early, on
-        an error. If the server is replaced, a window of audio is sent again, and the hops go on
-        with the times that they would have had.
+        The server is always told when the stream ends: after the last chunk, when the caller stops
+        early, and after an error. If the server is replaced, the last window of audio is sent
+        again, and the hops continue with unchanged times.
 
         Args:
             chunks: (samples,) or (channels, samples), float32, float64, int16 or int32, of any
-                length; it may take as long as it likes.
-            rate_hz: of the chunks.
-            name: what errors call the stream.
+                length, at any pace.
+            rate_hz: sample rate of the chunks.
+            name: the stream's name in error messages.
 
         Yields:
-            ``Hop`` with ``tags``, in order; the last may be shorter than a hop after the others.
+            ``Hop`` with ``tags``, in order; the last hop may be shorter than the others.
 
         Raises:
             AudioError: samples that cannot be used, or none. ServerError: no answer in time, the
@@ -91,12 +91,12 @@ class StreamingClient(LiveModel, Closing):
     def _end(self, live: ClientStream) -> None:
         self._streams.discard(live)
         if live.is_open:
-            # A server that does not hear it drops the stream by itself, after a while.
+            # If this does not arrive, the server drops the stream once it has been idle.
             with suppress(ServerError):
                 self._infer(live.last_request(), END_TIMEOUT_SECONDS)
 
     def close(self) -> None:
-        """End what streams are left and close the connection. Calling it twice is harmless."""
+        """End the open streams and close the connection. Calling it twice is harmless."""
         for live in list(self._streams):
             self._end(live)
         self._open = False

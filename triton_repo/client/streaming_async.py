@@ -16,11 +16,10 @@ from .stream_state import ClientStream, StreamRequest
 
 
 class AsyncStreamingClient(LiveModel):
-    """A served live model, for one event loop; any number of streams at once.
+    """A live model on a Triton server, for one event loop and any number of streams at once.
 
-    An asynchronous context manager: it connects when it is entered, and ends what streams are left
-    when it is left. Arguments, attributes and errors are ``StreamingClient``'s; the attributes are
-    there once it has been entered, which raises the errors.
+    An asynchronous context manager: entering it connects to the server and sets the attributes,
+    leaving it ends the open streams. Arguments, attributes and errors are ``StreamingClient``'s.
     """
 
     def _connect(self) -> None:
@@ -39,8 +38,11 @@ class AsyncStreamingClient(LiveModel):
     async def stream(
         self, chunks: AsyncIterable[np.ndarray], rate_hz: int, name: str = "stream"
     ) -> AsyncIterator[Hop]:
-        """``StreamingClient.stream``. Leave it with ``aclose`` (contextlib.aclosing), or the server
-        is told only when the client is closed or the generator is collected."""
+        """Send a stream and yield its hops, like ``StreamingClient.stream``.
+
+        Close the generator with ``aclose`` (contextlib.aclosing) to end the stream at once;
+        otherwise it ends when the client is closed or the generator is collected.
+        """
         live = self._begin(rate_hz, name)
         try:
             async for chunk in chunks:
@@ -78,7 +80,7 @@ class AsyncStreamingClient(LiveModel):
                 await self._infer(live.last_request(), END_TIMEOUT_SECONDS)
 
     async def close(self) -> None:
-        """End what streams are left and close the connection. Calling it twice is harmless."""
+        """End the open streams and close the connection. Calling it twice is harmless."""
         for live in list(self._streams):
             await self._end(live)
         connection, self._connection = self._connection, None

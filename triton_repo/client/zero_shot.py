@@ -1,4 +1,4 @@
-"""What a Triton server's ``zeroshot`` and ``mulan_text`` say, over gRPC."""
+"""Zero-shot labels and text embeddings from a Triton server."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,15 +33,16 @@ def tag_labels(
     label_set: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Answer:
-    """How well labels describe a waveform.
+    """Score how well labels describe a waveform, on a Triton server.
 
     Args:
         url: host and port of the server's gRPC endpoint.
         waveform: mono float32 (samples,) at 24 kHz, up to an hour.
-        labels: in your own words,
-        label_set: or the name of a set that the server has.
-        templates: sentences for the labels, with ``{}`` in the label's place; the usual ones when
-            left out.
+        labels: labels in your own words; give these or ``label_set``.
+        model: name of the zero-shot model on the server.
+        templates: sentences with ``{}`` in place of the label; the default ones when None.
+        label_set: name of a label set on the server.
+        timeout_seconds: how long the answer may take.
 
     Raises:
         UsageError: labels and label_set both or neither. ServerError: the server cannot be
@@ -69,20 +70,20 @@ def embed_text(
     *,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> np.ndarray:
-    """A text's embedding, float32 (width,), of length one.
+    """Embed a text on a Triton server: float32 (width,), of length one.
 
     Raises:
-        ServerError: as ``tag_labels``.
+        ServerError: the server cannot be reached, has no such model, or refused the text.
     """
     inputs = {TEXT: np.frombuffer(text.encode(), np.uint8)}
     return _infer(url, model, inputs, (LATENTS,), timeout_seconds)[LATENTS]
 
 
 def _lines(kind: str, texts: Sequence[str]) -> np.ndarray:
-    """Texts as the server takes them: UTF-8, one a line."""
+    """Texts as UTF-8, one a line."""
     for text in texts:
         if "\n" in text:
-            raise UsageError(f"{kind} {text!r} has a line end in it.")
+            raise UsageError(f"{kind} {text!r} contains a line break.")
     return np.frombuffer("\n".join(texts).encode(), np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""What a client must know of a served artefact, and how the server tells it."""
+"""What a client must know about a served artefact, and how it travels."""
 
 from collections.abc import Mapping
 from dataclasses import field
@@ -32,7 +32,7 @@ _SPECS = TypeAdapter(list[TensorSpec])
 
 @dataclass(frozen=True)
 class Contract(Explained):
-    """What a client must know of the served artefact; travels as ``muqrt.*`` parameters.
+    """What a client must know about the served artefact; travels as ``muqrt.*`` parameters.
 
     Triton's own configuration has no names for dynamic dimensions, so the tensors travel whole.
     """
@@ -62,7 +62,7 @@ class Contract(Explained):
 
     @property
     def description(self) -> Description:
-        """What a session of it says of its model."""
+        """The description that a session of the artefact has."""
         return Description(
             self.inputs,
             self.outputs,
@@ -72,7 +72,7 @@ class Contract(Explained):
         )
 
     def to_parameters(self) -> dict[str, str]:
-        """The contract as a string map."""
+        """The contract as parameters: strings by name."""
         return to_texts(self.meanings) | {
             "muqrt.framing": self.framing.model_dump_json(),
             "muqrt.level": str(self.level),
@@ -85,10 +85,10 @@ class Contract(Explained):
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, str]) -> "Contract":
-        """The contract in a model's parameters.
+        """Read the contract from a model's parameters.
 
         Raises:
-            KeyError: a parameter is missing: the model is not one that muqrt wrote.
+            KeyError: a parameter is missing, so muqrt did not write the model.
             ValueError: a parameter is not what muqrt writes.
         """
         return cls(

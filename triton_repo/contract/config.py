@@ -1,7 +1,6 @@
-"""Triton's ``config.pbtxt``: from validated dataclasses through protobuf, never from templates.
+"""Triton's ``config.pbtxt``, written from validated dataclasses through protobuf.
 
-Everything in it is understood by the C++ onnxruntime backend, which looks its own parameters up
-by name and never sees the ``muqrt.*`` ones.
+The C++ onnxruntime backend understands all of it; it ignores the ``muqrt.*`` parameters.
 """
 
 import json
@@ -21,7 +20,7 @@ from .options import QueuePolicy, ServingOptions
 
 MODEL_FILENAME = "model.onnx"
 MODEL_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-# A parameter of every model that muqrt writes, streaming ones too.
+# A parameter of every model that muqrt writes.
 OURS = "muqrt.artefact_sha256"
 # A JSON list of ``ModelConfig.lengths``.
 LENGTHS = "muqrt.lengths"
@@ -35,11 +34,11 @@ class ModelConfig:
     """One model's ``config.pbtxt``.
 
     Attributes:
-        filename: of the graph or plan, in the version's folder.
-        plans: for TensorRT, the file for each compute capability, as 9.0.
+        filename: name of the graph or plan in the version's folder.
+        plans: for TensorRT, the file name by compute capability (9.0).
 
     Raises:
-        UsageError: an option that does not go with the artefact.
+        UsageError: an option does not fit the artefact.
     """
 
     name: Annotated[str, Field(pattern=MODEL_NAME_PATTERN)]
@@ -54,14 +53,14 @@ class ModelConfig:
     def _options_go_with_the_artefact(self) -> "ModelConfig":
         options, framing = self.options, self.contract.framing
         if options.cuda_graphs and self.backend != "tensorrt":
-            raise UsageError("CUDA graphs are TensorRT's: leave --cuda-graphs out.")
+            raise UsageError("CUDA graphs need TensorRT: leave out --cuda-graphs.")
         if options.threads is not None and self.backend == "tensorrt":
-            raise UsageError("threads are of engines on the CPU: leave --threads out.")
+            raise UsageError("threads are for engines on the CPU: leave out --threads.")
         if options.gpus and self.kind == "KIND_CPU":
             raise UsageError(
-                "the artefact is for the CPU: leave --gpu out, or muqrt export --target any."
+                "the artefact is for the CPU: leave out --gpu, or export with --target any."
             )
-        # The cache's key is the inputs' bytes: neither their shape nor which outputs are wanted.
+        # The cache's key is the bytes of the inputs, without their shape and the outputs asked for.
         if options.response_cache and len(self.contract.outputs) > 1:
             names = ", ".join(spec.name for spec in self.contract.outputs)
             raise UsageError(
@@ -70,7 +69,7 @@ class ModelConfig:
             )
         if options.response_cache and options.max_batch_size > 1:
             raise UsageError(
-                "the server's response cache takes two waveforms for one of twice the length: "
+                "the server's response cache mistakes two waveforms for one of twice the length: "
                 "--response-cache needs --max-batch-size 1."
             )
         if options.lengths_seconds and min(self.lengths) < framing.minimum_samples:
@@ -82,7 +81,7 @@ class ModelConfig:
 
     @property
     def lengths(self) -> list[int]:
-        """The waveforms worth sending, in samples, ascending; none where texts are sent."""
+        """The lengths of waveforms to warm up, in samples, ascending; empty for a text tower."""
         framing, tagging = self.contract.framing, self.contract.tagging
         names = {spec.name for spec in self.contract.outputs}
         if self.contract.inputs == [IDS, MASK]:
@@ -113,7 +112,7 @@ class ModelConfig:
             max_batch_size=options.max_batch_size,
             input=[_tensor(spec) for spec in self.contract.inputs],
             output=[_tensor(spec) for spec in self.contract.outputs],
-            # The contract is this version's: another one's folder is not to be served with it.
+            # Only this version: the contract does not describe the others.
             version_policy={"specific": {"versions": [options.version]}},
             dynamic_batching=self._batching(),
             instance_group=[self._instances()],
@@ -156,7 +155,7 @@ class ModelConfig:
         return group
 
     def _warm_up(self, size: int) -> dict[str, Any]:
-        # The first run of a length allocates, or chooses kernels; no client waits for that.
+        # The first run of a length allocates memory and chooses kernels.
         seconds = size / self.contract.framing.sample_rate_hz
         inputs = {
             name: {"data_type": data_type, "dims": dims, "zero_data": True}
@@ -166,7 +165,7 @@ class ModelConfig:
         return {"name": name, "batch_size": 1, "inputs": inputs}
 
     def _graphs(self) -> dict[str, Any]:
-        # No lower bounds: they would run other shapes over memory that nobody initialised.
+        # No lower bounds: with them Triton runs other shapes over uninitialised memory.
         batches = sorted({1, *self.options.preferred_batch_sizes, self.options.max_batch_size})
         shapes = [
             {name: {"dim": dims} for name, _, dims in self._input_shapes(samples)}
@@ -176,8 +175,7 @@ class ModelConfig:
         return {"graphs": True, "graph_spec": specs}
 
     def _input_shapes(self, length: int) -> Iterator[tuple[str, str, list[int]]]:
-        """Each input's name, type and dimensions (without the batch) for waveforms or texts so
-        long."""
+        """Each input's name, type and dimensions without the batch, for this length."""
         for spec in self.contract.inputs:
             tensor = _tensor(spec)
             dims = [length if size < 0 else size for size in tensor["dims"]]
@@ -226,7 +224,7 @@ def parameters_of(message: Any) -> dict[str, str]:
 
 
 def _policy(queue: QueuePolicy) -> dict[str, Any]:
-    # Triton's 0 is no bound.
+    # In Triton 0 means no bound.
     return {
         "timeout_action": "REJECT",
         "default_timeout_microseconds": queue.timeout_us or 0,

@@ -1,4 +1,4 @@
-"""Label sets that a server's operator keeps in files, and may change while it runs."""
+"""Label sets in files, which may change while the server runs."""
 
 import re
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ SUFFIXES = (".txt", ".json")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 _NAMES_SHOWN = 20
 
-# When a file was changed, its size, and which it is: editors put another in its place.
+# Modification time, size and inode: editors replace files.
 _Stamp = tuple[int, int, int]
 
 
 class _Document(Record):
-    """A label set in JSON."""
+    """A label set as JSON."""
 
     labels: tuple[str, ...]
     templates: tuple[str, ...] = TEMPLATES
@@ -29,7 +29,7 @@ class _Document(Record):
 @dataclass
 class LabelSets:
     """The label sets in a folder: ``NAME.txt`` with a label a line, or ``NAME.json`` with
-    ``{"labels": [...], "templates": [...]}``. A file that changed is read again.
+    ``{"labels": [...], "templates": [...]}``. Files that change are read again.
     """
 
     folder: Path

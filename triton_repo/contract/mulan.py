@@ -1,4 +1,4 @@
-"""``config.pbtxt`` of the models in Python over a MuQ-MuLan's towers: texts to latents, and labels.
+"""``config.pbtxt`` of a MuQ-MuLan's models in Python: ``mulan_text`` and ``zeroshot``.
 
 Texts travel as UTF-8 bytes, not as Triton's strings: the Python backend of the server in the
 nvidia-pytriton wheel was built for numpy 1, and one string makes it abort in a Python with numpy 2.
@@ -19,7 +19,7 @@ from .config import MODEL_NAME_PATTERN, OURS, model_config
 TEXT, LABELS, TEMPLATES, LABEL_SET = "text", "labels", "templates", "label_set"
 COSINES, PROBABILITIES, CLIP_COSINES, NAMES = "cosines", "probabilities", "clip_cosines", "names"
 TEXT_TOWER, AUDIO_TOWER, LABEL_SETS = "muqrt.text_tower", "muqrt.audio_tower", "muqrt.label_sets"
-# At once. Of short ones, as labels are, they cost no more than a clip.
+# Texts in a batch. Short ones, such as labels, cost no more than a clip.
 MOST_TEXTS = 64
 _MOST_QUESTIONS = 8
 _QUEUE_DELAY_US = 2_000
@@ -29,11 +29,11 @@ Name = Annotated[str, Field(pattern=MODEL_NAME_PATTERN)]
 
 @validated(frozen=True)
 class Tower:
-    """A tower that is served as a model of its own, and called by those in Python.
+    """A tower that is served as a model of its own; the models in Python call it.
 
     Attributes:
-        model: its name.
-        max_batch_size: the largest batch that it takes.
+        model: name of the tower's model on the server.
+        max_batch_size: the largest batch that the tower takes.
     """
 
     model: Name
@@ -42,7 +42,7 @@ class Tower:
 
     @property
     def joint(self) -> Joint:
-        """The space that it shares with the other tower."""
+        """The joint space of both towers."""
         assert self.contract.joint is not None  # it gives latents
         return self.contract.joint
 
@@ -51,22 +51,22 @@ _TOWER = TypeAdapter(Tower)
 
 
 def tower_in(parameters: Mapping[str, str], name: str) -> Tower:
-    """A tower in a model's parameters.
+    """Read a tower from a model's parameters.
 
     Raises:
-        KeyError: it is missing: the model is not one that muqrt wrote.
-        ValueError: it is not what muqrt writes.
+        KeyError: the tower is missing, so muqrt did not write the model.
+        ValueError: the parameter is not what muqrt writes.
     """
     return _TOWER.validate_json(parameters[name])
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """The model that takes a text and gives its latents.
+    """The model that embeds texts.
 
-    Texts of any lengths are one batch of the tower's. Repeated ones are answered from the model's
-    own memory, not from the server's response cache: in that one, refusals and cancelled requests
-    become empty answers for whoever asks next, and two texts of one request are one text.
+    Texts of different lengths share batches of the tower. Repeated texts are answered from the
+    model's own memory, not from the server's response cache: that one returns refusals and
+    cancelled requests as empty answers, and takes two texts in a request for one.
     """
 
     name: str
@@ -74,7 +74,7 @@ class TextConfig:
 
     @property
     def towers(self) -> list[Tower]:
-        """The models that it calls."""
+        """The towers that the model calls."""
         return [self.tower]
 
     def to_protobuf(self) -> Any:
@@ -93,11 +93,11 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class ZeroShotConfig:
-    """The model that takes a waveform with labels, or a label set's name, and says how they fit.
+    """The model that scores how well labels, or a label set, describe a waveform.
 
     Attributes:
-        label_sets: folder of the label sets, as the server's machine has it; the version's own
-            when None.
+        label_sets: folder of the label sets on the server's machine; the folder in the model's
+            version when None.
     """
 
     name: str
@@ -107,7 +107,7 @@ class ZeroShotConfig:
 
     @property
     def towers(self) -> list[Tower]:
-        """The models that it calls."""
+        """The towers that the model calls."""
         return [self.audio, self.text]
 
     def to_protobuf(self) -> Any:
@@ -151,7 +151,7 @@ def _model(
         input=inputs,
         output=outputs,
         version_policy={"latest": {"num_versions": 1}},
-        # One has all the embeddings of labels that it has seen; the towers do the work.
+        # One instance, because it caches the labels' embeddings; the towers do the work.
         instance_group=[{"kind": "KIND_CPU", "count": 1}],
         dynamic_batching={"max_queue_delay_microseconds": _QUEUE_DELAY_US},
     )

@@ -1,4 +1,4 @@
-"""How the server batches, queues and runs a model: what ``muqrt repository`` can be told."""
+"""How the server batches, queues and runs a model: the options of ``muqrt repository``."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,9 +25,11 @@ _Options = TypeVar("_Options")
 
 @dataclass(frozen=True)
 class QueuePolicy:
-    """The bound of a queue: who finds it full, or waits too long, is rejected as UNAVAILABLE.
+    """The bounds of a queue; a request beyond them is rejected as UNAVAILABLE.
 
-    None: there is no such bound.
+    Attributes:
+        max_size: how many requests may wait; no bound when None.
+        timeout_us: how long a request may wait, in microseconds; no bound when None.
     """
 
     max_size: _Count | None = None
@@ -36,11 +38,11 @@ class QueuePolicy:
 
 @dataclass(frozen=True)
 class RateLimit:
-    """What an instance takes of named, counted resources while it runs.
+    """Named, counted resources that an instance takes while it runs.
 
-    It has an effect where several models name the same resource, and the server was started with
-    ``muqrt serve --rate-limit``. There are as many of a resource as its largest taker takes. An
-    instance of priority 2 is given half as many turns as one of priority 1.
+    Takes effect when several models name the same resource and the server runs with
+    ``muqrt serve --rate-limit``. A resource has as many units as its largest user takes. An
+    instance of priority 2 runs half as often as one of priority 1.
     """
 
     resources: Mapping[str, _Count]
@@ -52,27 +54,26 @@ class ServingOptions:
     """How the server batches, queues and runs a model.
 
     Attributes:
-        outputs: which of the artefact's outputs to serve; all of them when empty.
+        outputs: the outputs to serve; all but the latents when empty.
         max_batch_size: the largest batch in one run.
-        preferred_batch_sizes: a batch of such a size waits for no further requests.
-        max_queue_delay_us: how long a request waits for others to be batched with.
-        max_queue_size, queue_timeout_us: a request that finds so many others waiting, or waits
-            longer, is rejected as UNAVAILABLE. None: it waits until its sender gives up.
-        bulk_queue: a queue behind the first one, for requests of priority 2; those of priority 1,
-            or without one, overtake them. None: one queue for all.
-        lengths_seconds: of the waveforms worth sending. Only equal lengths share a batch, and
-            these are warmed up. When empty: the window, and the window that tags are of.
-        instances: copies of the model; on every GPU, if it runs on GPUs.
-        gpus: which GPUs to run on; the server's choice when empty.
-        threads: ONNX Runtime's intra-operator threads of each instance; its own choice (the
-            physical cores) when None.
-        version: the number of the model's version, by which clients and metrics tell it apart.
-        response_cache: answer audio that was seen before from memory.
-        cuda_graphs: replay recorded launches for the lengths above, in TensorRT.
-        rate_limit: what it shares with other models; nothing when None.
+        preferred_batch_sizes: batches of these sizes run without waiting for more requests.
+        max_queue_delay_us: how long a request waits for others to share its batch.
+        max_queue_size, queue_timeout_us: a request is rejected as UNAVAILABLE if this many others
+            wait, or if it waits longer; None means no bound.
+        bulk_queue: a second queue, for requests of priority 2; all others overtake them. None: one
+            queue for all.
+        lengths_seconds: lengths of the waveforms that clients send, warmed up at the start. Only
+            equal lengths share a batch. When empty: the model's window and the tags' window.
+        instances: copies of the model, on each GPU if it runs on GPUs.
+        gpus: numbers of the GPUs to run on; the server chooses when empty.
+        threads: CPU threads of each instance; one for each physical core when None.
+        version: number of the model's version.
+        response_cache: answer repeated audio from the server's cache.
+        cuda_graphs: replay recorded CUDA graphs for these lengths (TensorRT only).
+        rate_limit: resources that it shares with other models; none when None.
 
     Raises:
-        UsageError: a preferred batch size is above the largest.
+        UsageError: a preferred batch size exceeds the largest batch.
     """
 
     outputs: tuple[str, ...] = ()
@@ -102,25 +103,25 @@ class ServingOptions:
 
     @property
     def queue(self) -> QueuePolicy:
-        """The first queue's bound."""
+        """The bounds of the first queue."""
         return QueuePolicy(self.max_queue_size, self.queue_timeout_us)
 
     @property
     def may_stall(self) -> bool:
-        """Whether Triton may be half a second late to notice that the model is idle.
+        """Whether Triton may notice up to half a second late that the model is idle.
 
-        With bounds or priorities it hands a request to an instance that waits for one, and looks
-        for one only when something happens to the queue, or every 500 ms
+        With bounds or priorities Triton gives a request only to an instance that waits for one, and
+        looks for such instances only when the queue changes, or every 500 ms
         (``WaitForPayloadSlotAvailable`` of its core's ``dynamic_batch_scheduler.cc``).
         """
         return self.queue != QueuePolicy() or self.bulk_queue is not None
 
 
 def with_given(options: _Options, given: Mapping[str, Any]) -> _Options:
-    """A dataclass of options with the given values in place of its own; None was not given.
+    """A dataclass of options with some values replaced; a value of None was not given.
 
     Raises:
-        UsageError: values that are out of range, or do not go together.
+        UsageError: a value is out of range, or values contradict each other.
     """
     values = {name: value for name, value in given.items() if value is not None}
     try:
@@ -134,12 +135,12 @@ def with_given(options: _Options, given: Mapping[str, Any]) -> _Options:
 
 # None bounds its queue: see ``ServingOptions.may_stall``.
 PROFILES = {
-    # Someone waits for each answer: no request waits for company.
+    # For users who wait for each answer: no request waits for others.
     "latency": ServingOptions(max_batch_size=4, max_queue_delay_us=0),
     # A music library on GPUs: full batches, and a second instance whose copies to and from the GPU
     # overlap the first one's computing.
     "throughput": ServingOptions(max_batch_size=32, max_queue_delay_us=50_000, instances=2),
-    # Cores instead of GPUs: one instance that has them all, and the wait that fills its batches
-    # (docs/how-to/serve.md has the figures).
+    # CPUs: one instance on all cores, and a delay that fills its batches (docs/how-to/serve.md
+    # has the figures).
     "cpu": ServingOptions(max_batch_size=4, max_queue_delay_us=20_000),
 }

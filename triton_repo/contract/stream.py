@@ -1,10 +1,10 @@
 """``config.pbtxt`` of the model that tags live streams.
 
-It is a model in Python. The server could keep the state itself, for a graph in its C++ backends
-(implicit state), but then chunks and state are tensors of one shape each: no resampler, no chunks
-of other lengths, no shorter windows at a stream's beginning. And little could be won:
-of the 41 ms from a hop's request to its answer (muq-mini, fp32, one core) the engine takes 37 to
-39, and a request in which no hop ends takes 0.6 ms, gRPC and the server's scheduling included.
+It is a model in Python. The server could keep the state itself for a graph in its C++ backends
+(implicit state), but then chunks and state have one fixed shape: no resampling, no chunks of other
+lengths, no shorter windows at the start of a stream. And it would gain little: of the 41 ms from a
+hop's request to its answer (muq-mini, fp32, one core) the engine takes 37 to 39, and a request in
+which no hop ends takes 0.6 ms, gRPC and the server's scheduling included.
 """
 
 from collections.abc import Mapping
@@ -22,28 +22,28 @@ from .config import MODEL_NAME_PATTERN, model_config
 WAVEFORM, PCM, RATE, CHUNK_INDEX = "waveform", "pcm", "rate_hz", "chunk_index"
 SECONDS = "seconds"
 _MOST_STREAMS = 1 << 16
-# The server remembers the ids of refused streams too, until they have been idle. Were there no room
-# for another, it would let the client wait instead of having it refused. Each takes 0.7 KB.
+# The server keeps the ids of refused streams too, until they are idle. Without room for them, it
+# would let clients wait instead of refusing them. Each takes 0.7 KB.
 _REFUSED_IDS = 1 << 14
-# By how much the model, whose message is clearer, is the first to find a stream idle. Not more: a
-# server that stops waits for the streams it believes in.
+# How much earlier than the server the model drops an idle stream, because its message is clearer.
+# Not more: a server that stops waits for its open streams.
 _GRACE_SECONDS = 2.0
-_MOST_CHUNKS = 64  # that are taken at once
+_MOST_CHUNKS = 64  # in a batch
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """How streams are served.
+    """How live streams are served.
 
     Attributes:
-        max_streams: how many may be live at once.
-        idle_seconds: a stream of which nothing comes for so long is dropped.
-        hop_seconds: from an answer to the next.
-        window_seconds: how much audio an answer is for; what the tags are made for when None.
-        instances: how many runs of the engine at the same time.
-        threads: of each run; all physical cores when None.
+        max_streams: how many streams may be live at once.
+        idle_seconds: drop a stream that sends nothing for this long.
+        hop_seconds: time from one answer to the next.
+        window_seconds: length of the audio in each answer; the tags' window when None.
+        instances: how many runs of the engine may overlap.
+        threads: CPU threads of each run; one for each physical core when None.
     """
 
     max_streams: Annotated[PositiveInt, Field(le=_MOST_STREAMS)] = 64
@@ -67,7 +67,7 @@ _OPTIONS = TypeAdapter(StreamOptions)
 
 
 class _Lengths(Record):
-    """Those of a ``SlidingConfig``."""
+    """The lengths in a ``SlidingConfig``."""
 
     hop_samples: PositiveInt
     window_steps: PositiveInt
@@ -76,7 +76,7 @@ class _Lengths(Record):
 
 @dataclass(frozen=True)
 class StreamContract:
-    """What a client must know of the served model; travels as ``muqrt.*`` parameters."""
+    """What a client must know about the live model; travels as ``muqrt.*`` parameters."""
 
     tagging: Tagging
     sliding: SlidingConfig
@@ -85,7 +85,7 @@ class StreamContract:
     source: str
 
     def to_parameters(self) -> dict[str, str]:
-        """The contract as a string map."""
+        """The contract as parameters: strings by name."""
         lengths = _Lengths(**{each: getattr(self.sliding, each) for each in _Lengths.model_fields})
         return {
             "muqrt.tagging": self.tagging.model_dump_json(),
@@ -98,10 +98,10 @@ class StreamContract:
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, str]) -> "StreamContract":
-        """The contract in a model's parameters.
+        """Read the contract from a model's parameters.
 
         Raises:
-            KeyError: a parameter is missing: the model is not one that muqrt wrote.
+            KeyError: a parameter is missing, so muqrt did not write the model.
             ValueError: a parameter is not what muqrt writes.
         """
         lengths = _Lengths.model_validate_json(parameters["muqrt.sliding"])
@@ -117,7 +117,7 @@ class StreamContract:
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """The model's ``config.pbtxt``."""
+    """The live model's ``config.pbtxt``."""
 
     name: Annotated[str, Field(pattern=MODEL_NAME_PATTERN)]
     contract: StreamContract
@@ -134,7 +134,7 @@ class StreamConfig:
             parameters,
             name=self.name,
             backend="python",
-            # Most chunks end no hop, so that many of them are one run of the engine.
+            # Most chunks complete no hop, so large batches cost few runs of the engine.
             max_batch_size=min(options.max_streams, _MOST_CHUNKS),
             input=[
                 _input(WAVEFORM, "TYPE_FP32", -1),
@@ -157,8 +157,8 @@ class StreamConfig:
                 "max_sequence_idle_microseconds": round(
                     1e6 * (options.idle_seconds + _GRACE_SECONDS)
                 ),
-                # Never read: the request knows. But the server's Python backend refuses requests
-                # without any input, as an end may be.
+                # Not read, since requests carry the flags too. But the Python backend refuses
+                # requests without inputs, and a stream's end may have none.
                 "control_input": [_control("start"), _control("end")],
                 "oldest": {"max_candidate_sequences": options.max_streams + _REFUSED_IDS},
             },
@@ -166,7 +166,11 @@ class StreamConfig:
 
 
 def options_of(parameters: Mapping[str, str]) -> StreamOptions:
-    """The options in a model's parameters; KeyError or ValueError as for the contract's."""
+    """Read the options from a model's parameters.
+
+    Raises:
+        KeyError: they are missing. ValueError: they are not what muqrt writes.
+    """
     return _OPTIONS.validate_json(parameters["muqrt.options"])
 
 

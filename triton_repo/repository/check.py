@@ -1,4 +1,4 @@
-"""A model repository held against its bundle, before a server sees it."""
+"""Check a model repository against its bundle, before a server loads it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ from .machine import Machine
 from .mulan import joint_config, joint_layout
 from .write import CONFIG_FILENAME, VERSION
 
-# What of a configuration follows from the artefact; the rest is the operator's to choose.
+# The fields that follow from the artefact; the operator chooses the others.
 _FIXED = ("name", "backend", "default_model_filename", "cc_model_filenames", "input", "output")
 _ANY_NAME = "muq"
 _AGAIN = "write it again with: muqrt repository"
@@ -28,13 +28,13 @@ _AGAIN = "write it again with: muqrt repository"
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """What was found of one model.
+    """What the check found in one model.
 
     Attributes:
-        model: its name.
-        artefact: the bundle's artefact that it serves; None if it is not of this bundle.
+        model: the model's name.
+        artefact: the bundle's artefact that it serves; None if it is from another bundle.
         files: how many files were compared with the bundle's hashes.
-        problems: what is wrong, in sentences.
+        problems: what is wrong, one sentence each.
     """
 
     model: str
@@ -53,15 +53,15 @@ def check_repository(
 ) -> list[ModelCheck]:
     """Check every model that a server would load from a repository.
 
-    Its configuration must be one that muqrt wrote for an artefact of the bundle, with a passing
-    certificate; its files must be the artefact's, with the manifest's hashes, and no others. Plans
-    must be for the machine's TensorRT and for each of its GPUs. The bundle's own files, apart from
-    its manifest, are not read.
+    muqrt must have written its configuration for an artefact of the bundle with a passing
+    certificate, and its files must be the artefact's, with the manifest's hashes, and no others.
+    Plans must be for the machine's TensorRT and for each of its GPUs. Of the bundle only the
+    manifest is read.
 
     Raises:
-        UsageError: no folder of models is there.
+        UsageError: the folder has no models.
     """
-    # A server takes every folder for a model, hidden ones too.
+    # A server takes every folder for a model, even hidden ones.
     folders = sorted(each for each in repository.glob("*") if each.is_dir())
     if not folders:
         raise UsageError(f"{repository}: no models there. Write some with: muqrt repository")
@@ -82,7 +82,7 @@ def _check_model(
         return ModelCheck(folder.name, None, 0, ["muqrt did not write it"])
     artefact = next((each for each in bundle.artefacts if each.digest == digest), None)
     if artefact is None:
-        return ModelCheck(folder.name, None, 0, [f"it is not of this bundle; {_AGAIN}"])
+        return ModelCheck(folder.name, None, 0, [f"its artefact is not in this bundle; {_AGAIN}"])
     problems: list[str] = []
     if not artefact.certified and not allow_uncertified:
         problems.append(f"artefact {artefact.name!r} has no passing parity certificate")
@@ -114,7 +114,7 @@ def _is_for_streams(message: Any) -> bool:
 
 
 def _model_config(message: Any, bundle: Bundle, artefact: Artefact) -> Any:
-    """What the bundle's artefact would be served with, giving the same outputs to the same inputs.
+    """The configuration that the bundle gives for the same outputs and lengths.
 
     Raises:
         BundleError: the lengths cannot be read.
@@ -135,7 +135,7 @@ def _model_config(message: Any, bundle: Bundle, artefact: Artefact) -> Any:
 
 
 def _stream_config(message: Any, bundle: Bundle, artefact: Artefact) -> Any:
-    """What live streams would be served with, by the same options, hop and window."""
+    """The configuration that the bundle gives for the same options, hop and window."""
     parameters, bundled = parameters_of(message), contract_of(bundle, artefact)
     try:
         options, found = options_of(parameters), StreamContract.from_parameters(parameters)
@@ -154,7 +154,7 @@ def _stream_config(message: Any, bundle: Bundle, artefact: Artefact) -> Any:
 
 
 def _tower_problems(repository: Path, config: TextConfig | ZeroShotConfig) -> Iterator[str]:
-    """Which of the models that it calls are not there, or not what they were."""
+    """Problems with the towers that a model calls: missing, or changed."""
     for tower in config.towers:
         try:
             text = (repository / tower.model / CONFIG_FILENAME).read_text(encoding="utf-8")
@@ -162,7 +162,7 @@ def _tower_problems(repository: Path, config: TextConfig | ZeroShotConfig) -> It
         except (OSError, KeyError, ValueError):
             found = None
         if found != tower.contract:
-            yield f"the model {tower.model} that it calls is missing or another; {_AGAIN}"
+            yield f"the model {tower.model} that it calls is missing or has changed; {_AGAIN}"
 
 
 def _differences(message: Any, expected: Any) -> Iterator[str]:
@@ -176,20 +176,20 @@ def _differences(message: Any, expected: Any) -> Iterator[str]:
 
 
 def _plan_problems(layout: Layout, machine: Machine) -> Iterator[str]:
-    """Why the machine could not load the layout's plans."""
-    # All of a layout's are for one TensorRT.
+    """Reasons why the machine cannot load the layout's plans."""
+    # All plans of a layout are for the same TensorRT.
     plan = layout.artefacts[0].plan
     if plan is None:
         return
     if machine.tensorrt is None:
-        yield "the server's TensorRT is not known; name it with --tensorrt VERSION"
+        yield "the server's TensorRT version is unknown; give it with --tensorrt VERSION"
     elif not (machine.has_tensorrt(plan.tensorrt) or plan.runs_with(machine.tensorrt)):
         yield (
             f"the plan is for TensorRT {plan.tensorrt} and the server has {machine.tensorrt}; "
             "build another with that one"
         )
     if not machine.compute_capabilities:
-        yield "the server's GPUs are not known; name them with --compute-capability, as 9.0"
+        yield "the server's GPUs are unknown; give them with --compute-capability (9.0)"
     for capability in machine.compute_capabilities:
         if capability not in layout.plans and not plan.runs_on(capability):
             yield (
@@ -199,7 +199,7 @@ def _plan_problems(layout: Layout, machine: Machine) -> Iterator[str]:
 
 
 def _file_problems(folder: Path, message: Any, layout: Layout) -> Iterator[str]:
-    """What is missing, changed, or not the artefact's, in the folder of a model."""
+    """Files in a model's folder that are missing, changed or unknown."""
     version, artefact = _version(folder, message), layout.artefacts[0]
     expected = {f"{version}/{place}": digest for place, digest in layout.hashes.items()}
     others = {CONFIG_FILENAME}
@@ -218,7 +218,7 @@ def _file_problems(folder: Path, message: Any, layout: Layout) -> Iterator[str]:
     if layout.is_bundle:
         others.add(f"{version}/{MANIFEST}")
         if load_bundle(folder / version).artefact(allow_uncertified=True).digest != artefact.digest:
-            yield f"{version}/{MANIFEST} is not of the artefact {artefact.name!r}; {_AGAIN}"
+            yield f"{version}/{MANIFEST} is not from the artefact {artefact.name!r}; {_AGAIN}"
     found = {
         path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()
     }
@@ -228,11 +228,11 @@ def _file_problems(folder: Path, message: Any, layout: Layout) -> Iterator[str]:
         elif sha256(found[place]) != digest:
             yield f"{place} has changed: its SHA-256 is not the manifest's; {_AGAIN}"
     for place in sorted(found.keys() - expected.keys() - others):
-        yield f"{place} is not of the bundle; remove it"
+        yield f"{place} is not in the bundle; remove it"
 
 
 def _version(folder: Path, message: Any) -> str:
-    """Which of its versions the server would load."""
+    """The version that the server would load."""
     if chosen := list(message.version_policy.specific.versions):
         return str(chosen[0])
     numbers = [int(each.name) for each in folder.iterdir() if each.name.isdecimal()]

@@ -1,4 +1,4 @@
-"""An artefact in a model repository: where its files go, and what the server is told of it."""
+"""How an artefact is served: where its files go, and its configuration."""
 
 import hashlib
 from collections.abc import Mapping
@@ -25,17 +25,17 @@ WHOLE_MODEL, LIVE_STREAMS, TEXTS, ZERO_SHOT = map(
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of a version's folder.
+    """The files in a version's folder.
 
     Attributes:
-        backend: Triton's, for the artefact's engine.
-        filename: the graph or plan to load.
-        plans: for TensorRT, the one for each compute capability.
+        backend: Triton's backend for the artefact's engine.
+        filename: the file to load: a graph, a plan or a script.
+        plans: for TensorRT, the plan for each compute capability.
         sources: the bundle's file for each place in the folder.
-        hashes: the SHA-256 of each.
-        artefacts: whose files they are; several only for TensorRT.
+        hashes: the SHA-256 of each file.
+        artefacts: the artefacts they belong to; several only for TensorRT.
         script: the text of the ``model.py`` that the Python backend runs.
-        is_bundle: whether the folder is a bundle of the artefact alone, too.
+        is_bundle: whether the folder is also a bundle, of the artefact alone.
     """
 
     backend: Literal["onnxruntime", "tensorrt", "python"]
@@ -49,10 +49,13 @@ class Layout:
 
 
 def layout_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = ()) -> Layout:
-    """How an artefact is served that gives these outputs; as ``contract_of``'s.
+    """How an artefact is served.
+
+    Args:
+        outputs: the outputs to serve; all but the latents when empty.
 
     Raises:
-        BundleError: its files cannot be moved. UsageError: it has no such output.
+        BundleError: its files cannot be moved. UsageError: the artefact has no such output.
     """
     if artefact.engine == "onnxruntime":
         return _graph(artefact, [spec.name for spec in _served(artefact, outputs)])
@@ -62,14 +65,14 @@ def layout_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = ())
 
 
 def scripted(artefact: Artefact, script: str) -> Layout:
-    """A bundle of the artefact alone, with what runs it in the Python backend."""
+    """A bundle of the artefact alone, with the script that runs it in the Python backend."""
     hashes = {**artefact.files, SCRIPT_FILENAME: _sha256_of(script)}
     sources = {name: name for name in artefact.files}
     return Layout("python", SCRIPT_FILENAME, {}, sources, hashes, (artefact,), script, True)
 
 
 def beside_the_tokenizer(artefact: Artefact, joint: Joint, script: str) -> Layout:
-    """What runs in the Python backend and calls other models, with the tokenizer for its texts."""
+    """A script for the Python backend that calls other models, and the tokenizer it needs."""
     hashes = {TOKENIZER_FILE: joint.tokenizer_sha256, SCRIPT_FILENAME: _sha256_of(script)}
     sources = {TOKENIZER_FILE: joint.tokenizer}
     return Layout("python", SCRIPT_FILENAME, {}, sources, hashes, (artefact,), script)
@@ -86,7 +89,7 @@ def config_of(
 
     Raises:
         BundleError: Triton cannot serve it.
-        UsageError: the options do not go with it.
+        UsageError: the options do not fit the artefact.
     """
     layout = layout_of(bundle, artefact, options.outputs)
     if layout.backend == "tensorrt":
@@ -108,10 +111,10 @@ def config_of(
 
 
 def _require_covered(artefact: Artefact, config: ModelConfig) -> None:
-    """Raise UsageError unless a plan takes every batch and length that the server would send."""
+    """Raise UsageError unless a plan takes every batch and length that the server may send."""
     if artefact.plan is None or artefact.plan.options is None:
         return
-    # Triton's instances use the first one and no other.
+    # Triton's instances use only the first profile.
     profile = artefact.plan.options.profiles[0]
     rate_hz = config.contract.framing.sample_rate_hz
     for samples in config.lengths:
@@ -125,11 +128,11 @@ def _require_covered(artefact: Artefact, config: ModelConfig) -> None:
 
 
 def contract_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = ()) -> Contract:
-    """What a client must know of an artefact that gives these outputs.
+    """What a client must know about an artefact.
 
     Args:
-        outputs: when empty all of them but what music and texts share: latents are of clips, the
-            others of windows, and not everyone wants to pay for both.
+        outputs: the outputs to serve; when empty all but the latents, which are for clips instead
+            of windows and cost extra.
 
     Raises:
         UsageError: the artefact has no such output.
@@ -156,21 +159,21 @@ def _served(artefact: Artefact, outputs: tuple[str, ...]) -> list[TensorSpec]:
         )
     if outputs:
         return [spec for name, spec in known.items() if name in outputs]
-    # Of a text tower they are all there is.
+    # A text tower gives nothing but latents.
     return [spec for name, spec in known.items() if name != LATENTS] or artefact.outputs
 
 
 def _graph(artefact: Artefact, served: list[str]) -> Layout:
-    """The smallest ONNX graph that gives what is served, with its external data."""
+    """The smallest ONNX graph with these outputs, and its external data."""
     home = PurePosixPath(artefact.file).parent
     graphs = graph_files(
         artefact.file, artefact.files, [output.name for output in artefact.outputs]
     )
     graph = next(file for gives, file in graphs if gives.issuperset(served))
-    # A server runs whole windows.
+    # A server runs whole windows: the graphs of parts are not needed.
     left_out = {front_end_file(artefact.file), encoder_file(artefact.file)}
     left_out |= {file for _, file in graphs}
-    if TOKENS in served:  # for the drop-in backend, which chooses for each request
+    if TOKENS in served:  # the drop-in backend chooses a graph for each request
         left_out.discard(TOKENS_FILE)
     left_out.discard(graph)
     sources: dict[str, str] = {}
@@ -191,15 +194,15 @@ def _graph(artefact: Artefact, served: list[str]) -> Layout:
 
 
 def _plans(bundle: Bundle, artefact: Artefact) -> Layout:
-    """The artefact's plan, and the same model's plans for other GPUs that are certified too.
+    """The artefact's plan, and the certified plans of the same model for other GPUs.
 
     Raises:
-        BundleError: Triton cannot give the plan its weights.
+        BundleError: the plan is stripped, and Triton cannot restore its weights.
     """
     if artefact.plan is not None and artefact.plan.weights is not None:
         raise BundleError(
-            f"{artefact.name}: a stripped plan, whose weights Triton's TensorRT backend does not "
-            "put back. Build one for it, without --strip."
+            f"{artefact.name}: a stripped plan, whose weights Triton's TensorRT backend cannot "
+            "restore. Build a plan without --strip."
         )
     chosen = {_capability(artefact): artefact}
     for other in bundle.artefacts:

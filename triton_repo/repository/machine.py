@@ -1,34 +1,34 @@
-"""Which TensorRT plans a machine can run: its TensorRT and its GPUs."""
+"""The TensorRT and the GPUs of a machine, which decide what plans it can run."""
 
 import shutil
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-# The package is called after the CUDA version too.
+# Some package names include the CUDA version.
 _PACKAGES = ("tensorrt", "tensorrt_cu13", "tensorrt_cu12")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a server will find where it runs.
+    """The machine that a server runs on.
 
     Attributes:
-        tensorrt: the library's version, or its beginning, as 10.13; None if it is not known.
-        compute_capabilities: one for each GPU, as 9.0; empty if they are not known.
+        tensorrt: version of the library, or its first parts (10.13); None if unknown.
+        compute_capabilities: one for each GPU (9.0); empty if unknown.
     """
 
     tensorrt: str | None = None
     compute_capabilities: tuple[str, ...] = ()
 
     def has_tensorrt(self, full_version: str) -> bool:
-        """Whether its TensorRT is this one, as far as it is known."""
+        """Whether the known part of its TensorRT version agrees with this version."""
         known = (self.tensorrt or "").split(".")
         return all(ours == its for ours, its in zip(known, full_version.split("."), strict=False))
 
 
 def this_machine() -> Machine:
-    """What is installed here: TensorRT's Python package, and the GPUs that the driver lists."""
+    """This machine: TensorRT's Python package, and the GPUs that the driver lists."""
     return Machine(_tensorrt(), _compute_capabilities())
 
 

@@ -1,12 +1,12 @@
-"""A MuQ-MuLan's bundle -> the models of a repository that know music and texts.
+"""Write the models that serve a MuQ-MuLan.
 
     mulan_audio       waveform -> latents of a clip
     mulan_text_tower  tokens -> latents
     mulan_text        text -> latents, through mulan_text_tower
-    zeroshot          waveform, labels -> how well they fit, through mulan_audio, mulan_text_tower
+    zeroshot          waveform, labels -> scores, through mulan_audio and mulan_text_tower
 
-The two in Python call the towers inside the server, rather than have engines of their own: the
-towers are in memory once, run on a GPU where there is one, and batch the requests of everybody.
+The last two are in Python and call the towers inside the server instead of having engines of their
+own: so the towers are in memory once, run on a GPU if there is one, and batch all requests.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ from .write import RepositoryReport, write_model, write_repository
 
 @dataclass(frozen=True)
 class JointNames:
-    """What the models are called."""
+    """Names of the four models."""
 
     audio: str = "mulan_audio"
     text_tower: str = "mulan_text_tower"
@@ -44,7 +44,7 @@ class JointNames:
 
     @classmethod
     def beside(cls, model: str) -> "JointNames":
-        """Beside a model of this name: the usual names beside ``muq``, which others precede."""
+        """The names beside a model of this name, with it as prefix unless it is ``muq``."""
         usual = cls()
         if model == "muq":
             return usual
@@ -65,28 +65,31 @@ def write_joint_repository(
     """Write the four models into ``output``, each whole or not at all.
 
     Args:
-        artefact_name: the artefact that hears; the bundle's first certified one when left out.
-        text_artefact_name: the one that reads; likewise.
+        artefact_name: artefact of the audio tower; the first certified one when None.
+        text_artefact_name: artefact of the text tower; the first certified one when None.
         allow_uncertified: serve artefacts that have no passing certificate.
-        options: batching, queues and so on of the towers, but for what is not for texts; the
-            defaults when left out.
-        label_sets: folder of the label sets; ``zeroshot``'s own when left out.
+        names: names of the models; the default ones when None.
+        options: how the towers are served; the text tower ignores options for audio. The
+            defaults when None.
+        label_sets: folder of the label sets; a folder in ``zeroshot`` when None.
 
     Raises:
-        BundleError: the bundle knows no texts, the artefact gives no latents, or what
-            ``write_repository`` raises. UsageError: as ``write_repository``.
+        BundleError: the bundle has no text tower, the artefact gives no latents, or what
+            ``write_repository`` raises. UsageError: what ``write_repository`` raises.
     """
-    hearing = bundle.artefact(artefact_name, allow_uncertified=allow_uncertified)
-    reading = bundle.artefact(text_artefact_name, allow_uncertified=allow_uncertified, tower="text")
-    if not gives_latents(hearing):
+    audio_artefact = bundle.artefact(artefact_name, allow_uncertified=allow_uncertified)
+    text_artefact = bundle.artefact(
+        text_artefact_name, allow_uncertified=allow_uncertified, tower="text"
+    )
+    if not gives_latents(audio_artefact):
         raise BundleError(
-            f"{bundle.folder}: artefact {hearing.name!r} gives no latents; choose another."
+            f"{bundle.folder}: artefact {audio_artefact.name!r} gives no latents; choose another."
         )
     names, options = names or JointNames(), options or ServingOptions()
     reports = []
     for artefact, name, chosen in (
-        (hearing, names.audio, replace(options, outputs=(LATENTS,), lengths_seconds=())),
-        (reading, names.text_tower, _for_texts(options, reading)),
+        (audio_artefact, names.audio, replace(options, outputs=(LATENTS,), lengths_seconds=())),
+        (text_artefact, names.text_tower, _for_texts(options, text_artefact)),
     ):
         report = write_repository(
             bundle,
@@ -98,24 +101,24 @@ def write_joint_repository(
             tower=artefact.tower,
         )
         reports.append(report)
-    audio = _tower(bundle, hearing, names.audio, options.max_batch_size)
-    text = _tower(bundle, reading, names.text_tower, MOST_TEXTS)
+    audio = _tower(bundle, audio_artefact, names.audio, options.max_batch_size)
+    text = _tower(bundle, text_artefact, names.text_tower, MOST_TEXTS)
     folder = None if label_sets is None else str(label_sets.resolve())
     for artefact, config in (
-        (reading, TextConfig(names.text, text)),
-        (hearing, ZeroShotConfig(names.zero_shot, audio, text, folder)),
+        (text_artefact, TextConfig(names.text, text)),
+        (audio_artefact, ZeroShotConfig(names.zero_shot, audio, text, folder)),
     ):
         reports.append(write_model(bundle, joint_layout(bundle, artefact), config, output))
     return reports
 
 
 def gives_latents(artefact: Artefact) -> bool:
-    """Whether it is a MuQ-MuLan's; some engines' artefacts leave its towers out."""
+    """Whether the artefact gives latents; those of some engines do not."""
     return any(spec.name == LATENTS for spec in artefact.outputs)
 
 
 def joint_layout(bundle: Bundle, artefact: Artefact) -> Layout:
-    """The files of ``mulan_text``, for an artefact that reads, or else of ``zeroshot``."""
+    """The files of ``mulan_text`` for a text tower, of ``zeroshot`` for an audio tower."""
     assert bundle.joint is not None  # it has latents
     script = TEXTS if artefact.tower == "text" else ZERO_SHOT
     return beside_the_tokenizer(artefact, bundle.joint, script)
@@ -124,8 +127,7 @@ def joint_layout(bundle: Bundle, artefact: Artefact) -> Layout:
 def joint_config(
     bundle: Bundle, artefact: Artefact, name: str, parameters: Mapping[str, str]
 ) -> TextConfig | ZeroShotConfig:
-    """What ``mulan_text`` or ``zeroshot`` would be written as, with the towers named in these
-    parameters.
+    """The configuration of ``mulan_text`` or ``zeroshot`` with the towers in these parameters.
 
     Raises:
         BundleError: the parameters cannot be read, or name artefacts of another bundle.
@@ -148,10 +150,10 @@ def joint_config(
 
 
 def load_tokenizer(folder: Path, joint: Joint) -> TextTokenizer:
-    """The tokenizer in a version's folder.
+    """Load the tokenizer in a version's folder.
 
     Raises:
-        BundleError: it is missing, or not the bundle's. MissingDependencyError: the library
+        BundleError: the file is missing or has changed. MissingDependencyError: the library
             ``tokenizers`` is not installed.
     """
     path = folder / TOKENIZER_FILE
@@ -163,7 +165,7 @@ def load_tokenizer(folder: Path, joint: Joint) -> TextTokenizer:
 
 
 def _for_texts(options: ServingOptions, artefact: Artefact) -> ServingOptions:
-    """The options without what is for audio alone."""
+    """The options for the text tower, without those for audio."""
     return replace(
         options,
         outputs=(),
@@ -181,7 +183,7 @@ def _tower(bundle: Bundle, artefact: Artefact, model: str, max_batch_size: int) 
 
 
 def _as_bundled(bundle: Bundle, tower: Tower) -> Tower:
-    """The tower as the bundle has it."""
+    """The same tower with the contract that the bundle gives."""
     digest = tower.contract.artefact_sha256
     for artefact in bundle.artefacts:
         if artefact.digest == digest and gives_latents(artefact):

@@ -1,4 +1,4 @@
-"""Bundle -> the model of a repository that tags live streams, and back to streams in the server."""
+"""Write the model that tags live streams."""
 
 from pathlib import Path
 
@@ -23,12 +23,13 @@ def write_stream_repository(
 ) -> RepositoryReport:
     """Write ``<output>/<model_name>``, whole or not at all; other models there are left alone.
 
-    Its version is a bundle of that one artefact, with the ``model.py`` that runs it: files are hard
-    links to the bundle's where the file system allows it, copies elsewhere.
+    Its version is a bundle of that one artefact, with the ``model.py`` that runs it. Files are hard
+    links to the bundle's if the file system allows it, otherwise copies.
 
     Args:
-        artefact_name: the artefact to serve; the bundle's first certified one when left out.
+        artefact_name: the artefact to serve; the first certified one when None.
         allow_uncertified: serve an artefact that has no passing certificate.
+        model_name: name of the model on the server.
         options: limits, hop and window.
 
     Raises:
@@ -39,8 +40,8 @@ def write_stream_repository(
     artefact = bundle.artefact(artefact_name, allow_uncertified=allow_uncertified)
     if bundle.tagging is None:
         raise BundleError(
-            f"{bundle.folder}: the bundle has no tags, which is what live streams are answered "
-            "with. Export it with a head: muqrt export --head HEAD"
+            f"{bundle.folder}: the bundle has no tags, which live streams need. Export it with "
+            "a head: muqrt export --head HEAD"
         )
     check_destination(output, model_name)
     bundle.verify(artefact)

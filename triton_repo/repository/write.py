@@ -1,4 +1,4 @@
-"""Bundle -> model repository: the folder that any Triton, GPU or CPU, serves."""
+"""Write a bundle's models into a Triton model repository."""
 
 import os
 import re
@@ -26,7 +26,7 @@ VERSION = "1"
 
 @dataclass(frozen=True)
 class RepositoryReport:
-    """What ``write_repository`` wrote. ``certified`` is False only for a forced artefact."""
+    """One model that was written. ``certified`` is False only with ``allow_uncertified``."""
 
     repository: Path
     model: str
@@ -50,19 +50,20 @@ def write_repository(
 ) -> RepositoryReport:
     """Write ``<output>/<model_name>``, whole or not at all; other models there are left alone.
 
-    Files are hard links to the bundle's where the file system allows it, copies elsewhere. A
-    TensorRT artefact brings the bundle's certified plans of the same model for other GPUs along.
+    Files are hard links to the bundle's if the file system allows it, otherwise copies. A TensorRT
+    artefact brings the bundle's certified plans of the same model for other GPUs.
 
     Args:
-        artefact_name: the artefact to serve; the bundle's first certified one when left out.
+        artefact_name: the artefact to serve; the first certified one when None.
         allow_uncertified: serve an artefact that has no passing certificate.
-        options: outputs, batching, queues and so on; the defaults when left out.
-        tower: the one that the artefact is of, in a MuQ-MuLan's bundle.
+        model_name: name of the model on the server.
+        options: outputs, batching, queues and so on; the defaults when None.
+        tower: which tower of a MuQ-MuLan the artefact is for.
 
     Raises:
         BundleError: no such artefact, not certified, changed since its export, or not servable.
-        UsageError: the model's name is not one, something else is where it should go, or an
-            option does not go with the artefact.
+        UsageError: the model's name is not allowed, the destination is taken, or an option does
+            not fit the artefact.
     """
     artefact = bundle.artefact(artefact_name, allow_uncertified=allow_uncertified, tower=tower)
     options = options or ServingOptions()
@@ -80,7 +81,7 @@ def write_model(
     """Write a model's folder, whole or not at all: its ``config.pbtxt``, and one version.
 
     Raises:
-        UsageError: the model's name is not one, or something else is where it should go.
+        UsageError: the model's name is not allowed, or the destination is taken.
     """
     check_destination(output, config.name)
     with atomic_folder(output / config.name) as folder:
@@ -113,18 +114,18 @@ def _report(repository: Path, model: str, artefact: Artefact) -> RepositoryRepor
 
 
 def check_destination(output: Path, model_name: str) -> None:
-    """Raise UsageError unless a model of muqrt's may be written, or replaced, there."""
+    """Raise UsageError unless muqrt may write, or replace, this model."""
     if not re.fullmatch(MODEL_NAME_PATTERN, model_name):
         raise UsageError(
-            f"{model_name!r} cannot be a model's name; use letters, digits, '_', '-' and '.'."
+            f"{model_name!r} is not a valid model name; use letters, digits, '_', '-' and '.'."
         )
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; name a folder for the model repository.")
     model = output / model_name
     if model.exists() and not _is_ours(model):
         raise UsageError(
-            f"{model} exists and muqrt did not write it, so it is left alone. Choose another "
-            "output folder or another model name, or remove it yourself."
+            f"{model} exists and muqrt did not write it. Choose another output folder "
+            "or model name, or remove it."
         )
 
 

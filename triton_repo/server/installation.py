@@ -1,8 +1,7 @@
-"""Finding a Triton server: NVIDIA's own on PATH, or the one inside the nvidia-pytriton wheel.
+"""Find a Triton server: on PATH, or in the nvidia-pytriton wheel.
 
-The wheel has the server and its Python backend but no ONNX Runtime backend, so for it a backend
-folder is put together in the user's cache, with ``backends/onnxruntime/model.py`` of this package
-as the drop-in.
+The wheel has no ONNX Runtime backend. For it a folder of backends is assembled in the user's cache,
+with ``backends/onnxruntime/model.py`` in place of that backend.
 """
 
 import ctypes.util
@@ -27,7 +26,7 @@ _INSTALL = "pip install 'muqrt[server]'"
 
 @dataclass(frozen=True)
 class Installation:
-    """A server that can be started. The folders are None for one that knows its own."""
+    """A server that can be started. The folders are None if it has its own backends."""
 
     binary: Path
     backends: Path | None = None
@@ -35,7 +34,11 @@ class Installation:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def arguments(self, shared_memory: str) -> list[str]:
-        """Arguments this server needs; ``shared_memory`` prefixes the names of its buffers."""
+        """The arguments that this server needs.
+
+        Args:
+            shared_memory: prefix for the names of its buffers in shared memory.
+        """
         if self.backends is None:
             return []
         return [
@@ -46,18 +49,18 @@ class Installation:
 
 
 def find_server() -> Installation:
-    """The server to use: ``tritonserver`` on PATH with its own backends, else the wheel's.
+    """Find the server to use: ``tritonserver`` on PATH, otherwise the one in the wheel.
 
     Raises:
-        MissingDependencyError: there is neither, or the wheel's server lacks libpython; the
-            message has the command to run.
+        MissingDependencyError: there is neither, or libpython is missing; the message has the
+            command to run.
     """
     on_path = shutil.which("tritonserver")
     return Installation(Path(on_path)) if on_path else _from_the_wheel()
 
 
 def _from_the_wheel() -> Installation:
-    # The package itself cannot be imported: its pinned dependencies are not installed.
+    # The package cannot be imported, because its pinned dependencies are not installed.
     spec = find_spec("pytriton")
     if spec is None or not spec.submodule_search_locations:
         raise MissingDependencyError(
@@ -83,7 +86,7 @@ def _from_the_wheel() -> Installation:
 
 
 def _assemble_backends(python_backend: Path, stub: Path) -> Path:
-    """The cached folder with ``python/`` and ``onnxruntime/``, made when it is not there yet."""
+    """Make the folder with ``python/`` and ``onnxruntime/``, unless it is in the cache."""
     sources = {
         "python/libtriton_python.so": python_backend / "libtriton_python.so",
         "python/triton_python_backend_utils.py": python_backend / "triton_python_backend_utils.py",
@@ -93,7 +96,7 @@ def _assemble_backends(python_backend: Path, stub: Path) -> Path:
     hashes = "".join(f"{name} {sha256(path)}\n" for name, path in sources.items())
     version = hashlib.sha256(hashes.encode()).hexdigest()[:16]
     destination = cache_folder() / "triton-backends" / version
-    # Another process may be making the same folder: whoever is first wins, and both are right.
+    # Another process may be making the same folder; either result is right.
     with suppress(OSError):
         if not destination.is_dir():
             with atomic_folder(destination) as folder:
@@ -109,7 +112,7 @@ def _assemble_backends(python_backend: Path, stub: Path) -> Path:
 
 
 def _python_environment(libraries: Path) -> dict[str, str]:
-    """What makes the Python inside the server the running one, with the same packages."""
+    """Environment variables that give the server's Python the packages of this one."""
     searched = [str(libraries)]
     shared = Path(sysconfig.get_config_var("LIBDIR") or "") / f"libpython{_PYTHON}.so.1.0"
     if shared.is_file():
@@ -121,6 +124,6 @@ def _python_environment(libraries: Path) -> dict[str, str]:
         )
     if inherited := os.environ.get("LD_LIBRARY_PATH"):
         searched.append(inherited)
-    # The embedded Python ignores PYTHONPATH; it takes its packages from the first python3 on PATH.
+    # The embedded Python ignores PYTHONPATH and uses the packages of the first python3 on PATH.
     path = [str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)]
     return {"LD_LIBRARY_PATH": os.pathsep.join(searched), "PATH": os.pathsep.join(path)}

@@ -1,4 +1,4 @@
-"""Ports to listen on."""
+"""Choose the ports to listen on."""
 
 import socket
 from contextlib import ExitStack
@@ -7,14 +7,14 @@ from ...errors import ServerError
 
 
 def usable_ports(address: str, wanted: dict[str, int | None]) -> list[int]:
-    """The wanted ports, free ones in place of None and 0, all seen to be free.
+    """Check that the wanted ports are free, and choose a free port for None and 0.
 
     Args:
         address: the interface to listen on.
-        wanted: a port by the name that messages give it.
+        wanted: ports by the names that messages use.
 
     Raises:
-        ServerError: two are the same, or one cannot be had.
+        ServerError: two ports are the same, or one is not available.
     """
     given = [port for port in wanted.values() if port]
     if len(set(given)) < len(given):
@@ -24,7 +24,7 @@ def usable_ports(address: str, wanted: dict[str, int | None]) -> list[int]:
     with ExitStack() as held:
         for name, port in wanted.items():
             probe = held.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            # As the server does: a port whose last owner is gone is free at once.
+            # Like the server: a port is free as soon as its last owner is gone.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((address, port or 0))

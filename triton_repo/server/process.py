@@ -1,4 +1,4 @@
-"""A real Triton Inference Server as a child process: started, watched, and stopped whole."""
+"""Run a Triton Inference Server as a child process."""
 
 import atexit
 import json
@@ -23,21 +23,21 @@ from .watchdog import ParentWatchdog
 
 _POLL_SECONDS = 0.1
 _TAIL_COLUMNS = 400
-# On top of the time the server gives its in-flight requests, for unloading the models.
+# For unloading the models, in addition to the time for requests in flight.
 _UNLOAD_SECONDS = 10
 
 
 class Server(Closing):
-    """Serves a model repository until ``stop``; a context manager.
+    """A Triton server on a model repository; a context manager.
 
     Args:
-        repository: folder of models, as ``write_repository`` writes it.
+        repository: folder of models, written by ``write_repository``.
         http_port, grpc_port, metrics_port: where to listen; a free port when None or 0.
-        address: the interface to listen on; loopback unless told otherwise.
-        log: file that receives the server's output; a temporary one when None.
+        address: the interface to listen on; loopback by default.
+        log: file for the server's output; a temporary file when None.
         start_timeout_seconds: how long the models may take to load and warm up.
         exit_timeout_seconds: how long requests in flight may take when the server stops.
-        more_arguments: of tritonserver's own, such as ``--rate-limit=execution_count``.
+        more_arguments: further arguments of tritonserver, such as ``--rate-limit=execution_count``.
 
     Raises:
         ServerError: the repository or a port cannot be used.
@@ -93,7 +93,11 @@ class Server(Closing):
 
     @property
     def pid(self) -> int:
-        """Process id, and process group, of the running server; ServerError when it is not."""
+        """Process id and process group of the running server.
+
+        Raises:
+            ServerError: the server is not running.
+        """
         if self._process is None:
             raise ServerError("The server is not running; call start first.")
         return self._process.pid
@@ -111,7 +115,7 @@ class Server(Closing):
         environment = {**os.environ, **self._installation.environment}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            # A group of its own: Ctrl-C reaches only us, and no child of it can be left behind.
+            # In a group of its own: Ctrl-C does not reach it, and all its children can be ended.
             self._process = subprocess.Popen(
                 self._command(),
                 env=environment,
@@ -142,7 +146,7 @@ class Server(Closing):
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                # A killed server leaves its Python backend's buffers in memory for ever.
+                # A killed server leaves the buffers of its Python backend in shared memory.
                 for buffer in Path("/dev/shm").glob(f"{self._shared_memory}*"):
                     buffer.unlink(missing_ok=True)
                 if self._watchdog is not None:
@@ -163,7 +167,7 @@ class Server(Closing):
         return {each["name"]: each.get("state", "UNAVAILABLE") for each in index}
 
     def tail(self, lines: int = 20) -> str:
-        """The last lines of the server's log, each cut to a readable width, without tables."""
+        """The last lines of the server's log without its tables, cut to a readable width."""
         text = self.log.read_text(encoding="utf-8", errors="replace")
         kept = [line for line in text.splitlines() if line[:1] not in ("", "|", "+")]
         return "\n".join(line[:_TAIL_COLUMNS] for line in kept[-lines:])
@@ -181,7 +185,7 @@ class Server(Closing):
             *self._installation.arguments(self._shared_memory),
             f"--model-repository={self.repository.resolve()}",
             "--model-control-mode=none",
-            # Our configurations are complete: what was written is what is served.
+            # The configurations are complete, and must be served as written.
             "--disable-auto-complete-config",
             "--exit-on-error=true",
             "--strict-readiness=true",
@@ -190,7 +194,7 @@ class Server(Closing):
             f"--http-port={self.http_port}",
             f"--grpc-address={self.address}",
             f"--grpc-port={self.grpc_port}",
-            # The default of two hours lets a client that vanished keep its place that long.
+            # By default a client that vanished keeps its connection for two hours.
             "--grpc-keepalive-time=60000",
             f"--metrics-address={self.address}",
             f"--metrics-port={self.metrics_port}",
@@ -213,7 +217,7 @@ class Server(Closing):
         )
 
     def _ask(self, request: Request | str) -> bytes:
-        # The environment's proxy is for the outside world.
+        # Without the environment's proxy: the server is local.
         with build_opener(ProxyHandler({})).open(request, timeout=5) as response:
             return bytes(response.read())
 

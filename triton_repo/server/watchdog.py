@@ -1,9 +1,9 @@
-"""Ends a server whose owner was killed and could not end it itself."""
+"""End a server whose parent process was killed."""
 
 import subprocess
 
-# Written for any POSIX shell, because its process stays as long as the server's does. The owner
-# holds the other end of its input, which the system closes when the owner dies, however it does.
+# A POSIX shell, because a small process stays as long as the server. The parent holds the other end
+# of its input, which the system closes however the parent dies.
 _SCRIPT = """
 read -r _
 kill -s TERM "$1"
@@ -15,15 +15,15 @@ rm -f "/dev/shm/$3"*
 
 
 class ParentWatchdog:
-    """What happens to a child process when this one dies: it is asked to end, then made to.
+    """Ends a child process when this process dies: asks it first, then kills it.
 
-    Linux's own signal for this comes when the thread that started the child ends, which may be long
-    before the process does.
+    Linux's own signal for this is sent when the thread that started the child ends, which may be
+    long before the process does.
 
     Args:
-        pid: of the child, which leads a process group.
-        grace_seconds: how long it may take to end.
-        shared_memory: what the names of its buffers in /dev/shm begin with; they are removed.
+        pid: process id of the child, which leads a process group.
+        grace_seconds: how long the child may take to end.
+        shared_memory: prefix of the names of its buffers in /dev/shm, which are removed.
     """
 
     def __init__(self, pid: int, grace_seconds: int, shared_memory: str) -> None:
@@ -32,10 +32,10 @@ class ParentWatchdog:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for us
+            start_new_session=True,  # Ctrl-C is for the parent
         )
 
     def revoke(self) -> None:
-        """The child has ended, or is to live on."""
+        """Stop watching: the child has ended, or may outlive this process."""
         self._executor.kill()
         self._executor.communicate()

@@ -1,6 +1,6 @@
-"""What a ``model.py`` of a model repository imports, and the only thing: its names stay.
+"""The models that ``model.py`` files in model repositories import from here.
 
-The server's Python loads each when it is used; they cannot be imported elsewhere.
+These names do not change between versions. Only the server's Python can import them.
 """
 
 from importlib import import_module
@@ -15,10 +15,10 @@ _MODULES = {
 
 
 def script_of(model: str) -> str:
-    """The text of the ``model.py`` of one of these models.
+    """The text of a ``model.py``.
 
     Args:
-        model: the class's name.
+        model: name of one of the classes.
     """
     return (
         f'"""Written by muqrt, which has to be installed in the server\'s Python."""\n\n'

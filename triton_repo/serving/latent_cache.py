@@ -1,4 +1,4 @@
-"""Embeddings that were computed lately."""
+"""Keep recently used embeddings."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
@@ -9,7 +9,7 @@ from ...common.lru import Lru
 
 _Key = TypeVar("_Key", bound=Hashable)
 
-# Of 2 KB each at a width of 512: 100 MB.
+# 100 MB at a width of 512, which is 2 KB each.
 MOST = 50_000
 
 

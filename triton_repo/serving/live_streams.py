@@ -1,7 +1,7 @@
-"""The live streams of a served model: who has one, in which order its audio comes, when it ends.
+"""The live streams of a served model: their limits, the order of their chunks, and their ends.
 
-A server tells its model nothing of clients that vanish, so streams have a time to live here; and it
-lets any number of clients begin, so they are limited here.
+A server does not tell its model about clients that vanish, so idle streams expire here; and it lets
+any number of clients begin, so their number is limited here.
 """
 
 import time
@@ -18,25 +18,25 @@ from ...runtime.streaming.stream import Stream
 
 
 class NoSuchStreamError(ServerError):
-    """The stream was never started here, or is over: start it again."""
+    """The stream was never started here, or is over; start it again."""
 
 
 class TooManyStreamsError(ServerError):
-    """The limit on live streams is reached: try again later."""
+    """The limit of live streams is reached; try again later."""
 
 
 @dataclass(frozen=True, eq=False)
 class StreamChunk:
-    """What a client sends of its stream in one request.
+    """What a client sends in one request.
 
     Attributes:
-        stream_id: what the client calls the stream.
-        waveform: mono float32 (samples,) in [-1, 1],
-        pcm: or int16 (samples,); neither only if it ends.
-        starts: whether the stream begins with it, in place of one of the same id.
-        ends: whether the stream ends with it.
-        rate_hz: of the stream's samples; where it is missing at the start, the model's.
-        index: how many chunks of the stream came before; not checked where it is missing.
+        stream_id: the client's id for the stream.
+        waveform: mono float32 (samples,) in [-1, 1]; this or ``pcm``.
+        pcm: mono int16 (samples,). Only the end of a stream may have neither.
+        starts: whether the chunk begins a stream, replacing one of the same id.
+        ends: whether the chunk ends the stream.
+        rate_hz: sample rate of the stream; the model's when None in the first chunk.
+        index: how many chunks of the stream came before; not checked when None.
     """
 
     stream_id: int | str
@@ -50,15 +50,17 @@ class StreamChunk:
 
 @dataclass
 class Totals:
-    """What has happened so far.
+    """What has happened since the start.
 
     Attributes:
-        streams_restarted: of those opened, how many replaced a live one of the same id.
-        streams_refused: how many were not opened, because too many were live.
-        streams_expired: how many ended because nothing came for too long.
-        late_hops: of the hops, those answered more than a hop after their audio came.
-        stream_seconds: audio that was taken in.
-        stream_busy_seconds: time that its answers took.
+        streams_opened: streams that were opened.
+        streams_restarted: opened streams that replaced a live one of the same id.
+        streams_refused: streams that were refused because too many were live.
+        streams_expired: streams that were dropped because they were idle.
+        hops: windows that were answered.
+        late_hops: hops answered more than one hop after their audio came.
+        stream_seconds: seconds of audio received.
+        stream_busy_seconds: seconds spent on answers.
     """
 
     streams_opened: int = 0
@@ -79,13 +81,13 @@ class _Live:
 
 
 class LiveStreams:
-    """Several clients' streams. May be used by several threads.
+    """The streams of all clients. May be used by several threads.
 
     Args:
-        streaming: runs them; used by nobody else.
-        max_streams: how many may be live at once.
-        idle_seconds: a stream of which nothing comes for so long is dropped.
-        clock: the time in seconds.
+        streaming: runs the streams; not to be used for others.
+        max_streams: how many streams may be live at once.
+        idle_seconds: drop a stream that sends nothing for this long.
+        clock: gives the time in seconds.
     """
 
     def __init__(
@@ -103,17 +105,18 @@ class LiveStreams:
         self._lock = Lock()
 
     def advance(self, chunks: Sequence[StreamChunk]) -> list[list[Hop] | MuqrtError]:
-        """Take the next chunks of streams, of each stream one, in shared runs of the engine.
+        """Take the next chunk of each of several streams, in shared runs of the engine.
 
         Returns:
-            For each chunk the hops that end in it, or why it was refused, which does not concern
-            the others: AudioError (its samples, its rate) and UsageError (nothing to take, out of
-            order) leave a stream as it was unless they begin or end it; TooManyStreamsError;
-            NoSuchStreamError; SessionError (the engine failed), after which the stream is gone.
+            For each chunk the hops that end in it, or the error that refused it, without effect on
+            the others. After AudioError (bad samples or rate) and UsageError (no samples, out of
+            order) the stream is as it was, unless the chunk begins or ends it. Also
+            TooManyStreamsError, NoSuchStreamError, and SessionError (the engine failed), which
+            ends the stream.
         """
         with self._lock:
             arrived = self._clock()
-            # A chunk that comes late may have waited in the server's queue.
+            # Not the streams of these chunks, which may have waited in the server's queue.
             self._drop_idle(arrived, {chunk.stream_id for chunk in chunks})
             admitted = [self._admitted(chunk, arrived) for chunk in chunks]
             found = iter(self._run([each for each in admitted if isinstance(each, Push)]))
@@ -122,12 +125,12 @@ class LiveStreams:
             return answers
 
     def drop(self, stream_id: int | str) -> None:
-        """End a stream, if there is one of that id, without answers."""
+        """End a stream without answers, if it is live."""
         with self._lock:
             self._live.pop(stream_id, None)
 
     def take_stock(self) -> tuple[int, Totals]:
-        """How many streams are live, now that the idle ones are dropped, and what has happened."""
+        """Drop idle streams; returns how many are live, and the totals."""
         with self._lock:
             self._drop_idle(self._clock(), set())
             return len(self._live), replace(self._totals)
@@ -182,7 +185,7 @@ class LiveStreams:
         answers: list[list[Hop] | MuqrtError],
         arrived: float,
     ) -> None:
-        """Count, and drop the streams that are over."""
+        """Update the totals, and drop the streams that are over."""
         now, totals = self._clock(), self._totals
         totals.stream_busy_seconds += now - arrived
         is_late = now - arrived > self._streaming.sliding.hop_seconds
@@ -201,7 +204,7 @@ class LiveStreams:
 
 
 def _samples(chunk: StreamChunk, live: _Live) -> np.ndarray | None:
-    """What the chunk adds to its stream, if it is the stream's next."""
+    """The samples of a chunk, after checking its place in the stream."""
     name, rate_hz = live.stream.name, live.stream.rate_hz
     if chunk.index is not None and chunk.index != live.chunks:
         raise UsageError(

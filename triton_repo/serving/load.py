@@ -1,4 +1,4 @@
-"""A version's folder, loaded as the streams it serves."""
+"""Load the live streams that a version's folder serves."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,16 +17,18 @@ from .live_streams import LiveStreams
 
 
 def load_streams(folder: Path, parameters: Mapping[str, str]) -> tuple[LiveStreams, int]:
-    """The streams of a version's folder, and how many tags they are answered with.
-
-    The engine has run once when they are returned, so that no client waits for its first run.
+    """Load a version's folder, and run its engine once so that no client waits for that.
 
     Args:
-        parameters: the configuration's.
+        folder: ``<model_repository>/<version>``.
+        parameters: the parameters in the model's configuration.
+
+    Returns:
+        The streams, and the number of tags in their answers.
 
     Raises:
         BundleError: the folder or the parameters are not what ``write_stream_repository`` wrote.
-        SessionError: the engine refused the artefact, or failed.
+        SessionError: the engine cannot load the artefact, or failed.
         MissingDependencyError: the engine is not installed.
     """
     try:
@@ -37,7 +39,7 @@ def load_streams(folder: Path, parameters: Mapping[str, str]) -> tuple[LiveStrea
             "Write it again with: muqrt repository --stream"
         ) from error
     bundle = load_bundle(folder)
-    # Whether one without a certificate may be served was asked when it was written.
+    # Certificates were checked when the repository was written.
     artefact = bundle.artefact(allow_uncertified=True)
     if artefact.digest != contract.artefact_sha256:
         raise BundleError(
@@ -52,7 +54,7 @@ def load_streams(folder: Path, parameters: Mapping[str, str]) -> tuple[LiveStrea
 
 
 def _warm_up(session: Session, sliding: SlidingConfig) -> None:
-    """Run a whole window of silence, and the one after it."""
+    """Run a whole window of silence, and the window after it."""
     streaming = Streaming(session, replace(sliding, first_steps=sliding.window_steps))
     stream = streaming.open()
     silence = np.zeros(min(sliding.hop_samples, sliding.framing.sample_rate_hz), np.float32)

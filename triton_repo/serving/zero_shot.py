@@ -1,4 +1,4 @@
-"""Zero-shot tags as a service: clips of several clients in one batch, labels embedded once."""
+"""Zero-shot tags for many clients: their clips share batches, labels are embedded once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ from ...runtime.text.zero_shot import ZeroShot
 from ..contract.label_sets import LabelSets
 from .latent_cache import RecentLatents
 
-# While one client's are computed the others wait.
+# The others wait while one client's texts and audio are computed.
 _MOST_TEXTS = 100_000
 _LONGEST_SECONDS = 3_600
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What a client asks: a waveform, and its own labels or a label set's name.
+    """A client's question: a waveform, and labels or the name of a label set.
 
     Attributes:
         waveform: mono float32 (samples,) at the model's rate, of any length.
         labels, templates: UTF-8, one a line.
-        label_set: UTF-8, its name.
+        label_set: the label set's name in UTF-8.
     """
 
     waveform: np.ndarray
@@ -42,7 +42,7 @@ class Answer:
     """How well labels describe a waveform.
 
     Attributes:
-        labels: in the order of the others.
+        labels: the labels, in the order of the arrays.
         cosines: float32 (labels,), of the waveform's embedding with each label's.
         probabilities: float32 (labels,), their softmax.
         clip_cosines: float32 (clips, labels), of each clip's embedding.
@@ -58,13 +58,13 @@ class ZeroShotService:
     """Answers questions.
 
     Args:
-        session: of the tower that hears.
-        embed: the texts' embeddings, by the other one.
-        label_sets: the operator's.
+        session: the audio tower.
+        embed: embeds texts with the text tower.
+        label_sets: the label sets on the server.
         batch_size: how many clips to run at once.
 
     Raises:
-        BundleError: the session gives no latents.
+        BundleError: the session has no output latents.
     """
 
     def __init__(
@@ -78,8 +78,11 @@ class ZeroShotService:
         self._recent: RecentLatents[tuple[str, tuple[str, ...]]] = RecentLatents()
 
     def answer(self, questions: Sequence[Question]) -> list[Answer | MuqrtError]:
-        """Every question's answer, or what is wrong, which does not concern the others: UsageError
-        for labels, AudioError for a waveform, SessionError or ServerError where a tower failed."""
+        """Answer each question, or give the error of a bad one, without effect on the others.
+
+        Errors are UsageError for labels, AudioError for a waveform, and SessionError or ServerError
+        if a tower failed.
+        """
         answers: dict[int, Answer | MuqrtError] = {}
         asked: list[tuple[int, LabelSet, np.ndarray]] = []
         for place, question in enumerate(questions):

@@ -258,8 +258,8 @@ def test_the_response_cache_is_on_when_asked_for() -> None:
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"cuda_graphs": True}, "CUDA graphs are TensorRT's"),
-        ({"backend": "tensorrt", "threads": 2}, "threads are of engines on the CPU"),
+        ({"cuda_graphs": True}, "CUDA graphs need TensorRT"),
+        ({"backend": "tensorrt", "threads": 2}, "threads are for engines on the CPU"),
         ({"kind": "KIND_CPU", "gpus": (0,)}, "artefact is for the CPU"),
         ({"response_cache": True, "max_batch_size": 2}, "--max-batch-size 1"),
         ({"lengths_seconds": (10, 0.04)}, r"0\.04 s; the model needs at least 0\.043 s"),

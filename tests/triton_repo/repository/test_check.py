@@ -83,8 +83,8 @@ def replace_in_config(old: str, new: str) -> Callable[[Path], None]:
         (lambda m: change(m / "muq/1/model.onnx"), r"1/model\.onnx has changed"),
         (lambda m: change(m / "muq/1/muq.onnx.data"), r"1/muq\.onnx\.data has changed"),
         (lambda m: (m / "muq/1/muq.onnx.data").unlink(), r"1/muq\.onnx\.data is missing"),
-        (lambda m: (m / "muq/1/more.onnx").write_text(""), r"1/more\.onnx is not of the bundle"),
-        (lambda m: (m / "muq/model.py").write_text(""), r"model\.py is not of the bundle"),
+        (lambda m: (m / "muq/1/more.onnx").write_text(""), r"1/more\.onnx is not in the bundle"),
+        (lambda m: (m / "muq/model.py").write_text(""), r"model\.py is not in the bundle"),
         (lambda m: (m / "muq/1").rename(m / "muq/2"), r"1/model\.onnx is missing"),
         (lambda m: (m / "muq").rename(m / "muc"), "name is not what the bundle says"),
         (lambda m: (m / "muq").rename(m / ".muq-1a2b3c4d-old"), "name is not what"),
@@ -130,7 +130,7 @@ def test_another_bundle_and_one_without_certificate_are_refused(
     another = fresh_bundle("another")
     another.artefacts[0].level = 2
     (found,) = problems(models, another)
-    assert "it is not of this bundle" in found
+    assert "its artefact is not in this bundle" in found
 
 
 def test_no_models_is_an_error(bundle: Bundle, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_no_models_is_an_error(bundle: Bundle, tmp_path: Path) -> None:
         (Machine("10.13.2.6", ("9.0",)), ["has 10.13.2.6; build"]),
         (Machine("10.1", ("9.0",)), ["the server has 10.1;"]),
         (Machine("10.13", ("9.0", "12.0")), ["compute capability 12.0, only for 8.6, 9.0"]),
-        (NOTHING, ["TensorRT is not known", "GPUs are not known"]),
+        (NOTHING, ["TensorRT version is unknown", "GPUs are unknown"]),
     ],
 )
 def test_plans_for_another_tensorrt_or_gpu_are_refused(
@@ -193,7 +193,7 @@ def test_the_model_for_streams_is_checked_too(streams: tuple[Path, Bundle]) -> N
     assert not problems(models, bundle)
     (cache / "muqrt.cpython-311.pyc").write_bytes(b"")
     (found,) = check_repository(models, bundle, NOTHING)
-    assert "muqrt.cpython-311.pyc is not of the bundle" in found.problems[0]
+    assert "muqrt.cpython-311.pyc is not in the bundle" in found.problems[0]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_the_model_for_streams_is_checked_too(streams: tuple[Path, Bundle]) -> N
             lambda v: (v / "bundle.json").write_text(
                 (v / "bundle.json").read_text().replace('"hop_samples": 240', '"hop_samples": 120')
             ),
-            r"1/bundle\.json is not of the artefact",
+            r"1/bundle\.json is not from the artefact",
         ),
         (
             lambda v: (v.parent / "config.pbtxt").write_text(

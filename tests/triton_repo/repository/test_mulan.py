@@ -143,7 +143,7 @@ def remove(place: str) -> Callable[[Path], None]:
         ("mulan_text", remove("mulan_text/1/model.py"), "model.py is missing"),
         ("mulan_text", replace_in("mulan_text/config.pbtxt", "FP32", "FP64"), "output is not what"),
         ("mulan_text_tower", remove("mulan_text_tower/1/model.onnx"), "model.onnx is missing"),
-        ("mulan_audio", lambda m: (m / "mulan_audio/1/muq.onnx").write_text(""), "not of the bun"),
+        ("mulan_audio", lambda m: (m / "mulan_audio/1/muq.onnx").write_text(""), "not in the bun"),
     ],
 )
 def test_what_was_changed_is_named(
@@ -162,7 +162,7 @@ def test_label_sets_are_the_operators_to_change(models: Path, bundle: Bundle) ->
     (sets / "genres.json").write_text("{}")
     assert not problems(models, bundle, "zeroshot")
     (sets / "other.py").write_text("")
-    assert "label_sets/other.py is not of the bundle" in problems(models, bundle, "zeroshot")[0]
+    assert "label_sets/other.py is not in the bundle" in problems(models, bundle, "zeroshot")[0]
 
 
 def test_what_cannot_be_served_is_refused(

@@ -179,7 +179,7 @@ def test_somebody_elses_folder_is_left_alone(
 
 @pytest.mark.parametrize("name", ["", "../muq", "a/b", ".hidden", "muq\n"])
 def test_a_name_that_is_none_is_refused(bundle: Bundle, tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="cannot be a model's name"):
+    with pytest.raises(UsageError, match="is not a valid model name"):
         write_repository(bundle, tmp_path / "models", model_name=name)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 
-# muqrt's name for the graph from waveform to tokens alone, beside a model that has one.
+# File name of the graph from waveform to tokens alone, beside a model that has one.
 _TOKENS_FILE = "tokens.onnx"
 
 # A request's place in the batch, the request, and its inputs.
@@ -23,14 +23,14 @@ _Member = tuple[int, Any, list[np.ndarray]]
 
 
 class _RefusedError(Exception):
-    """The request's input is wrong; the message is for its sender."""
+    """A request's input is wrong; the message is sent to the client."""
 
 
 class Shared:
-    """An array as Triton can take it over, whichever numpy Triton was built for.
+    """An array that Triton can take over, for any numpy that Triton was built for.
 
-    A ``pb_utils.Tensor`` made from a numpy 2 array by a stub built for numpy 1 has no bytes in
-    it, and nothing says so. DLPack does not depend on numpy's version.
+    A ``pb_utils.Tensor`` made from a numpy 2 array by a stub built for numpy 1 is silently
+    empty. DLPack does not depend on numpy's version.
     """
 
     def __init__(self, array: np.ndarray) -> None:
@@ -41,8 +41,8 @@ class Shared:
 
     def __dlpack__(self, stream: Any = None) -> Any:
         capsule = self._array.__dlpack__()
-        # Triton frees what it took over, but marks the capsule with a name of its own, which
-        # numpy's destructor does not know and would write an error to the log about.
+        # Triton frees what it took over, but renames the capsule, and numpy's destructor would
+        # write an error about the unknown name to the log.
         ctypes.pythonapi.PyCapsule_SetDestructor(ctypes.py_object(capsule), None)
         return capsule
 
@@ -56,8 +56,8 @@ class TritonPythonModel:
         parameters = self._configure(config)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        # Threads that go on spinning after a run keep the server's own from a core, and a request
-        # that comes before the server has seen the instance idle may wait half a second.
+        # Threads that keep spinning after a run take cores from the server's own threads, and a
+        # request that arrives before the server sees the instance idle may wait half a second.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         # As in the C++ backend: absent or 0 leaves the choice to ONNX Runtime.
         options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", 0))
@@ -72,7 +72,7 @@ class TritonPythonModel:
             )
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer every request; those of equal shape share one run of the model."""
+        """Answer every request; requests of equal shape share one run of the model."""
         responses: list[Any] = [None] * len(requests)
         groups: dict[Any, list[_Member]] = {}
         for index, request in enumerate(requests):
@@ -96,15 +96,15 @@ class TritonPythonModel:
         del self._session, self._tokens_session
 
     def _configure(self, config: dict[str, Any]) -> dict[str, str]:
-        """Keep what the configuration says of requests; returns its parameters."""
+        """Read how requests look from the configuration; returns its parameters."""
         parameters = {
             name: value["string_value"] for name, value in config.get("parameters", {}).items()
         }
         framing = json.loads(parameters.get("muqrt.framing", "{}"))
         self._minimum_samples = framing.get("minimum_samples", 0)
         self._inputs = [each["name"] for each in config["input"]]
-        # Triton's response cache keeps an error as an empty answer, and gives it to whoever sends
-        # the same inputs next. So what was cancelled is answered all the same.
+        # Triton's response cache keeps an error as an empty answer, and returns it for the next
+        # request with the same inputs. So cancelled requests are answered all the same.
         self._is_cached = config.get("response_cache", {}).get("enable", False)
         return parameters
 
@@ -138,7 +138,7 @@ class TritonPythonModel:
         }
         try:
             outputs = self._run(names, feed)
-        except Exception as error:  # engines' exceptions share no base of their own
+        except Exception as error:  # engines' exceptions have no common base class
             for _ in members:
                 yield _failure(f"the engine failed: {error}", pb_utils.TritonError.INTERNAL)
             return

@@ -20,7 +20,7 @@ from muqrt.triton_repo.serving.live_streams import NoSuchStreamError, TooManyStr
 _Asked = TypeVar("_Asked")
 _Found = TypeVar("_Found")
 
-# Triton's name for why a request gets no answer; what is missing here is INTERNAL.
+# Triton's error code for each kind of refusal; INTERNAL for all others.
 _CODES = {
     AudioError: "INVALID_ARG",
     UsageError: "INVALID_ARG",
@@ -31,10 +31,10 @@ _CODES = {
 
 
 class BatchedModel(ABC, Generic[_Asked, _Found]):
-    """A model's only instance, which answers all the requests that it is given together."""
+    """The only instance of a model; answers all waiting requests together."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load what is in ``<model_repository>/<version>``."""
+        """Load the folder ``<model_repository>/<version>``."""
         config = json.loads(args["model_config"])
         parameters = {name: each["string_value"] for name, each in config["parameters"].items()}
         try:
@@ -70,21 +70,21 @@ class BatchedModel(ABC, Generic[_Asked, _Found]):
 
     @abstractmethod
     def _load(self, folder: Path, parameters: Mapping[str, str]) -> None:
-        """Load the version's folder, by the configuration's parameters."""
+        """Load a version's folder, as the configuration's parameters say."""
 
     def _start(self) -> None:
-        """Go on once it is loaded."""
+        """Start what runs beside the requests; called once the model is loaded."""
 
     def _cancelled(self, request: Any) -> None:
-        """Forget what belongs to a request whose sender has given up."""
+        """Clean up after a request that its client has cancelled."""
 
     @abstractmethod
     def _read(self, request: Any) -> _Asked:
-        """What a request asks; UsageError refuses it."""
+        """Read a request; raise UsageError to refuse it."""
 
     @abstractmethod
     def _answer(self, asked: list[_Asked]) -> Sequence[_Found | MuqrtError]:
-        """The answer to each, or why there is none."""
+        """Answer each request, or give the error to answer it with."""
 
     @abstractmethod
     def _outputs(self, found: _Found, request: Any) -> dict[str, np.ndarray]:
@@ -101,7 +101,7 @@ class Metrics:
         self._gauges: dict[str, Any] = {}
 
     def count(self, name: str, description: str, total: float) -> None:
-        """Bring a counter to a total."""
+        """Raise a counter to ``total``."""
         kind = pb_utils.MetricFamily.COUNTER
         metric, before = self._counters.get(name) or (self._metric(name, description, kind), 0)
         if total > before:
@@ -132,7 +132,7 @@ def failure(error: MuqrtError) -> Any:
 
 
 def cancelled() -> Any:
-    """The response to a request whose sender has given up."""
+    """The response to a request that its client has cancelled."""
     return _refusal("cancelled", "CANCELLED")
 
 

@@ -1,7 +1,6 @@
 """``mulan_text``: texts to latents.
 
-It only translates: requests to texts, which are encoded together by the tower that is a model of
-its own.
+Only translates requests to texts; the text tower, a model of its own, encodes them together.
 """
 
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ _LONGEST_TEXT_BYTES = 1 << 16  # far above what the model has positions for
 
 
 class TextModel(BatchedModel[str, np.ndarray]):
-    """Encodes texts, and remembers them."""
+    """Encodes texts, and keeps the most recent embeddings."""
 
     def _load(self, folder: Path, parameters: Mapping[str, str]) -> None:
         tower = tower_in(parameters, TEXT_TOWER)

@@ -13,7 +13,7 @@ from muqrt.triton_repo.backends.onnxruntime.model import TritonPythonModel
 
 
 class EngineModel(TritonPythonModel):
-    """One instance of a model that runs by an engine of muqrt's."""
+    """One instance of a model that runs in one of muqrt's engines."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the artefact of the bundle in ``<model_repository>/<version>``."""
@@ -23,7 +23,7 @@ class EngineModel(TritonPythonModel):
         device = f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu"
         try:
             bundle = load_bundle(folder)
-            # Whether one without a certificate may be served was asked when it was written.
+            # Certificates were checked when the repository was written.
             artefact = bundle.artefact(allow_uncertified=True)
             threads = int(parameters.get("intra_op_thread_count", 0)) or None
             self._engine = open_session(bundle, artefact, threads, device)

@@ -1,6 +1,6 @@
 """``muq_stream``: tags of live streams.
 
-It only translates: requests to chunks, hops to outputs, totals to metrics.
+Only translates: requests to chunks, hops to outputs, totals to metrics.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from muqrt.triton_repo.serving.live_streams import StreamChunk
 from muqrt.triton_repo.serving.load import load_streams
 
 _PUBLISH_SECONDS = 1.0  # as often as the server's own metrics change
-# Of the counters: the totals' names, and what they count.
+# What each counter counts, by the name of its total.
 _DESCRIPTIONS = {
     "streams_opened": "Streams that were opened",
     "streams_restarted": "Streams opened in place of a live one of the same id",
@@ -35,7 +35,7 @@ _DESCRIPTIONS = {
 
 
 class StreamModel(BatchedModel[StreamChunk, list[Hop]]):
-    """Advances streams; publishes metrics from a thread of its own."""
+    """Advances live streams; a thread publishes their metrics."""
 
     def _load(self, folder: Path, parameters: Mapping[str, str]) -> None:
         self._streams, self._tags = load_streams(folder, parameters)
@@ -87,8 +87,8 @@ class StreamModel(BatchedModel[StreamChunk, list[Hop]]):
         return {TAGS: tags.reshape(hops, self._tags), SECONDS: seconds.reshape(hops, 2)}
 
     def _keep_publishing(self) -> None:
-        # Also drops idle streams while no requests come. Apart from execute(), because every change
-        # of a metric is a message to the server.
+        # Also drops idle streams while no requests come. Not in execute(), because every change of
+        # a metric is a message to the server.
         while not self._stopped.wait(_PUBLISH_SECONDS):
             self._publish()
 

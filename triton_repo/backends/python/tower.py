@@ -1,4 +1,4 @@
-"""Another model of the same server as a session, for the models in Python above it.
+"""A session whose engine is another model of the same server.
 
 Only the server's Python can import this.
 """
@@ -20,9 +20,9 @@ __all__ = ["TowerSession", "cancelled", "failure"]
 
 
 class TowerSession(Session):
-    """A tower's model, in which requests from here and from clients share batches.
+    """A session of a tower's model, which batches these requests with those of clients.
 
-    ``run`` raises ServerError where it failed, BusyError if it has too many requests waiting.
+    ``run`` raises ServerError if the model fails, and BusyError if its queue is full.
     """
 
     def __init__(self, tower: Tower) -> None:
@@ -31,7 +31,7 @@ class TowerSession(Session):
         self._memory = pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0)
 
     def close(self) -> None:
-        """Nothing: the model is the server's."""
+        """Do nothing: the server owns the model."""
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
         rows, most = len(next(iter(inputs.values()))), self._tower.max_batch_size

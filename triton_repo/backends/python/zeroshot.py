@@ -1,6 +1,6 @@
 """``zeroshot``: labels for waveforms.
 
-It only translates: requests to questions, answers to outputs.
+Only translates: requests to questions, answers to outputs.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from muqrt.triton_repo.serving.zero_shot import Answer, Question, ZeroShotServic
 
 
 class ZeroShotModel(BatchedModel[Question, Answer]):
-    """Answers questions by the towers that are models of their own."""
+    """Answers questions with the two towers, which are models of their own."""
 
     def _load(self, folder: Path, parameters: Mapping[str, str]) -> None:
         audio = contract.tower_in(parameters, contract.AUDIO_TOWER)
@@ -53,7 +53,7 @@ class ZeroShotModel(BatchedModel[Question, Answer]):
 
 
 def _row(request: Any, name: str) -> np.ndarray | None:
-    """An optional input of a request for one waveform, without its batch dimension."""
+    """An optional input without its batch dimension; a request holds one waveform."""
     tensor = pb_utils.get_input_tensor_by_name(request, name)
     if tensor is None:
         return None
