@@ -19,7 +19,7 @@ _TAGS_SHOWN = 12
 
 @commands.command()
 def info(
-    bundle: Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, written by muqrt export.")],
     as_json: Json = False,
 ) -> None:
     """Show what is in a bundle, and check every hash."""
@@ -64,7 +64,7 @@ def _joint_line(bundle: "Bundle") -> str:
     assert joint is not None
     seconds = joint.clip_samples / bundle.framing.sample_rate_hz
     return (
-        f"latents: {joint.width} wide, of clips of {seconds:g} s and of texts up to "
+        f"latents: {joint.width} wide, for clips of {seconds:g} s and texts of up to "
         f"{joint.max_tokens} tokens, tokenizer {joint.tokenizer_sha256[:12]}..."
     )
 
@@ -82,13 +82,13 @@ def _tagging_lines(tagging: "Tagging") -> list[str]:
     numbers = {k: v for k, v in tagging.figures.items() if isinstance(v, (int, float))}
     if numbers:
         figures = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-        lines.append(f"measured when it was trained: {figures}")
+        lines.append(f"measured in training: {figures}")
     return lines
 
 
 def _tokenizer_line(tokenizer: "Tokenizer") -> str:
     what = "the log-mel" if tokenizer.level is None else f"level {tokenizer.level}"
     return (
-        f"tokens: {tokenizer.stages} for a step, of {tokenizer.codes} codes, by an RVQ of {what}, "
+        f"tokens: {tokenizer.stages} per step, {tokenizer.codes} codes each, by an RVQ of {what}, "
         f"{tokenizer.rvq_sha256[:12]}..."
     )

@@ -9,7 +9,8 @@ import typer
 
 from ..common.console import Json, Table, show, table
 from ..errors import BundleError, UsageError
-from .options import ArtefactName, BatchSize, Local, TextArtefactName, Threads, audio_files
+from .options import ArtefactName, BatchSize, TextArtefactName, Threads, audio_files
+from .place import Local
 
 if TYPE_CHECKING:
     from ..runtime.search.update import Changes, Outcome

@@ -1,10 +1,9 @@
 """Embeddings, features and tokens on disk: whole files only, and none computed twice."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -12,13 +11,12 @@ from ...common.console import progress, show
 from ...common.files import atomic_file
 from ...errors import AudioError, MissingDependencyError, UsageError
 from ...runtime.audio.tracks import AudioFile
+from .run_manifest import Kind, RunManifest
 
 if TYPE_CHECKING:
     from ...runtime.engines.session import Session
     from ...runtime.model import Model
 
-RUN_MANIFEST_FILE = "muqrt.json"
-Kind = Literal["embeddings", "features", "tokens"]
 _Item = TypeVar("_Item")
 _SHOWN_VALUES = 4
 
@@ -64,43 +62,6 @@ class Task:
         first = [] if self.values is None else self.values.flat[:_SHOWN_VALUES].tolist()
         shown = (f"{value:+.4f}" if isinstance(value, float) else str(value) for value in first)
         return f"{self.audio}: {shape}  [{' '.join(shown)} ...]"
-
-
-@dataclass(frozen=True)
-class RunManifest:
-    """A file in a folder of results that says what they are, so that no run mixes in others."""
-
-    folder: Path
-    artefact_sha256: str
-    kind: Kind
-
-    def check(self) -> None:
-        """Raise UsageError if the folder holds results of another model or kind."""
-        try:
-            found = json.loads(self._file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return
-        except ValueError:
-            found = None
-        if found != self._facts:
-            raise UsageError(
-                f"{self.folder}: holds results of another model, or other ones than {self.kind} "
-                f"({RUN_MANIFEST_FILE} says which); choose another folder."
-            )
-
-    def write(self) -> None:
-        """Write the file, unless it is there."""
-        if not self._file.exists():
-            with atomic_file(self._file) as temporary:
-                temporary.write_text(json.dumps(self._facts) + "\n", encoding="utf-8")
-
-    @property
-    def _file(self) -> Path:
-        return self.folder / RUN_MANIFEST_FILE
-
-    @property
-    def _facts(self) -> dict[str, Any]:
-        return {"artefact_sha256": self.artefact_sha256, "kind": self.kind}
 
 
 Save = Callable[[Task, np.ndarray], None]

@@ -4,13 +4,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ...common.console import show
 from ...errors import AudioError
-from ..options import Where
+from ..options import Threshold, Top, Where
 from ..parameters import expand_options
 from .source import Source
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-_WINDOWS = "Windows (only with --bundle; a server has set its own)"
+
+def _window_option(help: str) -> Any:
+    heading = "Windows (only with --bundle; a server has set its own)"
+    return typer.Option(help=help, rich_help_panel=heading)
 
 
 @commands.command()
@@ -43,13 +46,8 @@ def stream(
         bool,
         typer.Option("--fast", help="Read a file as fast as possible instead of in real time."),
     ] = False,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Lowest probability of a tag to show; each tag's own by default."
-        ),
-    ] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Show at most this many tags.")] = None,
+    threshold: Threshold = None,
+    top: Top = None,
     minimum_seconds: Annotated[
         float, typer.Option(min=0, max=600, help="Ignore tags shorter than this many seconds.")
     ] = 1.0,
@@ -58,24 +56,14 @@ def stream(
         typer.Option(help="End a tag once its probability is below this share of its threshold."),
     ] = 0.8,
     hop_seconds: Annotated[
-        float | None,
-        typer.Option(
-            help="Seconds from one update to the next; 0.5 by default.", rich_help_panel=_WINDOWS
-        ),
+        float | None, _window_option("Seconds from one update to the next; 0.5 by default.")
     ] = None,
     window_seconds: Annotated[
         float | None,
-        typer.Option(
-            help="Seconds of audio behind each update; the tags' window by default.",
-            rich_help_panel=_WINDOWS,
-        ),
+        _window_option("Seconds of audio behind each update; the tags' window by default."),
     ] = None,
     first_seconds: Annotated[
-        float | None,
-        typer.Option(
-            help="Seconds of audio before the first update; 2 by default.",
-            rich_help_panel=_WINDOWS,
-        ),
+        float | None, _window_option("Seconds of audio before the first update; 2 by default.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object per hop and event, one per line.")

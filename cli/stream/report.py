@@ -1,4 +1,4 @@
-"""Live tags as text and as JSON, line by line."""
+"""Live tags as lines of text or JSON."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,25 +12,25 @@ from ...runtime.streaming.events import Event
 
 
 def ranked(tagging: Tagging, scores: np.ndarray) -> list[TagScore]:
-    """Every tag with its score, float32 (tags,), best first."""
+    """Every tag with its score, best first; ``scores`` are float32 (tags,)."""
     order = np.argsort(-scores, kind="stable")
     return [TagScore(tagging.vocabulary[i], float(scores[i])) for i in order]
 
 
 class JsonLines:
-    """A JSON document for each hop and each event, one a line.
+    """Prints a JSON object for each hop and each event, one per line.
 
     Args:
         tagging: the tags' names and thresholds.
-        top: how many tags of a hop are told; all that reach their thresholds when None.
-        on_closed: called when nobody reads any more.
+        top: the most tags of a hop to print; all that reach their thresholds when None.
+        on_closed: called when the reader of stdout has gone.
     """
 
     def __init__(self, tagging: Tagging, top: int | None, on_closed: Callable[[], None]) -> None:
         self._tagging, self._top, self._on_closed = tagging, top, on_closed
 
     def hop(self, hop: Hop, latency_seconds: float) -> None:
-        """The tags that reach their thresholds, best first."""
+        """Print the tags that reach their thresholds, best first."""
         limits, ranking = self._tagging.limits(), ranked(self._tagging, hop.outputs[TAGS])
         above = [each for each in ranking if each.score >= limits[each.tag]]
         self._print(
@@ -44,7 +44,7 @@ class JsonLines:
         )
 
     def event(self, event: Event) -> None:
-        """The end is null for a tag that has begun."""
+        """Print an event; its end is null if the tag has just begun."""
         self._print({"type": "event", **event._asdict()})
 
     def _print(self, document: dict[str, Any]) -> None:
@@ -53,22 +53,22 @@ class JsonLines:
 
 
 class TextLines:
-    """A line for each event; ``on_closed`` is called when nobody reads any more."""
+    """Prints a line for each event; ``on_closed`` is called when the reader has gone."""
 
     def __init__(self, on_closed: Callable[[], None]) -> None:
         self._on_closed = on_closed
 
     def hop(self, hop: Hop, latency_seconds: float) -> None:
-        """Nothing: there are too many of them."""
+        """Print nothing: there are too many hops to read."""
 
     def event(self, event: Event) -> None:
-        """When what begins or ends."""
+        """Print which tag begins or ends, and when."""
         if not show(False, None, event_line(event)):
             self._on_closed()
 
 
 def segments_document(name: str, seconds: float, segments: Sequence[Event]) -> dict[str, Any]:
-    """What a stream's end is told with: every stretch of every tag."""
+    """A whole stream as JSON: every segment of every tag."""
     return {
         "type": "segments",
         "audio": name,
@@ -78,7 +78,7 @@ def segments_document(name: str, seconds: float, segments: Sequence[Event]) -> d
 
 
 def event_line(event: Event) -> str:
-    """An event for people."""
+    """An event as a line of text."""
     if event.end_seconds is None:
         return f"{event.start_seconds:.1f} s  {event.tag} begins"
     stretch = f"{event.start_seconds:.1f} to {event.end_seconds:.1f} s"
@@ -86,7 +86,7 @@ def event_line(event: Event) -> str:
 
 
 def segment_lines(name: str, seconds: float, segments: Sequence[Event]) -> Iterator[str | Table]:
-    """Every stretch of every tag for people."""
+    """A whole stream as text: every segment of every tag."""
     yield f"{name}: {seconds:.1f} s: {', '.join(_by_tag(segments)) or 'no tags'}"
     rows = [
         [tag, ", ".join(f"{start:.1f}-{end:.1f}" for start, end in stretches)]
@@ -97,9 +97,9 @@ def segment_lines(name: str, seconds: float, segments: Sequence[Event]) -> Itera
 
 
 def _by_tag(segments: Sequence[Event]) -> dict[str, list[Segment]]:
-    """The tag heard longest first."""
+    """Every tag's segments, the tag with the longest total first."""
     found: dict[str, list[Segment]] = {}
     for tag, start, end, _ in segments:
-        assert end is not None  # or it would be no segment
+        assert end is not None  # a segment has ended
         found.setdefault(tag, []).append(Segment(start, end))
     return dict(sorted(found.items(), key=lambda item: -sum(e - s for s, e in item[1])))

@@ -1,4 +1,4 @@
-"""What ``muqrt stream`` listens to, until it ends, fails, or Ctrl-C ends it."""
+"""The audio source of ``muqrt stream``."""
 
 import signal
 import time
@@ -13,29 +13,29 @@ from ...errors import MuqrtError, UsageError
 
 
 class Source:
-    """A file, an address on the network, or a microphone. An iterator of its chunks, once.
+    """A file, an http(s) address or a microphone; iterates once over its chunks.
 
-    A failure ends it like an end, so that what was heard is not lost.
+    A failure ends the iteration instead of raising, so that the results so far are kept.
 
     Args:
-        where: a path or an address, or the input's number or name.
-        microphone: whether it is an input of the sound card.
-        real_time: play a file, rather than take it as fast as possible.
+        where: a path, an address, or with ``microphone`` the input's number or name.
+        microphone: whether to record from an audio input.
+        real_time: read a file in real time instead of as fast as possible.
 
     Attributes:
-        name: for people.
-        error: what it failed with.
-        heard_at: the monotonic clock's seconds when the newest chunk came.
+        name: the source's name, for messages.
+        error: the failure that ended it, if any.
+        heard_at: when the newest chunk came, in seconds of the monotonic clock.
 
     Raises:
-        UsageError: nothing to listen to, or a microphone as fast as possible.
+        UsageError: no source, or a microphone faster than real time.
     """
 
     def __init__(self, where: str | None, microphone: bool, real_time: bool) -> None:
         if where is None and not microphone:
             raise UsageError("say what to listen to: an audio file, an address or --microphone.")
         if microphone and not real_time:
-            raise UsageError("a microphone cannot be heard faster than real time; drop --fast.")
+            raise UsageError("a microphone cannot be read faster than real time; drop --fast.")
         self._where, self._microphone, self._real_time = where, microphone, real_time
         # A file's name may be bytes that are no text.
         self.name = (where or "microphone").encode(errors="backslashreplace").decode()
@@ -45,7 +45,7 @@ class Source:
         self._waiting = self._ended = False
 
     def chunks(self, rate_hz: int) -> "Source":
-        """Itself, from now on with chunks, mono float32 (samples,), at this rate."""
+        """Open the source: it then yields mono float32 (samples,) chunks at this rate."""
         from ...runtime.streaming.sources.chunks import from_file
         from ...runtime.streaming.sources.microphone import from_microphone
         from ...runtime.streaming.sources.radio import from_url, is_url
@@ -79,13 +79,12 @@ class Source:
         raise StopIteration
 
     def end(self) -> None:
-        """No more chunks; what was heard is still to be answered."""
+        """Yield no more chunks; those already yielded are still processed."""
         self._ended = True
 
     @contextmanager
     def ended_by_ctrl_c(self) -> Iterator[None]:
-        """Ctrl-C, or a service manager's or terminal's signal, ends it; the second one interrupts
-        whatever is being done."""
+        """End the source on Ctrl-C, SIGTERM or SIGHUP; a second signal interrupts the program."""
 
         def end(number: int, frame: FrameType | None) -> None:
             interrupts = self._waiting or self._ended

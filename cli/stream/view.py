@@ -1,4 +1,4 @@
-"""Live tags on a terminal: a bar for each tag, and what has begun or is over."""
+"""Live tags on a terminal: a bar for each tag, and the latest events."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ _ABOVE, _BELOW = "green", "bright_black"
 
 
 class LiveView(Closing):
-    """Shows a stream's newest hop until it is left, and leaves that on the terminal.
+    """Shows a stream's newest hop, and leaves the last one on the terminal.
 
     Args:
-        name: of what is heard.
+        name: the source's.
         tagging: the tags' names and thresholds.
-        top: how many tags are shown; 12 when None.
-        console: the terminal; stdout's when None.
+        top: how many tags to show; 12 when None.
+        console: the terminal; stdout when None.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class LiveView(Closing):
         self._live = Live(self._drawn(), console=console or Console(), auto_refresh=False)
 
     def hop(self, hop: Hop, latency_seconds: float) -> None:
-        """Show it; the latency is from the hop's last sound to its tags."""
+        """Show a hop; the latency is the time from its last sample to its tags."""
         self._hop, self._latency_seconds = hop, latency_seconds
         self._refresh()
 
     def event(self, event: Event) -> None:
-        """Show it above the older ones."""
+        """Show an event above the older ones."""
         self._events.appendleft(event)
         self._refresh()
 

@@ -21,7 +21,7 @@ _SEGMENT_COLOUR = "#D55E00"  # vermilion: colour-blind readers can tell it from 
 def draw(title: str, track: TrackTags, choice: Choice, path: Path) -> None:
     """Write a PNG, whole or not at all: a row for each tag shown, best of the track first.
 
-    The darker, the more probable; an outline goes round each segment that reaches the threshold.
+    Darker is more probable; segments that reach the threshold are outlined.
     """
     from matplotlib.figure import Figure
 
@@ -48,11 +48,11 @@ def draw(title: str, track: TrackTags, choice: Choice, path: Path) -> None:
     axes.tick_params(axis="y", length=0)
     figure.colorbar(mesh, ax=axes, label="probability")
     with atomic_file(path) as temporary, warnings.catch_warnings():
-        # A letter that the font lacks becomes a box, and nobody can do anything about it here.
+        # A letter that the font lacks becomes a box; the warning would not help.
         warnings.filterwarnings("ignore", "Glyph")
         figure.savefig(temporary, dpi=150)
 
 
 def _literal(text: str) -> str:
-    """Text in which a dollar begins no formula."""
+    """Text in which a dollar sign starts no formula."""
     return text.replace("$", r"\$")

@@ -9,7 +9,7 @@ import typer
 
 from ...common.console import Json, show
 from ...errors import AudioError, MissingDependencyError, UsageError
-from ..options import AudioPaths, WhereForFiles, audio_files
+from ..options import AudioPaths, Threshold, Top, WhereForFiles, audio_files
 from ..parameters import expand_options
 from .labels import LABELS_SHOWN, LabelOptions, LabelsCommand
 
@@ -27,13 +27,8 @@ def tag(
     audio: AudioPaths,
     where: WhereForFiles,
     *,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Lowest probability of a tag to show; each tag's own by default."
-        ),
-    ] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Show at most this many tags.")] = None,
+    threshold: Threshold = None,
+    top: Top = None,
     every_tag: Annotated[
         bool, typer.Option("--all", help="Also show the tags below their thresholds.")
     ] = False,

@@ -1,4 +1,4 @@
-"""The options of ``muqrt tag`` for labels: the user's own words for what may be heard."""
+"""The options of ``muqrt tag`` for the user's own labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 # By default: of thousands of labels many are above chance.
 LABELS_SHOWN = 10
 _LABELS = "--labels"
-_SECTION = "Your own labels (with a MuQ-MuLan)"
+
+
+def _label_option(*names: str, **settings: Any) -> Any:
+    return typer.Option(*names, rich_help_panel="Your own labels (with a MuQ-MuLan)", **settings)
 
 
 @dataclass(frozen=True)
@@ -26,30 +29,24 @@ class LabelOptions:
 
     labels: Annotated[
         list[str] | None,
-        typer.Option(
-            _LABELS,
-            help="Labels to tag with: words or quoted phrases, up to the next option.",
-            rich_help_panel=_SECTION,
+        _label_option(
+            _LABELS, help="Labels to tag with: words or quoted phrases, up to the next option."
         ),
     ] = None
     labels_file: Annotated[
-        Path | None,
-        typer.Option(help="Text file of labels, one per line.", rich_help_panel=_SECTION),
+        Path | None, _label_option(help="Text file of labels, one per line.")
     ] = None
     template: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Sentence that stands for a label, with {} for the label itself; may be repeated: "
-            "the sentences' embeddings are averaged.",
-            rich_help_panel=_SECTION,
+        _label_option(
+            help="Sentence to embed for a label instead of the usual ones, with {} for the label; "
+            "may be repeated: the embeddings are averaged."
         ),
     ] = None
     no_cache: Annotated[
         bool,
-        typer.Option(
-            "--no-cache",
-            help="Do not store the labels' embeddings in the user's cache.",
-            rich_help_panel=_SECTION,
+        _label_option(
+            "--no-cache", help="Do not store the labels' embeddings in the user's cache."
         ),
     ] = False
     text_artefact: TextArtefactName = None

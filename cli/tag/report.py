@@ -1,4 +1,4 @@
-"""Tracks' tags as text, as JSON and as CSV."""
+"""Tags as text, as JSON and as CSV."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from ...runtime.text.zero_shot import LabelTags, ZeroShot
 Result = TrackTags | AudioError
 
 _TIMELINE_COLUMNS = 32
-_LEVELS = "·▁▂▃▄▅▆▇█"  # from not at all to throughout
+_LEVELS = "·▁▂▃▄▅▆▇█"  # from never to always
 _ROUNDING = 1e-6
 _SEGMENTS_SHOWN = 3
 _LONGEST_NAME_CHARACTERS = 60
@@ -27,12 +27,12 @@ _CSV_COLUMNS = ("audio", "start_seconds", "end_seconds", "tag", "score", "thresh
 
 @dataclass(frozen=True)
 class Choice:
-    """Which tags people are shown.
+    """Which tags are shown.
 
     Attributes:
-        threshold: from which probability a tag counts; each tag's own when None.
-        top: how many at most.
-        every_tag: those below their thresholds too.
+        threshold: the lowest probability of a tag that counts; each tag's own when None.
+        top: the most tags to show; all when None.
+        every_tag: also show tags below their thresholds.
     """
 
     threshold: float | None = None
@@ -40,14 +40,14 @@ class Choice:
     every_tag: bool = False
 
     def shown(self, track: TrackTags) -> list[str]:
-        """The tags heard anywhere in the track, best of the whole track first."""
-        heard = track.segments(self.threshold)
-        ranking = [tag for tag, _ in track.ranking() if self.every_tag or tag in heard]
+        """The tags that apply anywhere in the track, best of the whole track first."""
+        found = track.segments(self.threshold)
+        ranking = [tag for tag, _ in track.ranking() if self.every_tag or tag in found]
         return ranking[: self.top]
 
 
 def lines(audio: Path, result: Result, choice: Choice) -> Iterator[str | Table]:
-    """One track for people: its tags, and a table of where which was heard."""
+    """One track as text: its tags, and a table of where each of them applies."""
     if isinstance(result, AudioError):
         yield f"FAILED {result}"
         return
@@ -68,13 +68,13 @@ def lines(audio: Path, result: Result, choice: Choice) -> Iterator[str | Table]:
     ]
     if rows:
         columns = ["tag", *(["cosine"] if cosines else []), "score", "threshold"]
-        yield table("", [*columns, "heard when", "from-to, s"], rows)
+        yield table("", [*columns, "when", "from-to, s"], rows)
 
 
 def document(
     vocabulary: Vocabulary, results: Sequence[tuple[Path, Result]], choice: Choice
 ) -> dict[str, Any]:
-    """Every track for machines: every score of every window, whatever people are shown."""
+    """Every track as JSON, with every score of every window, whatever the choice."""
     facts: dict[str, Any] = {
         "task": vocabulary.task,
         "vocabulary": vocabulary.vocabulary,
@@ -89,8 +89,11 @@ def document(
 
 
 def write_csv(path: Path, results: Sequence[tuple[Path, Result]], choice: Choice) -> None:
-    """Write a row for every window and every tag that reaches its threshold in it, or for every
-    tag at all, whole or not at all; files that could not be used are left out."""
+    """Write a CSV file, whole or not at all, with a row for each tag of each window.
+
+    Tags below their thresholds are written only if the choice is every tag; files that could not
+    be used are left out.
+    """
     tracks = [(audio, result) for audio, result in results if not isinstance(result, AudioError)]
     by_labels = any(isinstance(track, LabelTags) for _, track in tracks)
     with (
@@ -116,7 +119,7 @@ def _rows(audio: Path, track: TrackTags, choice: Choice) -> Iterator[list[object
 
 
 def _windows(track: TrackTags) -> Iterator[tuple[tuple[float, float], list[float]]]:
-    """Every window's stretch in seconds, and its scores."""
+    """Every window's start and end in seconds, and its scores."""
     return zip(pairwise(track.edges_seconds.tolist()), track.window_scores.tolist(), strict=True)
 
 
@@ -142,7 +145,7 @@ def _facts(audio: Path, result: Result, choice: Choice) -> dict[str, Any]:
 
 
 def _cosines(track: TrackTags) -> dict[str, float]:
-    """Every label's cosine with the whole track, best first; a head's tags have none."""
+    """Every label's cosine with the whole track, best first; empty for a head's tags."""
     if not isinstance(track, LabelTags):
         return {}
     found = dict(zip(track.tagging.vocabulary, track.cosines.tolist(), strict=True))
@@ -150,14 +153,14 @@ def _cosines(track: TrackTags) -> dict[str, float]:
 
 
 def short(tag: str) -> str:
-    """A label may be a whole page."""
+    """A label cut to the length of a line."""
     return (
         tag if len(tag) <= _LONGEST_NAME_CHARACTERS else tag[: _LONGEST_NAME_CHARACTERS - 1] + "…"
     )
 
 
 def _timeline(segments: Sequence[Segment], seconds: float) -> str:
-    """One character for each part of the track: how much of it the segments cover."""
+    """A character for each part of the track, taller where segments cover more of it."""
     edges = np.linspace(0, seconds, _TIMELINE_COLUMNS + 1)
     covered = np.zeros(_TIMELINE_COLUMNS)
     for segment in segments:

@@ -156,7 +156,7 @@ def test_the_commands(muqrt: Command, tmp_path: Path, music: Path) -> None:
     assert wrong.returncode == 2 and "--precision int8" in wrong.stderr
     shown = muqrt("info", output)
     assert "text-fp32" in shown.stdout
-    assert "latents: 512 wide, of clips of 10 s and of texts up to 512 tokens" in shown.stdout
+    assert "latents: 512 wide, for clips of 10 s and texts of up to 512 tokens" in shown.stdout
 
 
 def test_the_reference_is_the_models_own(checkpoint: JointCheckpoint) -> None:

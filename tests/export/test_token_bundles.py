@@ -199,6 +199,6 @@ def test_the_commands(
     assert done.returncode == 3
     assert "Name its folder with --rvq" in done.stderr
     assert muqrt(*proven, "--rvq", latent_rvq).returncode == 0
-    assert "tokens: 2 for a step, of 50 codes, by an RVQ of level 1" in (
+    assert "tokens: 2 per step, 50 codes each, by an RVQ of level 1" in (
         muqrt("info", tmp_path / "bundle").stdout
     )

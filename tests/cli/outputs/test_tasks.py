@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from muqrt.cli.outputs.tasks import RUN_MANIFEST_FILE, Tasks
+from muqrt.cli.outputs.run_manifest import RUN_MANIFEST_FILE
+from muqrt.cli.outputs.tasks import Tasks
 from muqrt.errors import UsageError
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.load import load

@@ -175,27 +175,26 @@ def test_people_see_the_tracks_tags_and_where_each_was_heard() -> None:
     track = track_tags(scores, ["guitar", "[b]solo", "silence"])
     heading, found = lines(Path("a.wav"), track, Choice())
     assert heading == "a.wav: 80.0 s: guitar"
-    columns = [list(column.cells) for column in found.columns]
-    assert columns[0] == ["guitar", "[b]solo"]
-    assert columns[1] == ["0.900", "0.300"]
-    assert columns[3] == ["█" * 32, "·" * 16 + "█" * 8 + "·" * 8]
-    assert columns[4] == ["0.0-80.0", "40.0-60.0"]
+    columns = list(zip(*found.rows, strict=True))
+    assert columns[0] == ("guitar", "[b]solo")
+    assert columns[1] == ("0.900", "0.300")
+    assert columns[3] == ("█" * 32, "·" * 16 + "█" * 8 + "·" * 8)
+    assert columns[4] == ("0.0-80.0", "40.0-60.0")
 
     (heading,) = lines(Path("a.wav"), track, Choice(threshold=0.95))
     assert heading == "a.wav: 80.0 s: no tags"
     _, found = lines(Path("a.wav"), track, Choice(every_tag=True))
-    assert list(found.columns[0].cells) == ["guitar", "[b]solo", "silence"]
+    assert [row[0] for row in found.rows] == ["guitar", "[b]solo", "silence"]
     heading, found = lines(Path("a.wav"), track, Choice(threshold=0.1, top=1))
     assert heading == "a.wav: 80.0 s: guitar"
-    assert list(found.columns[0].cells) == ["guitar"]
+    assert [row[0] for row in found.rows] == ["guitar"]
 
 
 def test_many_segments_are_cut_short() -> None:
     track = track_tags([[float(index % 2)] for index in range(14)], ["beat"])
     assert track.segments()["beat"][0] == Segment(10, 20)
     _, found = lines(Path("a.wav"), track, Choice())
-    (stretches,) = found.columns[4].cells
-    assert stretches == "10.0-20.0, 30.0-40.0, 50.0-60.0 and 4 more"
+    assert found.rows[0][4] == "10.0-20.0, 30.0-40.0, 50.0-60.0 and 4 more"
 
 
 def test_a_name_in_brackets_is_shown_as_it_is(

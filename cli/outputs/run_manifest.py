@@ -1,0 +1,49 @@
+"""The note in a folder of results that says which model they are from."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ...common.files import atomic_file
+from ...errors import UsageError
+
+RUN_MANIFEST_FILE = "muqrt.json"
+Kind = Literal["embeddings", "features", "tokens"]
+
+
+@dataclass(frozen=True)
+class RunManifest:
+    """A file in a folder of results that says what they are, so that no run mixes in others."""
+
+    folder: Path
+    artefact_sha256: str
+    kind: Kind
+
+    def check(self) -> None:
+        """Raise UsageError if the folder holds results of another model or kind."""
+        try:
+            found = json.loads(self._file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        except ValueError:
+            found = None
+        if found != self._facts:
+            raise UsageError(
+                f"{self.folder}: holds results of another model, or other ones than {self.kind} "
+                f"({RUN_MANIFEST_FILE} says which); choose another folder."
+            )
+
+    def write(self) -> None:
+        """Write the file, unless it is there."""
+        if not self._file.exists():
+            with atomic_file(self._file) as temporary:
+                temporary.write_text(json.dumps(self._facts) + "\n", encoding="utf-8")
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / RUN_MANIFEST_FILE
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        return {"artefact_sha256": self.artefact_sha256, "kind": self.kind}

@@ -1,0 +1,163 @@
+"""Where a model runs: in a bundle on this machine, or on a Triton server."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..common.console import progress
+from ..common.files import cache_folder
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..runtime.engines.session import Session
+    from ..runtime.streaming.local import LocalStreams
+    from ..runtime.text.labels import LabelSet
+    from ..runtime.text.zero_shot import LabelTagger
+    from ..triton_repo.client.label_tagger import ServedLabelTagger
+    from ..triton_repo.client.streaming import StreamingClient
+
+
+@dataclass(frozen=True)
+class Local:
+    """A bundle on this machine.
+
+    Everything it opens raises BundleError if the bundle cannot be loaded or lacks what is asked
+    of it, and SessionError if the engine refuses the artefact.
+
+    Attributes:
+        bundle: its folder.
+        artefact: the artefact to run; the first certified one when None.
+        threads: CPU threads; all cores when None.
+    """
+
+    bundle: Path
+    artefact: str | None = None
+    threads: int | None = None
+
+    def open_session(self) -> "Session":
+        """Open the artefact's session."""
+        from ..runtime.load import open_bundle
+
+        return open_bundle(self.bundle, self.artefact, self.threads)
+
+    def open_streams(self, lengths: Mapping[str, float]) -> "LocalStreams":
+        """Open the artefact for live streams.
+
+        Args:
+            lengths: ``hop_seconds``, ``window_seconds`` and ``first_seconds``, where given.
+
+        Raises:
+            UsageError: impossible lengths.
+        """
+        from ..runtime.streaming.local import LocalStreams
+
+        return LocalStreams(self.bundle, self.artefact, self.threads, dict(lengths))
+
+    @contextmanager
+    def open_label_tagger(
+        self, labels: "LabelSet", text_artefact: str | None, no_cache: bool, batch_size: int
+    ) -> "Iterator[LabelTagger | ServedLabelTagger]":
+        """Embed the labels, then open the artefact to tag with them.
+
+        Args:
+            labels: the user's.
+            text_artefact: the artefact that embeds them; the first certified one when None.
+            no_cache: keep no embeddings in the user's cache.
+            batch_size: clips to run at once.
+        """
+        from ..runtime.text.zero_shot import LabelTagger
+
+        with progress("Reading labels", len(labels.texts)) as bar:
+            # Before the other tower is opened: they need not be in memory together.
+            latents = labels.latents(
+                lambda texts: self.embed_texts(
+                    texts, text_artefact, no_cache, lambda done: bar.advance(steps=done)
+                )
+            )
+        with self.open_session() as session:
+            yield LabelTagger(session, labels, latents, batch_size)
+
+    def embed_texts(
+        self,
+        texts: Sequence[str],
+        text_artefact: str | None,
+        no_cache: bool = False,
+        on_step: Callable[[int], None] = lambda done: None,
+    ) -> "np.ndarray":
+        """Embed texts with the bundle's text tower: float32 (texts, width).
+
+        Args:
+            texts: at least one.
+            text_artefact: the artefact to run; the first certified one when None.
+            no_cache: keep nothing in the user's cache.
+            on_step: called with how many more texts are done.
+        """
+        from ..runtime.text.cache import TEXTS_FILE, embed_texts
+
+        cache = None if no_cache else cache_folder() / TEXTS_FILE
+        return embed_texts(self.bundle, texts, text_artefact, self.threads, cache, on_step)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model on a Triton server.
+
+    Everything it opens raises ServerError if the server cannot be reached or has no such model, and
+    MissingDependencyError if tritonclient is not installed.
+
+    Attributes:
+        server: HOST:PORT of its gRPC endpoint.
+        model: the model's name on the server; when None the usual one for what is opened.
+        timeout_seconds: how long one answer may take; when None the client's own limit.
+        bulk: let other requests overtake these, where the model has a queue for that.
+    """
+
+    server: str
+    model: str | None = None
+    timeout_seconds: float | None = None
+    bulk: bool = False
+
+    def open_session(self) -> "Session":
+        """Connect to a model that takes windows of audio."""
+        from ..triton_repo.client.session import TIMEOUT_SECONDS, TritonSession
+
+        timeout_seconds = self.timeout_seconds or TIMEOUT_SECONDS
+        return TritonSession(self.server, self.model or "muq", timeout_seconds, self.bulk)
+
+    def open_streams(self, lengths: Mapping[str, float]) -> "StreamingClient":
+        """Connect to a model that takes live streams.
+
+        Raises:
+            UsageError: lengths, which the server has already set.
+        """
+        from ..triton_repo.client.live_model import MODEL, TIMEOUT_SECONDS
+        from ..triton_repo.client.streaming import StreamingClient
+
+        if lengths:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in lengths)
+            raise UsageError(f"{options}: only with --bundle; the server has set its own.")
+        timeout_seconds = self.timeout_seconds or TIMEOUT_SECONDS
+        return StreamingClient(self.server, self.model or MODEL, timeout_seconds)
+
+    @contextmanager
+    def open_label_tagger(
+        self, labels: "LabelSet", text_artefact: str | None, no_cache: bool, batch_size: int
+    ) -> "Iterator[LabelTagger | ServedLabelTagger]":
+        """Connect to a model that takes labels; the server embeds them and sets the batch size.
+
+        Raises:
+            UsageError: an option that the server decides.
+        """
+        from ..triton_repo.client.label_tagger import ServedLabelTagger
+        from ..triton_repo.client.session import TIMEOUT_SECONDS
+
+        if self.bulk or text_artefact is not None or no_cache:
+            raise UsageError(
+                "--bulk, --text-artefact and --no-cache are not for labels on a server."
+            )
+        timeout_seconds = self.timeout_seconds or TIMEOUT_SECONDS
+        yield ServedLabelTagger(self.server, labels, self.model or "zeroshot", timeout_seconds)

@@ -1,0 +1,84 @@
+"""Where a model runs: the options that say so, and what is refused."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+
+from muqrt.cli.options import Where, WhereForFiles, audio_files
+from muqrt.cli.parameters import expand_options
+from muqrt.cli.place import Local, Served
+from muqrt.errors import AudioError, UsageError
+
+BUNDLE = Path("bundle")
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"bundle": BUNDLE}, Local(BUNDLE)),
+        ({"bundle": BUNDLE, "artefact": "int8", "threads": 2}, Local(BUNDLE, "int8", 2)),
+        ({"server": "host:1"}, Served("host:1")),
+        ({"server": "host:1", "model": "a", "timeout_seconds": 3.0}, Served("host:1", "a", 3.0)),
+    ],
+)
+def test_the_options_name_one_place(given: dict[str, Any], place: Local | Served) -> None:
+    assert Where(**given).place == place
+    assert WhereForFiles(**given).place == place
+
+
+def test_bulk_belongs_to_a_server() -> None:
+    assert WhereForFiles(server="host:1", bulk=True).place == Served("host:1", bulk=True)
+    with pytest.raises(UsageError, match="--bulk is for --server"):
+        _ = WhereForFiles(bundle=BUNDLE, bulk=True).place
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "either --bundle FOLDER or --server HOST:PORT"),
+        ({"bundle": BUNDLE, "server": "host:1"}, "either --bundle FOLDER or --server HOST:PORT"),
+        ({"bundle": BUNDLE, "model": "muq"}, "--model and --timeout-seconds are for --server"),
+        ({"bundle": BUNDLE, "timeout_seconds": 1.0}, "--timeout-seconds are for --server"),
+        ({"server": "host:1", "artefact": "int8"}, "--artefact and --threads are for --bundle"),
+        ({"server": "host:1", "threads": 1}, "--artefact and --threads are for --bundle"),
+    ],
+)
+def test_options_of_the_other_place_are_refused(given: dict[str, Any], message: str) -> None:
+    for kind in (Where, WhereForFiles):
+        with pytest.raises(UsageError, match=message):
+            _ = kind(**given).place
+
+
+def test_a_server_has_set_its_windows() -> None:
+    with pytest.raises(UsageError, match="--hop-seconds, --first-seconds: only with --bundle"):
+        Served("host:1").open_streams({"hop_seconds": 1.0, "first_seconds": 2.0})
+
+
+def test_a_dataclass_is_one_option_for_each_field() -> None:
+    app, found = typer.Typer(), []
+
+    @app.command()
+    @expand_options
+    def run(
+        where: WhereForFiles, number: Annotated[int, typer.Option("-n")], flag: bool = False
+    ) -> None:
+        """Say what was given."""
+        found.append((where, number, flag))
+
+    app(["-b", "bundle", "--bulk", "-n", "3", "--batch-size", "2"], standalone_mode=False)
+    assert found == [(WhereForFiles(bundle=BUNDLE, bulk=True, batch_size=2), 3, False)]
+
+
+def test_the_audio_files_of_a_folder(tmp_path: Path) -> None:
+    for name in ("b.FLAC", "a/c.mp3", "a/notes.txt", "a.wav/"):
+        path = tmp_path / "songs" / name
+        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            path.touch()
+    found = list(audio_files([tmp_path / "songs", Path("x/any.name")]))
+    songs = [(tmp_path / "songs" / name, Path(name)) for name in ("a/c.mp3", "b.FLAC")]
+    assert found == [*songs, (Path("x/any.name"), Path("any.name"))]
+    with pytest.raises(AudioError, match="no audio files in this folder"):
+        list(audio_files([tmp_path / "songs" / "a.wav"]))
