@@ -222,23 +222,31 @@ class Network:
         return self.inputs[index]
 
 
-class Parser:
-    """An OnnxParser."""
+class Problems:
+    """What a parser finds wrong."""
 
-    def __init__(self, trt: FakeTensorRT, network: Network) -> None:
-        self._trt, self._network = trt, network
+    def __init__(self, trt: FakeTensorRT) -> None:
+        self._trt = trt
         self.num_errors = len(trt.problems)
-
-    def parse_from_file(self, model: str) -> bool:
-        assert Path(model).is_file()
-        self._network.inputs = [SimpleNamespace(name=n, shape=s) for n, s in self._trt.inputs]
-        return not self._trt.problems
 
     def get_error(self, index: int) -> Any:
         node, operator, description = self._trt.problems[index]
         return SimpleNamespace(
             node_name=lambda: node, node_operator=lambda: operator, desc=lambda: description
         )
+
+
+class Parser(Problems):
+    """An OnnxParser."""
+
+    def __init__(self, trt: FakeTensorRT, network: Network) -> None:
+        super().__init__(trt)
+        self._network = network
+
+    def parse_from_file(self, model: str) -> bool:
+        assert Path(model).is_file()
+        self._network.inputs = [SimpleNamespace(name=n, shape=s) for n, s in self._trt.inputs]
+        return not self._trt.problems
 
 
 class Refitter:
@@ -259,20 +267,17 @@ class Refitter:
         return True
 
 
-class ParserRefitter:
+class ParserRefitter(Problems):
     """An OnnxParserRefitter."""
 
     def __init__(self, trt: FakeTensorRT, refitter: Refitter) -> None:
-        self._trt, self._refitter = trt, refitter
-        self.num_errors = len(trt.problems)
+        super().__init__(trt)
+        self._refitter = refitter
 
     def refit_from_file(self, model: str) -> bool:
         assert Path(model).is_file()
         self._refitter.graph = Path(model)
         return not self._trt.problems
-
-    def get_error(self, index: int) -> Any:
-        return SimpleNamespace(desc=lambda: self._trt.problems[index][2])
 
 
 class OptimizationProfile:

@@ -37,29 +37,18 @@ class Thresholds(BaseModel):
     equal_ranks: float
 
 
-_FULL = Thresholds(
-    worst_frame_cosine=0.999999,
-    relative_l2=1e-4,
-    largest_tag_change=1e-4,
-    equal_tokens=0.9999,
-    worst_latents_cosine=0.99999,
-    equal_ranks=0.9999,
-)
-_HALF = Thresholds(
-    worst_frame_cosine=0.9995,
-    relative_l2=2e-2,
-    largest_tag_change=5e-3,
-    equal_tokens=0.99,
-    worst_latents_cosine=0.999,
-    equal_ranks=0.99,
-)
-_EIGHT_BIT = Thresholds(
-    worst_frame_cosine=0.99,
-    relative_l2=8e-2,
-    largest_tag_change=2e-2,
-    equal_tokens=0.9999,  # tokens stay fp32 beside these
-    worst_latents_cosine=0.99,
-    equal_ranks=0.9,
+_TABLE = {
+    # full precision, 16 bits, 8 bits and fewer
+    "worst_frame_cosine": (0.999999, 0.9995, 0.99),
+    "relative_l2": (1e-4, 2e-2, 8e-2),
+    "largest_tag_change": (1e-4, 5e-3, 2e-2),
+    "equal_tokens": (0.9999, 0.99, 0.9999),  # tokens stay fp32 beside 8 bits
+    "worst_latents_cosine": (0.99999, 0.999, 0.99),
+    "equal_ranks": (0.9999, 0.99, 0.9),
+}
+_FULL, _HALF, _EIGHT_BIT = (
+    Thresholds(**dict(zip(_TABLE, column, strict=True)))
+    for column in zip(*_TABLE.values(), strict=True)
 )
 # A token counts as equal whose code is farther than the best by no more than this part of the
 # best's distance.

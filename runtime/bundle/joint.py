@@ -34,11 +34,11 @@ class Joint(Output):
 
     output: ClassVar[str] = LATENTS
     key: ClassVar[str] = "joint"
+    optional: ClassVar[bool] = True
     how_to_get: ClassVar[str] = (
         "this model shares no space with texts. Export a MuQ-MuLan: muqrt export "
         "OpenMuQ/MuQ-MuLan-large -o BUNDLE; of its artefacts, PyTorch's have no latents."
     )
-    optional: ClassVar[bool] = True
     gates: ClassVar[tuple[Gate, ...]] = (
         Gate("worst_frame_cosine", "worst_latents_cosine"),
         Gate("equal_ranks", "equal_ranks"),

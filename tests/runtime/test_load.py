@@ -9,10 +9,10 @@ import pytest
 
 from muqrt.common.files import sha256
 from muqrt.errors import BundleError
-from muqrt.runtime.bundle.manifest import Artefact, Bundle, Source, TensorSpec
+from muqrt.runtime.bundle.manifest import TensorSpec
 from muqrt.runtime.load import load
 
-from ..framing import muq_framing
+from ..framing import muq_framing, one_artefact
 
 FRAMING = muq_framing(96_000)
 
@@ -41,24 +41,10 @@ def onnx_bundle(folder: Path) -> Path:
     opsets = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), folder / "steps.onnx")
     tensors = [TensorSpec(name=name, dtype="float32", shape=each) for name, each in specs.items()]
-    artefact = Artefact(
-        name="steps",
-        engine="onnxruntime",
-        precision="fp32",
-        target="cpu",
-        file="steps.onnx",
-        files={"steps.onnx": sha256(folder / "steps.onnx")},
-        level=0,
-        inputs=tensors[:1],
-        outputs=tensors[1:],
-    )
-    Bundle(
-        created_by="a test",
-        source=Source(checkpoint="none", sha256="0" * 64, parameters=1),
-        architecture={},
-        framing=FRAMING,
-        artefacts=[artefact],
-    ).save(folder)
+    files = {"steps.onnx": sha256(folder / "steps.onnx")}
+    facts = {"name": "steps", "engine": "onnxruntime", "file": "steps.onnx", "files": files}
+    bundle = one_artefact(folder, FRAMING, inputs=tensors[:1], outputs=tensors[1:], **facts)
+    bundle.save(folder)
     return folder
 
 

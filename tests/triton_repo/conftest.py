@@ -11,13 +11,13 @@ from onnx import TensorProto, helper, numpy_helper
 from muqrt.common.files import sha256
 from muqrt.errors import MissingDependencyError
 from muqrt.runtime.bundle.certificate import Certificate, Measurement
-from muqrt.runtime.bundle.manifest import Artefact, Bundle, Source, TensorSpec, load_bundle
+from muqrt.runtime.bundle.manifest import Artefact, Bundle, TensorSpec, load_bundle
 from muqrt.runtime.bundle.tensorrt_plan import TensorRTPlan
 from muqrt.triton_repo.contract.options import ServingOptions
 from muqrt.triton_repo.repository.write import write_repository
 from muqrt.triton_repo.server.process import Server
 
-from ..framing import muq_framing
+from ..framing import muq_framing, one_artefact
 
 WIDTH = 4
 STEP_SAMPLES = 960
@@ -102,24 +102,11 @@ def make_bundle(folder: Path, *, certified: bool = True) -> Bundle:
         location="muq.onnx.data",
         size_threshold=1024,
     )
-    artefact = Artefact(
-        name="onnx-fp32",
-        engine="onnxruntime",
-        precision="fp32",
-        target="cpu",
-        file="muq.onnx",
-        files={name: sha256(folder / name) for name in ("muq.onnx", "muq.onnx.data")},
-        level=1,
-        inputs=INPUTS,
-        outputs=OUTPUTS,
-    )
-    bundle = Bundle(
-        created_by="tests",
-        source=Source(checkpoint="tests/tiny", sha256="0" * 64, parameters=1),
-        architecture={},
-        framing=muq_framing(WINDOW_SAMPLES),
-        artefacts=[artefact],
-    )
+    files = {name: sha256(folder / name) for name in ("muq.onnx", "muq.onnx.data")}
+    facts = {"name": "onnx-fp32", "engine": "onnxruntime", "file": "muq.onnx", "files": files}
+    framing = muq_framing(WINDOW_SAMPLES)
+    bundle = one_artefact(folder, framing, inputs=INPUTS, outputs=OUTPUTS, **facts)
+    (artefact,) = bundle.artefacts
     if certified:
         artefact.certificate = _certificate(artefact)
     bundle.save(folder)

@@ -17,18 +17,14 @@ from muqrt.runtime.bundle.tagging import Tagging
 from muqrt.runtime.streaming.engine import Hop
 from muqrt.runtime.streaming.events import Event
 
+from ...framing import muq_tagging
+
 NAMES = ["guitar", "[b]drums", "voice", *(f"tag {index}" for index in range(20))]
 
 
 @pytest.fixture
 def tagging() -> Tagging:
-    return Tagging(
-        task="tagging",
-        vocabulary=NAMES,
-        thresholds=[0.5] * len(NAMES),
-        window_seconds=10,
-        head_sha256="0" * 64,
-    )
+    return muq_tagging(NAMES)
 
 
 def hop(end_seconds: float, **scores: float) -> Hop:

@@ -15,8 +15,10 @@ import soundfile
 
 from muqrt.cli.tag.report import Choice, lines
 from muqrt.runtime.bundle.manifest import load_bundle
-from muqrt.runtime.bundle.tagging import Segment, Tagging, TrackTags
+from muqrt.runtime.bundle.tagging import Segment, TrackTags
 from muqrt.runtime.load import load
+
+from ...framing import muq_tagging
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -160,13 +162,7 @@ def test_the_csv_has_the_windows_that_count_or_all(
 
 
 def track_tags(scores: list[list[float]], names: list[str]) -> TrackTags:
-    tagging = Tagging(
-        task="tagging",
-        vocabulary=names,
-        thresholds=[0.5] * len(names),
-        window_seconds=10,
-        head_sha256="0" * 64,
-    )
+    tagging = muq_tagging(names)
     return TrackTags(tagging, np.arange(len(scores) + 1) * 10.0, np.array(scores, np.float32))
 
 

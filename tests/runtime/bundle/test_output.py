@@ -24,6 +24,8 @@ from muqrt.runtime.bundle.tokens import Tokenizer
 from muqrt.runtime.engines.session import Arrays, Description, Session, require
 from muqrt.triton_repo.contract.artefact import Contract
 
+from .test_manifest import EARLIER
+
 _SPECS = [
     {"name": "features", "dtype": "float32", "shape": ["batch", "steps", 8]},
     {"name": "tags", "dtype": "float32", "shape": ["batch", 1]},
@@ -36,22 +38,7 @@ MANIFEST: dict[str, Any] = {
     "created_by": "muqrt 0.1.0",
     "source": {"checkpoint": "a checkpoint", "sha256": "1" * 64, "parameters": 3},
     "architecture": {"encoder_dim": 8},
-    "framing": {
-        "sample_rate_hz": 24_000,
-        "hop_samples": 240,
-        "step_samples": 960,
-        "minimum_samples": 1_025,
-        "window_samples": 720_000,
-    },
-    "tagging": {
-        "task": "tagging",
-        "vocabulary": ["guitar"],
-        "thresholds": [0.5],
-        "window_seconds": 10.0,
-        "head_sha256": "2" * 64,
-        "figures": {},
-    },
-    "tokenizer": {"stages": 8, "codes": 1024, "level": None, "rvq_sha256": "3" * 64},
+    **{key: EARLIER[key] for key in ("framing", "tagging", "tokenizer")},
     "joint": {
         "width": 4,
         "clip_samples": 240_000,
@@ -130,6 +117,18 @@ def contract_of(bundle: Bundle) -> Contract:
         inputs=artefact.inputs,
         outputs=artefact.outputs,
         meanings=bundle.meanings,
+    )
+
+
+def measurement(output: str, cosine: float, relative_l2: float, largest: float) -> Measurement:
+    return Measurement(
+        audio="a",
+        seconds=1,
+        output=output,
+        finite=True,
+        worst_frame_cosine=cosine,
+        relative_l2=relative_l2,
+        largest_difference=largest,
     )
 
 
@@ -229,15 +228,7 @@ def test_a_fourth_output_is_checked_and_gated(beats: type[Beats], tmp_path: Path
     with pytest.raises(BundleError, match="--beats"):
         require(plain, beats)
 
-    measured = Measurement(
-        audio="a",
-        seconds=1,
-        output="beats",
-        finite=True,
-        worst_frame_cosine=0,
-        relative_l2=9,
-        largest_difference=1e-4,
-    )
+    measured = measurement("beats", 0, 9, 1e-4)
     assert measured.passes(THRESHOLDS["fp32"])
     assert not measured.model_copy(update={"largest_difference": 2e-4}).passes(THRESHOLDS["fp32"])
     certificate = Certificate(
@@ -262,15 +253,7 @@ def test_an_output_that_is_not_registered_is_no_key(tmp_path: Path) -> None:
 
 
 def test_numbers_in_place_of_tokens_are_no_proof() -> None:
-    numbers = Measurement(
-        audio="a",
-        seconds=1,
-        output="tokens",
-        finite=True,
-        worst_frame_cosine=1,
-        relative_l2=0,
-        largest_difference=0,
-    )
+    numbers = measurement("tokens", 1, 0, 0)
     assert not numbers.passes(THRESHOLDS["int8"])
 
 

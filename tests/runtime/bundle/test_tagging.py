@@ -21,19 +21,13 @@ from muqrt.runtime.engines.session import Arrays, Description, Session
 from muqrt.runtime.load import load
 from muqrt.runtime.model import Model
 
-from ...framing import muq_framing
+from ...framing import muq_framing, muq_tagging
 
 RATE_HZ, STEP = 24_000, 960
 WINDOW_SECONDS = 2.0
 WINDOW = round(WINDOW_SECONDS * RATE_HZ)
 FRAMING = muq_framing(8 * RATE_HZ)
-TAGGING = Tagging(
-    task="tagging",
-    vocabulary=["high", "low", "loud"],
-    thresholds=[0.5, 0.5, 0.6],
-    window_seconds=WINDOW_SECONDS,
-    head_sha256="0" * 64,
-)
+TAGGING = muq_tagging(["high", "low", "loud"], [0.5, 0.5, 0.6], window_seconds=WINDOW_SECONDS)
 
 
 def local_tags(waveform: np.ndarray) -> np.ndarray:

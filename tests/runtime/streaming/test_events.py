@@ -8,17 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muqrt.errors import UsageError
-from muqrt.runtime.bundle.tagging import Segment, Tagging, TrackTags
+from muqrt.runtime.bundle.tagging import Segment, TrackTags
 from muqrt.runtime.streaming.engine import Hop
 from muqrt.runtime.streaming.events import Event, Smoothing, TagEvents
 
-TAGGING = Tagging(
-    task="tagging",
-    vocabulary=["guitar", "piano", "voice"],
-    thresholds=[0.5, 0.25, 0.75],
-    window_seconds=10,
-    head_sha256="0" * 64,
-)
+from ...framing import muq_tagging
+
+TAGGING = muq_tagging(["guitar", "piano", "voice"], [0.5, 0.25, 0.75])
 
 
 def hops(scores: np.ndarray, hop_seconds: float = 0.5) -> list[Hop]:

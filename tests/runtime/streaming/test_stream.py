@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muqrt.errors import AudioError, UsageError
-from muqrt.runtime.bundle.tagging import Tagging
 from muqrt.runtime.streaming.stream import SlidingConfig, Stream, StreamWindow
 
-from ...framing import muq_framing
+from ...framing import muq_framing, muq_tagging
 
 # Steps of 0.04 s.
 RATE_HZ, STEP = 3_000, 120
@@ -87,13 +86,7 @@ def test_the_defaults() -> None:
 
 
 def test_the_window_is_the_tags() -> None:
-    tagging = Tagging(
-        task="tagging",
-        vocabulary=["a"],
-        thresholds=[0.5],
-        window_seconds=1.5,
-        head_sha256="0" * 64,
-    )
+    tagging = muq_tagging(["a"], window_seconds=1.5)
     sliding = SlidingConfig.every(FRAMING, tagging)
     assert (sliding.window_steps, sliding.first_steps) == (38, 38)
     assert SlidingConfig.every(FRAMING, tagging, window_seconds=4.0).window_steps == 100

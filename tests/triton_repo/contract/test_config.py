@@ -24,7 +24,7 @@ from muqrt.triton_repo.contract.config import (
 )
 from muqrt.triton_repo.contract.options import QueuePolicy, RateLimit, ServingOptions, with_given
 
-from ...framing import muq_framing
+from ...framing import muq_framing, muq_tagging
 
 positive = st.integers(1, 1 << 20)
 names = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
@@ -212,13 +212,7 @@ def warmed_up(config: ModelConfig) -> list[int]:
 def test_every_length_is_warmed_up_and_told_to_clients() -> None:
     assert warmed_up(muq()) == [720_000]
     assert warmed_up(muq(lengths_seconds=(10, 0.5, 30, 10.0))) == [12_000, 240_000, 720_000]
-    tagging = Tagging(
-        task="tagging",
-        vocabulary=["a"],
-        thresholds=[0.5],
-        window_seconds=10.03,
-        head_sha256="0" * 64,
-    )
+    tagging = muq_tagging(["a"], window_seconds=10.03)
     tags = TensorSpec(name="tags", dtype="float32", shape=["batch", 1])
     contract = replace(muq().contract, outputs=[tags], meanings=explained(tagging))
     # The tags' window in whole steps, as those who ask for tags cut it.

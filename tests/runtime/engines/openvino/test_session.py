@@ -18,19 +18,14 @@ openvino = pytest.importorskip("openvino", reason="pip install 'muqrt[openvino]'
 LONGEST_SAMPLES = 50_000
 
 
-@pytest.fixture(scope="module")
-def folder(openvino_folder: Path) -> Path:
-    return openvino_folder
-
-
 def opened(bundle: Bundle, **changes: str) -> OpenVinoSession:
     artefact = bundle.artefact("openvino-fp32", allow_uncertified=True)
     return OpenVinoSession(bundle, artefact.model_copy(update=changes), threads=1)
 
 
 @pytest.fixture(scope="module")
-def session(folder: Path) -> Iterator[OpenVinoSession]:
-    with opened(load_bundle(folder)) as session:
+def session(openvino_folder: Path) -> Iterator[OpenVinoSession]:
+    with opened(load_bundle(openvino_folder)) as session:
         yield session
 
 
@@ -40,17 +35,17 @@ def noise(*shape: int) -> np.ndarray:
 
 @pytest.mark.parametrize("samples", [14_640, 15_500])  # 16 steps, as wide as a head, and 17
 def test_one_step_does_not_spoil_what_follows(
-    folder: Path, onnx_session: Session, samples: int
+    openvino_folder: Path, onnx_session: Session, samples: int
 ) -> None:
     waveform = noise(1, samples)
     expected = onnx_session.run({"waveform": waveform}, ["features"])["features"]
-    with opened(load_bundle(folder)) as session:
+    with opened(load_bundle(openvino_folder)) as session:
         session.run({"waveform": noise(3, 1_177)})
         found = session.run({"waveform": waveform}, ["features"])["features"]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_tokens_need_no_encoder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_need_no_encoder(openvino_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
 
     class Core(openvino.Core):
@@ -59,7 +54,7 @@ def test_tokens_need_no_encoder(folder: Path, monkeypatch: pytest.MonkeyPatch) -
             return super().compile_model(model, *options)
 
     monkeypatch.setattr(openvino, "Core", Core)
-    with opened(load_bundle(folder)) as session:
+    with opened(load_bundle(openvino_folder)) as session:
         session.run({"waveform": noise(1, 24_000)}, ["tokens"])
         assert compiled == ["LogMel", "tokens"]
         session.run({"waveform": noise(1, 24_000)}, ["features"])
@@ -68,7 +63,7 @@ def test_tokens_need_no_encoder(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_processor_without_bf16_is_told_what_to_choose(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    openvino_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Core(openvino.Core):
         def get_property(self, device: str, name: str) -> list[str]:
@@ -76,13 +71,13 @@ def test_a_processor_without_bf16_is_told_what_to_choose(
 
     monkeypatch.setattr(openvino, "Core", Core)
     with pytest.raises(SessionError, match=r"no bf16 arithmetic .*FP32, INT8.* the fp32 one"):
-        opened(load_bundle(folder), precision="bf16")
-    opened(load_bundle(folder)).close()
+        opened(load_bundle(openvino_folder), precision="bf16")
+    opened(load_bundle(openvino_folder)).close()
 
 
 def test_without_openvino_the_error_says_what_to_install(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    openvino_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'muqrt\[openvino\]'"):
-        opened(load_bundle(folder))
+        opened(load_bundle(openvino_folder))

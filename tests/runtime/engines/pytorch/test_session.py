@@ -26,19 +26,14 @@ LONGEST_SAMPLES = 50_000
 FILE = "muq-torch-fp32.safetensors"
 
 
-@pytest.fixture(scope="module")
-def folder(torch_folder: Path) -> Path:
-    return torch_folder
-
-
 def opened(bundle: Bundle, device: str | None = "cpu", **changes: str) -> TorchSession:
     artefact = bundle.artefact("torch-fp32", allow_uncertified=True)
     return TorchSession(bundle, artefact.model_copy(update=changes), threads=1, device=device)
 
 
 @pytest.fixture(scope="module")
-def session(folder: Path) -> Iterator[TorchSession]:
-    with opened(load_bundle(folder)) as session:
+def session(torch_folder: Path) -> Iterator[TorchSession]:
+    with opened(load_bundle(torch_folder)) as session:
         yield session
 
 
@@ -117,21 +112,21 @@ def test_streamed_equals_offline(
 
 
 def test_the_encoder_is_compiled_when_asked_to(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    torch_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled: list[str] = []
     monkeypatch.setattr(
         torch.nn.Module, "compile", lambda module: compiled.append(type(module).__name__)
     )
-    bundle = load_bundle(folder)
+    bundle = load_bundle(torch_folder)
     artefact = bundle.artefact("torch-fp32", allow_uncertified=True)
     for compile_ in (False, True):
         TorchSession(bundle, artefact, device="cpu", compile=compile_).close()
     assert compiled == ["Encoder"]
 
 
-def test_two_sessions_keep_their_own_threads(folder: Path) -> None:
-    bundle = load_bundle(folder)
+def test_two_sessions_keep_their_own_threads(torch_folder: Path) -> None:
+    bundle = load_bundle(torch_folder)
     artefact = bundle.artefact("torch-fp32", allow_uncertified=True)
     before = torch.get_num_threads()
     try:
@@ -152,8 +147,8 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> N
         load_model(tmp_path / FILE, "fp32", torch.device("cpu"))
 
 
-def test_a_device_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = load_bundle(folder)
+def test_a_device_that_is_not_there(torch_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = load_bundle(torch_folder)
     with pytest.raises(SessionError, match="'tpu': choose cpu or cuda"):
         opened(bundle, "tpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -161,21 +156,23 @@ def test_a_device_that_is_not_there(folder: Path, monkeypatch: pytest.MonkeyPatc
         opened(bundle, "cuda:1")
 
 
-def test_a_precision_the_processor_lacks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = load_bundle(folder)
+def test_a_precision_the_processor_lacks(
+    torch_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = load_bundle(torch_folder)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     for precision in ("bf16", "fp16"):
         with pytest.raises(SessionError, match=f"{precision} is not for .* the fp32 one"):
             opened(bundle, precision=precision)
 
 
-def test_out_of_memory_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_says_what_to_do(torch_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from muqrt.runtime.engines.pytorch.model import DeployedMuQ
 
     def fail(*arguments: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...\nlong")
 
-    with opened(load_bundle(folder)) as session:
+    with opened(load_bundle(torch_folder)) as session:
         monkeypatch.setattr(DeployedMuQ, "forward", fail)
         with pytest.raises(SessionError, match=r"out of memory .* \(1, 2000\) .* fewer windows"):
             session.run({"waveform": noise(1, 2_000)})
@@ -183,7 +180,7 @@ def test_out_of_memory_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", ["torch", "safetensors"])
 def test_without_pytorch_the_error_says_what_to_install(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    torch_folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     import_ = builtins.__import__
 
@@ -194,15 +191,15 @@ def test_without_pytorch_the_error_says_what_to_install(
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingDependencyError, match=rf"{name} is not .*'muqrt\[torch\]'"):
-        opened(load_bundle(folder))
+        opened(load_bundle(torch_folder))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU")
 @pytest.mark.parametrize("shape", [(1, 24_000), (3, 9_999)])
 def test_on_a_gpu_every_run_gives_what_the_cpu_gives(
-    folder: Path, session: Session, shape: tuple[int, int]
+    torch_folder: Path, session: Session, shape: tuple[int, int]
 ) -> None:
-    with opened(load_bundle(folder), "cuda") as on_gpu:
+    with opened(load_bundle(torch_folder), "cuda") as on_gpu:
         for loudness in (1.0, 0.5, 0.25, 0.125):  # at first as it comes, captured, replayed twice
             inputs = {"waveform": loudness * noise(*shape)}
             expected, found = session.run(inputs), on_gpu.run(inputs)
@@ -257,13 +254,15 @@ class FakeCuda:
             self.was_reset = True
 
 
-def test_shapes_that_come_again_are_captured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shapes_that_come_again_are_captured(
+    torch_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a GPU: which runs are captured, which replayed, and what goes."""
     from muqrt.runtime.engines.pytorch import engines as torch_engines
     from muqrt.runtime.engines.pytorch.model import load_model
 
     cuda = FakeCuda(monkeypatch)
-    model = load_model(folder / FILE, "fp32", torch.device("cpu"))
+    model = load_model(torch_folder / FILE, "fp32", torch.device("cpu"))
     engine = torch_engines.CudaEngine(model, torch.device("cpu"))
 
     def run(samples: int) -> np.ndarray:

@@ -6,11 +6,11 @@ from typing import Any
 from muqrt.common.files import sha256
 from muqrt.export.engines.tensorrt.build import engine_from_onnx
 from muqrt.runtime.bundle.engine_options import EngineOptions, Profile
-from muqrt.runtime.bundle.manifest import Artefact, Bundle, Source, TensorSpec
+from muqrt.runtime.bundle.manifest import Bundle, TensorSpec
 from muqrt.runtime.bundle.tensorrt_plan import TensorRTPlan
 
 from ....fake_tensorrt import WIDTH
-from ....framing import muq_framing
+from ....framing import muq_framing, one_artefact
 
 OPTIONS = EngineOptions(
     profiles=(
@@ -40,26 +40,19 @@ def plan_bundle(plan: Path, **changes: Any) -> Bundle:
     files = {plan.name: changes.pop("sha256", sha256(plan))}
     if (weights := changes.get("weights")) is not None:
         files[weights] = sha256(plan.with_name(weights))
-    artefact = Artefact(
+    return one_artefact(
+        plan.parent,
+        muq_framing(24_000),
         name="tensorrt-fp16-9.0",
         engine="tensorrt",
         precision="fp16",
         target="any",
         file=plan.name,
         files=files,
-        level=1,
         inputs=[TensorSpec(name="waveform", dtype="float32", shape=["batch", "samples"])],
         outputs=[
             TensorSpec(name="features", dtype="float32", shape=["batch", "steps", WIDTH]),
             TensorSpec(name="embedding", dtype="float32", shape=["batch", WIDTH]),
         ],
         plan=TensorRTPlan(**{**facts, **changes}),
-    )
-    return Bundle(
-        created_by="tests",
-        source=Source(checkpoint="none", sha256="0" * 64, parameters=1),
-        architecture={},
-        framing=muq_framing(24_000),
-        artefacts=[artefact],
-        folder=plan.parent,
     )
