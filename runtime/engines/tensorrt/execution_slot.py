@@ -28,9 +28,8 @@ class _Run(NamedTuple):
 
 
 class ExecutionSlot:
-    """Runs an engine, one input at a time: ``start``, and some time later ``finish``.
+    """Runs an engine, one input at a time.
 
-    The copy to the GPU, the run and the copy back are queued, so ``start`` does not wait for them.
     Memory stays where it is unless a larger input comes, so that a run can be recorded: a shape's
     second run is, and then every one after it is a single launch.
 
@@ -51,17 +50,16 @@ class ExecutionSlot:
         self._recordings = CudaGraphCache[_Run](
             _RECORDINGS, lambda run: device.forget(run.recording)
         )
-        self._started: Shapes = {}
-        self._waveform: np.ndarray | DeviceArray | None = None
 
-    def start(self, waveform: np.ndarray | DeviceArray, outputs: Sequence[str]) -> None:
-        """Queue everything for one waveform.
+    def run(self, waveform: np.ndarray | DeviceArray, outputs: Sequence[str]) -> Arrays:
+        """Run the engine on one waveform; the outputs are the caller's to keep.
 
         Raises:
             SessionError: no profile covers its shape, or CUDA or TensorRT failed.
         """
         profile = self._engine.profile_of(waveform.shape)
         self._device.use()
+        # The copy to the GPU, the run and the copy back are queued, and then waited for.
         address = self._on_device(waveform)
         shapes = self._queue(profile, address, tuple(waveform.shape))
         for name in outputs:
@@ -69,17 +67,9 @@ class ExecutionSlot:
             size_bytes = self._size_bytes(name, shapes)
             pinned.reserve(size_bytes)
             self._device.copy(memory.address, pinned.address, size_bytes, self.stream)
-        self._started = {name: shapes[name] for name in outputs}
-        self._waveform = waveform  # not to be freed before it was read
-
-    def finish(self) -> Arrays:
-        """Wait for what was started, and give its outputs, which are the caller's to keep."""
-        self._device.use()
         self._device.wait(self.stream)
-        return {
-            name: self._pinned[name].view(shape, self._engine.output_types[name]).copy()
-            for name, shape in self._started.items()
-        }
+        types = self._engine.output_types
+        return {name: self._pinned[name].view(shapes[name], types[name]).copy() for name in outputs}
 
     def close(self) -> None:
         """Free everything, after whatever still runs."""

@@ -78,7 +78,7 @@ def test_whatever_comes_after_whatever_is_right(
     opened: Opened, shapes: list[tuple[int, int]], cuda_graphs: bool
 ) -> None:
     with opened() as session:
-        session._lane._cuda_graphs = cuda_graphs
+        session._slot._cuda_graphs = cuda_graphs
         kept = []
         for seed, shape in enumerate(shapes):
             waveform = noise(*shape, seed=seed)
@@ -183,34 +183,6 @@ def test_arrays_elsewhere(opened: Opened, cuda: FakeCuda) -> None:
         tensor.array = np.zeros((2, 24_000))
         with pytest.raises(SessionError, match="float64"):
             session.run({"waveform": tensor})
-
-
-def test_batches_overlap_and_keep_their_order(opened: Opened, cuda: FakeCuda) -> None:
-    waveforms = [noise(1 + i % 2, 24_000, seed=i) for i in range(7)]
-    with opened() as session:
-        before = cuda.allocated_bytes
-        found = list(session.run_many({"waveform": each} for each in waveforms))
-        assert cuda.allocated_bytes == before
-    assert len(found) == 7
-    for answer, waveform in zip(found, waveforms, strict=True):
-        assert_right(answer, waveform)
-    started = {"execute_async_v3": "start", "cudaGraphLaunch": "start"}
-    events = [started.get(call, call) for call in cuda.calls if call != "cudaMalloc"]
-    order = [each for each in events if each in ("start", "cudaStreamSynchronize")]
-    assert order[:4] == ["start", "start", "cudaStreamSynchronize", "start"]
-
-
-def test_a_generator_that_is_left_frees_its_memory(opened: Opened, cuda: FakeCuda) -> None:
-    with opened() as session:
-        before = cuda.allocated_bytes
-        answers = session.run_many({"waveform": noise(1, 24_000)} for _ in range(9))
-        next(answers)
-        assert cuda.allocated_bytes > before
-        answers.close()
-        assert cuda.allocated_bytes == before
-        with pytest.raises(SessionError, match="float64"):
-            list(session.run_many([{"waveform": np.zeros((1, 24_000))}]))
-        assert cuda.allocated_bytes == before
 
 
 @pytest.mark.parametrize(
