@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +25,30 @@ def test_a_public_name_is_there(name: str) -> None:
         assert (found.__module__, found.__name__) == (f"muqrt{module}", attribute)
     assert name in dir(muqrt)
     assert name == "__version__" or found.__doc__
+
+
+# What pages told readers to import, before there were public names.
+FORMER = {
+    "muqrt.runtime.audio.load": "read_audio",
+    "muqrt.runtime.labels.LabelSet": "LabelSet",
+    "muqrt.runtime.load.open_bundle": "open_bundle",
+    "muqrt.runtime.model.Model": "Model",
+    "muqrt.runtime.search_index.open_index": "open_index",
+    "muqrt.runtime.streaming.Streaming": "Streaming",
+    "muqrt.runtime.events.TagEvents": "TagEvents",
+    "muqrt.runtime.zero_shot.LabelTagger": "LabelTagger",
+    "muqrt.triton_repo.client.TritonSession": "TritonSession",
+    "muqrt.triton_repo.streaming_client.StreamingClient": "StreamingClient",
+    "muqrt.triton_repo.async_streaming_client.AsyncStreamingClient": "AsyncStreamingClient",
+    "muqrt.triton_repo.zero_shot_client.embed_text": "embed_text",
+    "muqrt.triton_repo.zero_shot_client.tag_labels": "tag_labels",
+}
+
+
+@pytest.mark.parametrize("former", FORMER)
+def test_what_pages_imported_before_is_there(former: str) -> None:
+    module, _, name = former.rpartition(".")
+    assert getattr(import_module(module), name) is getattr(muqrt, FORMER[former])
 
 
 def test_the_version_is_the_package_s() -> None:
