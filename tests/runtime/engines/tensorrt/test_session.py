@@ -329,8 +329,8 @@ def test_so_much_of_the_weights_stays_on_the_gpu(
 ) -> None:
     waveform = noise(1, 24_000)
     with varied(variant(weight_streaming=True), budget) as session:
-        assert session._engine is not None
-        assert session._engine._engine.weight_streaming_budget_v2 == kept
+        assert session._slot is not None
+        assert session._slot._engine._engine.weight_streaming_budget_v2 == kept
         assert_right(session.run({"waveform": waveform}), waveform)
 
 
