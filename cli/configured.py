@@ -33,7 +33,7 @@ def configured(
     file too. After the command the options it ran with are in ``OUTPUT.toml``, beside its output.
 
     Args:
-        kind: the options; one of its fields is ``output``, a path.
+        kind: the options; one of its fields is ``output``, a path or None for no file.
 
     Raises:
         UsageError: when the command runs, the file is not named ``.toml``, or what ``with_config``
@@ -55,8 +55,10 @@ def configured(
                 raise UsageError(f"--config {config}: give a TOML file of options.{hint}")
             options = with_config(kind, config, flags)
             run(options, as_json)
-            output: Path = options.output.resolve()  # type: ignore[attr-defined]
-            save_config(options, output.with_name(f"{output.name}.toml"))
+            output: Path | None = options.output  # type: ignore[attr-defined]
+            if output is not None:
+                place = output.resolve()
+                save_config(options, place.with_name(f"{place.name}.toml"))
 
         command.__name__, command.__doc__ = run.__name__, run.__doc__
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

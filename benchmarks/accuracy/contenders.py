@@ -18,6 +18,7 @@ from ...runtime.engines.open_session import open_session
 from ...training.probe.features import Encoder
 from ...training.probe.train import MuqEncoder
 from .encoders import MelEncoder, SessionEncoder
+from .request import Wanted
 from .towers import ReferenceTowers, Towers, open_towers
 from .untrained import untrained, untrained_towers
 
@@ -40,35 +41,6 @@ class Contender:
     open: Callable[[], AbstractContextManager[Encoder]]
     facts: dict[str, Any]
     towers: Sequence[Callable[[], AbstractContextManager[Towers]]] = ()
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What to evaluate, as the command line asks for it.
-
-    Attributes:
-        bundles: folders; every audio artefact of each is evaluated.
-        artefacts: only artefacts with these names.
-        text_artefact: the text tower's name; each bundle's first certified one when None.
-        checkpoints: folders or hub ids, evaluated in PyTorch.
-        server: HOST:PORT of a server's gRPC.
-        model: name of the model on the server.
-        baselines: "mel", and "untrained": the checkpoints' architecture with initial weights.
-        seeds: how many initial weights to try untrained towers with.
-        threads: CPU threads of local engines; all physical cores when None.
-        allow_uncertified: take artefacts without a passing certificate too, marked.
-    """
-
-    bundles: Sequence[Path] = ()
-    artefacts: Sequence[str] = ()
-    text_artefact: str | None = None
-    checkpoints: Sequence[str] = ()
-    server: str | None = None
-    model: str = "muq"
-    baselines: Sequence[str] = ()
-    seeds: int = 1
-    threads: int | None = None
-    allow_uncertified: bool = False
 
 
 def contenders(wanted: Wanted) -> list[Contender]:

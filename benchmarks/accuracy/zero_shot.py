@@ -33,19 +33,19 @@ def check_towers(contenders: Sequence[Contender], tasks: Sequence[ZeroShotTask])
 
 
 def evaluate_zero_shot(
+    done: Evaluation,
     contenders: Sequence[Contender],
     tasks: Sequence[ZeroShotTask],
     cache: Path,
-    done: Evaluation,
     on_step: Callable[[str], None] = lambda doing: None,
 ) -> None:
-    """Measure every contender at every task.
+    """Measure every contender at every task that needs no training.
 
     Args:
+        done: gets the results, the files left out and the answers.
         contenders: each with towers.
         tasks: what ``zero_shot_tasks`` returns.
         cache: folder of embeddings already computed.
-        done: gets the results.
         on_step: called with what is being done, once for each pair of towers, task and recording.
 
     Raises:

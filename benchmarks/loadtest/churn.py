@@ -1,4 +1,4 @@
-"""Endurance: very many short streams in turn, a third of them killed without END."""
+"""Endurance: thousands of short streams in turn, a third of them killed without END."""
 
 import asyncio
 import random

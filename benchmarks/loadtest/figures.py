@@ -59,7 +59,7 @@ def stream_figures(outcome: Outcome, hop_seconds: float) -> Figures:
 
 
 def churn_figures(outcome: Outcome, seconds: float, slots_lost: float | None) -> Figures:
-    """What happened to very many short streams in so many seconds, and how many are still live."""
+    """The outcome of thousands of short streams in so many seconds, and how many are still live."""
     return {
         "churn_seconds": seconds,
         "streams_opened": outcome.opened,

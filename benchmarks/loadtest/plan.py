@@ -37,10 +37,10 @@ class Load:
         UsageError: a value is out of range.
     """
 
-    streams: int = 50
-    seconds: float = 60.0
+    streams: int
+    seconds: float
     chunk_seconds: float = 0.1
-    jitter_seconds: float = 0.02
+    jitter_seconds: float = 0.0
     disconnect: float = 0.0
     burst_seconds: float = 0.0
     seed: int = 0

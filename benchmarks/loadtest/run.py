@@ -103,7 +103,7 @@ async def churn_server(
     bar: Bar,
     seed: int,
 ) -> LoadReport:
-    """Open very many short streams on a server, and count those that never end.
+    """Open thousands of short streams on a server, and count those that never end.
 
     Raises:
         ServerError: it cannot be reached, or has no such model, before the test begins.

@@ -11,6 +11,7 @@ from ...runtime.bundle.manifest import Artefact, Bundle, load_bundle
 from ...runtime.engines.open_session import open_session
 from ..measure.latency import Cell
 from .cold_start import STARTS
+from .request import BenchmarkRequest
 
 _LONGEST_SECONDS = 600.0
 _MOST_SONGS = 100
@@ -20,38 +21,6 @@ _BATCHES = {"cpu": "1,4", "cuda": "1,8,32"}  # the default
 _ROUNDS = {("cpu", False): 10, ("cpu", True): 5, ("cuda", False): 100}
 
 Number = TypeVar("Number", int, float)
-
-
-@dataclass(frozen=True)
-class BenchmarkRequest:
-    """What the command line asks for; lists are comma-separated, None where left out.
-
-    Attributes:
-        device: "cpu" or "cuda".
-        windows: lengths in seconds.
-        batches: batch sizes.
-        threads: numbers of CPU threads.
-        rounds: how often each contender runs.
-        compiles: measure torch.compile too.
-        compile_batches: batch sizes to compile for.
-        cpu: measure everything about a CPU: fewer cells, and in addition where the time goes and
-            how it compares with the machine's arithmetic, a live stream, and songs.
-        hops: how many hops of a live stream to time.
-        songs: how many songs to embed.
-        allow_uncertified: report artefacts without a passing certificate too, marked.
-    """
-
-    device: str = "cpu"
-    windows: str = "5,10,30"
-    batches: str | None = None
-    threads: str | None = None
-    rounds: int | None = None
-    compiles: bool = True
-    compile_batches: str | None = None
-    cpu: bool = False
-    hops: int | None = None
-    songs: int | None = None
-    allow_uncertified: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,94 +1,30 @@
 """``muqrt bench model``."""
 
-from typing import Annotated
-
 import typer
 
 from ...benchmarks.measure.report import check_output, publish, require
+from ...benchmarks.model.request import BenchmarkRequest
 from ...common.console import Json, progress
-from .options import AllowUncertified, BundleFolder, Compiles, Output, Source
+from ..parameters import expand_options
+from .options import BundleFolder, Output, Source
 
 commands = typer.Typer()
 
 
 @commands.command()
+@expand_options
 def model(
     bundle: BundleFolder,
     checkpoint: Source,
-    device: Annotated[str, typer.Option(help="Where all contenders run: cpu or cuda.")] = "cpu",
-    cpu: Annotated[
-        bool,
-        typer.Option(
-            "--cpu",
-            help="Measure everything about a CPU: one thread and all, changing one thing at a "
-            "time; where the time goes, the machine's arithmetic, a live stream, songs an hour.",
-        ),
-    ] = False,
-    windows: Annotated[
-        str, typer.Option(help="Lengths of audio in seconds, comma-separated.")
-    ] = "5,10,30",
-    batches: Annotated[
-        str | None,
-        typer.Option(help="Batch sizes, comma-separated; default: 1,4; on a GPU 1,8,32."),
-    ] = None,
-    threads: Annotated[
-        str | None,
-        typer.Option(
-            help="CPU threads of each contender, comma-separated; default: all cores; with --cpu "
-            "one and all."
-        ),
-    ] = None,
-    rounds: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            help="How often each contender runs; slow inputs get fewer rounds, but at least 3. "
-            "Default: 10; with --cpu 5, on a GPU 100.",
-        ),
-    ] = None,
-    compile_: Compiles = True,
-    compile_batches: Annotated[
-        str | None,
-        typer.Option(
-            help="Batch sizes to compile for, among --batches; default: all; with --cpu or on a "
-            "GPU the smallest, for the middle window."
-        ),
-    ] = None,
-    hops: Annotated[
-        int | None,
-        typer.Option(
-            help="Time this many hops of a live stream, 0.5 s each, with windows of 10 s; "
-            "default: 0; with --cpu 5."
-        ),
-    ] = None,
-    songs: Annotated[
-        int | None,
-        typer.Option(
-            help="Embed this many songs of 3 minutes, decoding included; default: 0; with --cpu 2."
-        ),
-    ] = None,
+    request: BenchmarkRequest,
     output: Output = None,
-    allow_uncertified: AllowUncertified = False,
     as_json: Json = False,
 ) -> None:
     """Measure a bundle's speed against PyTorch and plain ONNX."""
     require("bench", "onnx", "psutil", "torch")
-    from ...benchmarks.model.plan import BenchmarkRequest, plan
+    from ...benchmarks.model.plan import plan
     from ...benchmarks.model.run import run
 
-    request = BenchmarkRequest(
-        device=device,
-        windows=windows,
-        batches=batches,
-        threads=threads,
-        rounds=rounds,
-        compiles=compile_,
-        compile_batches=compile_batches,
-        cpu=cpu,
-        hops=hops,
-        songs=songs,
-        allow_uncertified=allow_uncertified,
-    )
     wanted = plan(bundle, checkpoint, request)
     check_output(output, charts_from="bench")
     with progress("Benchmark", wanted.steps) as bar:

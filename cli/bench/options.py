@@ -17,6 +17,3 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Write NAME.json, NAME.md and any charts.", metavar="NAME"),
 ]
-AllowUncertified = Annotated[
-    bool, typer.Option(help="Report artefacts without a passing certificate too, marked.")
-]

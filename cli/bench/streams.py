@@ -1,143 +1,136 @@
 """``muqrt bench streams``."""
 
 import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from annotated_types import Ge, Le
 
 from ...benchmarks.measure.report import check_output, publish, require
-from ...common.console import Json, progress
+from ...common.console import progress
 from ...errors import UsageError
+from ..configured import configured
 from .options import Output
 
 if TYPE_CHECKING:
     from ...benchmarks.loadtest.plan import Load
     from ...benchmarks.loadtest.report import LoadReport
-    from ...benchmarks.loadtest.run import Target
     from ...common.console import Bar
 
 commands = typer.Typer()
 
 
-@commands.command()
-def streams(
+@dataclass(frozen=True, kw_only=True)
+class StreamsOptions:
+    """Options of ``muqrt bench streams``."""
+
     server: Annotated[
         str | None, typer.Option(help="Test a Triton server: host:port of its gRPC.")
-    ] = None,
+    ] = None
     bundle: Annotated[
         Path | None, typer.Option("--bundle", "-b", help="Test the engine alone, in this process.")
-    ] = None,
-    model: Annotated[str, typer.Option(help="Name of the live model.")] = "muq_stream",
-    artefact: Annotated[str | None, typer.Option(help="Which artefact of the bundle.")] = None,
+    ] = None
+    model: Annotated[str, typer.Option(help="Name of the live model.")] = "muq_stream"
+    artefact: Annotated[str | None, typer.Option(help="Artefact of the bundle to test.")] = None
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of the bundle's engine.")
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="TOML file with the load: streams, seconds, chunk_seconds, jitter_seconds, "
-            "disconnect, burst_seconds, seed. The options below override it."
-        ),
-    ] = None,
-    live: Annotated[
-        int | None, typer.Option("--streams", help="Live streams at the same time; default: 50.")
-    ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="How long each stream lasts; default: 60.")
-    ] = None,
-    chunk_ms: Annotated[
-        float | None, typer.Option(help="Audio in each request, in milliseconds; default: 100.")
-    ] = None,
+        int | None, Ge(1), typer.Option(help="CPU threads of the bundle's engine.")
+    ] = None
+    streams: Annotated[int, typer.Option(help="Live streams at the same time.")] = 50
+    seconds: Annotated[float, typer.Option(help="How long each stream lasts.")] = 60.0
+    chunk_ms: Annotated[float, typer.Option(help="Audio in each request, milliseconds.")] = 100.0
     jitter_ms: Annotated[
-        float | None,
-        typer.Option(help="Delay each chunk by up to this many milliseconds; default: 20."),
-    ] = None,
+        float, typer.Option(help="Delay each chunk by up to this many milliseconds.")
+    ] = 20.0
     disconnect: Annotated[
-        float | None,
-        typer.Option(help="Share of streams that vanish once and return as new ones; default: 0."),
-    ] = None,
+        float, typer.Option(help="Share of streams that vanish once and return as new ones.")
+    ] = 0.0
     burst: Annotated[
-        float | None,
-        typer.Option(help="Stall each stream's network for this long, once in 10 s; default: 0."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Random seed; default: 0.")] = None,
+        float, typer.Option(help="Stall each stream's network for this many seconds, once in 10 s.")
+    ] = 0.0
+    seed: Annotated[int, Ge(0), typer.Option(help="Random seed.")] = 0
     churn: Annotated[
         int | None,
+        Ge(1),
         typer.Option(
-            min=1,
             help="Instead, open and close this many short streams as fast as possible, --streams "
-            "at once; a third of them are killed without END.",
+            "at once; a third of them are killed without END."
         ),
-    ] = None,
+    ] = None
     idle_seconds: Annotated[
-        float,
-        typer.Option(min=0, help="After --churn: how long killed streams may stay alive."),
-    ] = 45.0,
+        float, Ge(0), typer.Option(help="After --churn: how long killed streams may stay alive.")
+    ] = 45.0
     audio: Annotated[
         list[Path] | None,
-        typer.Option(help="Audio to play, repeatable; default: the clips of the package."),
-    ] = None,
+        typer.Option(help="Audio to play, repeatable; the clips of the package by default."),
+    ] = None
     pid: Annotated[
         int | None, typer.Option(help="Measure memory and cores of this server process.")
-    ] = None,
+    ] = None
     metrics: Annotated[
         str | None,
         typer.Option(help="The server's metrics, such as http://localhost:8002/metrics."),
-    ] = None,
+    ] = None
     timeout_seconds: Annotated[
-        float, typer.Option(min=0.1, max=86400, help="How long one answer may take.")
-    ] = 10.0,
-    output: Output = None,
-    as_json: Json = False,
-) -> None:
+        float, Ge(0.1), Le(86400), typer.Option(help="Longest wait for one answer.")
+    ] = 10.0
+    output: Output = None
+
+    def load(self) -> "Load":
+        """The load on the streams.
+
+        Raises:
+            UsageError: a value is out of range.
+        """
+        from ...benchmarks.loadtest.plan import Load
+
+        chunk_seconds, jitter_seconds = self.chunk_ms / 1e3, self.jitter_ms / 1e3
+        lengths = (self.seconds, chunk_seconds, jitter_seconds)
+        return Load(self.streams, *lengths, self.disconnect, self.burst, self.seed)
+
+    def check(self) -> None:
+        """Raise UsageError unless there is one thing to test, with options that are for it."""
+        if (self.bundle is None) == (self.server is None):
+            raise UsageError("say what to test: either --server HOST:PORT or --bundle FOLDER.")
+        if self.server is not None and (self.artefact, self.threads) != (None, None):
+            raise UsageError("--artefact and --threads are for --bundle; a server has its own.")
+        if self.bundle is not None and (self.churn, self.pid, self.metrics) != (None, None, None):
+            raise UsageError("--churn, --pid and --metrics are for --server.")
+
+
+@commands.command()
+@configured(StreamsOptions)
+def streams(options: StreamsOptions, as_json: bool) -> None:
     """Measure how late the tags of many live streams come."""
     require("loadtest", "psutil")
-    from ...benchmarks.loadtest.plan import Load
-    from ...benchmarks.loadtest.run import Target, load_engine
-    from ...common.config import save_config, with_config
+    from ...benchmarks.loadtest.run import load_engine
 
-    flags = {
-        "streams": live,
-        "seconds": seconds,
-        "chunk_seconds": None if chunk_ms is None else chunk_ms / 1e3,
-        "jitter_seconds": None if jitter_ms is None else jitter_ms / 1e3,
-        "disconnect": disconnect,
-        "burst_seconds": burst,
-        "seed": seed,
-    }
-    load = with_config(Load, config, flags)
-    if (bundle is None) == (server is None):
-        raise UsageError("say what to test: either --server HOST:PORT or --bundle FOLDER.")
-    if server is not None and (artefact, threads) != (None, None):
-        raise UsageError("--artefact and --threads are for --bundle; a server has its own.")
-    if bundle is not None and (churn, pid, metrics) != (None, None, None):
-        raise UsageError("--churn, --pid and --metrics are for --server.")
-    check_output(output, charts_from="loadtest")
-    with progress("Load", int(load.seconds) if churn is None else churn) as bar:
-        if server is not None:
-            target = Target(server, model, timeout_seconds, pid, metrics)
-            report = asyncio.run(_on_server(target, load, churn, idle_seconds, audio or [], bar))
+    load = options.load()
+    options.check()
+    check_output(options.output, charts_from="loadtest")
+    steps = int(load.seconds) if options.churn is None else options.churn
+    with progress("Load", steps) as bar:
+        if options.bundle is None:
+            report = asyncio.run(_on_server(options, load, bar))
         else:
-            assert bundle is not None
-            report = load_engine(bundle, artefact, threads, load, audio or [], bar)
-    if output is None:
-        return publish(report, output, as_json)
-    effective = output.with_name(f"{output.name}.toml")
-    save_config(load, effective)
-    publish(report, output, as_json, [effective])
+            audio = options.audio or ()
+            where = (options.bundle, options.artefact, options.threads)
+            report = load_engine(*where, load, audio, bar)
+    publish(report, options.output, as_json)
 
 
-async def _on_server(
-    target: "Target",
-    load: "Load",
-    churn: int | None,
-    idle_seconds: float,
-    audio: list[Path],
-    bar: "Bar",
-) -> "LoadReport":
-    from ...benchmarks.loadtest.run import churn_server, load_server
+def _on_server(
+    options: StreamsOptions, load: "Load", bar: "Bar"
+) -> "Coroutine[Any, Any, LoadReport]":
+    from ...benchmarks.loadtest.run import Target, churn_server, load_server
 
+    assert options.server is not None
+    watched = (options.pid, options.metrics)
+    target = Target(options.server, options.model, options.timeout_seconds, *watched)
+    audio, churn = options.audio or (), options.churn
     if churn is None:
-        return await load_server(target, load, audio, bar)
-    return await churn_server(target, churn, load.streams, idle_seconds, audio, bar, load.seed)
+        return load_server(target, load, audio, bar)
+    idle_seconds = options.idle_seconds
+    return churn_server(target, churn, load.streams, idle_seconds, audio, bar, load.seed)

@@ -13,9 +13,10 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
-from muqrt.benchmarks.accuracy.contenders import Contender, Wanted, contenders
+from muqrt.benchmarks.accuracy.contenders import Contender, contenders
 from muqrt.benchmarks.accuracy.evaluation import Evaluation
 from muqrt.benchmarks.accuracy.evaluation import evaluate as probe
+from muqrt.benchmarks.accuracy.request import Wanted
 from muqrt.benchmarks.accuracy.towers import ReferenceTowers, SessionTowers
 from muqrt.benchmarks.accuracy.untrained import untrained_towers
 from muqrt.benchmarks.accuracy.zero_shot import evaluate_zero_shot
@@ -58,7 +59,7 @@ def judged(
     done = Evaluation([], [], [])
     contender = Contender("knowing", nullcontext, {}, [lambda: nullcontext(towers)])
     tasks = zero_shot_tasks(read_recordings(labelled), names)
-    evaluate_zero_shot([contender], tasks, cache, done)
+    evaluate_zero_shot(done, [contender], tasks, cache)
     return done, {each.task: each.metrics for each in done.results}
 
 

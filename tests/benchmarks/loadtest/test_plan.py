@@ -18,7 +18,6 @@ ROUNDING = 1e-6
 LIMITS = {"minimum_samples": 1_025, "window_samples": 240_000}
 FRAMING = Framing(sample_rate_hz=RATE_HZ, hop_samples=240, step_samples=960, **LIMITS)
 
-PUNCTUAL = Load(streams=1, seconds=3.0, jitter_seconds=0.0)
 LOADS = st.builds(
     Load,
     streams=st.integers(1, 5),
@@ -74,7 +73,7 @@ def test_a_seed_is_a_schedule() -> None:
 
 
 def test_without_jitter_a_chunk_comes_the_moment_it_ends() -> None:
-    (life,) = schedule(replace(PUNCTUAL, chunk_seconds=0.3), RATE_HZ)
+    (life,) = schedule(Load(1, 3.0, chunk_seconds=0.3), RATE_HZ)
     late = [c.at_seconds - life.due_seconds(c.last / RATE_HZ) for c in life.chunks]
     assert late == pytest.approx([0] * 10)
     # The first hop of 2 s lies in the chunk that ends at 2.1 s.
@@ -84,9 +83,7 @@ def test_without_jitter_a_chunk_comes_the_moment_it_ends() -> None:
 
 
 def test_a_burst_is_one_moment_in_every_stretch() -> None:
-    (life,) = schedule(
-        replace(PUNCTUAL, seconds=2 * STALL_EVERY_SECONDS, burst_seconds=2.0), RATE_HZ
-    )
+    (life,) = schedule(Load(1, 2 * STALL_EVERY_SECONDS, burst_seconds=2.0), RATE_HZ)
     moments = [chunk.at_seconds for chunk in life.chunks]
     together = [moment for moment in set(moments) if moments.count(moment) > 1]
     assert len(together) == 2
@@ -95,7 +92,7 @@ def test_a_burst_is_one_moment_in_every_stretch() -> None:
 
 
 def test_what_arrived_late_goes_together_up_to_what_one_request_may_hold() -> None:
-    (life,) = schedule(replace(PUNCTUAL, seconds=15.0, chunk_seconds=0.4), RATE_HZ)
+    (life,) = schedule(Load(1, 15.0, chunk_seconds=0.4), RATE_HZ)
     assert life.arrived(0, 0.0) == 0
     assert life.arrived(0, life.chunks[2].at_seconds) == 3
     assert life.arrived(5, 60.0) == 30  # 25 chunks are 10 s
@@ -108,7 +105,7 @@ def test_expected_hops_are_those_of_the_steps_counted_one_by_one(
     samples: int, vanishes: bool
 ) -> None:
     sliding = SlidingConfig.every(FRAMING, hop_seconds=0.5, window_seconds=10.0, first_seconds=2.0)
-    (life,) = schedule(replace(PUNCTUAL, seconds=samples / RATE_HZ + 1, chunk_seconds=0.7), RATE_HZ)
+    (life,) = schedule(Load(1, samples / RATE_HZ + 1, chunk_seconds=0.7), RATE_HZ)
     chunks = [c for c in life.chunks if c.last <= samples]
     life = Life(0.0, RATE_HZ, (*chunks, replace(life.chunks[-1], first=0, last=samples)), 0, False)
     life = replace(life, vanishes=vanishes)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from muqrt.benchmarks.measure.latency import Cell
-from muqrt.benchmarks.model.plan import BenchmarkPlan, BenchmarkRequest, plan
+from muqrt.benchmarks.model.plan import BenchmarkPlan, plan
+from muqrt.benchmarks.model.request import BenchmarkRequest
 from muqrt.errors import MissingDependencyError, UsageError
 
 
