@@ -6,7 +6,7 @@ import subprocess
 
 import typer
 
-from ..common.console import Json, show, table
+from ..common.console import Json, Table, show
 from ..common.environment import cpu_name, environment, installed
 from ..errors import MuqrtError
 
@@ -40,7 +40,7 @@ def doctor(as_json: Json = False) -> None:
             "checks": {name: {"ok": ok, "detail": text} for name, (ok, text) in found.items()},
         },
         f"{cpu_name()}, {platform.platform()}, Python {platform.python_version()}",
-        table("What this machine can run", ["part", "here", "detail"], rows),
+        Table("What this machine can run", ["part", "here", "detail"], rows),
     )
 
 

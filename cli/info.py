@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..common.console import Json, show, table
+from ..common.console import Json, Table, show
 
 if TYPE_CHECKING:
     from ..runtime.bundle.manifest import Bundle
@@ -47,7 +47,7 @@ def info(
         loaded.model_dump(),
         f"{loaded.source.checkpoint}: {loaded.source.parameters / 1e6:.1f}M parameters, "
         f"{loaded.framing.steps_per_second:g} features a second, windows of {window:g} s",
-        table(str(bundle), columns, rows),
+        Table(str(bundle), columns, rows),
         *(
             f"{artefact.name}: {artefact.quantization.summary()}"
             for artefact in loaded.artefacts

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..common.console import Json, Table, show, table
+from ..common.console import Json, Table, show
 from ..errors import BundleError, UsageError
 from .options import ArtefactName, BatchSize, TextArtefactName, Threads, audio_files
 from .place import Local
@@ -130,5 +130,5 @@ def _report(
     if matches is not None:
         facts["results"] = [{"audio": str(path), "cosine": cosine} for path, cosine in matches]
         rows = [[path, f"{cosine:.3f}"] for path, cosine in matches]
-        lines.append(table("", ["file", "cosine"], rows) if rows else "Nothing found.")
+        lines.append(Table("", ["file", "cosine"], rows) if rows else "Nothing found.")
     show(as_json, facts, *lines)

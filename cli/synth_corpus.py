@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..common.console import Json, progress, show, table
+from ..common.console import Json, Table, progress, show
 from ..errors import MissingDependencyError
 
 commands = typer.Typer()
@@ -56,7 +56,7 @@ def synth_corpus(
     show(
         as_json,
         {"manifest": str(output / MANIFEST), "hours": round(hours, 3), "counts": splits},
-        table(
+        Table(
             "Items", ["kind", *_SPLITS], [[kind, *each.values()] for kind, each in splits.items()]
         ),
         f"Wrote {output / MANIFEST}: {len(rows)} recordings, {hours:.2f} hours.",

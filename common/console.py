@@ -30,9 +30,6 @@ class Table:
     rows: Sequence[Sequence[object]]
 
 
-table = Table
-
-
 class Bar:
     """A progress bar's handle.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from ..common.console import Json, progress, show, table
+from ..common.console import Json, Table, progress, show
 from ..common.files import atomic_file
 from ..errors import MissingDependencyError, MuqrtError
 from .variant import Variant
@@ -75,7 +75,7 @@ def build(
     columns = ["kernel", "GPU", "warps", "registers", "shared bytes", "spilled", "scratch"]
     rows = [_row(each) for each in compiled]
     facts = {"kernels": [_facts(each) for each in compiled]}
-    show(as_json, facts, table("Compiled kernels", columns, rows))
+    show(as_json, facts, Table("Compiled kernels", columns, rows))
 
 
 def _leave_ctrl_c() -> None:

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ...common.console import show, table
+from ...common.console import Table, show
 from ...common.environment import environment
 from ...common.files import atomic_file
 from ...errors import MissingDependencyError, UsageError
@@ -142,7 +142,7 @@ def publish(
     show(
         as_json,
         report.document(),
-        *(table(each.title, each.columns, each.rows) for each in report.results()),
+        *(Table(each.title, each.columns, each.rows) for each in report.results()),
         *report.remarks(),
         *(f"Wrote {path}" for path in written),
     )

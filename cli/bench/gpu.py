@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ...common.console import Json, show, table
+from ...common.console import Json, Table, show
 from ...errors import UsageError
 
 commands = typer.Typer()
@@ -47,7 +47,7 @@ def gpu(
     show(
         as_json,
         [asdict(each) for each in results],
-        table("On the GPU", ("step", "outcome", "seconds", "reason"), rows),
+        Table("On the GPU", ("step", "outcome", "seconds", "reason"), rows),
         f"All errors: {work / LOG}." if failed else "",
     )
     if failed:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ...common.console import Table, table
+from ...common.console import Table
 from ...export.outputs.registry import output_named
 from ...runtime.bundle.certificate import AnyMeasurement
 from ...runtime.bundle.manifest import Artefact
@@ -23,7 +23,7 @@ def parity_tables(artefacts: Sequence[Artefact]) -> list[Table]:
         else:
             rows = [row[:-1] for row in rows]
         verdict = "passed" if artefact.certified else "FAILED"
-        tables.append(table(f"{artefact.name}, {artefact.precision}: {verdict}", columns, rows))
+        tables.append(Table(f"{artefact.name}, {artefact.precision}: {verdict}", columns, rows))
     return tables
 
 

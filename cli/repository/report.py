@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ...common.console import show, table
+from ...common.console import Table, show
 
 if TYPE_CHECKING:
     from ...runtime.bundle.manifest import Bundle
@@ -87,7 +87,7 @@ def report_check(
             "machine": asdict(machine),
             "models": [{**asdict(each), "ok": each.ok} for each in checks],
         },
-        table(f"{models} against {bundle.folder}", ["model", "artefact", "files", "result"], rows),
+        Table(f"{models} against {bundle.folder}", ["model", "artefact", "files", "result"], rows),
         *(f"{each.model}: {problem}" for each in checks for problem in each.problems),
     )
     if not is_ok:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ...common.console import Table, show, table
+from ...common.console import Table, show
 from ...runtime.bundle.tagging import TAGS, Segment, Tagging, TagScore
 from ...runtime.streaming.engine import Hop
 from ...runtime.streaming.events import Event
@@ -93,7 +93,7 @@ def segment_lines(name: str, seconds: float, segments: Sequence[Event]) -> Itera
         for tag, stretches in _by_tag(segments).items()
     ]
     if rows:
-        yield table("", ["tag", "from-to, s"], rows)
+        yield Table("", ["tag", "from-to, s"], rows)
 
 
 def _by_tag(segments: Sequence[Event]) -> dict[str, list[Segment]]:

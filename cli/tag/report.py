@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...common.console import Table, table
+from ...common.console import Table
 from ...common.files import atomic_file
 from ...errors import AudioError
 from ...runtime.bundle.tagging import Segment, TrackTags, Vocabulary
@@ -68,7 +68,7 @@ def lines(audio: Path, result: Result, choice: Choice) -> Iterator[str | Table]:
     ]
     if rows:
         columns = ["tag", *(["cosine"] if cosines else []), "score", "threshold"]
-        yield table("", [*columns, "when", "from-to, s"], rows)
+        yield Table("", [*columns, "when", "from-to, s"], rows)
 
 
 def document(

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import torch
 from onnx import TensorProto, helper
 
-from ...common.console import Table, table
+from ...common.console import Table
 from ...errors import BundleError, SessionError
 from ...runtime.bundle.certificate import Measurement
 from ...runtime.bundle.manifest import Artefact, Bundle
@@ -88,7 +88,7 @@ def layer_tables(differences: Sequence[LevelDifference]) -> list[Table]:
             for each in differences
             if each.artefact == name
         ]
-        tables.append(table(f"{name}, by level", ["level", "relative L2", "worst cosine"], rows))
+        tables.append(Table(f"{name}, by level", ["level", "relative L2", "worst cosine"], rows))
     return tables
 
 

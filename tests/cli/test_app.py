@@ -22,6 +22,26 @@ Command = Callable[..., CompletedProcess[str]]
 MUQRT = [sys.executable, "-m", "muqrt"]
 
 
+@pytest.fixture
+def run_in_vain(
+    muqrt: Command,
+    tiny_checkpoint: Path,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Command:
+    """Runs a command in an empty folder, and checks that it leaves it empty."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(words: list[str]) -> CompletedProcess[str]:
+        places = {"checkpoint": tiny_checkpoint, "bundle": tiny_bundle}
+        done = muqrt(*(word.format_map(places) for word in words))
+        assert not list(tmp_path.iterdir())
+        return done
+
+    return run
+
+
 def change_a_weight(folder: Path) -> None:
     """Change one weight and every hash with it, so that nothing but the numbers can tell."""
     onnx = pytest.importorskip("onnx")
@@ -154,20 +174,11 @@ def test_another_checkpoint_proves_nothing(
     ],
     ids=" ".join,
 )
-def test_wrong_usage(
-    muqrt: Command,
-    tiny_checkpoint: Path,
-    tiny_bundle: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    words: list[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    done = muqrt(*(word.format(checkpoint=tiny_checkpoint, bundle=tiny_bundle) for word in words))
+def test_wrong_usage(run_in_vain: Command, words: list[str]) -> None:
+    done = run_in_vain(words)
     assert done.returncode == 2
     # Asked for nothing, it says what there is to ask for.
     assert done.stderr if words else "Usage: muqrt" in done.stdout
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -187,23 +198,13 @@ def test_wrong_usage(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_not_there(
-    muqrt: Command,
-    tiny_checkpoint: Path,
-    tiny_bundle: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    words: list[str],
-    message: str,
-) -> None:
+def test_what_is_not_there(run_in_vain: Command, words: list[str], message: str) -> None:
     if "--server" in words:
         pytest.importorskip("tritonclient.grpc")
-    monkeypatch.chdir(tmp_path)
-    done = muqrt(*(word.format(checkpoint=tiny_checkpoint, bundle=tiny_bundle) for word in words))
+    done = run_in_vain(words)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith("muqrt: ")
     assert message in done.stderr
-    assert not list(tmp_path.iterdir())
 
 
 def test_progress_is_not_on_stdout(tiny_bundle: Path, music: Path) -> None:

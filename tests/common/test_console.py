@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from muqrt.common.console import progress, show, table
+from muqrt.common.console import Table, progress, show
 
 
 def test_lines_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,7 +21,7 @@ def test_json_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_table_is_drawn_between_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    show(False, {}, "above", table("Title", ["name", "figure"], [["a", 1], ["b", 22]]), "below")
+    show(False, {}, "above", Table("Title", ["name", "figure"], [["a", 1], ["b", 22]]), "below")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "above" and "Title" in lines[1] and lines[-1] == "below"
 

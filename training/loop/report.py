@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...common.console import Table, show, table
+from ...common.console import Table, show
 
 
 @dataclass(frozen=True)
@@ -67,4 +67,4 @@ def _stages(figures: Mapping[str, Any]) -> Table:
         for index, stage in enumerate(figures["stages"])
     ]
     columns = ("stage", "mean |residual|", "codes used", "perplexity")
-    return table(f"Held out: mean |input| {figures['input']:.4f}", columns, rows)
+    return Table(f"Held out: mean |input| {figures['input']:.4f}", columns, rows)
