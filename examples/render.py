@@ -1,14 +1,14 @@
 """Render the example clips in ``examples/audio`` from scores in the public domain.
 
-Every note is written out below, so the clips can be rebuilt from nothing but this file and a
-General MIDI soundfont::
+Every note is in ``clips.toml``, so the clips can be rebuilt from these two files and a General MIDI
+soundfont::
 
     pip install mido        # the MIDI writer; also needed: the fluidsynth and ffmpeg programs
     python examples/render.py --soundfont FluidR3_GM.sf2 --output examples/audio
 
 A score is a string of tokens ``NOTE[+NOTE...][/LENGTH]``: ``F#4/1.5`` is one note, ``C5+E5`` a
 chord, ``36`` a MIDI key number (drums) and ``-`` a rest; a length holds until the next one and is
-counted in the clip's own time unit (a quarter, eighth or sixteenth note).  ``|`` is decoration.
+counted in the clip's own time unit (a quarter, eighth or sixteenth note). ``|`` ends a bar.
 Timing and velocity are humanised with a seeded generator: two runs give the same audio.
 """
 
@@ -20,15 +20,23 @@ import math
 import random
 import re
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mido
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 TICKS = 480  # MIDI ticks in one time unit
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 PEAK_DBFS = -1.0
+CLIPS = Path(__file__).with_name("clips.toml")
 
 
 @dataclass(frozen=True)
@@ -83,128 +91,19 @@ def parse(score: str) -> list[tuple[float, float, list[int]]]:
     return notes
 
 
-# Bach: each bar is five keys, broken upwards, with the last three again, and all of it twice.
-PRELUDE_BARS = """C4 E4 G4 C5 E5 | C4 D4 A4 D5 F5 | B3 D4 G4 D5 F5 | C4 E4 G4 C5 E5
-    | C4 E4 A4 E5 A5 | C4 D4 F#4 A4 D5 | B3 D4 G4 D5 G5 | B3 C4 E4 G4 C5 | A3 C4 E4 G4 C5
-    | D3 A3 D4 F#4 C5 | G3 B3 D4 G4 B4"""
-PRELUDE = " ".join(
-    " ".join(2 * [*bar.split(), *bar.split()[2:]]) for bar in PRELUDE_BARS.split("|")
-)
+def read_clips() -> list[Clip]:
+    """The clips in ``clips.toml``."""
+    tables = tomllib.loads(CLIPS.read_text(encoding="utf-8"))
+    scores = tables["scores"]
 
-# Beethoven: sixteen bars of 4/4 (unit: quarter) for four voices.
-ODE = {
-    "soprano": """F#4/1 F#4 G4 A4 | A4 G4 F#4 E4 | D4 D4 E4 F#4 | F#4/1.5 E4/.5 E4/2
-        | F#4/1 F#4 G4 A4 | A4 G4 F#4 E4 | D4 D4 E4 F#4 | E4/1.5 D4/.5 D4/2
-        | E4/1 E4 F#4 D4 | E4 F#4/.5 G4 F#4/1 D4 | E4 F#4/.5 G4 F#4/1 E4 | D4 E4 A3 F#4/2
-        | F#4/1 G4 A4 | A4 G4 F#4 E4 | D4 D4 E4 F#4 | E4/1.5 D4/.5 D4/2""",
-    "alto": """D4/1 D4 C#4 D4 | D4 C#4 D4 C#4 | B3 B3 C#4 D4 | D4/1.5 C#4/.5 C#4/2
-        | D4/1 D4 C#4 D4 | D4 C#4 D4 C#4 | B3 B3 C#4 D4 | C#4/1.5 A3/.5 A3/2
-        | C#4/1 C#4 D4 A3 | C#4 D4/.5 E4 D4/1 A3 | C#4 D4/.5 E4 C#4/1 C#4 | B3 B3 E3 C#4
-        | D4 D4 C#4 D4 | D4 C#4 D4 C#4 | B3 B3 C#4 D4 | C#4/1.5 A3/.5 A3/2""",
-    "tenor": """A3/1 A3 A3 A3 | A3 A3 A3 A3 | F#3 F#3 A3 A3 | A3/1.5 A3/.5 A3/2
-        | A3/1 A3 A3 A3 | A3 A3 A3 A3 | G3 G3 G3 A3 | G3/1.5 F#3/.5 F#3/2
-        | A3/1 A3 A3 F#3 | A3 A3 A3 F#3 | A3 A3 F#3 F#3 | F#3 G#3 C#3 G3
-        | A3 A3 A3 A3 | A3 A3 A3 A3 | G3 G3 G3 A3 | G3/1.5 F#3/.5 F#3/2""",
-    "bass": """D3/1 D3 E3 F#3 | F#3 E3 D3 A2 | B2 B2 A2 D3 | A2/1.5 A2/.5 A2/2
-        | D3/1 D3 E3 F#3 | F#3 E3 D3 A2 | G2 G2 A2 A2 | A2/1.5 D3/.5 D3/2
-        | A2/1 A2 D3 D3 | A2 A2 D3 D3 | A2 A2 A#2 A#2 | B2 E3 A2 A2
-        | D3 D3 E3 F#3 | F#3 E3 D3 A2 | G2 G2 A2 A2 | A2/1.5 D3/.5 D2/2""",
-}
-BEAT = " 36+42/.5 42 38+42 42 36+42 36+42 38+42 42 "
-FILL = " 36+42/.5 42 38+42 42 36+38/.25 38 38 38 48 48 45 43 "
-CRASH = BEAT.replace("36+42/", "36+49/", 1)
-CLOSE = " 36+42/.5 42 38+42 38 36+49/2 "
-DRUMS = 3 * " 42/1 42 42 42 " + FILL + CRASH + 2 * BEAT + FILL + CRASH + 2 * BEAT + CLOSE
+    def part(score: str, first_bar: int = 1, program: int | None = None, **rest: Any) -> Part:
+        bars = "|".join(scores[score].split("|")[first_bar - 1 :])
+        return Part(program, bars, **rest)
 
-
-def bars_from(first: int, voice: str) -> str:
-    """Return a voice of the ode from its bar ``first`` (from 1) on."""
-    return "|".join(ODE[voice].split("|")[first - 1 :])
-
-
-# Greensleeves: an eighth upbeat and bars 5 to 8 of the tune, 6/8 (unit: eighth).
-GREENSLEEVES = """A4/1 | C5/2 D5/1 E5/1.5 F#5/.5 E5/1 | D5/2 B4/1 G4/1.5 A4/.5 B4/1
-    | C5/1.5 B4/.5 A4/1 G#4/1.5 F#4/.5 G#4/1 | A4/6"""
-GUITAR = "A2 E3 A3 C4 A3 E3 | G2 D3 G3 B3 G3 D3 | A2 E3 C4 E2 B2 G#3 | A2 E3 A3 C4 E4/2"
-
-# Joplin: the introduction and the last eight bars of the first strain, 2/4 (unit: sixteenth).
-RAG_RIGHT = """D5+D6/1 E5+E6 C5+C6 A4+A5/2 B4+B5/1 G4+G5/2 | D4+D5/1 E4+E5 C4+C5 A3+A4/2 B3+B4/1
-    G3+G4/2 | D4/1 E4 C4 A3/2 B3/1 A3 Ab3 | G3/2 - G4+B4+D5+G5 D4/1 D#4
-    | E4/1 C5/2 E4/1 C5/2 E4/1 C5/5 -/1 C5+E5+C6 D5+F5+D6 D#5+F#5+D#6
-    | E5+G5+E6 C5+C6 D5+D6 E5+G5+E6/2 B4+B5/1 D5+F5+D6/2 | C5+E5+C6/6 C5+C6/1 D5+D6
-    | E5+E6 C5+C6 D5+D6 E5+E6/2 C5+C6/1 D5+D6 C5+C6
-    | E5+E6 C5+C6 D5+D6 E5+E6/2 C5+C6/1 D5+D6 C5+C6
-    | E5+G5+E6 C5+C6 D5+D6 E5+G5+E6/2 B4+B5/1 D5+F5+D6/2 | C5+E5+C6/4 C5+E5+G5+C6/4"""
-RAG_LEFT = """D4/1 E4 C4 A3/2 B3/1 G3/2 | D3/1 E3 C3 A2/2 B2/1 G2/2
-    | D3/1 E3 C3 A2/2 B2/1 A2 Ab2 | G2/2 - G2+G3 -
-    | C2+C3 E3+G3+C4 E2+E3 G3+Bb3+C4 | F2+F3 A3+C4 E2+E3 G3+C4
-    | G2 G3+C4+E4 G2 G3+B3+F4 | C2+C3 G3+C4+E4 G2 G3+C4+E4
-    | C2+C3 G3+C4+E4 Bb1+Bb2 G3+C4+E4 | A1+A2 F3+A3+C4 Ab1+Ab2 F3+Ab3+C4
-    | G1+G2 G3+C4+E4 G1+G2 G3+B3+F4 | C2+C3 G2+G3 C2+C3+G3+C4/4"""
-
-CLIPS = (
-    Clip(
-        name="bach_prelude_c.mp3",
-        title="J. S. Bach: Prelude in C major, BWV 846, bars 1-11",
-        tempo=312,
-        pulse=8,
-        phrase=64,
-        tail=2.6,
-        rate=24000,
-        channels=1,
-        codec="-c:a libmp3lame -b:a 32k",
-        parts=(Part(0, PRELUDE, (66, 78), pedal=8),),
-    ),
-    Clip(
-        name="ode_to_joy_band.ogg",
-        title="L. van Beethoven: Ode to Joy (theme), for strings, brass and band",
-        tempo=148,
-        pulse=2,
-        phrase=16,
-        rate=48000,
-        channels=2,
-        codec="-c:a libvorbis -q:a 1",
-        parts=(
-            Part(48, ODE["soprano"], (78, 96), 44, transpose=12),
-            Part(48, ODE["alto"], (68, 86), 56),
-            Part(42, ODE["tenor"], (68, 86), 80),
-            Part(43, ODE["bass"], (76, 92), 84),
-            Part(56, bars_from(9, "soprano"), (86, 100), 72, start=32, gate=0.88),
-            Part(60, bars_from(9, "alto"), (72, 84), 36, start=32, gate=0.9),
-            Part(57, bars_from(9, "tenor"), (70, 84), 92, start=32, gate=0.9),
-            Part(33, bars_from(5, "bass"), (88, 98), start=16, gate=0.8),
-            Part(None, DRUMS, (64, 92), start=16),
-        ),
-    ),
-    Clip(
-        name="greensleeves_duo.flac",
-        title="Greensleeves (traditional), for recorder and guitar",
-        tempo=160,
-        pulse=3,
-        phrase=24,
-        rate=44100,
-        channels=1,
-        codec="-c:a flac -compression_level 12 -sample_fmt s16",
-        parts=(
-            Part(74, GREENSLEEVES, (80, 86)),
-            Part(24, GUITAR, (72, 78), start=1, gate=1.6),
-        ),
-    ),
-    Clip(
-        name="entertainer_rag.m4a",
-        title="S. Joplin: The Entertainer (introduction and bars 13-20)",
-        tempo=304,
-        pulse=4,
-        phrase=32,
-        rate=44100,
-        channels=2,
-        codec="-c:a aac -b:a 64k -movflags +faststart",
-        parts=(
-            Part(3, RAG_RIGHT, (88, 98), 76, gate=0.9),
-            Part(3, RAG_LEFT, (74, 84), 50, gate=0.8),
-        ),
-    ),
-)
+    return [
+        Clip(parts=tuple(part(**each) for each in clip.pop("parts")), **clip)
+        for clip in tables["clips"]
+    ]
 
 
 def to_midi(clip: Clip, seed: int) -> mido.MidiFile:
@@ -296,7 +195,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    for clip in CLIPS:
+    for clip in read_clips():
         with tempfile.TemporaryDirectory() as work:
             path = render(clip, args.soundfont, args.output, args.seed, Path(work))
         data = path.read_bytes()

@@ -76,3 +76,13 @@ def test_call_the_server(tagged_bundle: Path, music: Path, tmp_path: Path) -> No
         serve.wait()
     assert printed.startswith("embedding (32,)\n")
     assert "\n11.1 s: " in printed
+
+
+def test_the_scores_of_the_clips_can_be_laid_out() -> None:
+    pytest.importorskip("mido")
+    code = "import render; print(*(render.to_midi(each, 1).length for each in render.read_clips()))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=EXAMPLES, check=True)
+    assert [float(each) for each in done.stdout.split()] == pytest.approx(
+        [36.87, 27.57, 11.09, 20.57], abs=0.05
+    )
