@@ -158,7 +158,7 @@ def _check_target(folder: Path, size_bytes: int) -> None:
 
 
 def _check_only_a_bundle(folder: Path) -> None:
-    """A bundle may be replaced, but nobody's other files with it."""
+    """Raise BundleError if the folder holds files that are not a bundle's."""
     older = {MANIFEST}
     with suppress(BundleError):
         older |= {name for artefact in load_bundle(folder).artefacts for name in artefact.files}

@@ -60,7 +60,7 @@ def onnx_from_checkpoint(
 
 
 def frames(graph: Graph, model: MuQ, spectrum: str, target: str) -> str:
-    """Hidden state 0 of the log-mel, (batch, steps, width); ``target`` as above."""
+    """Write the front end: hidden state 0, (batch, steps, width); ``target`` is "cpu" or "any"."""
     x = graph.front_end(model, spectrum)
     if x is None:
         x = front_end(graph, model.model.conv, spectrum, winograd=target == "cpu")
@@ -69,7 +69,7 @@ def frames(graph: Graph, model: MuQ, spectrum: str, target: str) -> str:
 
 
 def checked_target(target: str) -> str:
-    """The target.
+    """Return the target.
 
     Raises:
         UsageError: there is no such target.
@@ -80,7 +80,7 @@ def checked_target(target: str) -> str:
 
 
 def checked_level(model: MuQ, level: int | None) -> int:
-    """The level asked for, or the deepest one.
+    """Return the level asked for, by default the deepest.
 
     Raises:
         UsageError: the model has no such level.

@@ -1,4 +1,4 @@
-"""What can be built: a recipe for each engine and precision."""
+"""The recipes of ``muqrt build``, by engine and precision."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ Tower = Literal["audio", "text"]
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a user asks of a build.
+    """Options of a build.
 
     Attributes:
         music: files to calibrate on; the clips that come with the package when empty.
@@ -127,5 +127,5 @@ ENGINES = tuple(dict.fromkeys(engine for engine, _ in RECIPES["audio"]))
 
 
 def precisions(engine: str, tower: Tower = "audio") -> list[str]:
-    """What an engine's artefacts can be built in, its default first."""
+    """List the precisions that an engine's artefacts can be built in, its default first."""
     return [precision for each, precision in RECIPES[tower] if each == engine]

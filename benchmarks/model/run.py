@@ -11,8 +11,7 @@ import torch
 from ...common.environment import device_name
 from ...export.graph.saving import save_onnx
 from ...export.onnx_from_checkpoint import onnx_from_checkpoint
-from ...export.sources.checkpoint import load_source
-from ...export.sources.same import require_source
+from ...export.sources.checkpoint import load_source, require_source
 from ...reference.checkpoint import Checkpoint
 from ..measure.contenders import (
     PLAIN_ONNX,

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from ...errors import CheckpointError
-from ...export.sources.checkpoint import JointCheckpoint, load_source
-from ...export.sources.same import require_source
+from ...export.sources.checkpoint import JointCheckpoint, load_source, require_source
 from ...runtime.audio.read import SAMPLE_RATE_HZ
 from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.joint import IDS, LATENTS, MASK

@@ -125,7 +125,7 @@ def build(
 
 
 def _remarks(bundle: "Bundle", artefact: "Artefact") -> list[str]:
-    """What the tables of its parity do not say."""
+    """Lines for the terminal beside the parity tables."""
     found = []
     if artefact.quantization is not None:
         found.append(artefact.quantization.summary())

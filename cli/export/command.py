@@ -19,29 +19,37 @@ commands = typer.Typer()
 @commands.command()
 def export(
     checkpoint: Annotated[
-        str, typer.Argument(help="Folder, .pt file or hub id, as OpenMuQ/MuQ-large-msd-iter.")
+        str,
+        typer.Argument(
+            help="Folder, .pt file or Hugging Face id, for example OpenMuQ/MuQ-large-msd-iter."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
     outputs: Annotated[
         str,
-        typer.Option(help="Comma-separated, besides features: embedding, hidden_states, tokens."),
+        typer.Option(
+            help="Outputs besides features, separated by commas: embedding, hidden_states, tokens."
+        ),
     ] = "embedding",
     level: Annotated[
-        int | None, typer.Option(help="Layer to take; deeper ones are left out of the file.")
+        int | None,
+        typer.Option(help="Deepest layer to export; the file leaves out the layers above it."),
     ] = None,
     window_seconds: Annotated[
-        float, typer.Option(min=1, max=600, help="How long audio is cut for the model.")
+        float,
+        typer.Option(min=1, max=600, help="Length of the windows that longer audio is cut into."),
     ] = 30.0,
     target: Annotated[
-        str, typer.Option(help="cpu, or any: for GPU servers, convolutions left to the engine.")
+        str,
+        typer.Option(help="cpu: fast convolutions for CPUs; any: plain convolutions, for GPUs."),
     ] = "cpu",
     parity: Annotated[
-        bool, typer.Option(help="Prove the numbers; without it: no certificate.")
+        bool, typer.Option(help="Compare with PyTorch and write a certificate.")
     ] = True,
     music: Music = None,
     head: Head = None,
     no_head: Annotated[
-        bool, typer.Option("--no-head", help="Leave the checkpoint's own head out: no tags.")
+        bool, typer.Option("--no-head", help="Export no tags although the checkpoint has a head.")
     ] = False,
     rvq: Rvq = None,
     as_json: Json = False,
@@ -86,12 +94,15 @@ def parity(
     layers: Annotated[
         bool,
         typer.Option(
-            "--layers", help="Compare the hidden states instead: where do differences arise?"
+            "--layers",
+            help="Compare every layer's hidden states instead, to find where differences arise.",
         ),
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="With --layers: draw NAME.png.", metavar="NAME"),
+        typer.Option(
+            "--output", "-o", help="With --layers: file of the chart, NAME.png.", metavar="NAME"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What the commands that export and prove have in common."""
+"""Options and helpers of the commands that export and compare."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,21 +14,17 @@ if TYPE_CHECKING:
 
 Music = Annotated[
     list[Path] | None,
-    typer.Option("--music", help="Music to compare on; clips that come with muqrt by default."),
+    typer.Option("--music", help="Music to compare on; the clips that come with muqrt by default."),
 ]
 
 Head = Annotated[
     Path | None,
-    typer.Option(
-        help="Folder of a tagger's head; the folder tags/ in the checkpoint's, where there is one."
-    ),
+    typer.Option(help="Folder of a tagging head; by default the checkpoint's own, in tags/."),
 ]
 
 Rvq = Annotated[
     Path | None,
-    typer.Option(
-        help="Folder of a fitted RVQ whose tokens to give; the checkpoint's own by default."
-    ),
+    typer.Option(help="Folder of a fitted RVQ for the tokens; the checkpoint's own by default."),
 ]
 
 
@@ -44,7 +40,7 @@ def require_torch() -> None:
 
 
 def chosen_head(checkpoint: str, folder: Path | None) -> "TagHead | None":
-    """The head in ``folder``, or else the checkpoint's own, or none."""
+    """Load the head in ``folder``, by default the checkpoint's own; None if it has none."""
     from ...export.sources.head import find_head, load_tag_head
 
     folder = folder or find_head(checkpoint)
@@ -59,7 +55,7 @@ def proof_of(
     rvq: Path | None,
     on_step: "OnStep",
 ) -> "Proof":
-    """What a bundle's artefacts are compared with.
+    """Load what a bundle's artefacts are compared with.
 
     The checkpoint's own head and RVQ are read only where the bundle has tags and tokens: it may
     have been made without.

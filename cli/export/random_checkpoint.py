@@ -20,15 +20,19 @@ _TOKENS = 300  # of a random MuQ-MuLan's tokenizer, at most
 def random_checkpoint(
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint folder to write.")],
     size: Annotated[
-        str, typer.Option(help="large (the released architecture), small, tiny.")
+        str, typer.Option(help="Model size: large (the released architecture), small or tiny.")
     ] = "small",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 0,
     outliers: Annotated[
-        bool, typer.Option("--outliers", help="A few channels much larger: hard to quantize.")
+        bool,
+        typer.Option(
+            "--outliers",
+            help="Make a few channels much larger, which makes the model hard to quantize.",
+        ),
     ] = False,
     model: Annotated[
         Literal["muq", "mulan"],
-        typer.Option(help="muq, or mulan: with a text tower and a tokenizer of its own."),
+        typer.Option(help="Model to write: muq, or mulan with its text tower and tokenizer."),
     ] = "muq",
     as_json: Json = False,
 ) -> None:

@@ -11,7 +11,7 @@ _COLUMNS = ["audio", "seconds", "output", "worst cosine", "relative L2", "larges
 
 
 def parity_tables(artefacts: Sequence[Artefact]) -> list[Table]:
-    """A table for each artefact that has a certificate."""
+    """Make a table for each artefact that has a certificate."""
     tables: list[Table] = []
     for artefact in artefacts:
         if artefact.certificate is None:

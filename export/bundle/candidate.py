@@ -1,9 +1,10 @@
-"""An artefact in a folder of its own, before it is one of the bundle's."""
+"""Artefacts that are written but not yet part of a bundle."""
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -17,7 +18,7 @@ from .parts import save_parts
 
 
 def fp32_source(bundle: Bundle) -> Artefact:
-    """The artefact whose level and outputs another one is to have.
+    """Return the fp32 ONNX artefact, whose level and outputs new artefacts copy.
 
     Raises:
         BundleError: there is none.
@@ -29,13 +30,27 @@ def fp32_source(bundle: Bundle) -> Artefact:
 
 
 def alone(bundle: Bundle, artefact: Artefact, folder: Path) -> Bundle:
-    """The bundle in ``folder`` with one artefact, so that the others are not measured again."""
+    """Return the bundle in ``folder`` with one artefact, so that the others are not measured
+    again."""
     return Bundle(**{**dict(bundle), "artefacts": [artefact], "folder": folder})
 
 
+def following(source: Artefact, files: Sequence[Path], **facts: Any) -> Artefact:
+    """Describe an artefact with the level, inputs and outputs of another one.
+
+    Args:
+        source: the other one.
+        files: the artefact's own, its main file first; they are hashed.
+        facts: the rest of it, or what differs from the source's.
+    """
+    shared = {"level": source.level, "inputs": source.inputs, "outputs": source.outputs}
+    hashes = {path.name: sha256(path) for path in files}
+    return Artefact(**{**shared, **facts, "file": files[0].name, "files": hashes})
+
+
 def share(bundle: Bundle, names: Iterable[str], folder: Path) -> list[Path]:
-    """Put files of the bundle into a folder inside it too, without copying where the file system
-    has hard links; returns them."""
+    """Link files of the bundle into a folder inside it, or copy them where the file system has
+    no hard links; returns the new paths."""
     shared = []
     for name in names:
         shared.append(folder / name)
@@ -54,7 +69,7 @@ def onnx_candidate(
     target: str = "any",
     name: str | None = None,
 ) -> Bundle:
-    """A bundle in ``folder`` with the graph as its only artefact, not yet certified.
+    """Write the graph into ``folder``; returns a bundle there with it as the only artefact.
 
     Args:
         bundle: which is to have the artefact.
@@ -70,15 +85,12 @@ def onnx_candidate(
     files += save_parts(graph, folder / file, source.inputs, source.outputs, bundle.meanings)
     # Tokens are fp32 in all artefacts.
     files += share(bundle, (each for each in source.files if each.startswith(TOKENS_FILE)), folder)
-    artefact = Artefact(
+    artefact = following(
+        source,
+        files,
         name=f"onnx-{name}",
         engine="onnxruntime",
         precision=precision,
         target=target,
-        file=file,
-        files={path.name: sha256(path) for path in files},
-        level=source.level,
-        inputs=source.inputs,
-        outputs=source.outputs,
     )
     return alone(bundle, artefact, folder)

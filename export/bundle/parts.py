@@ -1,4 +1,4 @@
-"""A whole graph cut into its parts: front end and encoder, and what gives no latents."""
+"""Partial graphs beside the whole one: front end, encoder, and all outputs but latents."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,7 +50,7 @@ def save_parts(
 def part(
     whole: onnx.ModelProto, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> onnx.ModelProto:
-    """What of ``whole`` lies between some of its values.
+    """Cut out the part of a graph between given values.
 
     The weights are as they are there, name and place in a file included: of a model that
     ``save_onnx`` has written, the parts read the same file, and nothing is stored twice.

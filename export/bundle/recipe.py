@@ -1,4 +1,4 @@
-"""Adding an artefact to a bundle: a recipe writes it, ``add`` proves it and puts it in place."""
+"""Add an artefact to a bundle: a recipe writes it, ``add`` proves it and moves it in place."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ Name = TypeVar("Name", bound=str)
 
 
 class Recipe(Protocol):
-    """How an artefact's files are made.
+    """Writes an artefact's files.
 
     Attributes:
         may_stay_unproven: whether an artefact that this machine cannot run is added without a
@@ -39,7 +39,7 @@ class Recipe(Protocol):
 
 
 def add(bundle: Bundle, recipe: Recipe, proof: Proof) -> Artefact:
-    """Add an artefact to a bundle in its folder, proven or not at all.
+    """Add an artefact to a bundle in its folder if its numbers match the reference.
 
     An older one of the same name is replaced. Where anything fails or is interrupted, the bundle
     stays as it was. Without music the artefact is added uncertified.

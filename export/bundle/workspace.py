@@ -1,4 +1,4 @@
-"""A hidden folder inside a bundle, where an artefact is made before it is one of the bundle's."""
+"""A hidden folder inside a bundle, in which new artefacts are written."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ _PREFIX = ".build-"
 
 @contextmanager
 def workspace(bundle: Path) -> Iterator[Path]:
-    """A new, empty folder inside a bundle's; afterwards it is removed, with whatever is left there.
+    """Make an empty folder inside a bundle's and remove it with its contents afterwards.
 
     What builds that were killed have left is removed before. The system keeps who builds in a
     bundle, as locks of its folder, and forgets those who die.
@@ -33,5 +33,5 @@ def workspace(bundle: Path) -> Iterator[Path]:
 
 
 def is_in_workspace(file: Path) -> bool:
-    """Whether a file, by its path from the bundle's folder, is one of a build's."""
+    """Whether a path, relative to the bundle's folder, is in a workspace."""
     return file.parts[0].startswith(_PREFIX)

@@ -1,4 +1,4 @@
-"""A chart of the hidden states' differences, level by level."""
+"""A chart of the hidden states' differences, layer by layer."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from .layers import LevelDifference
 
 
 def chart_file(name: Path) -> Path:
-    """The PNG of this name.
+    """Add the suffix .png where it is missing.
 
     Raises:
         MissingDependencyError: no matplotlib.

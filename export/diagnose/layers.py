@@ -1,4 +1,4 @@
-"""Where an artefact's differences arise: every hidden state against the reference's."""
+"""Compare every hidden state with the reference's, to find where differences arise."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from ..parity.gate import runs_here
 from ..parity.proof import Proof
 from ..quantize.half.emulation import emulated
 from ..quantize.half.formats import HALVES, Half
-from ..sources.same import require_source
+from ..sources.checkpoint import require_source
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def layer_tables(differences: Sequence[LevelDifference]) -> list[Table]:
 
 
 def state_values(model: onnx.ModelProto, level: int) -> list[str]:
-    """The values of a graph that are the hidden states 0 to ``level``.
+    """Find the values of a graph that are the hidden states 0 to ``level``.
 
     A layer ends with its last node. The deepest level of the model is normalised after its layer.
     """
@@ -112,7 +112,8 @@ def state_values(model: onnx.ModelProto, level: int) -> list[str]:
 
 
 def _sessions(bundle: Bundle, artefact: Artefact) -> Iterator[tuple[str, ort.InferenceSession]]:
-    """An artefact's graph from waveform to hidden states, in each way it can be run, by name."""
+    """Open an artefact's graph from waveform to hidden states: as it is and, for 16 bits,
+    emulated."""
     bundle.verify(artefact)
     half = HALVES.get(artefact.precision)
     if runs_here(bundle, artefact):

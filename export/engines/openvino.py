@@ -11,7 +11,6 @@ from pathlib import Path
 import onnx
 from onnx import inliner
 
-from ...common.files import sha256
 from ...kernels.log_mel.contract import MELS
 from ...kernels.log_mel.onnx import NAME as LOG_MEL
 from ...runtime.bundle.certificate import Precision
@@ -25,7 +24,7 @@ from ...runtime.engines.openvino.session import (
     POSITIONS_FILE,
     TOKENS_FILE,
 )
-from ..bundle.candidate import alone, fp32_source, share
+from ..bundle.candidate import alone, following, fp32_source, share
 from ..bundle.parts import part
 from ..bundle.recipe import Recipe, checked_precision
 from ..parity.proof import Proof
@@ -60,26 +59,18 @@ class OpenVinoRecipe(Recipe):
         source = fp32_source(bundle)
         bundle.verify(source)
         graphs = _graphs(bundle, source)
-        files = share(bundle, sorted(_external_data(graphs.values())), folder)
         for name, graph in graphs.items():
             (folder / name).write_bytes(graph.SerializeToString())
-            files.append(folder / name)
-        artefact = Artefact(
-            name=f"openvino-{self.precision}",
-            engine="openvino",
-            precision=self.precision,
-            target=source.target,
-            file=ENCODER_FILE,
-            files={path.name: sha256(path) for path in files},
-            level=source.level,
-            inputs=source.inputs,
-            outputs=source.outputs,
-        )
+        others = [folder / name for name in graphs if name != ENCODER_FILE]
+        files = [folder / ENCODER_FILE, *others]
+        files += share(bundle, sorted(_external_data(graphs.values())), folder)
+        facts = {"engine": "openvino", "precision": self.precision, "target": source.target}
+        artefact = following(source, files, name=f"openvino-{self.precision}", **facts)
         return alone(bundle, artefact, folder)
 
 
 def _graphs(bundle: Bundle, source: Artefact) -> dict[str, onnx.ModelProto]:
-    """The source's graph in pieces, by file; their external data are the source's."""
+    """Cut the source's graph into pieces, by file; they share its external data."""
     whole = onnx.load(bundle.path(source.file), load_external_data=False)
     whole = inliner.inline_local_functions(whole)
     width = bundle.architecture["encoder_dim"]
@@ -106,7 +97,7 @@ def _float(name: str, *shape: int | str) -> TensorSpec:
 
 
 def _external_data(graphs: Iterable[onnx.ModelProto]) -> set[str]:
-    """The files that graphs read their large weights from."""
+    """List the files that graphs read their large weights from."""
     return {
         entry.value
         for graph in graphs

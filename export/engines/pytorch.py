@@ -5,17 +5,16 @@ from pathlib import Path
 
 import torch
 
-from ...common.files import sha256
 from ...errors import CheckpointError
 from ...reference.checkpoint import Checkpoint
 from ...reference.head import SMALLEST_VARIANCE, Head
 from ...reference.stored import save_tensors
 from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.joint import LATENTS
-from ...runtime.bundle.manifest import Artefact, Bundle
+from ...runtime.bundle.manifest import Bundle
 from ...runtime.engines.pytorch.design import DESIGN, Design, HeadDesign, TokenDesign
 from ...runtime.engines.pytorch.model import DTYPES, DeployedMuQ
-from ..bundle.candidate import alone, fp32_source
+from ..bundle.candidate import alone, following, fp32_source
 from ..bundle.recipe import Recipe, checked_precision
 from ..graph.rvq import is_linear
 from ..parity.proof import Proof
@@ -70,15 +69,13 @@ class TorchRecipe(Recipe):
         # Strict: nothing is missing or of another shape.
         model.load_state_dict(weights, assign=True)
         save_tensors(weights, path, {DESIGN: design.model_dump_json()})
-        artefact = Artefact(
+        artefact = following(
+            source,
+            [path],
             name=f"torch-{self.precision}",
             engine="torch",
             precision=self.precision,
             target="any",
-            file=path.name,
-            files={path.name: sha256(path)},
-            level=source.level,
-            inputs=source.inputs,
             outputs=[spec for spec in source.outputs if spec.name != LATENTS],
         )
         return alone(bundle, artefact, folder)

@@ -1,4 +1,4 @@
-"""The weights of a model deployed for PyTorch: the reference's, folded and put together."""
+"""The weights of a model deployed for PyTorch: the reference's, folded and merged."""
 
 import math
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ Named = Iterator[tuple[str, np.ndarray]]  # float64, or the tokens' tables
 
 
 def deployed_weights(checkpoint: Checkpoint, design: Design, sources: Sources) -> Named:
-    """What ``DeployedMuQ`` calls its weights, and what they are, one after the other."""
+    """Yield the names and values of ``DeployedMuQ``'s weights."""
     muq = checkpoint.model.model
     yield from _within("front_end", _front_end(muq.conv))
     yield "encoder.inverse_frequencies", array(muq.conformer.embed_positions.inv_freq)

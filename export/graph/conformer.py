@@ -135,7 +135,7 @@ def _rotate(graph: Graph, x: str, positions: Positions, heads: int, head_width: 
 
 
 def layer_norm(graph: Graph, name: str, module: nn.LayerNorm, x: str) -> str:
-    """(..., width) -> the same shape."""
+    """Write a layer norm of (..., width)."""
     return graph.op(
         "LayerNormalization",
         x,

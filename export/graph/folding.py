@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def array(tensor: Tensor | None) -> np.ndarray:
-    """A weight as float64."""
+    """Convert a weight to float64."""
     assert tensor is not None  # optional in torch's types, always there in a MuQ
     return tensor.detach().double().cpu().numpy()
 
@@ -16,7 +16,7 @@ def array(tensor: Tensor | None) -> np.ndarray:
 def fold_batch_norm(
     convolution: nn.Conv1d | nn.Conv2d, norm: nn.BatchNorm1d | nn.BatchNorm2d
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias of the one convolution that does both."""
+    """Fold a batch norm into the convolution before it; returns kernel and bias."""
     scale = array(norm.weight) / np.sqrt(array(norm.running_var) + norm.eps)
     kernel = array(convolution.weight)
     bias = 0.0 if convolution.bias is None else array(convolution.bias)

@@ -1,4 +1,4 @@
-"""The taps of the first block's strided convolutions, which have one input channel.
+"""The inputs of the first block's strided convolutions, which have one input channel.
 
 They are cheap enough to be computed for every position of the second convolution's overlapping
 windows directly, which saves cutting those out.

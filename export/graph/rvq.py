@@ -38,7 +38,7 @@ def is_linear(rvq: TokenRvq) -> bool:
 
 
 def folded_tables(rvq: TokenRvq) -> mel_rvq.MelRvqTables:
-    """Its tables, the input's scale and shift in them; of an RVQ with linear projections only."""
+    """Fold an RVQ with linear projections, and its input's scale and shift, into tables."""
     return mel_rvq.tables([_stage(stage, rvq.scale, rvq.shift) for stage in rvq.rvq.stages])
 
 

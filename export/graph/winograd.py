@@ -1,4 +1,4 @@
-"""Both residual blocks by Winograd tiles, in plain ONNX operators, for CPU engines, which lack it.
+"""Both residual blocks as Winograd convolutions in plain ONNX operators, for CPU engines.
 
 The front end is two thirds of MuQ's work. By tiles it takes 0.67 s of processor time, by direct
 convolutions 1.26 s: 10 s of audio, full size, ONNX Runtime with one thread of an AMD EPYC (Zen 5).

@@ -108,8 +108,8 @@ class Graph:
         return self.op("Conv", x, *weights, strides=strides, pads=[1, 1, 1, 1])
 
     def front_end(self, model: MuQ, log_mel: str) -> str | None:
-        """Hidden state 0 of the log-mel, (batch, mels, frames) to (batch, steps, width), where this
-        kind of graph has a form of its own for it; None leaves it to ``graph.front_end``."""
+        """Write the front end, (batch, mels, frames) to (batch, steps, width), if this kind of
+        graph has its own form; None leaves it to ``front_end.front_end``."""
         return None
 
     def lookup(self, name: str, table: np.ndarray, indices: str) -> str:
@@ -117,7 +117,7 @@ class Graph:
         return self.op("Gather", self.weight(f"{name}.weight", table), indices)
 
     def rename(self, value: str, name: str) -> None:
-        """Give a value the name by which users will ask for it."""
+        """Give a value the name of an output."""
         self.nodes.append(helper.make_node("Identity", [value], [name], name=name))
 
     def model(

@@ -1,4 +1,4 @@
-"""One output of an artefact against the reference's, as figures."""
+"""Figures that compare an artefact's output with the reference's."""
 
 import numpy as np
 
@@ -49,5 +49,5 @@ def measure_ranks(
 
 
 def _number(value: np.floating, worst: float) -> float:
-    """JSON has no NaN; a figure that is not a number counts as the worst there is."""
+    """Replace a figure that is not a number by the worst: JSON has no NaN."""
     return float(value) if np.isfinite(value) else worst

@@ -1,4 +1,4 @@
-"""How many of an artefact's tokens are the reference's."""
+"""Compare an artefact's tokens with the reference's."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from ...runtime.bundle.certificate import NEAR_TIE
 
 @torch.inference_mode()
 def equal_tokens(rvq: ResidualVectorQuantize, x: Tensor, tokens: np.ndarray) -> float:
-    """The share of tokens that are the reference's, from 0 to 1.
+    """Return the share of tokens that equal the reference's, from 0 to 1.
 
     Each is compared with the code that the reference takes for what the *same* earlier tokens
     leave of the reference's own ``x``: after a near tie was decided the other way, the later stages

@@ -3,12 +3,13 @@
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from onnx import FunctionProto
 
+from ...errors import CheckpointError
 from ...reference.checkpoint import Checkpoint
 from ...reference.muq import MuQ
 from ...runtime.bundle.certificate import AnyMeasurement, Measurement, Thresholds
@@ -49,8 +50,8 @@ class Output(Protocol):
         """What the reference answers for its waveform, from a model up to ``level``."""
 
     def record(self, sources: Sources) -> Meaning | None:
-        """What the manifest says of it; None for an output that needs no explaining. A bundle has
-        those that it explains without being asked."""
+        """Return its record in the manifest; None for an output without one. Outputs with a
+        record are exported without being asked for."""
         return None
 
     def check(self, checkpoint: Checkpoint, level: int, sources: Sources) -> None:
@@ -93,6 +94,81 @@ class Output(Protocol):
         assert isinstance(measured, Measurement)
         cosine, relative = f"{measured.worst_frame_cosine:.8f}", f"{measured.relative_l2:.1e}"
         return [cosine, relative, f"{measured.largest_difference:.1e}", ""]
+
+
+class Source(Protocol):
+    """What computes an output with a record in the manifest."""
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+
+    @property
+    def record(self) -> Meaning:
+        """What the manifest says of the output."""
+
+    def check(self, checkpoint: Checkpoint, level: int) -> None:
+        """Raise CheckpointError unless it fits the checkpoint's graph up to ``level``."""
+
+
+S = TypeVar("S", bound=Source)
+
+
+class SourcedOutput(Output, Generic[S]):
+    """An output that only models with its source have.
+
+    Attributes:
+        source_name: what the source is called in errors and, in small letters, among the options.
+        hashed: the record's field with the source's SHA-256; None where the checkpoint's covers it.
+    """
+
+    source_name: ClassVar[str]
+    hashed: ClassVar[str | None] = None
+
+    @abstractmethod
+    def found(self, sources: Sources) -> S | None:
+        """The source; None where there is none."""
+
+    def source(self, sources: Sources) -> S:
+        """The source of a model that has the output."""
+        source = self.found(sources)
+        assert source is not None  # or there would be no such output
+        return source
+
+    def spec(self, model: MuQ, level: int, sources: Sources) -> TensorSpec | None:
+        """What the record says."""
+        record = self.record(sources)
+        return None if record is None else record.spec
+
+    def record(self, sources: Sources) -> Meaning | None:
+        """The source's."""
+        source = self.found(sources)
+        return None if source is None else source.record
+
+    def check(self, checkpoint: Checkpoint, level: int, sources: Sources) -> None:
+        """Raise CheckpointError unless the source fits."""
+        source = self.found(sources)
+        if source is not None:
+            source.check(checkpoint, level)
+
+    def require(self, bundle: Bundle, sources: Sources) -> None:
+        """Raise CheckpointError unless the source is the bundle's."""
+        if self.hashed is None:
+            return
+        source, record = self.found(sources), bundle.meanings.get(self.name)
+        ours = None if record is None else getattr(record, self.hashed)
+        what, option = self.source_name, f"--{self.source_name.lower()}"
+        if ours is not None and source is None:
+            raise CheckpointError(
+                f"{bundle.folder}: its {self.name} can be compared only with their {what}; name "
+                f"the {what}'s folder with {option}."
+            )
+        if source is not None and ours != getattr(source.record, self.hashed):
+            made = f"with another (SHA-256 {ours[:12]}...)" if ours is not None else "without one"
+            raise CheckpointError(
+                f"{source.name}: not the {what} of {bundle.folder}, made {made}. Name its folder "
+                f"with {option}."
+            )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Every output there is."""
+"""The registry of all outputs."""
 
 from collections.abc import Sequence
 
@@ -23,14 +23,14 @@ OUTPUTS: tuple[Output, ...] = (
 
 
 def output_named(name: str) -> Output:
-    """The output of this name, which a graph or a certificate has."""
+    """Find an output by its name in a graph or a certificate."""
     return next(output for output in OUTPUTS if output.name == name)
 
 
 def output_specs(
     model: MuQ, names: Sequence[str], level: int, sources: Sources
 ) -> list[TensorSpec]:
-    """Names, dtypes and shapes of the outputs asked for, each once.
+    """Return names, dtypes and shapes of the outputs asked for, each once.
 
     Raises:
         UsageError: none is asked for, or one that a model with these sources does not have.

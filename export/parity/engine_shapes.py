@@ -22,7 +22,7 @@ def takes(artefact: Artefact, excerpt: "Excerpt") -> bool:
 
 
 def in_engines_shapes(bundle: Bundle, music: "Sequence[Excerpt]") -> "Iterator[Excerpt]":
-    """The music again, in the smallest, likeliest and largest shapes of the bundle's engines."""
+    """Yield the music again in the smallest, typical and largest shapes of the bundle's engines."""
     known = {each.waveform.shape for each in music}
     plans = [artefact.plan for artefact in bundle.artefacts if artefact.plan is not None]
     options = [plan.options for plan in plans if plan.options is not None]

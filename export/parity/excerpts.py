@@ -1,4 +1,4 @@
-"""The music that artefacts are proven on."""
+"""The music on which artefacts are compared with the reference."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ OnExcerpt = Callable[[Excerpt], None]
 
 
 def excerpts(files: Sequence[Path] = ()) -> list[Excerpt]:
-    """Excerpts of every length in ``EXCERPT_SAMPLES``, taking turns through the files.
+    """Cut excerpts of every length in ``EXCERPT_SAMPLES``, cycling through the files.
 
     They are dithered to 16 bits, as mastered music is. Encoders and synthesisers leave bands
     that are emptier than that, over 100 dB below the loudest one, where any two fp32 transforms,
@@ -73,7 +73,7 @@ def excerpts(files: Sequence[Path] = ()) -> list[Excerpt]:
 
 
 def beginning(path: Path) -> np.ndarray:
-    """As much of a file as the longest excerpt takes, however long it is."""
+    """Read as much of a file as the longest excerpt needs."""
     blocks: list[np.ndarray] = []
     for block in audio.stream(path):
         blocks.append(block)
@@ -83,6 +83,6 @@ def beginning(path: Path) -> np.ndarray:
 
 
 def dithered(waveform: np.ndarray) -> np.ndarray:
-    """Round to 16 bits with triangular dither of one bit, seeded."""
+    """Round to 16 bits with seeded triangular dither of one bit."""
     noise = np.random.default_rng(0).random((2, *waveform.shape))
     return (np.rint(waveform * BIT_16 + noise[0] - noise[1]) / BIT_16).astype(np.float32)

@@ -78,7 +78,7 @@ def refuse_uncertified(bundle: Bundle) -> None:
 
 
 def runs_here(bundle: Bundle, artefact: Artefact) -> bool:
-    """Whether this machine has the artefact's engine, and that the artefact's arithmetic.
+    """Whether this machine has the artefact's engine and its engine the artefact's arithmetic.
 
     ONNX Runtime's CPU widens float16 and, up to 1.31 at least, refuses bfloat16.
     """
@@ -96,7 +96,7 @@ def runs_here(bundle: Bundle, artefact: Artefact) -> bool:
 
 
 def unproven(bundle: Bundle, artefact: Artefact) -> str:
-    """What to tell the user of an artefact that does not run here."""
+    """Explain to the user that an artefact does not run here and was not proven."""
     return (
         f"{artefact.name} was not proven: this machine's {artefact.engine} cannot run "
         f"{artefact.precision}. Until it has a certificate nothing chooses it, but engines can be "
@@ -114,7 +114,7 @@ def _worst_figures(artefact: Artefact) -> str:
 def _measured(
     session: Session, artefact: Artefact, excerpt: Excerpt, reference: Reference
 ) -> Iterator[AnyMeasurement]:
-    """Every output of an artefact against the reference's, on each way it has to answer."""
+    """Compare every output of an artefact with the reference's, for each way of asking."""
     for name, answers in _answers(session, excerpt).items():
         about = Answer(name, excerpt.seconds, artefact.level)
         for output, ours in answers.items():
@@ -122,7 +122,7 @@ def _measured(
 
 
 def _answers(session: Session, excerpt: Excerpt) -> dict[str, Arrays]:
-    """What an artefact says of an excerpt, on each way it has, by what that is called."""
+    """Run an artefact on an excerpt in each way; returns the outputs by the way's name."""
     inputs, name = {WAVEFORM: excerpt.waveform}, excerpt.name
     answers = {name: session.run(inputs)}
     for output in registry.OUTPUTS:
@@ -134,7 +134,8 @@ def _answers(session: Session, excerpt: Excerpt) -> dict[str, Arrays]:
 
 
 def _in_parts(parts: Parts, waveform: np.ndarray) -> Arrays:
-    """As a window of a long track: an earlier window has given the frames of its middle."""
+    """Run the parts as for a window of a long track whose middle frames an earlier window
+    computed."""
     framing, frames = parts.front_end.framing, OverlappingFrames(parts.front_end)
     samples = waveform.shape[1]
     steps = samples // framing.step_samples // 4

@@ -1,4 +1,4 @@
-"""What artefacts are compared with, and on which music."""
+"""The reference and the music that artefacts are compared on."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from ...reference.checkpoint import Checkpoint
 from ...runtime.bundle.manifest import Bundle
 from ..outputs import registry
-from ..sources.checkpoint import JointCheckpoint
+from ..sources.checkpoint import JointCheckpoint, require_source
 from ..sources.head import TagHead
 from ..sources.rvq import TokenRvq
-from ..sources.same import require_source
 from ..sources.sources import Sources
 from .excerpts import Excerpt
 
@@ -38,14 +37,12 @@ class Proof:
     @property
     def sources(self) -> Sources:
         """What computes the outputs that a MuQ alone does not have."""
-        if isinstance(self.checkpoint, JointCheckpoint):
-            joint = self.checkpoint.mulan, self.checkpoint.joint
-            return Sources(self.head, self.rvq, *joint)
-        return Sources(self.head, self.rvq)
+        checkpoint = self.checkpoint
+        joint = checkpoint if isinstance(checkpoint, JointCheckpoint) else None
+        return Sources(self.head, self.rvq, joint)
 
     def require(self, bundle: Bundle) -> None:
-        """Raise CheckpointError unless the bundle was made from this very checkpoint, head and
-        RVQ."""
+        """Raise CheckpointError unless the bundle was made from this checkpoint, head and RVQ."""
         require_source(bundle, self.checkpoint)
         for output in registry.OUTPUTS:
             output.require(bundle, self.sources)

@@ -1,4 +1,4 @@
-"""Texts in the parity gate: a text tower against the reference's."""
+"""Compare a text tower with the reference's."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Weights in 8 or 4 bits, activations as they are: a smaller file, hardly another answer."""
+"""Weights in 8 or 4 bits with float32 activations: a smaller file, almost the same numbers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ class WeightOnlyGraph(Graph):
 
 
 def packed(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """(out, in) real numbers as MatMulNBits reads them.
+    """Pack (out, in) real numbers for MatMulNBits.
 
     A block of weights has one scale, which makes its largest magnitude the lowest code: there is
     one more below zero than above.

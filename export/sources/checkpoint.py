@@ -1,4 +1,4 @@
-"""What a checkpoint is exported from: a MuQ, alone or as the ears of a MuQ-MuLan."""
+"""Load a checkpoint to export: a MuQ's or a MuQ-MuLan's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +15,14 @@ from ...reference.checkpoint import Checkpoint, load_checkpoint
 from ...reference.mulan.checkpoint import is_mulan, load_mulan
 from ...reference.mulan.model import MuLan
 from ...runtime.bundle.joint import TOKENIZER_FILE, Joint
+from ...runtime.bundle.manifest import Bundle
 from ...runtime.text.tokenizer import TextTokenizer
 from .texts import TEXTS
 
 
 @dataclass
 class JointCheckpoint(Checkpoint):
-    """A MuQ-MuLan's checkpoint, as that of its MuQ.
+    """A MuQ-MuLan's checkpoint, usable wherever its MuQ's is.
 
     Attributes:
         mulan: both towers; its MuQ is ``model``.
@@ -40,7 +41,7 @@ class JointCheckpoint(Checkpoint):
 
     @property
     def level(self) -> int:
-        """The MuQ's hidden state that the audio tower stands on."""
+        """The MuQ's hidden state that the audio tower reads."""
         levels = self.model.config.encoder_depth + 1
         return range(levels)[self.mulan.mulan.audio.level]
 
@@ -66,17 +67,22 @@ class JointCheckpoint(Checkpoint):
         """The reference's embeddings (texts, width) of ``TEXTS``."""
         return self.text_latents(TEXTS)
 
-    def check(self, level: int) -> None:
+    @property
+    def record(self) -> Joint:
+        """What the manifest says of the latents."""
+        return self.joint
+
+    def check(self, checkpoint: Checkpoint, level: int) -> None:
         """Raise CheckpointError if the audio tower stands on a deeper level than the exported."""
         if self.level > level:
             raise CheckpointError(
-                f"{self.name}: its audio tower stands on level {self.level}, beyond the exported "
+                f"{self.name}: its audio tower reads level {self.level}, beyond the exported "
                 f"level {level}. Export with --level {self.level} or deeper."
             )
 
 
 def load_source(name: str | Path) -> Checkpoint:
-    """Load a MuQ's or a MuQ-MuLan's checkpoint, whichever it is.
+    """Load a MuQ's or a MuQ-MuLan's checkpoint.
 
     Args:
         name: what ``load_checkpoint`` or ``load_mulan`` takes.
@@ -86,6 +92,15 @@ def load_source(name: str | Path) -> Checkpoint:
             which its text encoder does not.
     """
     return _joint(name) if is_mulan(name) else load_checkpoint(name)
+
+
+def require_source(bundle: Bundle, checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError unless the bundle was made from this checkpoint."""
+    if checkpoint.sha256 != bundle.source.sha256:
+        raise CheckpointError(
+            f"{checkpoint.name}: not the checkpoint of {bundle.folder}, which was made from "
+            f"{bundle.source.checkpoint} (SHA-256 {bundle.source.sha256[:12]}...)."
+        )
 
 
 def _joint(name: str | Path) -> JointCheckpoint:

@@ -1,4 +1,4 @@
-"""A bundle's tagging: a probe's head, checked to be this checkpoint's and a tagger's."""
+"""Load the tagging head behind the output ``tags`` and check that it fits the checkpoint."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ _THRESHOLD = 0.5  # of a head that was given none
 
 @dataclass(frozen=True, eq=False)
 class TagHead:
-    """A head that answers with tags; ``name`` is what errors call it.
+    """A tagging head; ``name`` is what errors call it.
 
     Attributes:
         tagging: what it puts into the bundle.
@@ -31,6 +31,11 @@ class TagHead:
     name: str
     head: Head
     tagging: Tagging
+
+    @property
+    def record(self) -> Tagging:
+        """What the manifest says of the tags."""
+        return self.tagging
 
     def expected(self, states: Sequence[np.ndarray]) -> np.ndarray:
         """The reference's probabilities (batch, tags) for its hidden states, each (batch, steps,

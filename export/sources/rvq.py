@@ -1,4 +1,4 @@
-"""The RVQ behind the output ``tokens``: the checkpoint's own or a fitted one, checked to fit."""
+"""Load the RVQ behind the output ``tokens``, the checkpoint's own or a fitted one, and check it."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from ...runtime.bundle.tokens import Tokenizer
 
 @dataclass(frozen=True, eq=False)
 class TokenRvq:
-    """An RVQ that answers with tokens; ``name`` is what errors call it.
+    """An RVQ that computes tokens; ``name`` is what errors call it.
 
     Attributes:
         tokenizer: what it puts into the bundle.
@@ -31,6 +31,11 @@ class TokenRvq:
     frames_per_step: int
     scale: float
     shift: float
+
+    @property
+    def record(self) -> Tokenizer:
+        """What the manifest says of the tokens."""
+        return self.tokenizer
 
     @property
     def needs_encoder(self) -> bool:
@@ -48,7 +53,7 @@ class TokenRvq:
         x = stacked(log_mel, self.frames_per_step) if level is None else states[level].mT
         return self.scale * x + self.shift
 
-    def check(self, level: int) -> None:
+    def check(self, checkpoint: Checkpoint, level: int) -> None:
         """Raise CheckpointError if it quantizes a hidden state deeper than the exported level."""
         own = self.tokenizer.level
         if own is not None and own > level:

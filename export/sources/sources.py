@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from ...reference.mulan.model import MuLan
-from ...runtime.bundle.joint import Joint
+from .checkpoint import JointCheckpoint
 from .head import TagHead
 from .rvq import TokenRvq
 
@@ -15,14 +14,12 @@ class Sources:
     Attributes:
         head: computes the output ``tags``.
         rvq: computes the output ``tokens``.
-        mulan: computes the output ``latents``.
-        joint: what the bundle says of the latents.
+        joint: computes the output ``latents``.
     """
 
     head: TagHead | None = None
     rvq: TokenRvq | None = None
-    mulan: MuLan | None = None
-    joint: Joint | None = None
+    joint: JointCheckpoint | None = None
 
 
 NO_SOURCES = Sources()

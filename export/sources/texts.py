@@ -1,4 +1,4 @@
-"""Texts that text towers are proven on, and that the music is ranked by."""
+"""Texts for comparing text towers with the reference and for ranking music."""
 
 # What people ask for, in the languages of the paper, and what no tower may stumble over.
 TEXTS = (

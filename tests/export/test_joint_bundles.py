@@ -121,7 +121,7 @@ def test_ranks_count_only_what_has_an_order() -> None:
 
 
 def test_a_level_below_the_tower(checkpoint: JointCheckpoint, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="stands on level 12, beyond the exported level 3"):
+    with pytest.raises(CheckpointError, match="reads level 12, beyond the exported level 3"):
         bundle_from_checkpoint(Proof(checkpoint), tmp_path / "bundle", level=3)
 
 

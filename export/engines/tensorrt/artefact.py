@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ....common.files import sha256
 from ....errors import BundleError
 from ....runtime.bundle.certificate import Precision
 from ....runtime.bundle.engine_options import EngineOptions
@@ -11,7 +10,7 @@ from ....runtime.bundle.manifest import Artefact, Bundle
 from ....runtime.bundle.tensorrt_plan import TensorRTPlan
 from ....runtime.engines.cuda.device import CudaDevice
 from ....runtime.engines.tensorrt.library import tensorrt_version
-from ...bundle.candidate import alone, share
+from ...bundle.candidate import alone, following, share
 from ...bundle.recipe import Recipe
 from ...parity.proof import Proof
 from .build import engine_from_onnx
@@ -21,7 +20,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8", "fp8")
 
 
 def tensorrt_source(bundle: Bundle, precision: Precision) -> Artefact:
-    """The artefact to build an engine of this precision from.
+    """Find the artefact to build an engine of this precision from.
 
     Raises:
         BundleError: there is none.
@@ -92,16 +91,13 @@ class TensorRTRecipe(Recipe):
             # The weights are put back from the graph and its external data.
             weights = (source.file, f"{source.file}.data")
             paths += share(bundle, (each for each in source.files if each in weights), folder)
-        return Artefact(
+        return following(
+            source,
+            paths,
             name=f"tensorrt-{name}",
             engine="tensorrt",
             precision=source.precision,
             target="any",
-            file=f"muq-{name}.plan",
-            files={path.name: sha256(path) for path in paths},
-            level=source.level,
-            inputs=source.inputs,
-            outputs=source.outputs,
             plan=built_for,
         )
 

@@ -1,4 +1,4 @@
-"""ONNX -> TensorRT plan, on the GPU that is to run it."""
+"""ONNX to TensorRT plan, on the GPU that will run it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ _SHOWN_PROBLEMS = 3
 
 
 def engine_from_onnx(
-    onnx_path: Path, options: EngineOptions, advance: Callable[[str], None] = lambda what: None
+    onnx_path: Path, options: EngineOptions, on_step: Callable[[str], None] = lambda what: None
 ) -> bytes:
     """Build a graph's engine, strongly typed: it computes in the dtypes of the graph's tensors.
 
@@ -27,7 +27,7 @@ def engine_from_onnx(
             samples) float32.
         options: shapes, fused kernels and so on. Their timing cache is written even when the build
             fails or is interrupted.
-        advance: called with every step's phase.
+        on_step: called with every step's phase.
 
     Returns:
         The plan, for this TensorRT and this kind of GPU.
@@ -55,7 +55,7 @@ def engine_from_onnx(
     network = builder.create_network(strongly_typed)
     parser = _parse(network, onnx_path, log)
     config = _configured(builder, network, options)
-    config.progress_monitor = progress = engine_progress(advance)
+    config.progress_monitor = progress = engine_progress(on_step)
     with timing_cache(config, options.timing_cache):
         plan = builder.build_serialized_network(network, config)
     del parser  # not before: the network's weights are the parser's
@@ -127,7 +127,7 @@ def _configured(builder: Any, network: Any, options: EngineOptions) -> Any:
 
 
 def _flags(options: EngineOptions) -> list[Any]:
-    """The builder's flags for what an engine shall be able to do."""
+    """Builder flags for the options."""
     trt = tensorrt()
     found = []
     if options.version_compatible:

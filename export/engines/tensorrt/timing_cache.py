@@ -1,4 +1,4 @@
-"""How long every way to run a layer took: a file that spares the next build the measuring."""
+"""A file of measured layer timings, which makes later builds shorter."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from ....errors import UsageError
 
 @contextmanager
 def timing_cache(config: Any, path: Path | None) -> Iterator[None]:
-    """Give a builder's configuration the measurements in a file; afterwards write what it has.
+    """Load a file of layer timings into a builder's configuration and save it again afterwards.
 
     They are written after a failed or interrupted build too. Those of another TensorRT or another
     GPU are replaced. ``path`` None keeps nothing.

@@ -1,4 +1,4 @@
-"""How far TensorRT is with an engine, and a way to stop it."""
+"""Progress of a TensorRT build, and the layers of a built engine."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,10 +7,10 @@ from ....errors import BuildError
 from ....runtime.engines.tensorrt.library import message_log, tensorrt
 
 
-def engine_progress(advance: Callable[[str], None]) -> Any:
-    """An ``IProgressMonitor`` that calls ``advance`` with the phase of every step.
+def engine_progress(on_step: Callable[[str], None]) -> Any:
+    """An ``IProgressMonitor`` that calls ``on_step`` with the phase of every step.
 
-    What ``advance`` raises, or Ctrl-C, stops the build; after it ``reraise`` raises it. Through
+    What ``on_step`` raises, or Ctrl-C, stops the build; after it ``reraise`` raises it. Through
     TensorRT no exception may pass.
     """
     trt = tensorrt()
@@ -29,7 +29,7 @@ def engine_progress(advance: Callable[[str], None]) -> Any:
         def step_complete(self, phase_name: str, step: int) -> bool:
             """False stops the build."""
             try:
-                advance(phase_name)
+                on_step(phase_name)
             except BaseException as stopped_by:
                 self._stopped_by = stopped_by
             return self._stopped_by is None
@@ -42,8 +42,8 @@ def engine_progress(advance: Callable[[str], None]) -> Any:
 
 
 def engine_layers(plan: bytes, version_compatible: bool) -> str:
-    """Every layer of an engine as TensorRT's inspector tells it: JSON, with names, kernels, dtypes
-    and shapes where the engine was built with ``EngineOptions.inspect``.
+    """Describe every layer of an engine as JSON, from TensorRT's inspector: with names, kernels,
+    dtypes and shapes where the engine was built with ``EngineOptions.inspect``.
 
     Raises:
         BuildError: the plan cannot be loaded.

@@ -21,7 +21,7 @@ def heads(graph: Graph, x: str, count: int, head_width: int) -> str:
 
 
 def attention(graph: Graph, query: str, key: str, value: str, bias: str | None) -> str:
-    """Softmax of the products of queries and keys, and the values' mean by it.
+    """Write scaled dot-product attention.
 
     Args:
         graph: written to.

@@ -1,4 +1,4 @@
-"""What ONNX has no operator for in our operator set."""
+"""Functions that ONNX has no operator for in this operator set."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The text tower of a MuQ-MuLan to ONNX: tokens to an embedding."""
+"""The text tower of a MuQ-MuLan as an ONNX graph from tokens to an embedding."""
 
 import onnx
 from onnx import TensorProto

@@ -22,7 +22,8 @@ _EPSILON = 1e-5
 
 
 def transformer(graph: Graph, module: Transformer, x: str, bias: str | None = None) -> str:
-    """(batch, steps, width) -> the same shape; ``bias`` as ``attention``'s."""
+    """Write the transformer: (batch, steps, width) to the same shape; ``bias`` is added to
+    attention scores."""
     with graph.scope("transformer"):
         for index, layer in enumerate(module.layers):
             attending, feed_forward = layer.children()

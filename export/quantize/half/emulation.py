@@ -17,7 +17,7 @@ from .typed import cast_to, nodes_of
 
 
 def emulated(model: onnx.ModelProto, half: Half) -> onnx.ModelProto:
-    """Make a typed graph an emulation of itself, in its place; returns it.
+    """Turn a typed graph into an emulation of itself, in place; returns it.
 
     Args:
         model: as ``typed`` makes it; its weights are in memory.

@@ -87,7 +87,7 @@ def observe(
 
 
 def kept_nodes(model: onnx.ModelProto, ranges: Ranges, half: Half) -> list[KeptNode]:
-    """The nodes that are float32 because of their numbers, and why.
+    """Find the nodes whose numbers need float32, and why.
 
     One whose values or partial sums exceed the safe part of the format's range; and a product whose
     weights are so small that the format has too few digits for them.
@@ -129,7 +129,7 @@ def _rounding(weights: np.ndarray, half: Half) -> float:
 
 
 def _watch(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
-    """Make the largest magnitudes, one after the other, a graph's only output.
+    """Make the concatenated largest magnitudes a graph's only output.
 
     Returns:
         The values and the products that they are of.

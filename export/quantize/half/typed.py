@@ -1,4 +1,4 @@
-"""A float32 graph made strongly typed: matrix products in 16 bits, what needs float32 in float32.
+"""Retype a float32 graph strongly: matrix products in 16 bits, sensitive operators in float32.
 
 Every tensor's type is in the file, and a Cast stands wherever it changes: the engine decides
 nothing. Three rules give each node its precision:
@@ -46,7 +46,7 @@ def always_float32(node: onnx.NodeProto) -> bool:
 
 
 def typed(model: onnx.ModelProto, half: Half, kept: Collection[str] = ()) -> onnx.ModelProto:
-    """Retype a float32 graph in its place; returns it.
+    """Retype a float32 graph in place; returns it.
 
     Args:
         model: as ``onnx_from_checkpoint`` makes it; its weights are in memory.
@@ -132,7 +132,7 @@ class _Writer:
         return self._half.element if narrow else _WIDE
 
     def _as(self, name: str, element: int) -> str:
-        """The value in a type; one that is no floating-point number as it is."""
+        """Cast a floating-point value to a type; other values stay as they are."""
         if self._elements.get(name, element) == element:
             return name
         suffix = self._half.name if element == self._half.element else "float32"

@@ -118,7 +118,7 @@ def calibrate(
 
 
 def of_sites(found: dict[str, Range], selected: Sequence[str]) -> dict[str, Range]:
-    """The ranges that the sites of these names need."""
+    """Select the ranges that the sites of these names need."""
     return {
         name: each
         for name, each in found.items()
@@ -132,7 +132,7 @@ def quantization_record(
     calibration: Sequence[Excerpt],
     accuracy: float | None,
 ) -> Quantization:
-    """What the manifest says of a model with the selected sites quantized."""
+    """Describe the quantization of the selected sites for the manifest."""
     return Quantization(
         calibrated_on=[each.name for each in calibration],
         calibrated_seconds=sum(each.seconds for each in calibration),

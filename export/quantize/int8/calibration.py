@@ -1,4 +1,4 @@
-"""Activations observed on music, and ranges: which real numbers the 256 codes stand for."""
+"""Observe activations on music, and the ranges of real numbers that 256 codes stand for."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,8 @@ OnExcerpt = Callable[[], None]
 
 @dataclass(frozen=True, eq=False)
 class Range:
-    """Real numbers from ``low`` to ``high`` as codes, unsigned bytes; zero has one of its own.
+    """A range of real numbers, ``low`` to ``high``, coded as unsigned bytes; zero has an exact
+    code.
 
     Attributes:
         codes: the highest code; what is above a byte's is for two bytes together.
@@ -61,7 +62,7 @@ class Observed:
     highs: Tensor | None = None
 
     def add(self, x: Tensor, channel_axis: int) -> None:
-        """Look at the activation for more music."""
+        """Include the activation for more music."""
         rows = x.detach().movedim(channel_axis, -1).flatten(0, -2)
         lows, highs = rows.amin(0).clamp(max=0), rows.amax(0).clamp(min=0)
         self.lows = lows if self.lows is None else torch.minimum(self.lows, lows)
@@ -74,7 +75,7 @@ class Observed:
         return torch.maximum(-self.lows, self.highs)
 
     def range(self, headroom: float, channels: Tensor | None = None) -> Range:
-        """From the lowest to the highest number seen, after the division, times the headroom."""
+        """Return the range of the numbers seen, divided by ``channels``, times the headroom."""
         assert self.lows is not None and self.highs is not None
         divisors = torch.ones(1) if channels is None else channels
         low, high = (self.lows / divisors).min(), (self.highs / divisors).max()
@@ -83,7 +84,8 @@ class Observed:
 
 
 def calibration_music(files: Sequence[Path] = ()) -> list[Excerpt]:
-    """Some seconds of every file, not looped; of the clips that come with the package when empty.
+    """Read some seconds of every file, not looped; of the clips that come with the package by
+    default.
 
     Raises:
         AudioError: a file cannot be decoded, or is silent, or all of it is too little.
@@ -96,7 +98,7 @@ def calibration_music(files: Sequence[Path] = ()) -> list[Excerpt]:
 
 
 def with_fades(music: Sequence[Excerpt]) -> list[Excerpt]:
-    """Each excerpt, and as a second row the same fading away, since every song has quiet parts."""
+    """Add to each excerpt a second row that fades away, because every song has quiet parts."""
     return [Excerpt(each.name, np.concatenate([each.waveform, _faded(each)])) for each in music]
 
 
@@ -108,7 +110,7 @@ def _faded(excerpt: Excerpt) -> np.ndarray:
 def observe(
     model: MuQ, watched: Mapping[str, Watched], music: Sequence[Excerpt], on_excerpt: OnExcerpt
 ) -> dict[str, Observed]:
-    """Run the model on the music and look at the watched activations.
+    """Run the model on the music and record the watched activations.
 
     Raises:
         AudioError: the music is too little, or not music.

@@ -1,4 +1,4 @@
-"""The same function with channels that are alike, so that one scale for all of them fits.
+"""Rescale channels to similar sizes, so that one scale fits all; the function stays the same.
 
 A few channels of a trained model are many times as large as the others; a byte for the largest
 leaves the others none. Between two linear maps a channel can be scaled down in the first and up in
@@ -24,7 +24,7 @@ _LARGEST_SCALE = 1e3
 
 
 def with_folded_norms(model: MuQ) -> MuQ:
-    """A copy whose front end's batch norms change nothing, being part of the convolutions."""
+    """Copy a model with the front end's batch norms folded into its convolutions."""
     model = deepcopy(model)
     for block in blocks(model):
         for name in "123":
@@ -97,7 +97,7 @@ def _through_relu(
 
 
 def _into_linear(writers: Sequence[nn.Conv2d], reader: nn.Linear, peaks: Tensor) -> None:
-    """As ``_through_relu``; the linear layer reads every band of a channel."""
+    """Move scales into the linear layer, which reads every band of a channel."""
     channels = writers[0].out_channels
     columns = reader.weight.detach().abs().view(reader.out_features, channels, -1).amax((0, 2))
     scales = balanced(peaks, columns)
@@ -121,7 +121,7 @@ def largest_columns(readers: Sequence[Product]) -> Tensor:
 
 
 def balanced(peaks: Tensor, weights: Tensor) -> Tensor:
-    """What to divide the activation's channels by, so that weights grow as large as they."""
+    """Return divisors of the activation's channels that balance them with the weights."""
     scales = (peaks / weights.clamp(min=1e-12)).sqrt()
     middle = scales.median()
     if not middle > 0:

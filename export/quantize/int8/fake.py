@@ -1,4 +1,4 @@
-"""Int8 arithmetic imitated in PyTorch: the sites of a model, quantized and put back."""
+"""Imitate int8 arithmetic in PyTorch at chosen sites of a model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager

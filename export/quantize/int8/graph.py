@@ -12,7 +12,7 @@ from .sites import in_front_end
 
 
 class Int8Graph(Graph):
-    """Writes a linear layer whose scoped name has a range on bytes, any other as ``Graph`` does.
+    """Writes the linear layers whose scoped names have a range on bytes, the others in float32.
 
     Args:
         ranges: of the activations that are quantized.
@@ -41,7 +41,7 @@ class Int8Graph(Graph):
     def product(
         self, name: str, matrix: np.ndarray, bias: np.ndarray | None, x: str, found: Range
     ) -> str:
-        """As ``linear``, for x as bytes; the answer is float32."""
+        """Write x @ matrix + bias for x as bytes; the result is float32."""
         codes, scales = weights.quantized(matrix.T)
         biases = [] if bias is None else [self.weight(f"{name}.bias", bias)]
         return self.op(

@@ -1,4 +1,4 @@
-"""From what was observed of the activations to the ranges they are quantized in."""
+"""Choose quantization ranges from observed activations."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +26,7 @@ FINE_STEPS = 16
 
 
 def ranges(observed: Mapping[str, Observed], found: Sequence[Site]) -> dict[str, Range]:
-    """The ranges to quantize with, of what ``observe`` saw of the activations of these sites."""
+    """Return the ranges to quantize with, from the activations that ``observe`` recorded."""
     channels = {
         site.name: _channels(observed[site.name], site) for site in found if site.after_activation
     }
@@ -39,7 +39,7 @@ def ranges(observed: Mapping[str, Observed], found: Sequence[Site]) -> dict[str,
 
 
 def _of_log_mel(observed: Observed) -> Range:
-    """In two bytes there is room for any music."""
+    """Return the log-mel's range: two bytes have room for any music."""
     seen = observed.range(_ENCODER_HEADROOM)
     largest = max(-seen.low, seen.high)
     return Range(-largest, largest, codes=FINE_STEPS * BYTE)

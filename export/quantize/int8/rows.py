@@ -1,4 +1,4 @@
-"""A graph whose towers' matrix products are computed on bytes, each row in a range of its own."""
+"""A graph whose towers multiply bytes, each row with its own range."""
 
 from collections.abc import Mapping
 
@@ -31,7 +31,7 @@ class RowInt8Graph(Int8Graph):
         super().__init__(ranges or {})
 
     def front_end(self, model: MuQ, log_mel: str) -> str | None:
-        """The front end on bytes, where its ranges are among those of the graph."""
+        """Write the front end on bytes if the graph has its ranges."""
         return int8_front_end(self, model, log_mel) if self.has_front_end else None
 
     def linear(self, name: str, matrix: np.ndarray, bias: np.ndarray | None, x: str) -> str:

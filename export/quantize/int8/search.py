@@ -1,4 +1,4 @@
-"""How much of a model can be computed in 8 bits: as much as its certificate allows."""
+"""Search for the largest part of a model that can be computed in 8 bits."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -45,8 +45,8 @@ def largest_within(
     folder: Path,
     proof: Proof,
 ) -> Bundle:
-    """The first artefact that is within the gate and the goal, with fewer and fewer sites in 8
-    bits.
+    """Write artefacts with fewer and fewer sites in 8 bits until one is within the gate and the
+    goal.
 
     Args:
         measured: what each site costs alone.
@@ -88,8 +88,8 @@ def largest_within(
 
 
 def times_missed(certificate: Certificate, goal: float) -> float:
-    """How many times as much error as allowed a certificate shows: squares, which add up, of
-    distances, and what cosines lack of 1. At most 1 where everything is within."""
+    """Return a certificate's error as a multiple of what is allowed: squared distances and 1 -
+    cosine, which add up over sites. At most 1 if everything is within."""
     gate, worst = THRESHOLDS[certificate.precision], certificate.worst
     return max(
         (1 - worst.worst_frame_cosine) / (1 - goal),

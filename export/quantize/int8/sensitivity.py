@@ -1,4 +1,4 @@
-"""How much of the features each site costs when it alone is quantized, and which to leave alone."""
+"""Measure how much quantizing each site alone changes the features, and choose sites by it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ OnSite = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Sensitivity:
-    """What quantizing ``site`` alone does to the features, the worst of all excerpts."""
+    """The change of the features when ``site`` alone is quantized, the worst of all excerpts."""
 
     site: Site
     worst_frame_cosine: float
@@ -33,7 +33,7 @@ class Allowed:
     relative_l2: float
 
     def used(self, quantized: Sequence[Sensitivity]) -> float:
-        """How much of it these sites together are likely to use; above 1 is too much.
+        """Predict the share of the allowance that these sites use together; above 1 is too much.
 
         Errors of different sites are taken as independent: squares add up, and so, for small ones,
         does what cosines lack of 1.
@@ -84,8 +84,8 @@ def _hidden_states(model: MuQ, x: Tensor, first: int, level: int) -> list[Tensor
 
 
 def chosen(measured: Sequence[Sensitivity], allowed: Allowed, share: float) -> list[Sensitivity]:
-    """The sites to quantize so that the features are likely to stay within a share of what is
-    allowed.
+    """Choose the sites to quantize so that the features are likely to stay within a share of what
+    is allowed.
 
     Left out is, one by one, the site that costs most for the multiplications that it saves. The
     last one may have been large, and leave room for some of those before it.

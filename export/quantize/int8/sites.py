@@ -1,4 +1,4 @@
-"""The places of a MuQ where int8 pays: matrix products, by the names they have in the graph."""
+"""The matrix products of a MuQ that are worth quantizing, by their names in the graph."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -90,7 +90,7 @@ class QdqRecipe(Recipe):
 
 
 def _counted(found: Sensitivity, form: Format) -> Sensitivity:
-    """Of the front end the linear layer alone, where convolutions are not in the format."""
+    """Reduce the front end to its linear layer if the format has no convolutions."""
     if form.convolutions or found.site.name != FRONT_END:
         return found
     linear = found.site.products[-1]

@@ -48,16 +48,17 @@ class Format:
         )
 
     def scales(self, weights: np.ndarray, axis: int) -> np.ndarray:
-        """Of weights, float32: of each output channel on ``axis``, or one () for all weights."""
+        """Return float32 scales of weights: one for each output channel on ``axis``, or one ()
+        for all."""
         others = tuple(each for each in range(weights.ndim) if each != axis or not self.by_channel)
         return scale_of(np.abs(weights).max(axis=others), self)
 
     def ranges(self, found: Mapping[str, Range]) -> dict[str, Range]:
-        """What was calibrated for unsigned bytes, symmetric and in this format's numbers."""
+        """Convert ranges calibrated for unsigned bytes to symmetric ones in this format."""
         return {name: self._range(name, each) for name, each in found.items()}
 
     def products(self, found: Mapping[str, Range]) -> dict[str, Range]:
-        """Of these ranges those that a product of this format reads."""
+        """Select the ranges that a product in this format reads."""
         return {name: each for name, each in found.items() if not self._stays(name)}
 
     def _stays(self, name: str) -> bool:
@@ -77,7 +78,7 @@ class Format:
 
 
 def scale_of(largest: np.ndarray, form: Format) -> np.ndarray:
-    """What magnitudes up to the largest are divided by: float32 numbers that float16 has too.
+    """Return the divisor of magnitudes up to the largest: float32 numbers that float16 has too.
 
     A rounding and what undoes it may be in different types; they have the same scale so.
     """

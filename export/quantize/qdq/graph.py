@@ -22,7 +22,7 @@ OPSET, IR_VERSION = 19, 9
 
 
 class QdqGraph(Graph):
-    """Writes the products whose input has a range in 8 bits, others as ``Graph`` does.
+    """Writes the products whose input has a range in 8 bits, the others in float32.
 
     Args:
         ranges: of the activations that are quantized, symmetric, by the product's scoped name.
@@ -74,8 +74,8 @@ class QdqGraph(Graph):
             return self.op("DequantizeLinear", codes, scale, zero)
 
     def _apart(self, name: str) -> AbstractContextManager[None]:
-        """A scope for what there is only in 8 bits: the other nodes keep the names by which they
-        were measured."""
+        """Enter a scope for nodes that exist only in 8 bits, so that other nodes keep the names
+        by which they were measured."""
         return self.scope(name)
 
     def _stored(self, name: str, weights: np.ndarray, axis: int) -> str:
@@ -98,7 +98,7 @@ class QdqGraph(Graph):
 
 
 def with_float16(model: onnx.ModelProto, kept: set[str]) -> onnx.ModelProto:
-    """Retype what is not in 8 bits, as ``typed`` does, in place; returns it.
+    """Retype to float16 what is not in 8 bits, in place; returns the model.
 
     Args:
         model: as ``onnx_from_checkpoint`` writes it on a ``QdqGraph``.

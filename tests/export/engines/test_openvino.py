@@ -12,22 +12,12 @@ from muqrt.export.parity.excerpts import Excerpt
 from muqrt.export.parity.proof import Proof
 from muqrt.export.sources.head import load_tag_head
 from muqrt.export.sources.rvq import own_rvq
-from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
+from muqrt.reference.checkpoint import Checkpoint
 from muqrt.runtime.bundle import certificate
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.engines.open_session import open_session
 
 openvino = pytest.importorskip("openvino", reason="pip install 'muqrt[openvino]'")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
-    return load_checkpoint(tiny_checkpoint)
-
-
-@pytest.fixture(scope="module")
-def very_short_music(short_music: list[Excerpt]) -> list[Excerpt]:
-    return [each for each in short_music if each.seconds < 2]
 
 
 def files(folder: Path) -> set[str]:

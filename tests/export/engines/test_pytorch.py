@@ -24,16 +24,6 @@ from muqrt.runtime.engines.open_session import open_session
 HAS_BF16 = torch.cpu._is_avx512_bf16_supported()
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
-    return load_checkpoint(tiny_checkpoint)
-
-
-@pytest.fixture(scope="module")
-def very_short_music(short_music: list[Excerpt]) -> list[Excerpt]:
-    return [each for each in short_music if each.seconds < 2]
-
-
 def files(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*")}
 

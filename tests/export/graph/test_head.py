@@ -17,6 +17,7 @@ from muqrt.reference.head import Head, HeadConfig
 from muqrt.reference.muq import MuQ
 from muqrt.runtime.bundle.certificate import THRESHOLDS
 from muqrt.runtime.bundle.manifest import TensorSpec
+from muqrt.runtime.bundle.tagging import Tagging
 
 TAG_CHANGE = THRESHOLDS["fp32"].largest_tag_change
 
@@ -42,7 +43,15 @@ def random_head(levels: list[int], hidden: int, labels: int, width: int, seed: i
 
 
 def sources(head: Head) -> Sources:
-    return Sources(TagHead("random", head, None))  # type: ignore[arg-type]
+    config = head.config
+    tagging = Tagging(
+        task=config.task,
+        vocabulary=config.labels,
+        thresholds=[0.5] * len(config.labels),
+        window_seconds=config.window_seconds,
+        head_sha256="0" * 64,
+    )
+    return Sources(TagHead("random", head, tagging))
 
 
 def naive(head: Head, states: list[np.ndarray]) -> np.ndarray:

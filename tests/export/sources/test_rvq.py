@@ -190,9 +190,9 @@ def test_an_rvq_that_does_not_fit(
 def test_a_level_that_is_not_exported(shallow: Checkpoint, tmp_path: Path) -> None:
     folder = fitted(tmp_path / "rvq", level=2, width=32, model_sha256=SHA256)
     rvq = load_token_rvq(folder, shallow)
-    rvq.check(2)
+    rvq.check(shallow, 2)
     with pytest.raises(CheckpointError, match="level 2, beyond the exported level 1"):
-        rvq.check(1)
+        rvq.check(shallow, 1)
 
 
 def test_the_same_rvq_has_the_same_hash_wherever_it_is(shallow: Checkpoint, tmp_path: Path) -> None:

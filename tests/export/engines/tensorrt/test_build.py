@@ -21,7 +21,7 @@ from muqrt.export.engines.tensorrt.build import engine_from_onnx
 from muqrt.export.parity.engine_shapes import in_engines_shapes, takes
 from muqrt.export.parity.excerpts import Excerpt
 from muqrt.export.parity.proof import Proof
-from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
+from muqrt.reference.checkpoint import Checkpoint
 from muqrt.runtime.bundle.engine_options import EngineOptions, Profile, engine_options
 from muqrt.runtime.bundle.manifest import Bundle, load_bundle
 from muqrt.runtime.bundle.tensorrt_plan import TensorRTPlan
@@ -168,11 +168,6 @@ def test_a_folder_is_no_timing_cache(trt: FakeTensorRT, graph: Path, tmp_path: P
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
-    return load_checkpoint(tiny_checkpoint)
-
-
-@pytest.fixture(scope="module")
 def portable(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the tiny bundle for any target, uncertified."""
     folder = tmp_path_factory.mktemp("portable") / "bundle"
@@ -191,11 +186,6 @@ def faithful(trt: FakeTensorRT, bundle: Bundle) -> FakeTensorRT:
     session = OnnxSession(bundle, bundle.artefacts[0], threads=1)
     trt.compute = lambda waveform: session.run({"waveform": waveform})
     return trt
-
-
-@pytest.fixture(scope="module")
-def very_short_music(short_music: list[Excerpt]) -> list[Excerpt]:
-    return [each for each in short_music if each.seconds < 2]
 
 
 SHORT = EngineOptions(

@@ -88,14 +88,15 @@ def test_it_answers_like_fp32_and_is_not_it(built: Path) -> None:
     np.testing.assert_array_equal(*tokens)  # those stay float32
 
 
+@pytest.fixture
+def folder(built: Path, tmp_path: Path) -> Path:
+    """A copy of the built bundle that a test may change."""
+    return copytree(built, tmp_path / "bundle")
+
+
 def test_an_accuracy_is_reached(
-    built: Path,
-    tmp_path: Path,
-    checkpoint: Checkpoint,
-    songs: list[Excerpt],
-    short_music: list[Excerpt],
+    folder: Path, checkpoint: Checkpoint, songs: list[Excerpt], short_music: list[Excerpt]
 ) -> None:
-    folder = copytree(built, tmp_path / "bundle")
     share = load_bundle(folder).artefact(NAME).quantization.share
     wanted = (worst_frame_cosine(load_bundle(folder).artefact(NAME)) + 9) / 10
     build(load_bundle(folder), checkpoint, songs, short_music, wanted)
@@ -106,13 +107,8 @@ def test_an_accuracy_is_reached(
 
 
 def test_what_cannot_be_reached_changes_nothing(
-    built: Path,
-    tmp_path: Path,
-    checkpoint: Checkpoint,
-    songs: list[Excerpt],
-    short_music: list[Excerpt],
+    folder: Path, checkpoint: Checkpoint, songs: list[Excerpt], short_music: list[Excerpt]
 ) -> None:
-    folder = copytree(built, tmp_path / "bundle")
     before = files(folder)
     with pytest.raises(ParityError, match="cannot be reached"):
         build(load_bundle(folder), checkpoint, songs, short_music, 1 - 1e-12)
@@ -129,8 +125,7 @@ def test_what_is_missed_is_the_worst_figure(built: Path) -> None:
     assert times_missed(artefact.certificate, 1 - lack / 3) == pytest.approx(3)
 
 
-def test_an_uncertified_one_is_never_chosen(built: Path, tmp_path: Path) -> None:
-    folder = copytree(built, tmp_path / "bundle")
+def test_an_uncertified_one_is_never_chosen(folder: Path) -> None:
     manifest = json.loads((folder / "bundle.json").read_text())
     manifest["artefacts"] = manifest["artefacts"][::-1]  # int8 first
     manifest["artefacts"][0]["certificate"] = None
