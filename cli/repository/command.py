@@ -46,14 +46,14 @@ def repository(
     as_json: Json = False,
 ) -> None:
     """Write or check a model repository for Triton."""
-    from ...runtime.bundle.manifest import load_bundle
-    from .config import repository_options
-    from .report import report_check
-
     if (output is None) == (check is None):
         raise UsageError("say what to do: --output MODELS writes it, --check MODELS checks it.")
     if (tensorrt or compute_capability) and check is None:
         raise UsageError("--tensorrt and --compute-capability go with --check.")
+    from ...runtime.bundle.manifest import load_bundle
+    from .config import repository_options
+    from .report import report_check
+
     flags = {
         "artefact": artefact,
         "allow_uncertified": allow_uncertified or None,

@@ -72,7 +72,7 @@ def _read(name: str, path: Path) -> LabelSet:
         document = _Document.model_validate_json(path.read_bytes())
         return LabelSet(document.labels, document.templates)
     except ValidationError as error:
-        first = error.errors()[0]
+        first, *_ = error.errors()
         where = ".".join(map(str, first["loc"])) or "the file"
         raise UsageError(f"label set {name!r}: {where}: {first['msg']}") from None
     except (UsageError, OSError) as error:

@@ -12,6 +12,7 @@ _MODULES = {
     "TextModel": "mulan_text",
     "ZeroShotModel": "zeroshot",
 }
+__all__ = ["script_of", *_MODULES]
 
 
 def script_of(model: str) -> str:

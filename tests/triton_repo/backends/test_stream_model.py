@@ -74,12 +74,11 @@ class UnusableError(Exception):
 @pytest.fixture
 def utils(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = ModuleType("triton_python_backend_utils")
+    classes = (TritonError, UnusableError, Response, Metric)
+    names = ("TritonError", "TritonModelException", "InferenceResponse", "MetricFamily")
+    vars(module).update(zip(names, classes, strict=True))
     vars(module).update(
         Tensor=SimpleNamespace(from_dlpack=lambda name, shared: (name, np.from_dlpack(shared))),
-        TritonError=TritonError,
-        TritonModelException=UnusableError,
-        InferenceResponse=Response,
-        MetricFamily=Metric,
         TRITONSERVER_REQUEST_FLAG_SEQUENCE_START=START,
         TRITONSERVER_REQUEST_FLAG_SEQUENCE_END=END,
         get_input_tensor_by_name=lambda request, name: request.inputs.get(name),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,47 +26,48 @@ SONGS = ("greensleeves_duo.flac", "bach_prelude_c.mp3")
 
 
 @pytest.fixture(scope="module")
+def bundles(tagged_bundle: Path, token_bundle: Path, tiny_bundle: Path) -> dict[str, Path]:
+    """A bundle of each kind, by the name of its served model."""
+    return {"tags": tagged_bundle, "tokens": token_bundle, "plain": tiny_bundle}
+
+
+@pytest.fixture(scope="module")
 def outputs_server(
-    tagged_bundle: Path,
-    token_bundle: Path,
-    tiny_bundle: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A real server with a model for each kind of bundle: ``tags``, ``tokens`` and ``plain``."""
+    """A real server with all of them."""
     folder = tmp_path_factory.mktemp("outputs")
-    bundles = {"tags": tagged_bundle, "tokens": token_bundle, "plain": tiny_bundle}
     for name, bundle in bundles.items():
         write_repository(load_bundle(bundle), folder / "models", model_name=name)
     with Server(folder / "models", log=folder / "log", start_timeout_seconds=120) as running:
         yield running
 
 
-def test_served_tags_equal_local_ones(
-    outputs_server: Server, tagged_bundle: Path, music: Path
+@pytest.mark.parametrize(
+    ("model", "ask", "meaning"),
+    [("tags", Model.tag, "tagging"), ("tokens", Model.tokens, "tokenizer")],
+)
+def test_served_outputs_equal_local_ones(
+    outputs_server: Server,
+    bundles: dict[str, Path],
+    music: Path,
+    model: str,
+    ask: Callable[..., list[Any]],
+    meaning: str,
 ) -> None:
     songs = [music / name for name in SONGS]
-    with load(tagged_bundle) as model:
-        expected = model.tag(songs)
-    with Model(TritonSession(outputs_server.grpc_url, "tags"), batch_size=3) as model:
-        assert model.session.tagging == load_bundle(tagged_bundle).tagging
-        found = model.tag(songs)
-    for ours, local in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(ours.edges_seconds, local.edges_seconds)
-        np.testing.assert_allclose(ours.window_scores, local.window_scores, atol=1e-5)
-
-
-def test_served_tokens_equal_local_ones(
-    outputs_server: Server, token_bundle: Path, music: Path
-) -> None:
-    songs = [music / name for name in SONGS]
-    with load(token_bundle) as model:
-        expected = model.tokens(songs)
-    with Model(TritonSession(outputs_server.grpc_url, "tokens"), batch_size=3) as model:
-        assert model.session.tokenizer == load_bundle(token_bundle).tokenizer
-        found = model.tokens(songs)
-    for ours, local in zip(found, expected, strict=True):
-        assert ours.dtype == np.int32
-        np.testing.assert_array_equal(ours, local)
+    with load(bundles[model]) as local:
+        expected = ask(local, songs)
+    with Model(TritonSession(outputs_server.grpc_url, model), batch_size=3) as served:
+        assert getattr(served.session, meaning) == getattr(load_bundle(bundles[model]), meaning)
+        found = ask(served, songs)
+    for ours, theirs in zip(found, expected, strict=True):
+        if model == "tokens":
+            assert ours.dtype == np.int32
+            np.testing.assert_array_equal(ours, theirs)
+        else:
+            np.testing.assert_array_equal(ours.edges_seconds, theirs.edges_seconds)
+            np.testing.assert_allclose(ours.window_scores, theirs.window_scores, atol=1e-5)
 
 
 def test_clients_choose_among_the_outputs(outputs_server: Server, music: Path) -> None:
