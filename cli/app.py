@@ -54,7 +54,7 @@ _COMMANDS: Sections = {
         "build": (".export.build", "Add an artefact for another engine or precision."),
         "parity": (".export.command", "Compare a bundle with PyTorch and write its certificates."),
         "build-kernels": (
-            "..kernels.build",
+            ".build_kernels",
             "Compile and measure the fused kernels; needs no GPU.",
         ),
         "random-checkpoint": (

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
 
 HERE = Path(__file__).parent
 TARGETS = {80, 86, 89, 90, 100, 120}
-BUILD = ["-m", "muqrt.kernels.build"]
+BUILD = ["-m", "muqrt", "build-kernels"]
 
 
 def python(arguments: list[Any], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
