@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 
+from ..common.validation import first_problem
 from ..errors import CheckpointError
 
 SAMPLE_RATE_HZ = 24_000
@@ -147,9 +148,7 @@ def config_from(document: object, where: str) -> MuQConfig:
     except CheckpointError as error:
         raise CheckpointError(f"{where}: {error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "w2v2_config"
-        raise CheckpointError(f"{where}: {name}: {first['msg']}.") from None
+        raise CheckpointError(f"{where}: {first_problem(error, 'w2v2_config')}.") from None
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{where}: holds what JSON cannot ({error}).") from None
 

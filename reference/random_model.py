@@ -1,7 +1,7 @@
 """MuQs with seeded random weights: for tests, benchmarks, and a demo before any download."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ SMALL = MuQConfig(
     encoder_depth=12,
     w2v2_config=vars(ConformerConfig(num_attention_heads=4, intermediate_size=1024)),
 )
+_DROPOUTS = ("hidden_dropout", "activation_dropout", "attention_dropout", "conformer_conv_dropout")
+_NO_DROPOUT: dict[str, Any] = dict.fromkeys(_DROPOUTS, 0.0)
 # What muq-mini is trained as: 7M weights, fast enough for two CPU cores.
 MINI = MuQConfig(
     conv_dim=16,
@@ -31,10 +33,7 @@ MINI = MuQConfig(
             num_attention_heads=6,
             intermediate_size=768,
             num_conv_pos_embeddings=16,
-            hidden_dropout=0.0,
-            activation_dropout=0.0,
-            attention_dropout=0.0,
-            conformer_conv_dropout=0.0,
+            **_NO_DROPOUT,
         )
     ),
 )

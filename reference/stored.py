@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..common.files import atomic_folder
+from ..common.validation import first_problem
 from ..errors import CheckpointError
 
 _Config = TypeVar("_Config")
@@ -61,9 +62,7 @@ def load_module(
         config = TypeAdapter(config_type).validate_json(document, extra="forbid")
         state = load_file(folder / f"{name}.safetensors")
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{path}: {where}: {first['msg']}.") from None
+        raise CheckpointError(f"{path}: {first_problem(error)}.") from None
     except (OSError, UnicodeDecodeError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: no {name} such as muqrt writes ({error}).") from None
     module = build(config)

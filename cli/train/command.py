@@ -12,16 +12,11 @@ from ...common.console import Json, show
 from ...errors import UsageError
 from ..configured import configured
 from .options import (
-    BatchSize,
     Checkpoint,
-    CropSeconds,
-    LearningRate,
     Level,
     ModelOptions,
     Size,
-    Steps,
     TrainingOptions,
-    WarmupSteps,
     muq_config,
     require_extra,
 )
@@ -37,11 +32,6 @@ class RvqOptions(TrainingOptions):
     """Options of ``muqrt train rvq``."""
 
     size: Size = "large"
-    steps: Steps = 3000
-    batch_size: BatchSize = 32
-    crop_seconds: CropSeconds = 5.0
-    learning_rate: LearningRate = 1e-3
-    warmup_steps: WarmupSteps = 100
 
     def plan(self) -> "TrainingPlan":
         """As every training's, without weight decay."""
@@ -67,11 +57,6 @@ class PretrainOptions(ModelOptions):
         str, typer.Option(help="What to predict: mel-rvq, or random-projection to compare with.")
     ] = "mel-rvq"
     size: Size = "large"
-    steps: Steps = 100_000
-    batch_size: BatchSize = 16
-    crop_seconds: CropSeconds = 30.0
-    learning_rate: LearningRate = 5e-4
-    warmup_steps: WarmupSteps = 1000
 
 
 @commands.command()
@@ -96,11 +81,6 @@ class IterateOptions(ModelOptions):
     checkpoint: Checkpoint
     level: Level
     rvq_steps: Annotated[int, Ge(1), typer.Option(help="Steps to fit the quantizer.")] = 3000
-    steps: Steps = 100_000
-    batch_size: BatchSize = 16
-    crop_seconds: CropSeconds = 30.0
-    learning_rate: LearningRate = 5e-4
-    warmup_steps: WarmupSteps = 1000
 
     def rvq_plan(self) -> "TrainingPlan":
         """How the quantizer is fitted: on the same crops, as ``muqrt train rvq`` does it."""

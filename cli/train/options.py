@@ -42,7 +42,7 @@ Size: TypeAlias = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What every training is told."""
+    """What every training is told; the defaults are those of Mel-RVQ."""
 
     corpus: Annotated[Path, typer.Argument(help="A folder of audio, or a JSONL manifest.")]
     output: Annotated[
@@ -51,9 +51,9 @@ class TrainingOptions:
             "--output", "-o", help="Folder of the run. The same command resumes it there."
         ),
     ]
-    steps: Steps
-    batch_size: BatchSize
-    crop_seconds: CropSeconds
+    steps: Steps = 3000
+    batch_size: BatchSize = 32
+    crop_seconds: CropSeconds = 5.0
     shortest_seconds: Annotated[
         float | None,
         Ge(0.4),
@@ -62,8 +62,8 @@ class TrainingOptions:
             "crop."
         ),
     ] = None
-    learning_rate: LearningRate
-    warmup_steps: WarmupSteps
+    learning_rate: LearningRate = 1e-3
+    warmup_steps: WarmupSteps = 100
     seed: Seed = 0
     save_every_steps: Annotated[
         int, Ge(1), typer.Option(help="Steps between two saved states.")
@@ -112,8 +112,13 @@ class TrainingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(TrainingOptions):
-    """What the training of a model is told, beyond that of a quantizer."""
+    """What the training of a model is told too; the defaults are those of pre-training."""
 
+    steps: Steps = 100_000
+    batch_size: BatchSize = 16
+    crop_seconds: CropSeconds = 30.0
+    learning_rate: LearningRate = 5e-4
+    warmup_steps: WarmupSteps = 1000
     ema: Annotated[
         float | None, typer.Option(help="Average the weights with this decay, such as 0.999.")
     ] = None

@@ -15,7 +15,7 @@ def log_mel_function(opset: int) -> onnx.FunctionProto:
     """The function's body.
 
     Inputs ``waveform`` (batch, samples) float32, more than 1024 samples, and ``tables``, as of
-    log_mel_tables.py: only the fused kernel reads them, where it takes this function's place.
+    tables.py: only the fused kernel reads them, where it takes this function's place.
     Output ``log_mel`` (batch, 128, samples // 240) float32: (dB - mean) / std. Attributes
     ``mean_db``, ``std_db``.
     """
@@ -69,5 +69,5 @@ def log_mel_function(opset: int) -> onnx.FunctionProto:
         nodes=[*int64(hop_count=[1]), *nodes],
         opset_imports=[helper.make_opsetid("", opset)],
         attributes=["mean_db", "std_db"],
-        doc_string="Waveform to normalised log-mel: see muqrt/kernels/log_mel.py.",
+        doc_string="Waveform to normalised log-mel: see muqrt/kernels/log_mel/contract.py.",
     )

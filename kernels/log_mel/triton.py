@@ -1,7 +1,7 @@
 """LogMel fused into one kernel in the Triton language.
 
 A program takes ``FRAMES`` frames of one row from waveform to normalised dB, by the transform of
-log_mel_tables.py; nothing but its output goes to the GPU's memory. Products are of float32 accuracy
+tables.py; nothing but its output goes to the GPU's memory. Products are of float32 accuracy
 on tensor cores: three of operands split in two TF32. On sm_80 to sm_120 a program takes at most 241
 registers a thread, none spilled, and 24 KiB of shared memory.
 """

@@ -54,7 +54,7 @@ def mel_rvq_function(opset: int, stages: int, codes: int, code_width: int) -> on
         nodes=nodes,
         opset_imports=[helper.make_opsetid("", opset)],
         attributes=["frames_per_step"],
-        doc_string="Log-mel to the tokens of an RVQ: see muqrt/kernels/mel_rvq.py.",
+        doc_string="Log-mel to the tokens of an RVQ: see muqrt/kernels/mel_rvq/contract.py.",
     )
 
 

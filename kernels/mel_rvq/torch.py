@@ -1,5 +1,7 @@
 """MelRvq for PyTorch: an operator that runs on every device, compiles and exports."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,29 +51,16 @@ def mel_rvq(
 
 
 @mel_rvq.register_kernel("cuda")
-def _fused(
-    log_mel: Tensor,
-    projection: Tensor,
-    bias: Tensor,
-    codebooks: Tensor,
-    corrections: Tensor,
-    frames_per_step: int,
-) -> Tensor:
+def _fused(log_mel: Tensor, *tables_and_step: Any) -> Tensor:
     from . import triton as mel_rvq_triton  # only machines with CUDA are sure to have it
 
-    tables = (projection, bias, codebooks, corrections)
-    return mel_rvq_triton.mel_rvq(log_mel, tables, frames_per_step)
+    *tables, frames_per_step = tables_and_step
+    return mel_rvq_triton.mel_rvq(log_mel, tuple(tables), frames_per_step)
 
 
 @mel_rvq.register_fake
-def _shape(
-    log_mel: Tensor,
-    projection: Tensor,
-    bias: Tensor,
-    codebooks: Tensor,
-    corrections: Tensor,
-    frames_per_step: int,
-) -> Tensor:
+def _shape(log_mel: Tensor, *tables_and_step: Any) -> Tensor:
+    projection, _, codebooks, _, frames_per_step = tables_and_step
     steps = steps_of(log_mel, projection, frames_per_step)
     shape = (log_mel.shape[0], codebooks.shape[0], steps)
     return log_mel.new_empty(shape, dtype=torch.int32)

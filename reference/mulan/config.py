@@ -5,15 +5,15 @@ A field on whose default the official classes do not agree among themselves has 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
+from ...common.validation import first_problem
 from ...errors import CheckpointError
-from ..config import SAMPLE_RATE_HZ
+from ..config import SAMPLE_RATE_HZ, Probability
 
 _Config = TypeVar("_Config")
-Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,6 @@ def read_config_as(kind: type[_Config], path: Path) -> _Config:
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: not a readable {path.name} ({error}).") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{path}: {name and name + ': '}{first['msg']}.") from None
+        raise CheckpointError(f"{path}: {first_problem(error)}.") from None
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,16 @@ from torch import Tensor
 
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import TINY, random_model
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Two models have one configuration and equal weights."""
+    assert one.config == other.config
+    theirs = other.state_dict()
+    assert one.state_dict().keys() == theirs.keys()
+    for name, tensor in one.state_dict().items():
+        assert tensor.dtype == theirs[name].dtype, name
+        assert torch.equal(tensor, theirs[name]), name
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,8 @@ from muqrt.reference.checkpoint import load_checkpoint, save_checkpoint
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import TINY, random_model
 
+from .conftest import assert_same
+
 POSITIONAL = "model.conformer.pos_conv_embed.conv"
 NEW_TO_OLD = {
     f"{POSITIONAL}.parametrizations.weight.original0": f"{POSITIONAL}.weight_g",
@@ -28,15 +30,6 @@ def folder(tiny: MuQ, tmp_path: Path) -> Path:
     """A good checkpoint, for a test to damage."""
     save_checkpoint(tiny, tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
-
-
-def assert_same(one: MuQ, other: MuQ) -> None:
-    assert one.config == other.config
-    theirs = other.state_dict()
-    assert one.state_dict().keys() == theirs.keys()
-    for name, tensor in one.state_dict().items():
-        assert tensor.dtype == theirs[name].dtype, name
-        assert torch.equal(tensor, theirs[name]), name
 
 
 def refusal(source: str | Path) -> str:

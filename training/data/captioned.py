@@ -2,22 +2,25 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...errors import AudioError, UsageError
 from .caption_tokens import CaptionTokenizer
 from .captions import caption, facts_of
 from .corpus import Corpus, read_corpus
-from .crops import Batch, Skipped, Track, crop_of
+from .crops import Batch, Skipped, Track, crop_of, first_usable
 from .manifest import Recording, read_recordings
 
-_TRIES = 32
 # Random streams of a seed, of which no two may be one.
 _ORDER, _ITEM, _FITTING = range(3)
 _FITTING_CAPTIONS = 8  # of each track, to fit a tokenizer to
@@ -25,8 +28,7 @@ _FITTING_CAPTIONS = 8  # of each track, to fit a tokenizer to
 Hear = Callable[[Track, np.random.Generator], np.ndarray]
 
 
-@dataclass(frozen=True)
-class Captioned:
+class Captioned(NamedTuple):
     """A track, and its recording: captions, or labels to make them of."""
 
     track: Track
@@ -159,18 +161,22 @@ class CaptionedCrops(Dataset[Batch]):
             AudioError: try after try could not be used.
         """
         random = np.random.default_rng([self._seed, _ITEM, index])
-        skipped: list[Skipped] = []
-        for attempt in range(_TRIES):
+        drawn = self._drawn(index, random)
+        inputs, skipped = first_usable(
+            (each.track, partial(self._read, each, random)) for each in drawn
+        )
+        return Batch(inputs, skipped)
+
+    def _drawn(self, index: int, random: np.random.Generator) -> Iterator[Captioned]:
+        """Tracks without end, each of the next song."""
+        for attempt in count():
             song = self._song(index, attempt)
-            chosen = song[int(random.integers(len(song)))]
-            try:
-                heard = self._hear(chosen.track, random)
-            except AudioError as error:
-                skipped.append(Skipped(chosen.track.path, str(error)))
-                continue
-            ids, mask = self._tokenizer.encode(caption(chosen.recording, random))
-            return Batch((torch.from_numpy(heard)[None], ids[None], mask[None]), (*skipped,))
-        raise AudioError(f"{_TRIES} tracks could not be used; the last: {skipped[-1].reason}")
+            yield song[int(random.integers(len(song)))]
+
+    def _read(self, chosen: Captioned, random: np.random.Generator) -> tuple[Tensor, ...]:
+        heard = self._hear(chosen.track, random)
+        ids, mask = self._tokenizer.encode(caption(chosen.recording, random))
+        return torch.from_numpy(heard)[None], ids[None], mask[None]
 
     def _song(self, index: int, attempt: int) -> Sequence[Captioned]:
         """Each place in a batch has songs of its own, so that no replacement is another's song."""

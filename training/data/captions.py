@@ -6,6 +6,7 @@ which form is drawn at random, so that single words and whole sentences are lear
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -128,18 +129,18 @@ def _words(said: Sequence[_Said], *kinds: str) -> list[str]:
     return [each.word for each in said if each.fact.kind in kinds]
 
 
-def _english_list(said: Sequence[_Said]) -> str:
-    return ", ".join(each.word for each in said)
+def _list(said: Sequence[_Said], comma: str) -> str:
+    return comma.join(each.word for each in said)
 
 
-def _english_phrase(said: Sequence[_Said]) -> str:
-    """As "a piece of happy reggae music": the words that fit before the noun."""
+def _phrase(said: Sequence[_Said], form: str, between: str, comma: str) -> str:
+    """Such as "a piece of happy reggae music": the words that fit before the noun."""
     words = _words(said, "quality", "tempo", "mode", "genre", "sound")[:_PHRASE_WORDS]
-    return f"a piece of {' '.join(words)} music" if words else _english_list(said)
+    return form.format(between.join(words)) if words else _list(said, comma)
 
 
 def _english_sentence(said: Sequence[_Said]) -> str:
-    """As "A happy reggae song with piano and bass, in B major."."""
+    """Such as "A happy reggae song with piano and bass, in B major."."""
     before = [", ".join(_words(said, "quality")), *_words(said, "genre")]
     noun = " ".join(word for word in (*before, "song") if word)
     article = "An" if noun[0] in "aeiou" else "A"
@@ -156,22 +157,8 @@ def _english_sentence(said: Sequence[_Said]) -> str:
     return f"{article} {noun}{played}{''.join(f', {each}' for each in rest)}."
 
 
-def _english_notes(said: Sequence[_Said]) -> str:
-    """As "Genre: reggae. Mood: happy."."""
-    return _notes(said, _ENGLISH_HEADINGS, "{}: {}.", ", ", " ")
-
-
-def _chinese_list(said: Sequence[_Said]) -> str:
-    return "、".join(each.word for each in said)
-
-
-def _chinese_phrase(said: Sequence[_Said]) -> str:
-    words = _words(said, "quality", "tempo", "mode", "genre", "sound")[:_PHRASE_WORDS]
-    return f"一首{'、'.join(words)}的音乐" if words else _chinese_list(said)
-
-
 def _chinese_sentence(said: Sequence[_Said]) -> str:
-    """As "一首欢快的雷鬼音乐，有钢琴和贝斯，B大调。"."""
+    """Such as "一首欢快的雷鬼音乐，有钢琴和贝斯，B大调。"."""
     qualities, sounds = _words(said, "quality"), _words(said, "sound")
     before = f"{'、'.join(qualities)}的" if qualities else ""
     parts = [f"一首{before}{''.join(_words(said, 'genre'))}音乐"]
@@ -184,10 +171,6 @@ def _chinese_sentence(said: Sequence[_Said]) -> str:
     return "，".join(parts) + "。"
 
 
-def _chinese_notes(said: Sequence[_Said]) -> str:
-    return _notes(said, _CHINESE_HEADINGS, "{}：{}。", "、", "")
-
-
 def _and(words: Sequence[str]) -> str:
     return " and ".join([*filter(None, [", ".join(words[:-1])]), words[-1]])
 
@@ -195,7 +178,7 @@ def _and(words: Sequence[str]) -> str:
 def _notes(
     said: Sequence[_Said], headings: dict[str, str], form: str, comma: str, between: str
 ) -> str:
-    """A heading and its words, in the order in which the facts were drawn."""
+    """Such as "Genre: reggae. Mood: happy.", in the order in which the facts were drawn."""
     found: dict[str, list[str]] = {}
     for each in said:
         found.setdefault(headings[each.fact.kind], []).append(each.word)
@@ -228,5 +211,15 @@ _CHINESE_HEADINGS = {
     "note": "音高",
     "other": "标签",
 }
-_ENGLISH: tuple[_Form, ...] = (_english_list, _english_phrase, _english_sentence, _english_notes)
-_CHINESE: tuple[_Form, ...] = (_chinese_list, _chinese_phrase, _chinese_sentence, _chinese_notes)
+_ENGLISH: tuple[_Form, ...] = (
+    partial(_list, comma=", "),
+    partial(_phrase, form="a piece of {} music", between=" ", comma=", "),
+    _english_sentence,
+    partial(_notes, headings=_ENGLISH_HEADINGS, form="{}: {}.", comma=", ", between=" "),
+)
+_CHINESE: tuple[_Form, ...] = (
+    partial(_list, comma="、"),
+    partial(_phrase, form="一首{}的音乐", between="、", comma="、"),
+    _chinese_sentence,
+    partial(_notes, headings=_CHINESE_HEADINGS, form="{}：{}。", comma="、", between=""),
+)

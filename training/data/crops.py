@@ -1,8 +1,11 @@
 """Music as crops: which crop comes when depends on the seed and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import soundfile
@@ -18,6 +21,8 @@ from .manifest import Recording
 SILENCE = 1e-3  # of full scale; a crop whose peak is lower teaches nothing
 RATES_HZ = range(8_000, 384_001)  # beyond these a header is wrong, or the music is gone
 _TRIES = 32  # crops drawn for one place before the whole corpus is called unusable
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -125,18 +130,37 @@ class Crops(Dataset[Batch]):
             AudioError: draw after draw could not be used.
         """
         random = np.random.default_rng([self.seed, index])
-        skipped: list[Skipped] = []
-        for _ in range(_TRIES):
-            # Rounding may leave the last share a hair below 1.
-            chosen = min(int(np.searchsorted(self._shares, random.random())), len(self.tracks) - 1)
-            track = self.tracks[chosen]
-            try:
-                return crop_of(track, self.samples, random, self.grid_samples), (*skipped,)
-            except AudioError as error:
-                skipped.append(Skipped(track.path, str(error)))
-        raise AudioError(
-            f"{_TRIES} crops in a row could not be used; the last: {skipped[-1].reason}"
+        return first_usable(
+            (track, partial(crop_of, track, self.samples, random, self.grid_samples))
+            for track in self._drawn(random)
         )
+
+    def _drawn(self, random: np.random.Generator) -> Iterator[Track]:
+        """Tracks without end."""
+        while True:
+            # Rounding may leave the last share a hair below 1.
+            chosen = int(np.searchsorted(self._shares, random.random()))
+            yield self.tracks[min(chosen, len(self.tracks) - 1)]
+
+
+def first_usable(
+    tries: Iterable[tuple[Track, Callable[[], _Read]]],
+) -> tuple[_Read, tuple[Skipped, ...]]:
+    """What reading the first usable track gives, and the tracks that were skipped before it.
+
+    Args:
+        tries: tracks, each with what reads it; at most 32 are tried.
+
+    Raises:
+        AudioError: none of them could be used.
+    """
+    skipped: list[Skipped] = []
+    for track, read in islice(tries, _TRIES):
+        try:
+            return read(), (*skipped,)
+        except AudioError as error:
+            skipped.append(Skipped(track.path, str(error)))
+    raise AudioError(f"{_TRIES} crops in a row could not be used; the last: {skipped[-1].reason}")
 
 
 def crop_of(track: Track, samples: int, random: np.random.Generator, grid_samples: int = 1) -> Crop:

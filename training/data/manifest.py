@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from ...common.files import atomic_file, sha256
+from ...common.validation import first_problem
 from ...errors import AudioError
 
 AUDIO_SUFFIXES = {".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"}
@@ -138,8 +139,7 @@ def _lines(manifest: Path) -> Iterator[Recording]:
                 document = json.loads(line)
                 recording = Recording.model_validate(document)
             except (ValueError, RecursionError) as error:
-                reason = error.errors()[0] if isinstance(error, ValidationError) else None
-                what = f"{'.'.join(map(str, reason['loc']))}: {reason['msg']}" if reason else error
+                what = first_problem(error) if isinstance(error, ValidationError) else error
                 raise AudioError(
                     f"{manifest}, line {number}: no recording ({what}). Every line is an object "
                     'with "audio", and labels.'

@@ -50,21 +50,10 @@ class Shape:
     vocabulary: PositiveInt = 32_000
 
 
+_MINI_TOWER = {"dim": 128, "tf_depth": 2, "heads": 4, "dim_head": 32}
+_MINI_TEXT = {"text_width": 128, "text_layers": 3, "text_heads": 4, "vocabulary": 2000}
 # "large" has the released towers.
-SHAPES = {
-    "large": Shape(),
-    "mini": Shape(
-        dim_latent=128,
-        dim=128,
-        tf_depth=2,
-        heads=4,
-        dim_head=32,
-        text_width=128,
-        text_layers=3,
-        text_heads=4,
-        vocabulary=2000,
-    ),
-}
+SHAPES = {"large": Shape(), "mini": Shape(dim_latent=128, **_MINI_TOWER, **_MINI_TEXT)}
 
 
 def initial_mulan(

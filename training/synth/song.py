@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,8 +28,7 @@ _VELOCITY_SPREAD = 4.0
 _VELOCITIES = (20, 124)
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A section in seconds and its label."""
 
     start: float

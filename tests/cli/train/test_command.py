@@ -65,19 +65,31 @@ def test_the_rvq_learns(fitted: tuple[Path, dict[str, Any]]) -> None:
     assert len(rvq.quantizers) == 8
 
 
+@pytest.fixture
+def pretrain(
+    fitted: tuple[Path, dict[str, Any]], chord_corpus: Path, config_file: Path, muqrt: Command
+) -> Command:
+    """The command, on the chords, with the fitted Mel-RVQ."""
+
+    def run(folder: Path, *options: object) -> CompletedProcess[str]:
+        model = ("--rvq", fitted[0] / "rvq", "--size", config_file)
+        arguments = (chord_corpus, "-o", folder, *model, *PRETRAIN, *CPU, *options)
+        return muqrt("train", "pretrain", *arguments)
+
+    return run
+
+
 def test_the_whole_road(
     fitted: tuple[Path, dict[str, Any]],
+    pretrain: Command,
     chord_corpus: Path,
-    config_file: Path,
     tmp_path: Path,
     muqrt: Command,
 ) -> None:
     """Mel-RVQ, pre-training, an iterative round: the loss falls, and masked accuracy beats the
     most frequent token's share, the best that can be had without looking."""
     rvq, first, second = fitted[0] / "rvq", tmp_path / "first", tmp_path / "second"
-    options = (*PRETRAIN, *CPU, "--learning-rate", 0.003)
-    arguments = (chord_corpus, "-o", first, "--rvq", rvq, "--size", config_file)
-    done = muqrt("train", "pretrain", *arguments, *options, "--json")
+    done = pretrain(first, "--learning-rate", 0.003, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["last"]["loss"] < report["first"]["loss"] - 1
@@ -90,7 +102,8 @@ def test_the_whole_road(
     )
 
     arguments = (chord_corpus, "-o", second, "--checkpoint", first / "checkpoint", "--level", 1)
-    done = muqrt("train", "iterate", *arguments, *options, "--rvq-steps", 20, "--bf16")
+    options = (*PRETRAIN, *CPU, "--learning-rate", 0.003, "--rvq-steps", 20, "--bf16")
+    done = muqrt("train", "iterate", *arguments, *options)
     assert done.returncode == 0, done.stderr
     assert "Held out: loss" in done.stdout
     assert len(list((second / "labels").glob("*.npy"))) == 8
@@ -101,16 +114,8 @@ def test_the_whole_road(
     assert not torch.equal(student.model.linear.weight, model.model.linear.weight)
 
 
-def test_random_projection_targets(
-    fitted: tuple[Path, dict[str, Any]],
-    chord_corpus: Path,
-    config_file: Path,
-    tmp_path: Path,
-    muqrt: Command,
-) -> None:
-    arguments = (chord_corpus, "-o", tmp_path / "run", "--rvq", fitted[0] / "rvq", *PRETRAIN[2:])
-    options = ("--size", config_file, *CPU, "--steps", 2, "--targets", "random-projection")
-    done = muqrt("train", "pretrain", *arguments, *options)
+def test_random_projection_targets(pretrain: Command, tmp_path: Path) -> None:
+    done = pretrain(tmp_path / "run", "--steps", 2, "--targets", "random-projection")
     assert done.returncode == 0, done.stderr
     assert not load_checkpoint(tmp_path / "run" / "checkpoint").model.config.use_rvq_target
 

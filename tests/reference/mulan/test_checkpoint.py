@@ -14,6 +14,8 @@ from muqrt.errors import CheckpointError
 from muqrt.reference.mulan.checkpoint import load_mulan, save_mulan
 from muqrt.reference.mulan.model import MuLan
 
+from ..conftest import assert_same
+
 MUQ, TEXT = "OpenMuQ/MuQ-large-msd-iter", "xlm-roberta-base"
 WEIGHT = "mulan.text_to_latents.bias"
 POSITIONAL = "mulan.audio.model.model.conformer.pos_conv_embed.conv"
@@ -24,14 +26,6 @@ def folder(tiny_mulan: MuLan, tmp_path: Path) -> Path:
     """A good checkpoint, for a test to damage."""
     save_mulan(tiny_mulan, tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
-
-
-def assert_same(one: MuLan, other: MuLan) -> None:
-    assert one.config == other.config
-    theirs = other.state_dict()
-    assert one.state_dict().keys() == theirs.keys()
-    for name, tensor in one.state_dict().items():
-        assert torch.equal(tensor, theirs[name]), name
 
 
 def refusal(source: str | Path) -> str:

@@ -26,18 +26,9 @@ from muqrt.training.mulan.trainee import Contrastive, Shape, initial_mulan
 
 RATE_HZ = 24_000
 SECONDS = 0.6
-SHAPE = Shape(
-    dim_latent=16,
-    dim=16,
-    tf_depth=1,
-    heads=2,
-    dim_head=8,
-    text_width=16,
-    text_layers=1,
-    text_heads=2,
-    text_dropout=0.0,
-    vocabulary=200,
-)
+TOWER = {"dim": 16, "tf_depth": 1, "heads": 2, "dim_head": 8}
+TEXT = {"text_width": 16, "text_layers": 1, "text_heads": 2, "text_dropout": 0.0}
+SHAPE = Shape(dim_latent=16, **TOWER, **TEXT, vocabulary=200)
 COLOURS = {"red": "红色", "blue": "蓝色", "green": "绿色", "white": "白色"}
 OPTIONS = ("--batch-size", 4, "--crop-seconds", SECONDS, "--warmup-steps", 3, "--workers", 0)
 OPTIONS += ("--accelerator", "cpu", "--learning-rate", 0.003)
