@@ -11,7 +11,7 @@ from ..runtime.bundle.certificate import Precision
 from ..runtime.bundle.joint import IDS, MASK
 from ..runtime.bundle.manifest import Artefact, Bundle
 from .bundle.candidate import alone
-from .bundle.recipe import Recipe, checked_precision
+from .bundle.recipe import PrecisionRecipe
 from .graph.mulan.text import mulan_text_graph
 from .graph.saving import save_onnx
 from .graph.writer import Graph
@@ -45,21 +45,15 @@ def save_text_tower(folder: Path, checkpoint: JointCheckpoint, precision: Precis
 
 
 @dataclass(frozen=True)
-class TextTowerRecipe(Recipe):
+class TextTowerRecipe(PrecisionRecipe):
     """The artefact ``text-int8`` or ``text-fp32``.
 
     In int8 each token's activations are rounded in a range of their own, measured as the graph
     runs: nothing is calibrated.
-
-    Attributes:
-        precision: "fp32" or "int8".
     """
 
-    precision: Precision = "int8"
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for another precision."""
-        checked_precision(self.precision, [*_GRAPHS], "a text tower")
+    known = _GRAPHS
+    called = "a text tower"
 
     def write(self, bundle: Bundle, folder: Path, proof: Proof) -> Bundle:
         """Write the tower and its tokenizer.

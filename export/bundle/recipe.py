@@ -1,17 +1,17 @@
 """Add an artefact to a bundle: a recipe writes it, ``add`` proves it and moves it in place."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol
 
 from ...errors import UsageError
+from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ..parity.gate import parity, refuse_uncertified, runs_here
 from ..parity.proof import Proof
 from .candidate import share
 from .workspace import workspace
-
-Name = TypeVar("Name", bound=str)
 
 
 class Recipe(Protocol):
@@ -36,6 +36,28 @@ class Recipe(Protocol):
             A bundle in ``folder``, or in one inside it, with the artefact alone. A recipe that has
             measured what it wrote leaves the certificate there, and ``add`` measures no more.
         """
+
+
+@dataclass(frozen=True)
+class PrecisionRecipe(Recipe):
+    """A recipe for an artefact in one of several precisions.
+
+    Attributes:
+        precision: the artefact's.
+        known: the precisions it can have.
+        called: what errors call the artefact.
+    """
+
+    precision: Precision
+    known: ClassVar[Collection[str]]
+    called: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for another precision."""
+        if self.precision not in self.known:
+            raise UsageError(
+                f"precision {self.precision!r}: {self.called} can have {', '.join(self.known)}."
+            )
 
 
 def add(bundle: Bundle, recipe: Recipe, proof: Proof) -> Artefact:
@@ -65,17 +87,6 @@ def add(bundle: Bundle, recipe: Recipe, proof: Proof) -> Artefact:
         if artefact.certificate is not None:
             refuse_uncertified(added)
         return _put(bundle, added, folder)
-
-
-def checked_precision(precision: Name, known: Sequence[Name], what: str) -> Name:
-    """The precision.
-
-    Raises:
-        UsageError: ``what`` cannot be built in it.
-    """
-    if precision not in known:
-        raise UsageError(f"precision {precision!r}: {what} can have {', '.join(known)}.")
-    return precision
 
 
 def _put(bundle: Bundle, added: Bundle, folder: Path) -> Artefact:

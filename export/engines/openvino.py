@@ -26,28 +26,22 @@ from ...runtime.engines.openvino.session import (
 )
 from ..bundle.candidate import alone, following, fp32_source, share
 from ..bundle.parts import part
-from ..bundle.recipe import Recipe, checked_precision
+from ..bundle.recipe import PrecisionRecipe
 from ..parity.proof import Proof
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
-class OpenVinoRecipe(Recipe):
+class OpenVinoRecipe(PrecisionRecipe):
     """The artefact ``openvino-<precision>``.
 
     It computes what the bundle's fp32 ONNX artefact computes; only graphs are written, the large
     weights are that artefact's.
-
-    Attributes:
-        precision: fp32 or bf16.
     """
 
-    precision: Precision = "bf16"
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for another precision."""
-        checked_precision(self.precision, PRECISIONS, "OpenVINO")
+    known = PRECISIONS
+    called = "OpenVINO"
 
     def write(self, bundle: Bundle, folder: Path, proof: Proof) -> Bundle:
         """Cut the fp32 artefact's graph into pieces.

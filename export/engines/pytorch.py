@@ -15,7 +15,7 @@ from ...runtime.bundle.manifest import Bundle
 from ...runtime.engines.pytorch.design import DESIGN, Design, HeadDesign, TokenDesign
 from ...runtime.engines.pytorch.model import DTYPES, DeployedMuQ
 from ..bundle.candidate import alone, following, fp32_source
-from ..bundle.recipe import Recipe, checked_precision
+from ..bundle.recipe import PrecisionRecipe
 from ..graph.rvq import is_linear
 from ..parity.proof import Proof
 from ..sources.rvq import TokenRvq
@@ -26,21 +26,15 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
-class TorchRecipe(Recipe):
+class TorchRecipe(PrecisionRecipe):
     """The artefact ``torch-<precision>``.
 
     Its level and outputs are those of the bundle's fp32 ONNX artefact, without latents; its weights
     are its own.
-
-    Attributes:
-        precision: fp32, bf16 or fp16.
     """
 
-    precision: Precision = "bf16"
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for another precision."""
-        checked_precision(self.precision, PRECISIONS, "PyTorch")
+    known = PRECISIONS
+    called = "PyTorch"
 
     def write(self, bundle: Bundle, folder: Path, proof: Proof) -> Bundle:
         """Write the folded weights.

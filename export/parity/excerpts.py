@@ -1,6 +1,6 @@
 """The music on which artefacts are compared with the reference."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,9 +37,6 @@ class Excerpt:
     def seconds(self) -> float:
         """Its duration."""
         return self.waveform.shape[-1] / audio.SAMPLE_RATE_HZ
-
-
-OnExcerpt = Callable[[Excerpt], None]
 
 
 def excerpts(files: Sequence[Path] = ()) -> list[Excerpt]:

@@ -9,7 +9,7 @@ from onnx import helper
 from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.manifest import Bundle
 from ..bundle.candidate import fp32_source, onnx_candidate
-from ..bundle.recipe import Recipe, checked_precision
+from ..bundle.recipe import PrecisionRecipe
 from ..graph.writer import RUNTIME_DOMAIN, Graph
 from ..onnx_from_checkpoint import onnx_from_checkpoint
 from ..parity.proof import Proof
@@ -73,20 +73,14 @@ def packed(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class WeightOnlyRecipe(Recipe):
+class WeightOnlyRecipe(PrecisionRecipe):
     """The artefact ``onnx-int8-weights`` or ``onnx-int4-weights``.
 
     The convolutions stay float32, in their short form.
-
-    Attributes:
-        precision: one of ``BITS``.
     """
 
-    precision: Precision
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for another precision."""
-        checked_precision(self.precision, [*BITS], "quantized weights")
+    known = BITS
+    called = "quantized weights"
 
     def write(self, bundle: Bundle, folder: Path, proof: Proof) -> Bundle:
         """Write the graph of the bundle's fp32 artefact with quantized weights.

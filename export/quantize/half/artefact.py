@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar
 
 import onnx
 from onnx import TensorProto
 
-from ....runtime.bundle.certificate import Precision
 from ....runtime.bundle.manifest import Bundle
 from ....runtime.bundle.mixed_precision import Emulation, KeptNode, MixedPrecision
 from ...bundle.candidate import fp32_source, onnx_candidate
-from ...bundle.recipe import Recipe, checked_precision
+from ...bundle.recipe import PrecisionRecipe
 from ...onnx_from_checkpoint import onnx_from_checkpoint
 from ...parity.excerpts import Excerpt
 from ...parity.gate import parity, refuse_uncertified
@@ -30,24 +28,18 @@ _TARGET = "any"
 
 
 @dataclass(frozen=True)
-class HalfRecipe(Recipe):
+class HalfRecipe(PrecisionRecipe):
     """The artefact ``onnx-fp16`` or ``onnx-bf16``.
 
     Its graph is strongly typed: whatever engine reads the file computes in the types that it says.
     Before it is written, an emulation of every rounding must be within the gate. Where ONNX Runtime
     cannot run the artefact itself, such as bf16 on a CPU, it is added without a certificate:
     nothing chooses it until ``muqrt parity`` has proven it where an engine can.
-
-    Attributes:
-        precision: one of ``HALVES``.
     """
 
-    precision: Precision
-    may_stay_unproven: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for another precision."""
-        checked_precision(self.precision, [*HALVES], "an artefact of 16 bits")
+    known = HALVES
+    called = "an artefact of 16 bits"
+    may_stay_unproven = True
 
     def write(self, bundle: Bundle, folder: Path, proof: Proof) -> Bundle:
         """Measure the ranges on the music, emulate, and write the typed graph.

@@ -19,8 +19,6 @@ MINIMUM_SECONDS = 10.0  # of music to calibrate on
 _SECONDS_OF_A_FILE = 10.0
 _FADE_DB = 60.0
 
-OnExcerpt = Callable[[], None]
-
 
 @dataclass(frozen=True, eq=False)
 class Range:
@@ -108,7 +106,10 @@ def _faded(excerpt: Excerpt) -> np.ndarray:
 
 
 def observe(
-    model: MuQ, watched: Mapping[str, Watched], music: Sequence[Excerpt], on_excerpt: OnExcerpt
+    model: MuQ,
+    watched: Mapping[str, Watched],
+    music: Sequence[Excerpt],
+    on_step: Callable[[], None],
 ) -> dict[str, Observed]:
     """Run the model on the music and record the watched activations.
 
@@ -122,7 +123,7 @@ def observe(
         with torch.inference_mode():
             for excerpt in music:
                 model(torch.from_numpy(excerpt.waveform))
-                on_excerpt()
+                on_step()
     finally:
         for hook in hooks:
             hook.remove()

@@ -1,6 +1,6 @@
 """Measure how much quantizing each site alone changes the features, and choose sites by it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,11 +9,10 @@ from torch import Tensor
 from ....reference.muq import MuQ
 from ...outputs.measuring import measure
 from ...parity.excerpts import Excerpt
+from ...parity.proof import OnStep
 from . import fake
 from .calibration import Range
 from .sites import Site, activations
-
-OnSite = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,7 @@ def sensitivities(
     ranges: Mapping[str, Range],
     excerpt: Excerpt,
     level: int,
-    on_site: OnSite,
+    on_step: OnStep,
 ) -> list[Sensitivity]:
     """Measure every site of an equalized model on an excerpt."""
     watched = activations(model, level)
@@ -67,7 +66,7 @@ def sensitivities(
                 excerpt.name, excerpt.seconds, "features", features.numpy(), states[-1].numpy()
             )
             measured.append(Sensitivity(site, figures.worst_frame_cosine, figures.relative_l2))
-            on_site(site.name)
+            on_step(site.name)
     return measured
 
 

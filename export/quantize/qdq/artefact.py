@@ -7,10 +7,9 @@ from pathlib import Path
 import onnx
 
 from ....reference.muq import MuQ
-from ....runtime.bundle.certificate import Precision
 from ....runtime.bundle.manifest import Bundle
 from ...bundle.candidate import fp32_source, onnx_candidate
-from ...bundle.recipe import Recipe, checked_precision
+from ...bundle.recipe import PrecisionRecipe
 from ...graph.writer import Graph
 from ...onnx_from_checkpoint import onnx_from_checkpoint
 from ...parity.excerpts import Excerpt
@@ -31,7 +30,7 @@ _ATTEMPTS = 10
 
 
 @dataclass(frozen=True, eq=False)
-class QdqRecipe(Recipe):
+class QdqRecipe(PrecisionRecipe):
     """The artefact ``onnx-int8-qdq`` or ``onnx-fp8-qdq``, proven by ONNX Runtime's CPU.
 
     What is not in 8 bits is in 16 or 32, as in the fp16 artefact. While the certificate says no,
@@ -44,13 +43,14 @@ class QdqRecipe(Recipe):
         accuracy: the worst frame cosine to reach; the gate's when None.
     """
 
-    precision: Precision
+    known = FORMATS
+    called = "a graph of 8 bits for GPUs"
     calibration: Sequence[Excerpt]
     accuracy: float | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for another precision, or an accuracy below the gate's."""
-        checked_precision(self.precision, [*FORMATS], "a graph of 8 bits for GPUs")
+        super().__post_init__()
         goal_of(self.accuracy, self.precision)
 
     def write(self, bundle: Bundle, folder: Path, proof: Proof) -> Bundle:
