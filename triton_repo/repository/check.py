@@ -15,9 +15,10 @@ from ..contract.label_sets import FOLDER, SUFFIXES
 from ..contract.mulan import TEXT_TOWER, TextConfig, ZeroShotConfig
 from ..contract.options import ServingOptions, with_given
 from ..contract.stream import StreamConfig, StreamContract, options_of
-from .layout import LIVE_STREAMS, ZERO_SHOT, Layout, config_of, contract_of, layout_of, scripted
+from .layout import LIVE_STREAMS, ZERO_SHOT, Layout, config_of, joint_layout, layout_of, scripted
 from .machine import Machine
-from .mulan import joint_config, joint_layout
+from .mulan import joint_config
+from .stream import stream_contract
 from .write import CONFIG_FILENAME, VERSION
 
 # The fields that follow from the artefact; the operator chooses the others.
@@ -136,20 +137,13 @@ def _model_config(message: Any, bundle: Bundle, artefact: Artefact) -> Any:
 
 def _stream_config(message: Any, bundle: Bundle, artefact: Artefact) -> Any:
     """The configuration that the bundle gives for the same options, hop and window."""
-    parameters, bundled = parameters_of(message), contract_of(bundle, artefact)
+    parameters = parameters_of(message)
     try:
         options, found = options_of(parameters), StreamContract.from_parameters(parameters)
     except (KeyError, ValueError) as error:
         raise BundleError(f"{CONFIG_FILENAME} cannot be read ({error}); {_AGAIN}") from error
-    if bundled.tagging is None:
-        raise BundleError("the bundle has no tags")
-    contract = StreamContract(
-        tagging=bundled.tagging,
-        sliding=replace(found.sliding, framing=bundled.framing),
-        precision=bundled.precision,
-        artefact_sha256=bundled.artefact_sha256,
-        source=bundled.source,
-    )
+    sliding = replace(found.sliding, framing=bundle.framing)
+    contract = stream_contract(bundle, artefact, sliding)
     return StreamConfig(_ANY_NAME, contract, options).to_protobuf()
 
 

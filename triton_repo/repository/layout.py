@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from ...errors import BundleError, UsageError
-from ...runtime.bundle.joint import LATENTS, TOKENIZER_FILE, Joint
+from ...runtime.bundle.joint import LATENTS, TOKENIZER_FILE
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.bundle.parts import encoder_file, front_end_file, graph_files
 from ...runtime.bundle.record import TensorSpec
@@ -71,8 +71,10 @@ def scripted(artefact: Artefact, script: str) -> Layout:
     return Layout("python", SCRIPT_FILENAME, {}, sources, hashes, (artefact,), script, True)
 
 
-def beside_the_tokenizer(artefact: Artefact, joint: Joint, script: str) -> Layout:
-    """A script for the Python backend that calls other models, and the tokenizer it needs."""
+def joint_layout(bundle: Bundle, artefact: Artefact) -> Layout:
+    """The files of ``mulan_text`` for a text tower, of ``zeroshot`` for an audio tower."""
+    script, joint = TEXTS if artefact.tower == "text" else ZERO_SHOT, bundle.joint
+    assert joint is not None  # the artefact gives latents
     hashes = {TOKENIZER_FILE: joint.tokenizer_sha256, SCRIPT_FILENAME: _sha256_of(script)}
     sources = {TOKENIZER_FILE: joint.tokenizer}
     return Layout("python", SCRIPT_FILENAME, {}, sources, hashes, (artefact,), script)
@@ -144,11 +146,16 @@ def contract_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = (
         level=artefact.level,
         precision=artefact.precision,
         artefact_sha256=artefact.digest,
-        source=f"{bundle.source.checkpoint} sha256:{bundle.source.sha256}",
+        source=source_of(bundle),
         inputs=artefact.inputs,
         outputs=served,
         meanings={name: each for name, each in bundle.meanings.items() if name in names},
     )
+
+
+def source_of(bundle: Bundle) -> str:
+    """The checkpoint that a bundle was made from, as contracts name it."""
+    return f"{bundle.source.checkpoint} sha256:{bundle.source.sha256}"
 
 
 def _served(artefact: Artefact, outputs: tuple[str, ...]) -> list[TensorSpec]:

@@ -29,7 +29,7 @@ from ..contract.mulan import (
     tower_in,
 )
 from ..contract.options import ServingOptions
-from .layout import TEXTS, ZERO_SHOT, Layout, beside_the_tokenizer, contract_of
+from .layout import contract_of, joint_layout
 from .write import RepositoryReport, write_model, write_repository
 
 
@@ -115,13 +115,6 @@ def write_joint_repository(
 def gives_latents(artefact: Artefact) -> bool:
     """Whether the artefact gives latents; those of some engines do not."""
     return any(spec.name == LATENTS for spec in artefact.outputs)
-
-
-def joint_layout(bundle: Bundle, artefact: Artefact) -> Layout:
-    """The files of ``mulan_text`` for a text tower, of ``zeroshot`` for an audio tower."""
-    assert bundle.joint is not None  # it has latents
-    script = TEXTS if artefact.tower == "text" else ZERO_SHOT
-    return beside_the_tokenizer(artefact, bundle.joint, script)
 
 
 def joint_config(

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from ...errors import BundleError
-from ...runtime.bundle.manifest import Bundle
+from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.streaming.stream import SlidingConfig
 from ..contract.stream import StreamConfig, StreamContract, StreamOptions
-from .layout import LIVE_STREAMS, scripted
+from .layout import LIVE_STREAMS, scripted, source_of
 from .write import RepositoryReport, check_destination, write_model
 
 _DEFAULTS = StreamOptions()
@@ -38,21 +38,29 @@ def write_stream_repository(
             does not fit the window.
     """
     artefact = bundle.artefact(artefact_name, allow_uncertified=allow_uncertified)
-    if bundle.tagging is None:
-        raise BundleError(
-            f"{bundle.folder}: the bundle has no tags, which live streams need. Export it with "
-            "a head: muqrt export --head HEAD"
-        )
+    lengths = options.hop_seconds, options.window_seconds
+    sliding = SlidingConfig.every(bundle.framing, bundle.tagging, *lengths)
+    config = StreamConfig(model_name, stream_contract(bundle, artefact, sliding), options)
     check_destination(output, model_name)
     bundle.verify(artefact)
-    contract = StreamContract(
+    return write_model(bundle, scripted(artefact, LIVE_STREAMS), config, output)
+
+
+def stream_contract(bundle: Bundle, artefact: Artefact, sliding: SlidingConfig) -> StreamContract:
+    """What a client must know about the live model of an artefact.
+
+    Raises:
+        BundleError: the bundle has no tags.
+    """
+    if bundle.tagging is None:
+        raise BundleError(
+            f"{bundle.folder}: the bundle has no tags, which live streams need. Export it with a "
+            "head: muqrt export --head HEAD"
+        )
+    return StreamContract(
         tagging=bundle.tagging,
-        sliding=SlidingConfig.every(
-            bundle.framing, bundle.tagging, options.hop_seconds, options.window_seconds
-        ),
+        sliding=sliding,
         precision=artefact.precision,
         artefact_sha256=artefact.digest,
-        source=f"{bundle.source.checkpoint} sha256:{bundle.source.sha256}",
+        source=source_of(bundle),
     )
-    config = StreamConfig(model_name, contract, options)
-    return write_model(bundle, scripted(artefact, LIVE_STREAMS), config, output)
