@@ -21,7 +21,7 @@ class Ceilings:
     flops_per_second: float
 
     def floor_seconds(self, work: Work) -> float:
-        """Seconds that a fused kernel of this algorithm needs at least, nearly."""
+        """About the fewest seconds that a fused kernel of this algorithm needs."""
         moving = work.bytes / self.bytes_per_second
         return max(moving, _TF32_PRODUCTS * work.flops / self.flops_per_second)
 

@@ -45,6 +45,9 @@ class Target:
     pid: int | None = None
     metrics_url: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.model} at {self.url}"
+
 
 def load_engine(
     bundle: Path,
@@ -65,15 +68,12 @@ def load_engine(
         rate_hz = session.framing.sample_rate_hz
         music, lives = Music(audio, rate_hz), schedule(load, rate_hz)
         _warm_up(streaming, music)
-        outcome = Outcome()
-        with Watch(os.getpid(), None) as watch:
-            measured = _Measured(watch, served=False)
-            run_in_process(streaming, lives, music, outcome, bar)
-            figures = measured.figures(outcome)
-        hop_seconds = streaming.sliding.hop_seconds
+        with _Test(os.getpid(), None) as test:
+            run_in_process(streaming, lives, music, test.outcome, bar)
+            machine = test.machine(served=False)
+        figures = stream_figures(test.outcome, streaming.sliding.hop_seconds) | machine
     target = f"the engine in this process, {artefact or 'first artefact'} of {bundle.name}"
-    figures = stream_figures(outcome, hop_seconds) | figures
-    return _report(target, asdict(load), figures, outcome, watch)
+    return test.report(target, asdict(load), figures)
 
 
 async def load_server(target: Target, load: Load, audio: Sequence[Path], bar: Bar) -> LoadReport:
@@ -85,13 +85,11 @@ async def load_server(target: Target, load: Load, audio: Sequence[Path], bar: Ba
     async with connected(target.url, target.model, target.timeout_seconds) as served:
         rate_hz = served.sliding.framing.sample_rate_hz
         music, lives = Music(audio, rate_hz), schedule(load, rate_hz)
-        outcome = Outcome()
-        with Watch(target.pid, target.metrics_url) as watch:
-            measured = _Measured(watch, served=True)
-            await run_on_server(served, lives, music, outcome, bar)
-            figures = measured.figures(outcome)
-    figures = stream_figures(outcome, served.sliding.hop_seconds) | figures
-    return _report(_name(target), asdict(load), figures, outcome, watch)
+        with _Test(target.pid, target.metrics_url) as test:
+            await run_on_server(served, lives, music, test.outcome, bar)
+            machine = test.machine(served=True)
+    figures = stream_figures(test.outcome, served.sliding.hop_seconds) | machine
+    return test.report(str(target), asdict(load), figures)
 
 
 async def churn_server(
@@ -110,44 +108,58 @@ async def churn_server(
     """
     async with connected(target.url, target.model, target.timeout_seconds) as served:
         music = Music(audio, served.sliding.framing.sample_rate_hz)
-        outcome = Outcome()
-        with Watch(target.pid, target.metrics_url) as watch:
-            measured = _Measured(watch, served=True)
-            began = time.perf_counter()
-            await churn(served, streams, at_once, music, outcome, bar, seed)
-            seconds = time.perf_counter() - began
-            lost = await _live_in_the_end(watch, idle_seconds)
-            figures = measured.figures(outcome)
+        with _Test(target.pid, target.metrics_url) as test:
+            await churn(served, streams, at_once, music, test.outcome, bar, seed)
+            seconds = test.seconds
+            lost = await _live_in_the_end(test, idle_seconds)
+            machine = test.machine(served=True)
     asked = {"churn": streams, "at_once": at_once, "idle_seconds": idle_seconds, "seed": seed}
-    figures = churn_figures(outcome, seconds, lost) | figures
-    return _report(_name(target), asked, figures, outcome, watch)
+    return test.report(str(target), asked, churn_figures(test.outcome, seconds, lost) | machine)
 
 
-class _Measured:
-    """What this process and others use from now on."""
+class _Test(Watch):
+    """A test under way: what it counts, and what this process and others use meanwhile."""
 
-    def __init__(self, watch: Watch, served: bool) -> None:
-        self._watch, self._served = watch, served
+    def __init__(self, pid: int | None, metrics_url: str | None) -> None:
+        super().__init__(pid, metrics_url)
+        self.outcome = Outcome()
         self._neighbours = watch_neighbours()
         self._began, self._own = time.perf_counter(), time.process_time()
 
-    def figures(self, outcome: Outcome) -> Figures:
-        """The machine's figures until now."""
-        self._watch.samples.append(self._watch.look())
-        seconds = time.perf_counter() - self._began
-        own_cores = (time.process_time() - self._own) / seconds
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.perf_counter() - self._began
+
+    def machine(self, served: bool) -> Figures:
+        """The machine's figures so far; those of a server are told from this process's."""
+        self.samples.append(self.look())
+        own_cores = (time.process_time() - self._own) / self.seconds
         counted: dict[str, float] = {}
         with suppress(ServerError):  # the server has gone: the readiness figures show it
-            counted = self._watch.counted()
-        found = machine_figures(outcome, self._watch.samples, counted)
+            counted = self.counted()
+        found = machine_figures(self.outcome, self.samples, counted)
         others = self._neighbours()
-        if not self._served:
+        if not served:
             return found | {"others_share": others}
         found["generator_cores"] = own_cores
         # The server is one of the neighbours.
         if (server_cores := found.get("cpu_cores")) is not None:
             found["others_share"] = max(0.0, others - server_cores / (os.cpu_count() or 1))
         return found
+
+    def report(self, target: str, asked: dict[str, float | int], figures: Figures) -> LoadReport:
+        """The test's report, of what it was asked to do and the figures found."""
+        outcome = self.outcome
+        return LoadReport(
+            target=target,
+            load=asked,
+            figures=figures,
+            errors=dict(outcome.errors),
+            over_time=stretches(outcome.answers),
+            latencies_ms=[each.latency_seconds * 1000 for each in outcome.answers],
+            samples=self.samples,
+        )
 
 
 def _warm_up(streaming: Streaming, music: Music) -> None:
@@ -166,21 +178,3 @@ async def _live_in_the_end(watch: Watch, idle_seconds: float) -> float | None:
         await asyncio.sleep(_POLL_SECONDS)
         live = watch.look().live_streams
     return live
-
-
-def _name(target: Target) -> str:
-    return f"{target.model} at {target.url}"
-
-
-def _report(
-    target: str, asked: dict[str, float | int], figures: Figures, outcome: Outcome, watch: Watch
-) -> LoadReport:
-    return LoadReport(
-        target=target,
-        load=asked,
-        figures=figures,
-        errors=dict(outcome.errors),
-        over_time=stretches(outcome.answers),
-        latencies_ms=[each.latency_seconds * 1000 for each in outcome.answers],
-        samples=watch.samples,
-    )

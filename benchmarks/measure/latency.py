@@ -35,7 +35,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency(Timing, Agreement):
-    """One contender on one cell, and how near its answer on this same input is to the reference's.
+    """One contender on one cell, and how near its answer on that cell is to the reference's.
 
     Attributes:
         precision: whose thresholds its answer is held to.

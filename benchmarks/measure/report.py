@@ -52,7 +52,7 @@ class Section:
 
 
 def without_folders(words: Sequence[str]) -> list[str]:
-    """Replace absolute paths by their last names: a report does not tell folders of a machine."""
+    """Replace absolute paths by their last names: reports do not show a machine's folders."""
     return [Path(each).name if Path(each).is_absolute() else each for each in words]
 
 

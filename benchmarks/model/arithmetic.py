@@ -23,7 +23,7 @@ CONVOLVED = "fp32 3x3 convolution"
 
 @dataclass(frozen=True)
 class Rate:
-    """What a contender does of the model's arithmetic, counted as ``multiply_adds`` counts.
+    """The rate of a contender, in the operations that ``multiply_adds`` counts.
 
     ``share_of_peak`` is of the machine's peak product of matrices of the same precision, None
     where none was measured. More than 1 is no mistake: Winograd's convolutions need fewer
@@ -40,7 +40,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """The work for one input, what the machine can do at best, and the contenders' rates.
+    """The work for one input, the machine's highest rates, and the contenders' rates.
 
     ``multiply_adds`` are by part of the model, ``peaks`` in operations a second.
     """
@@ -131,7 +131,7 @@ def _torch_product(dtype: torch.dtype, width: int, device: str) -> Run:
 
 
 def _int8_product(threads: int, width: int) -> Run:
-    """Bytes without sign times constant signed ones, to floats, in ONNX Runtime."""
+    """A product of unsigned bytes and constant signed ones, to floats, in ONNX Runtime."""
     a = torch.randint(0, 256, (width, width), dtype=torch.uint8).numpy()
     b = torch.randint(-64, 64, (width, width), dtype=torch.int8).numpy()
     node = helper.make_node(

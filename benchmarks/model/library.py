@@ -104,7 +104,7 @@ def muqrt_embed(bundle: Bundle, artefact: Artefact, threads: int) -> Embed:
 def measure_library(
     embeds: dict[str, Embed], paths: Sequence[Path], on_step: Callable[[str], None]
 ) -> list[LibraryTime]:
-    """Embed all songs with one contender after another.
+    """Embed all songs with every contender in turn.
 
     Args:
         embeds: by contender, the official loop in pieces as ``EAGER`` first.

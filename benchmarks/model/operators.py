@@ -33,7 +33,7 @@ _SCOPES = {
 
 @dataclass(frozen=True)
 class OperatorTime:
-    """All nodes of one operator in one part of the model, of a mean run."""
+    """All nodes of one operator in one part of the model: the mean over runs."""
 
     artefact: str
     part: str
@@ -55,7 +55,7 @@ def profile(
 
 
 def operator_times(artefact: str, events: Sequence[dict[str, Any]]) -> list[OperatorTime]:
-    """Sum up ONNX Runtime's profile, the first run, which warms up, left out; longest first.
+    """Sum up ONNX Runtime's profile without the first run, which warms up; longest first.
 
     Args:
         artefact: its name.
@@ -76,7 +76,7 @@ def operator_times(artefact: str, events: Sequence[dict[str, Any]]) -> list[Oper
 
 
 def part_of(name: str) -> str | None:
-    """The part of the model by a node's name; None for one without scopes."""
+    """The part of the model that a node belongs to, by its name; None without scopes."""
     scopes = name.split("/")[:-1]
     if not scopes:
         return None

@@ -212,7 +212,7 @@ def _base(cells: list[Cell]) -> Cell:
 
 
 def _compiled(grid: list[Cell], request: BenchmarkRequest) -> list[Cell]:
-    """Compiling takes the better part of a minute for each."""
+    """The inputs to compile for: few, since each takes most of a minute to compile."""
     if not request.compiles:
         return []
     if request.compile_batches is None:

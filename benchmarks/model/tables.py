@@ -147,7 +147,7 @@ def operators(times: Sequence[OperatorTime], arithmetic: Arithmetic | None) -> l
 
 
 def arithmetic(found: Arithmetic) -> list[Section]:
-    """The contenders' rates, and what the machine computes at best."""
+    """The contenders' rates, and the machine's highest."""
     peaks = [[name, f"{rate / 1e9:.0f}"] for name, rate in found.peaks_flops_per_second.items()]
     rates = [
         [
