@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from ...errors import MuqrtError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Source:
@@ -62,7 +64,7 @@ class Source:
     def __iter__(self) -> "Source":
         return self
 
-    def __next__(self) -> np.ndarray:
+    def __next__(self) -> "np.ndarray":
         assert self._chunks is not None
         self._waiting = True
         try:

@@ -20,6 +20,7 @@ Command = Callable[..., CompletedProcess[str]]
 OF_TYPER = {"typer", "click", "annotated_doc", "shellingham", "typing_extensions", "colorama"}
 HEAVY = {"torch", "onnx", "onnxruntime", "openvino", "tensorrt", "scipy", "sklearn", "lancedb"}
 HEAVY |= {"matplotlib", "pyarrow", "soundfile", "soxr", "tokenizers", "tritonclient", "triton"}
+HEAVY |= {"numpy", "rich"}
 OF_THE_TABLE = {"muqrt", "muqrt.errors", "muqrt.common", "muqrt.common.moved"}
 OF_THE_TABLE |= {"muqrt.cli", "muqrt.cli.app", "muqrt.cli.lazy"}
 SYSTEM = sysconfig._get_sysconfigdata_name()  # Python's own, named after the machine
