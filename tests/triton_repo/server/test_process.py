@@ -188,12 +188,23 @@ def test_a_server_that_does_not_answer_runs_into_the_deadline(
 
 @pytest.mark.server
 def test_a_full_queue_is_waited_for(
-    start_server: Start, bundle: Bundle, tmp_path: Path, waveform: Callable[..., np.ndarray]
+    start_server: Start,
+    bundle: Bundle,
+    tmp_path: Path,
+    waveform: Callable[..., np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     options = ServingOptions(max_batch_size=1, max_queue_size=1, max_queue_delay_us=0)
     write_repository(bundle, tmp_path / "models", options=options)
     server = start_server(tmp_path / "models")
     stub = family(server.pid)[-1]
+    rejected, sleep = threading.Semaphore(0), time.sleep
+
+    def pause(seconds: float) -> None:
+        rejected.release()
+        sleep(seconds)
+
+    monkeypatch.setattr("time.sleep", pause)
     with (
         TritonSession(server.grpc_url) as session,
         concurrent.futures.ThreadPoolExecutor(8) as pool,
@@ -201,7 +212,7 @@ def test_a_full_queue_is_waited_for(
         # With the model held, one request runs, one waits, and the others are rejected.
         stub.suspend()
         runs = [pool.submit(session.run, {"waveform": waveform()}) for _ in range(8)]
-        time.sleep(0.5)
+        assert all(rejected.acquire(timeout=30) for _ in runs[2:])
         with pytest.raises(ServerError, match="too many requests waiting"):
             session._connection.call(
                 "infer", "muq", model_name="muq", inputs=[_input(session, waveform())]
