@@ -1,4 +1,4 @@
-"""What is closed when a ``with`` block ends."""
+"""The base of everything that is closed when its ``with`` block ends."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -13,7 +13,7 @@ class Closing(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free what it holds. Calling it twice is harmless."""
+        """Free the resources. Calling it twice is harmless."""
 
     def __enter__(self) -> "Self":
         return self

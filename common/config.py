@@ -12,6 +12,7 @@ from pydantic_core import to_jsonable_python
 
 from ..errors import UsageError
 from .files import atomic_file
+from .validation import first_problem
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -57,12 +58,10 @@ def with_config(kind: type[Options], path: Path | None, flags: Mapping[str, Any]
         return TypeAdapter(kind).validate_json(document, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
         of_flag = path is None or (first["loc"] and first["loc"][0] in given)
         source = "" if of_flag else f"{path}: "
         value = "" if isinstance(first["input"], dict) else f" (found {first['input']!r})"
-        raise UsageError(f"{source}{key}{': ' if key else ''}{message}{value}.") from None
+        raise UsageError(f"{source}{first_problem(error)}{value}.") from None
 
 
 def to_table(options: Any) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Bar:
         self._on_advance = on_advance
 
     def advance(self, doing: object = "", steps: int = 1) -> None:
-        """Move on, showing what is being done."""
+        """Advance by some steps, and show what is being done."""
         self._on_advance(steps, str(doing))
 
 

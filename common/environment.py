@@ -1,4 +1,4 @@
-"""What a figure was measured with: every report and certificate carries this."""
+"""The hardware and versions that a figure was measured with, for reports and certificates."""
 
 import os
 import platform
@@ -31,7 +31,7 @@ def installed(package: str) -> str | None:
 
 
 def device_name(device: str) -> str:
-    """Of "cpu" or "cuda", as the system or the driver gives it."""
+    """Name of the device "cpu" or "cuda", as the system or the driver reports it."""
     if device == "cpu":
         return cpu_name()
     import torch
@@ -40,7 +40,7 @@ def device_name(device: str) -> str:
 
 
 def cpu_name() -> str:
-    """The processor's name as the system gives it."""
+    """The processor's name, as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and the hashes that prove which they are."""
+"""Write files and folders whole or not at all, and hash them."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ def sha256(path: Path) -> str:
 
 
 def cache_folder(chosen: Path | None = None) -> Path:
-    """Where what can be computed again is kept: the folder chosen, or the user's cache."""
+    """Folder for what can be computed again: the one chosen, or the user's cache."""
     return chosen or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "muqrt"
 
 
@@ -69,5 +69,5 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def _beside(path: Path, name: str, suffix: str = "") -> Path:
-    """A hidden name nobody else uses. Nothing is made yet: an interruption could not undo it."""
+    """A unique hidden name. Nothing is created yet: an interruption could not undo it."""
     return path.with_name(f".{name}-{uuid4().hex[:8]}{suffix}")

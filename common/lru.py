@@ -1,4 +1,4 @@
-"""A mapping that keeps what was used last."""
+"""A cache that keeps the most recently used values."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -9,7 +9,7 @@ _Value = TypeVar("_Value")
 
 
 class Lru(Generic[_Key, _Value]):
-    """Values by key; beyond the limit, the one that was not used for longest is dropped.
+    """Values by key; beyond the limit, the least recently used one is dropped.
 
     Args:
         limit: how many are kept.
@@ -24,7 +24,7 @@ class Lru(Generic[_Key, _Value]):
         return key in self._kept
 
     def get(self, key: _Key) -> _Value | None:
-        """The value, which counts as used now; None if it is not kept."""
+        """The value, which now counts as used; None if it is not kept."""
         if key in self._kept:
             self._kept.move_to_end(key)
         return self._kept.get(key)

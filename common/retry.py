@@ -1,4 +1,4 @@
-"""Trying again: growing random pauses, and when to give up."""
+"""Retries with growing random pauses, until patience runs out."""
 
 import random
 import time
@@ -28,7 +28,7 @@ class Backoff:
 
 
 class Retry:
-    """Failures in a row, with the pause after each.
+    """Counts failures in a row, and says how long to pause after each.
 
     Args:
         backoff: the pauses.

@@ -1,4 +1,4 @@
-"""One line about what pydantic has refused."""
+"""What pydantic found wrong, in one line."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,13 @@ if TYPE_CHECKING:
 
 
 def first_problem(error: "ValidationError", whole: str = "") -> str:
-    """The first error as "where: what is wrong"; ``whole`` names the document itself."""
+    """The first thing that is wrong, as "field.item: message".
+
+    Args:
+        error: what pydantic raised.
+        whole: name for what was validated, for problems that are of no single field.
+    """
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or whole
-    return f"{where}: {first['msg']}" if where else first["msg"]
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

@@ -108,8 +108,8 @@ class MusicAndText(Closing):
         """Embeddings of texts, float32 (texts, width), each of length one.
 
         Raises:
-            BundleError: the model has no text tower. UsageError: no text, or something that is
-                none.
+            BundleError: the model has no text tower. UsageError: no text, or an item that is not
+                text.
         """
         return self.texts.encode(texts)
 

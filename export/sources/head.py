@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
+from ...common.validation import first_problem
 from ...errors import CheckpointError
 from ...reference.checkpoint import Checkpoint
 from ...reference.head import Head, load_head, pooled
@@ -97,12 +98,8 @@ def load_tag_head(folder: Path) -> TagHead:
     try:
         return TagHead(str(folder), head, _tagging(head))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        raise CheckpointError(
-            f"{folder}: {where}: {message}. Train the head again without it."
-        ) from None
+        problem = first_problem(error)
+        raise CheckpointError(f"{folder}: {problem}. Train the head again without it.") from None
 
 
 def _tagging(head: Head) -> Tagging:

@@ -1,7 +1,7 @@
 """Open an audio file of any kind as a stream of float32 blocks: libsndfile first, then FFmpeg.
 
 libsndfile reads wav, flac, ogg, opus, mp3 and aiff. FFmpeg, through PyAV, reads m4a, aac and
-whatever else libsndfile refuses; PyAV is large, hence an optional extra, imported when needed.
+other formats that libsndfile refuses; PyAV is large, so it is an optional extra, imported on use.
 """
 
 import os
@@ -42,12 +42,12 @@ _UNKNOWN_SAMPLES = 2**62
 
 
 class DecodingError(Exception):
-    """The decoder met bytes that it cannot decode after it had begun well."""
+    """The decoder met bytes that it cannot decode, after some that it could."""
 
 
 @dataclass(frozen=True)
 class DecodedAudio:
-    """An open file: its rate, its length if its header tells it, and its samples.
+    """An open file: its rate, its length if the header states it, and its samples.
 
     ``promised_samples`` is per channel, and None where a header says nothing reliable.
     ``blocks`` are float32 of shape (samples, channels); reading them may raise DecodingError.

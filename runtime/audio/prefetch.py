@@ -1,4 +1,4 @@
-"""An iterator that runs ahead of whoever uses it, in a thread."""
+"""Run an iterator ahead of its consumer, in a thread."""
 
 from collections.abc import Generator
 from contextlib import closing
@@ -10,10 +10,10 @@ _Item = TypeVar("_Item")
 
 
 def prefetch(items: Generator[_Item, None, None], most: int) -> Generator[_Item, None, None]:
-    """The same items in the same order, up to ``most`` of them made before they are asked for.
+    """Yield the same items in the same order, with up to ``most`` of them made in advance.
 
-    An error comes in its place among the items. When this generator is closed, or nobody holds it
-    any more, the thread closes ``items`` and ends.
+    An error is raised at its place among the items. When this generator is closed or garbage
+    collected, the thread closes ``items`` and ends.
     """
     # The garbage collector may close this generator in the middle of anything, so that must not
     # wait for a lock: a SimpleQueue's put never does.

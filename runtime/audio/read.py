@@ -145,7 +145,7 @@ def _resampled(
 
 
 def check_rate(rate_hz: int, name: str) -> None:
-    """Raise AudioError for a rate that no audio has."""
+    """Raise AudioError for an implausible sample rate."""
     if not _LOWEST_RATE_HZ <= rate_hz <= _HIGHEST_RATE_HZ:
         raise AudioError(
             f"{name}: a sample rate of {rate_hz} Hz; expected {_LOWEST_RATE_HZ} to "

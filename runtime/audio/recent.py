@@ -7,7 +7,7 @@ class RecentSamples:
     """The newest samples of a stream, addressed by their position in it.
 
     Attributes:
-        stop: how many the stream has had.
+        stop: number of samples that the stream has had.
     """
 
     def __init__(self) -> None:
@@ -22,11 +22,11 @@ class RecentSamples:
         self.stop += len(block)
 
     def between(self, first: int, last: int) -> np.ndarray:
-        """Those from ``first`` up to ``last``, which must not have been dropped."""
+        """The samples from ``first`` up to ``last``, none of which may have been dropped."""
         return self._joined()[first - self._start : last - self._start]
 
     def drop_before(self, position: int) -> None:
-        """Forget those before this position."""
+        """Forget the samples before this position."""
         self._parts = [self._joined()[position - self._start :]]
         self._start = position
 

@@ -1,4 +1,4 @@
-"""Resampling that goes on from block to block."""
+"""Resample a stream block by block."""
 
 import numpy as np
 import soxr
@@ -21,14 +21,14 @@ class Resampler:
             )
 
     def push(self, block: np.ndarray) -> np.ndarray:
-        """The next samples, float32 (samples,), as far as they can be known; none perhaps."""
+        """The samples that are complete now, float32 (samples,), perhaps none."""
         if self._stream is None:
             return block
         found: np.ndarray = self._stream.resample_chunk(block)
         return found
 
     def finish(self) -> np.ndarray:
-        """Those that waited for what would follow, once nothing does."""
+        """The last samples, once the stream has ended."""
         none = np.zeros(0, np.float32)
         if self._stream is None:
             return none

@@ -1,4 +1,4 @@
-"""What a user may hand over as audio: a file's path, or samples with their rate."""
+"""Audio as a user gives it: a file's path, or samples with their rate."""
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
@@ -81,10 +81,10 @@ def as_tracks(x: Audio | Audios, rate_hz: int | None) -> list[Track]:
 def decoded_ahead(
     tracks: Iterable[Track], rate_hz: int
 ) -> Iterator[tuple[Track, Iterator[np.ndarray]]]:
-    """Every track with its blocks, which a thread decodes before they are asked for.
+    """Every track with its blocks, which a thread decodes in advance.
 
     That thread also runs ``tracks``, and goes on to the next track before this one is used up.
-    What is wrong with a track is raised by its blocks, as ``Track.blocks`` would raise it. The
+    Errors of a track are raised while its blocks are read, as by ``Track.blocks``. The
     thread ends when this generator is closed.
     """
     with closing(prefetch(_decoded(tracks, rate_hz), _BLOCKS_AHEAD)) as decoded:
@@ -92,7 +92,7 @@ def decoded_ahead(
             yield track, _blocks(found)
 
 
-# None ends a track, so that nobody waits for the next one to know it.
+# None ends a track, so that its end is known before the next one begins.
 _Decoded = tuple[Track, np.ndarray | AudioError | MissingDependencyError | None]
 
 

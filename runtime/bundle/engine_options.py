@@ -1,10 +1,11 @@
-"""How a TensorRT engine is built: the shapes it is for, and what it may give up for which gain."""
+"""How a TensorRT engine is built: the shapes it takes, and its trade-offs."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, PositiveInt, ValidationError, model_validator
 
+from ...common.validation import first_problem
 from ...errors import UsageError
 from ...kernels.log_mel.contract import MINIMUM_SAMPLES, SAMPLE_RATE_HZ
 from .record import Record
@@ -19,7 +20,7 @@ _Batch = Annotated[PositiveInt, Field(le=65_535)]
 
 
 class Profile(Record):
-    """Shapes that an engine takes: each between the smallest and the largest, fastest at the
+    """The shapes that an engine takes, from the smallest to the largest; it is fastest at the
     likeliest.
 
     Attributes:
@@ -70,7 +71,7 @@ class Profile(Record):
 
 
 class EngineOptions(Record):
-    """What TensorRT is told when it builds an engine.
+    """Options for building a TensorRT engine.
 
     Attributes:
         profiles: the shapes; a run takes the first profile that covers its own, so the narrow ones
@@ -82,8 +83,8 @@ class EngineOptions(Record):
         hardware_compatibility: the GPUs it runs on besides the kind it was built on.
         version_compatible: runs on later TensorRTs too.
         refit: the weights may be replaced by TensorRT's refitter.
-        stripped: the plan has no weights that can be put back; whoever loads it takes them from the
-            ONNX graph.
+        stripped: the plan lacks the weights that can be put back; they are read from the ONNX graph
+            when it is loaded.
         weight_streaming: weights may stay in the host's memory, and go to the GPU layer by layer.
         timing_cache: a file of measurements that makes the next build shorter. Not in the manifest.
         inspect: also write what became of every layer, as JSON. Not in the manifest.
@@ -144,7 +145,7 @@ def engine_options(
     """Options as the command line gives them, with one profile.
 
     Args:
-        window_seconds, batch: the profile's, as "5,10,30"; a single number allows nothing else.
+        window_seconds, batch: the profile's, such as "5,10,30"; a single number allows no other.
         options: ``EngineOptions``'s others; None was not given.
 
     Raises:
@@ -158,16 +159,14 @@ def engine_options(
     try:
         return EngineOptions(**values, profiles=(Profile(**profile),))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = " ".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{where}: {message}." if where else f"{message}.") from None
+        raise UsageError(f"{first_problem(error)}.") from None
 
 
 def _three(name: str, text: str) -> list[str]:
     numbers = text.split(",")
     if len(numbers) not in (1, 3):
         raise UsageError(
-            f"{name} {text!r}: give the smallest, likeliest and largest, as 5,10,30, or one number."
+            f"{name} {text!r}: give the smallest, likeliest and largest, such as 5,10,30, or one "
+            "number."
         )
     return numbers * (3 // len(numbers))

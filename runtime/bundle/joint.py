@@ -1,4 +1,4 @@
-"""The space that music and texts share, and what a MuQ-MuLan's towers are in a bundle."""
+"""The space that music and texts share, and the towers of a MuQ-MuLan in a bundle."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
@@ -23,13 +23,13 @@ class Joint(Output):
     """What the ``latents`` outputs mean.
 
     Attributes:
-        width: of an embedding, whose length is one.
-        clip_samples: of what an audio embedding is meant for; longer tracks are cut.
-        temperature: what cosines were multiplied by in training, before the softmax.
+        width: dimensions of an embedding, which has unit length.
+        clip_samples: length of the audio that an embedding is for; longer tracks are cut.
+        temperature: factor of the cosines in training, before the softmax.
         tokenizer: the text encoder's ``tokenizer.json``, in the bundle.
-        tokenizer_sha256: of its bytes.
-        vocabulary: the text encoder has vectors for so many tokens.
-        max_tokens: and positions for so many in a text.
+        tokenizer_sha256: hash of that file.
+        vocabulary: number of tokens that the text encoder knows.
+        max_tokens: length of the longest text that it takes, in tokens.
     """
 
     output: ClassVar[str] = LATENTS
@@ -69,7 +69,7 @@ class Joint(Output):
         if ids.shape[1] > self.max_tokens:
             raise SessionError(
                 f"a text of {ids.shape[1]} tokens; this model takes {self.max_tokens} at most: "
-                "cut it before."
+                "cut it first."
             )
         if ids.min() < 0 or ids.max() >= self.vocabulary:
             wrong = int(ids[(ids < 0) | (ids >= self.vocabulary)][0])

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from ...common.files import atomic_file, sha256
+from ...common.validation import first_problem
 from ...errors import BundleError
 from .certificate import Certificate, Precision
 from .joint import IDS, MASK
@@ -68,7 +69,7 @@ class Framing(Record):
 class Artefact(Record):
     """One runnable file (and its external data), for one engine at one precision.
 
-    ``tower`` is "text" for a MuQ-MuLan's text tower; what hears has none.
+    ``tower`` is "text" for a MuQ-MuLan's text tower, and None for an audio model.
     """
 
     name: str
@@ -189,7 +190,7 @@ class Bundle(Explained, Record):
         known = ", ".join(each.name for each in artefacts) or "none"
         if tower is not None and not artefacts:
             raise BundleError(
-                f"{self.folder}: knows no texts. muqrt export makes a bundle of a MuQ-MuLan's "
+                f"{self.folder}: knows no texts. muqrt export makes a bundle from a MuQ-MuLan's "
                 "checkpoint that does, such as OpenMuQ/MuQ-MuLan-large."
             )
         if name is not None:
@@ -239,7 +240,7 @@ class Bundle(Explained, Record):
                 )
 
     def size_bytes(self, artefact: Artefact) -> int:
-        """What the artefact's files take on disk."""
+        """Size of the artefact's files on disk."""
         return sum(self.path(name).stat().st_size for name in artefact.files)
 
     def save(self, folder: Path) -> None:
@@ -274,7 +275,5 @@ def load_bundle(folder: str | Path) -> Bundle:
     try:
         return Bundle(**document, folder=folder)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise BundleError(f"{manifest}: {where}: {message}. Export the bundle again.") from None
+        problem = first_problem(error)
+        raise BundleError(f"{manifest}: {problem}. Export the bundle again.") from None

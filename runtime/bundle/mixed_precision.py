@@ -1,4 +1,4 @@
-"""What of an artefact is computed in 16 bits and what in float32, and why."""
+"""Which nodes of an artefact compute in 16 bits and which in float32, and why."""
 
 from typing import Literal
 
@@ -26,7 +26,7 @@ class KeptNode(Record):
 class Emulation(Record):
     """The worst figures of the graph in float32 with every 16-bit value rounded to its 16 bits.
 
-    They say what the format costs. They are no certificate: no engine of the format has run.
+    They show what the format costs, but certify nothing: no engine ran in the format.
     """
 
     worst_frame_cosine: float
@@ -39,11 +39,11 @@ class Emulation(Record):
 
 
 class MixedPrecision(Record):
-    """How an artefact of 16 bits was made.
+    """How a 16-bit artefact was made.
 
     Attributes:
-        measured_on: the music whose magnitudes decided.
-        measured_seconds: of it.
+        measured_on: the music that the magnitudes were measured on.
+        measured_seconds: length of that music.
         half_nodes: how many nodes compute in 16 bits.
         float32_nodes: how many compute in float32, by operator, those of ``kept`` included.
         kept: the nodes that stay float32 because of their numbers, not of what they are.

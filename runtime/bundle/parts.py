@@ -1,5 +1,4 @@
-"""An artefact's graphs beside its whole one: front end and encoder, for windows that overlap, and
-the graph of those who need no latents."""
+"""An artefact's partial graphs: front end and encoder, for overlapping windows, and the graph"""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -25,7 +24,7 @@ def encoder_file(file: str) -> str:
 
 def without_latents_file(file: str) -> str:
     """The file of the graph that gives all but the latents, beside the artefact's whole graph
-    ``file``: a MuQ-MuLan's audio tower costs others nothing."""
+    ``file``: other outputs do not pay for a MuQ-MuLan's audio tower."""
     return _beside(file, "without-latents")
 
 
@@ -58,8 +57,10 @@ def frames_spec(width: int) -> TensorSpec:
 def encoder_outputs(
     outputs: Sequence[TensorSpec], meanings: Mapping[str, Output]
 ) -> list[TensorSpec]:
-    """Those of the whole graph's outputs that windows which overlap are for, and that need nothing
-    but the frames: all but latents, which are of clips, and tokens of the log-mel."""
+    """The whole graph's outputs that the encoder computes from the frames of overlapping windows.
+
+    These are all but latents, which are of clips, and tokens of the log-mel.
+    """
     left_out = {name for name, meaning in meanings.items() if not meaning.from_frames}
     return [spec for spec in outputs if spec.name not in left_out]
 

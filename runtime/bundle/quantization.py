@@ -1,4 +1,4 @@
-"""What of an artefact is computed in 8 bits, and why."""
+"""Which matrix products of an artefact are computed in 8 bits, and why."""
 
 from typing import Literal
 
@@ -25,10 +25,10 @@ class Quantization(Record):
 
     Attributes:
         calibrated_on: the music whose activations gave the ranges.
-        calibrated_seconds: of it.
+        calibrated_seconds: length of that music.
         accuracy: the worst frame cosine that was asked for; None asks for the gate's.
         sites: every candidate, in the order of the computation.
-        format: the 8 bits, where they are no int8; ``int8`` of a site is whether it is in them.
+        format: the 8-bit format if it is not int8; a site's ``int8`` says whether it is quantized.
     """
 
     calibrated_on: list[str]
@@ -39,7 +39,7 @@ class Quantization(Record):
 
     @property
     def share(self) -> float:
-        """Of the candidates' multiplications: how many are int8."""
+        """The share of the candidates' multiplications that is int8."""
         total = sum(site.macs_per_step for site in self.sites)
         return sum(site.macs_per_step for site in self.sites if site.int8) / max(total, 1)
 

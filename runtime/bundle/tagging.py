@@ -1,4 +1,4 @@
-"""Tags: what a model's are called and when they count, and those of one track."""
+"""Tags: their names and thresholds, and the tags of one track."""
 
 import json
 from collections.abc import Sequence
@@ -33,11 +33,11 @@ Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Vocabulary(Protocol):
-    """What tags are called and when they count: a head's (``Tagging``), or a user's own."""
+    """Names and thresholds of tags: a head's (``Tagging``), or a user's own."""
 
     @property
     def task(self) -> str:
-        """What they are for."""
+        """What the tags are for."""
 
     @property
     def vocabulary(self) -> Sequence[str]:
@@ -48,7 +48,7 @@ class Vocabulary(Protocol):
         """How much audio one answer is for."""
 
     def limits(self, threshold: float | None = None) -> dict[str, float]:
-        """From which probability each tag counts: its own threshold, or this one for all."""
+        """The probability from which each tag counts: its own threshold, or this one for all."""
 
 
 class Tagging(Output):
@@ -57,9 +57,9 @@ class Tagging(Output):
     Attributes:
         task: what the head was trained for, such as "tagging".
         vocabulary: the tags' names, in the output's order.
-        thresholds: from which probability each tag counts.
+        thresholds: the probability from which each tag counts.
         window_seconds: how much audio one answer is for.
-        head_sha256: of the head's configuration and weights.
+        head_sha256: hash of the head's configuration and weights.
         figures: what was measured when the head was trained.
     """
 
@@ -106,10 +106,10 @@ class Tagging(Output):
         return found.shape[1:] == self.spec.shape[1:]
 
     def limits(self, threshold: float | None = None) -> dict[str, float]:
-        """From which probability each tag counts: its own threshold, or this one for all.
+        """The probability from which each tag counts: its own threshold, or this one for all.
 
         Raises:
-            UsageError: a threshold that is no probability.
+            UsageError: the threshold is not a probability.
         """
         if threshold is None:
             return dict(zip(self.vocabulary, self.thresholds, strict=True))
@@ -120,7 +120,7 @@ def one_limit(vocabulary: Sequence[str], threshold: float) -> dict[str, float]:
     """The same threshold for every tag.
 
     Raises:
-        UsageError: a threshold that is no probability.
+        UsageError: the threshold is not a probability.
     """
     if not 0 <= threshold <= 1:
         raise UsageError(f"threshold {threshold}: a probability is between 0 and 1.")
@@ -180,18 +180,18 @@ class TrackTags:
         """The track's tags, best first: those that reach their own threshold, or this one.
 
         Raises:
-            UsageError: a threshold that is no probability.
+            UsageError: the threshold is not a probability.
         """
         limits = self.tagging.limits(threshold)
         return [each for each in self.ranking() if each.score >= limits[each.tag]]
 
     def segments(self, threshold: float | None = None) -> dict[str, list[Segment]]:
-        """Where each tag was heard: runs of windows that reach its threshold, or this one.
+        """Where each tag is present: runs of windows that reach its threshold, or this one.
 
-        A tag that was heard nowhere is left out; the others come in the ranking's order.
+        A tag that is present nowhere is left out; the others come in the ranking's order.
 
         Raises:
-            UsageError: a threshold that is no probability.
+            UsageError: the threshold is not a probability.
         """
         limits = self.tagging.limits(threshold)
         above = self.window_scores >= np.array(list(limits.values()))

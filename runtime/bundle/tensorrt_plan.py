@@ -1,4 +1,4 @@
-"""What a TensorRT plan was built for."""
+"""The TensorRT version and the GPU that a plan was built for."""
 
 from typing import Annotated
 
@@ -15,13 +15,13 @@ class TensorRTPlan(Record):
     """The TensorRT and the kind of GPU that a plan runs on.
 
     Attributes:
-        tensorrt: the library's full version, as 10.13.3.9.
-        compute_capability: the GPU's, as 9.0.
-        gpu: the GPU's name, as its driver says it.
-        cuda: the newest CUDA that the driver knew, as 13.0.
-        source_sha256: of the ONNX graph.
+        tensorrt: the library's full version, such as 10.13.3.9.
+        compute_capability: the GPU's, such as 9.0.
+        gpu: the GPU's name, as its driver reports it.
+        cuda: the newest CUDA that the driver knew, such as 13.0.
+        source_sha256: hash of the ONNX graph.
         options: how it was built.
-        weights: of a stripped plan, the ONNX graph that has its weights; one of the artefact's
+        weights: for a stripped plan, the ONNX graph with its weights, one of the artefact's
             files.
     """
 

@@ -1,4 +1,4 @@
-"""Tokens: what a model's are of, and how they are kept."""
+"""Tokens: what a model's tokens quantize, and how files store them."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -19,9 +19,9 @@ class Tokenizer(Output):
 
     Attributes:
         stages: how many tokens a step has; each refines the ones before it.
-        codes: a token is one of so many, counted from 0.
+        codes: number of values of a token, counted from 0.
         level: the hidden state that is quantized; none for the log-mel.
-        rvq_sha256: of the RVQ's weights and of what its input is normalised by.
+        rvq_sha256: hash of the RVQ's weights and of its input's normalisation.
     """
 
     output: ClassVar[str] = TOKENS
@@ -51,5 +51,5 @@ class Tokenizer(Output):
 
     @property
     def file_dtype(self) -> np.dtype:
-        """In which files hold tokens: int16 where the codes fit."""
+        """The dtype of tokens in files: int16 where the codes fit."""
         return np.dtype(np.int16 if self.codes <= 2**15 else np.int32)

@@ -24,6 +24,6 @@ def device_name(text: str, *kinds: str) -> DeviceName:
     if found is None or found[1] not in kinds:
         raise SessionError(
             f"device {text!r}: choose {' or '.join(kinds)}; of several GPUs one by its number, "
-            "as cuda:1."
+            "such as cuda:1."
         )
     return DeviceName(found[1], int(found[2] or 0))

@@ -21,7 +21,7 @@ def open_session(
         BundleError: the artefact's bytes changed. SessionError: the engine refused it, or does not
             run on this device. MissingDependencyError: the engine is not installed.
     """
-    # Here, because whoever needs one engine need not load the other.
+    # Imported here, so that one engine loads without the others being installed.
     if artefact.engine == "openvino":
         from .openvino.session import OpenVinoSession
 

@@ -23,7 +23,7 @@ _Output = TypeVar("_Output", bound=Output)
 
 @dataclass(frozen=True)
 class Description(Explained):
-    """What a session says of its model.
+    """What a session states about its model.
 
     Attributes:
         inputs: what ``run`` takes.
@@ -41,7 +41,7 @@ class Description(Explained):
 
     @classmethod
     def of(cls, bundle: Bundle, artefact: Artefact) -> "Description":
-        """That of a bundle's artefact."""
+        """The description of a bundle's artefact."""
         return cls(
             artefact.inputs,
             artefact.outputs,
@@ -86,7 +86,7 @@ class Session(Closing, Explained):
         """Run the engine; the arguments are already checked."""
 
     def _split(self, front_end: "Engine", encoder: "Engine") -> "Parts":
-        """The same model in two, run by these."""
+        """The same model in two parts, run by these engines."""
         # Every artefact that has parts gives features, which are as wide as frames.
         frames = [frames_spec(int(self.outputs["features"].shape[-1]))]
         outputs = encoder_outputs([*self.outputs.values()], self.meanings)
@@ -115,7 +115,7 @@ class Session(Closing, Explained):
 
 
 def require(session: Session, kind: type[_Output]) -> _Output:
-    """What the session's output of this kind means.
+    """The record that explains the session's output of this kind.
 
     Raises:
         BundleError: the model has none; the message says how to get it.
@@ -142,13 +142,13 @@ def check_finite(numbers: np.ndarray, what: str, track: str = "") -> None:
 
 
 class Engine(Protocol):
-    """What runs some of an artefact's graphs."""
+    """Something that runs an artefact's graphs."""
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
         """Run them on checked inputs."""
 
     def close(self) -> None:
-        """Free them."""
+        """Free the graphs."""
 
 
 class Part(Session):

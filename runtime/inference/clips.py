@@ -1,4 +1,4 @@
-"""Cut a stream of samples into clips, as a MuQ-MuLan listens to them."""
+"""Cut a stream of samples into clips for a MuQ-MuLan."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ LastClip = Literal["wrapped", "padded"]
 
 @dataclass(frozen=True)
 class ClippingConfig:
-    """One clip after the other, none of which overlap.
+    """How tracks are cut into clips that follow one another without overlap.
 
     Attributes:
         framing: the model's.

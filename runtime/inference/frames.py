@@ -54,7 +54,7 @@ class OverlappingFrames:
     it is not computed again.
 
     Args:
-        front_end: of a session's parts.
+        front_end: the front end of a session's parts.
     """
 
     def __init__(self, front_end: Session) -> None:
@@ -85,7 +85,7 @@ class OverlappingFrames:
         return self.complete(excerpt, self._front_end.run({WAVEFORM: excerpt.waveform})[FRAMES])
 
     def excerpt(self, start_step: int, waveform: np.ndarray) -> FrameExcerpt:
-        """What to run the front end on for ``of``, for who runs it on several streams at once."""
+        """What to run the front end on for ``of``, for callers that run several streams at once."""
         samples = waveform.shape[-1]
         oldest = ceil_divide(self._reach_samples, self._step_samples)
         newest = (samples - self._reach_samples) // self._step_samples

@@ -63,7 +63,7 @@ class WindowingConfig:
     one too, unless it counts ``whole_steps`` only.
 
     Raises:
-        UsageError: the overlap is negative or leaves no room to advance.
+        UsageError: the overlap is negative, or as long as the window.
         BundleError: the framing cannot be cut by: a step that is no multiple of the hop, or a
             window too short.
     """

@@ -1,6 +1,6 @@
-"""What each file of a music library sounds like, on disk, and which are nearest to a query.
+"""An index on disk of the embeddings of a music library, and the search for the nearest.
 
-The index is a LanceDB table, whose every change is there as a whole or not at all. Search is exact:
+The index is a LanceDB table; every change is written whole or not at all. Search is exact:
 each query is compared with every embedding, read from disk in blocks.
 """
 
@@ -25,7 +25,7 @@ _OLD_VERSIONS_STAY = timedelta(minutes=10)
 
 
 class Entry(NamedTuple):
-    """A file as it was when it was embedded, and what was wrong with it, if it could not be."""
+    """A file as it was when it was embedded, with the reason if it could not be used."""
 
     size_bytes: int
     mtime_ns: int
@@ -134,9 +134,9 @@ def open_index(folder: Path, artefact_sha256: str, width: int) -> SearchIndex:
     """The index in a folder; a new one where there is none.
 
     Args:
-        folder: of the index.
-        artefact_sha256: of the artefact that hears.
-        width: of its embeddings.
+        folder: the index's.
+        artefact_sha256: the audio artefact's hash.
+        width: dimensions of its embeddings.
 
     Raises:
         UsageError: the index is another model's, or cannot be read or written.

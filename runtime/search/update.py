@@ -1,4 +1,4 @@
-"""Keep a search index as its library is: what is new, what has changed, what has gone."""
+"""Bring a search index up to date with its library: new, changed and removed files."""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ Files = Mapping[Path, Path]
 
 
 class Outcome(NamedTuple):
-    """What became of a file; ``error`` says why it could not be used."""
+    """The outcome for a file; ``error`` says why it could not be used."""
 
     name: Path
     error: str | None
@@ -54,7 +54,7 @@ def find_changes(index: SearchIndex, files: Files, retry: bool = False) -> Chang
     Args:
         index: of the library.
         files: of the library.
-        retry: take the files that could not be used for new.
+        retry: count the files that could not be used as new.
     """
     entries = index.entries()
     changes = Changes([], {}, [name for name in entries if name not in files], {})
@@ -62,7 +62,7 @@ def find_changes(index: SearchIndex, files: Files, retry: bool = False) -> Chang
         entry, now = entries.get(name), _size_and_time(path)
         if (
             entry is None
-            or now is None  # whoever opens it will say what is wrong
+            or now is None  # opening it raises what is wrong
             or entry.size_bytes != now[0]
             or (retry and entry.error is not None)
         ):
@@ -99,7 +99,7 @@ def embed_into(
     What cannot be used is in the index with the reason, and is not tried again until it changes.
 
     Yields:
-        What became of each file, in order.
+        The outcome for each file, in order.
     """
     entries: dict[Path, Entry] = {}
 

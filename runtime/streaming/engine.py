@@ -24,7 +24,7 @@ BATCH_SIZE = 4
 
 @dataclass(frozen=True, eq=False)
 class Hop:
-    """What the model says of a window that has just ended.
+    """The model's outputs for a window that has just ended.
 
     Attributes:
         start_seconds: where the window begins in its stream.
@@ -67,8 +67,8 @@ class Streaming:
     """Runs the windows of any number of streams. One thread at a time may use it.
 
     Args:
-        session: runs the model; it is not closed here.
-        sliding: the windows; ``SlidingConfig.every``'s when left out.
+        session: runs the model, and is not closed with this object.
+        sliding: the windows; one every half second when left out.
         outputs: which of the session's outputs are wanted.
         batch_size: how many windows are in one run of the engine.
         runs: how many runs of the engine at the same time. Small models with many streams get more
@@ -125,7 +125,7 @@ class Streaming:
     def finish(self, stream: Stream) -> list[Hop]:
         """End one stream; its last window ends where it does.
 
-        None comes if a window had ended there already, and then no hop of it had ``is_last``.
+        There is none if a window had already ended there; then no hop had ``is_last``.
 
         Raises:
             AudioError: it was too short, or had ended. SessionError: the engine failed.
@@ -200,7 +200,7 @@ class Streaming:
 
 
 def _appended(push: Push) -> list[Hop] | MuqrtError:
-    """No hops yet, or why the stream refuses it."""
+    """An empty list of hops, or the error with which the stream refuses the chunk."""
     try:
         push.stream.append(push.chunk, push.is_last)
     except AudioError as error:

@@ -35,9 +35,9 @@ class Smoothing:
 
     def __post_init__(self) -> None:
         if not 0 <= self.minimum_seconds < math.inf:
-            raise UsageError(f"a minimum of {self.minimum_seconds} s; it must be 0 at least.")
+            raise UsageError(f"a minimum of {self.minimum_seconds} s; it must be at least 0.")
         if not 0 < self.release <= 1:
-            raise UsageError(f"a release of {self.release}; it must be above 0, and 1 at most.")
+            raise UsageError(f"a release of {self.release}; it must be above 0 and at most 1.")
 
 
 class Event(NamedTuple):
@@ -59,7 +59,7 @@ class Event(NamedTuple):
 
 @dataclass
 class _Run:
-    """A tag that is heard; ``announced`` once it has lasted for the minimum."""
+    """A tag that is present; ``announced`` once it has lasted for the minimum."""
 
     start_seconds: float
     score: float
@@ -104,10 +104,10 @@ class TagEvents:
         limits = self._thresholds.copy()
         limits[list(self._runs)] *= self._smoothing.release
         scores = hop.outputs[TAGS]
-        heard = set(np.flatnonzero(scores >= limits).tolist())
+        present = set(np.flatnonzero(scores >= limits).tolist())
         events = []
-        for index in sorted(self._runs.keys() | heard):
-            if index not in heard:
+        for index in sorted(self._runs.keys() | present):
+            if index not in present:
                 events += self._end(index, edge)
                 continue
             score = float(scores[index])
@@ -143,7 +143,7 @@ class TagEvents:
         )
 
     def _announce(self, index: int, until_seconds: float) -> list[Event]:
-        """That a run has begun, if it has lasted for the minimum until then."""
+        """The event that a run has begun, if it has lasted for the minimum by then."""
         run = self._runs[index]
         lasted = until_seconds - run.start_seconds + _ROUNDING_SECONDS
         if run.announced or lasted < self._smoothing.minimum_seconds:

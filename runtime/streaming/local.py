@@ -1,4 +1,4 @@
-"""Live streams on a bundle in this process."""
+"""Live streams through a bundle in this process."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 
 
 class LocalStreams(Closing):
-    """A bundle's artefact as ``StreamingClient`` is a server's model.
+    """The interface of ``StreamingClient``, for a bundle in this process.
 
     Args:
         folder: the bundle.
-        artefact, threads: ``muqrt.load``'s.
-        lengths: ``SlidingConfig.every``'s.
+        artefact: its name; the bundle's first certified one when None.
+        threads: the engine's; all physical cores when None.
+        lengths: ``hop_seconds``, ``window_seconds`` and ``first_seconds``, as for
+            ``SlidingConfig.every``.
 
     Raises:
-        BundleError: it cannot be loaded, or has no tags. UsageError: lengths without sense.
+        BundleError: it cannot be loaded, or has no tags. UsageError: impossible lengths.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class LocalStreams(Closing):
     def stream(
         self, chunks: Iterable[np.ndarray], rate_hz: int, name: str = "stream"
     ) -> "Iterator[Hop]":
-        """``StreamingClient.stream``."""
+        """Yield the hops of one stream, from chunks (samples,) at ``rate_hz``."""
         live = self._streaming.open(rate_hz, name)
         for chunk in chunks:
             yield from self._streaming.push(live, chunk)

@@ -25,9 +25,9 @@ _LONGEST_WINDOW_SECONDS = 600.0
 class SlidingConfig:
     """How windows slide over streams, whose samples are at the model's rate.
 
-    One ends with every hop, at the last whole step of features before it, and reaches back as far
-    as ``window_steps``, or to the beginning of the stream. A stream that ends within a hop has a
-    last window that ends with it.
+    A window ends with every hop, at the last whole step of features before it, and reaches back as
+    far as ``window_steps``, or to the beginning of the stream. A stream that ends within a hop has
+    a last window that ends with it.
 
     Attributes:
         framing: the model's.
@@ -60,7 +60,7 @@ class SlidingConfig:
             first_seconds: the stream's age at its first window; a window's length at most.
 
         Raises:
-            UsageError: lengths that make no sense.
+            UsageError: impossible lengths.
         """
         if window_seconds is None:
             window_seconds = WINDOW_SECONDS if tagging is None else tagging.window_seconds
@@ -88,12 +88,12 @@ class SlidingConfig:
 
     @property
     def window_seconds(self) -> float:
-        """How long a window is once its stream has lasted so long."""
+        """The length of the longest window."""
         return self.window_steps * self.framing.step_samples / self.framing.sample_rate_hz
 
     @property
     def hop_seconds(self) -> float:
-        """From the end of a window to that of the next, on the whole."""
+        """The mean time from the end of a window to the end of the next."""
         return self.hop_samples / self.framing.sample_rate_hz
 
     def following(self, hops: int) -> tuple[int, int]:
@@ -125,7 +125,7 @@ class Stream:
     Attributes:
         sliding: its windows.
         rate_hz: of the chunks that are appended.
-        front_end: of a session's parts, where the session has some.
+        front_end: the front end of the session's parts, if it has parts.
         name: what errors call it.
 
     Raises:
@@ -148,7 +148,7 @@ class Stream:
         self.reset()
 
     def reset(self) -> None:
-        """Begin again, as a new stream."""
+        """Start over as a new stream."""
         self.forget_frames()
         self.ended = False
         self._resampler = Resampler(self.rate_hz, self.sliding.framing.sample_rate_hz)
@@ -156,7 +156,7 @@ class Stream:
         self._hops = self._end_step = 0
 
     def forget_frames(self) -> None:
-        """Let all of the next window's frames be found anew, for the held ones are spoiled."""
+        """Have all of the next window's frames computed anew: the held ones are invalid."""
         self.frames = None if self.front_end is None else OverlappingFrames(self.front_end)
 
     def append(self, chunk: np.ndarray | None, is_last: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Texts' embeddings on disk, so that a text tower is only needed for texts it has not seen."""
+"""A cache of text embeddings on disk, so that the text tower is opened only for new texts."""
 
 import hashlib
 import sqlite3
@@ -24,8 +24,8 @@ _TABLE = "CREATE TABLE IF NOT EXISTS texts (key BLOB PRIMARY KEY, vector BLOB, u
 class TextCache:
     """Embeddings in an SQLite file, by the artefact and the text they are of.
 
-    Nothing depends on it: what was damaged is computed again, and where nothing can be written
-    nothing is kept. Of too many texts those that were used longest ago go first.
+    Nothing depends on it: damaged entries are computed again, and a cache that cannot be written is
+    skipped. Beyond the limit, the least recently used texts are dropped.
 
     Args:
         path: of the file, made when there is something to keep.

@@ -21,7 +21,7 @@ class TextEncoder(Closing):
     """A text tower ready for use. A context manager; ``close`` frees its session.
 
     Args:
-        session: of the tower, and closed with it.
+        session: runs the tower, and is closed with the encoder.
         tokenizer: the one it was trained with.
     """
 
@@ -48,8 +48,8 @@ class TextEncoder(Closing):
             float32 (texts, width), each of length one.
 
         Raises:
-            UsageError: no text, or something that is none. SessionError: the engine failed, or its
-                numbers are not finite.
+            UsageError: no text, or an item that is not text. SessionError: the engine failed, or
+                its numbers are not finite.
         """
         found = np.empty((len(texts), int(self._session.outputs[LATENTS].shape[-1])), np.float32)
         for start in range(0, max(len(texts), 1), _TEXTS_AT_ONCE):

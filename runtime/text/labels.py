@@ -1,4 +1,4 @@
-"""Labels in words, for tagging with words nobody trained a tagger on."""
+"""Sets of labels in words, for tagging without a trained tagger."""
 
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -94,7 +94,7 @@ def _check_each(kind: str, texts: Sequence[str]) -> None:
     seen: set[str] = set()
     for index, text in enumerate(texts):
         if not isinstance(text, str):
-            raise UsageError(f"{kind} {index} is no text but of type {type(text).__name__}.")
+            raise UsageError(f"{kind} {index} is not text but of type {type(text).__name__}.")
         if not text.strip():
             raise UsageError(f"{kind} {index} is empty.")
         if any(unicodedata.category(character) in _UNPRINTABLE for character in text):

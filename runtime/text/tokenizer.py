@@ -64,13 +64,13 @@ class TextTokenizer:
             text's own tokens and 0 at the padding.
 
         Raises:
-            UsageError: no text, or something that is none.
+            UsageError: no text, or an item that is not text.
         """
         if isinstance(texts, str) or not len(texts):
             raise UsageError(f"a list of at least one text is needed, not {texts!r}.")
         for index, text in enumerate(texts):
             if not isinstance(text, str):
-                raise UsageError(f"text {index} is no text but of type {type(text).__name__}.")
+                raise UsageError(f"text {index} is not text but of type {type(text).__name__}.")
             if not _is_unicode(text):
                 raise UsageError(f"text {index} is not valid Unicode: {text!r}.")
         encoded = self._tokenizer.encode_batch(list(texts))
@@ -80,5 +80,5 @@ class TextTokenizer:
 
 
 def _is_unicode(text: str) -> bool:
-    """Half of a surrogate pair, as broken decoders leave it, belongs to no text."""
+    """Whether the text is free of lone surrogates, which broken decoders leave."""
     return not any("\ud800" <= character <= "\udfff" for character in text)

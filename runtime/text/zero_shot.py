@@ -17,12 +17,12 @@ from .labels import LabelSet, unit
 
 @dataclass(frozen=True, eq=False)
 class ZeroShot:
-    """What labels are called, and when they count.
+    """The labels, and the probability from which each counts.
 
     Attributes:
         labels: the user's.
-        temperature: the model's; cosines are multiplied by it before the softmax.
-        window_seconds: of one of the model's clips.
+        temperature: the model's factor of the cosines before the softmax.
+        window_seconds: length of one of the model's clips.
         task: "zero-shot": no tagger was trained for it.
     """
 
@@ -37,11 +37,11 @@ class ZeroShot:
         return self.labels.labels
 
     def limits(self, threshold: float | None = None) -> dict[str, float]:
-        """From which probability each label counts: this one, or that of chance, which is one
-        over the number of labels.
+        """The probability from which each label counts: this one, or chance, one over the number
+        of labels.
 
         Raises:
-            UsageError: a threshold that is no probability.
+            UsageError: the threshold is not a probability.
         """
         chance = 1 / len(self.vocabulary)
         return one_limit(self.vocabulary, chance if threshold is None else threshold)
@@ -142,7 +142,7 @@ class LabelTagger:
 
 @dataclass(frozen=True, eq=False)
 class _Timed(Track):
-    """A track that knows its length once it was read; a last clip that is filled hides it."""
+    """A track that counts its samples while it is read: the filled last clip hides its length."""
 
     counts: list[int] = field(default_factory=list)
 

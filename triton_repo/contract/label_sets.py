@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from ...common.validation import first_problem
 from ...errors import UsageError
 from ...runtime.bundle.record import Record
 from ...runtime.text.labels import TEMPLATES, LabelSet, read_labels
@@ -72,8 +73,7 @@ def _read(name: str, path: Path) -> LabelSet:
         document = _Document.model_validate_json(path.read_bytes())
         return LabelSet(document.labels, document.templates)
     except ValidationError as error:
-        first, *_ = error.errors()
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UsageError(f"label set {name!r}: {where}: {first['msg']}") from None
+        problem = first_problem(error, "the file")
+        raise UsageError(f"label set {name!r}: {problem}") from None
     except (UsageError, OSError) as error:
         raise UsageError(f"label set {name!r}: {error}") from None

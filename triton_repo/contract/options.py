@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from ...common.validation import first_problem
 from ...errors import UsageError
 
 # A batch dimension, a queue and a version of Triton's are signed 32-bit numbers.
@@ -127,10 +128,7 @@ def with_given(options: _Options, given: Mapping[str, Any]) -> _Options:
     try:
         return replace(options, **values)  # type: ignore[type-var]
     except ValidationError as error:
-        first = error.errors()[0]
-        where = " ".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{where}: {message}" if where else message) from None
+        raise UsageError(first_problem(error)) from None
 
 
 # None bounds its queue: see ``ServingOptions.may_stall``.

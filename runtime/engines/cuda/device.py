@@ -21,7 +21,7 @@ class CudaDevice:
         index: CUDA's, from 0.
         name: as its driver says it.
         compute_capability: as 9.0.
-        cuda: the newest CUDA that the driver knows, as 13.0.
+        cuda: the newest CUDA that the driver knows, such as 13.0.
 
     Raises:
         MissingDependencyError: the binding is not installed. SessionError: no driver, no GPU, or

@@ -25,8 +25,8 @@ _DEFAULT_STREAM = 1
 class OnnxSession(Session):
     """An ONNX artefact on ONNX Runtime.
 
-    Each of its graphs is loaded when it is first run: whoever needs the parts alone does not pay
-    for the whole. On a GPU a waveform may also be any array there that speaks DLPack
+    Each of its graphs is loaded when it is first run: a caller that needs the parts alone does not
+    pay for the whole. On a GPU a waveform may also be any array there that speaks DLPack
     (PyTorch's, CuPy's): then it is read where it is.
 
     Args:

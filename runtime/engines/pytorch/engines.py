@@ -1,4 +1,4 @@
-"""What runs a deployed model: the CPU as it comes, a GPU from captured graphs.
+"""Run a deployed model: directly on a CPU, from captured graphs on a GPU.
 
 Only PyTorch's session imports this, when it is used.
 """
@@ -147,7 +147,7 @@ class _Graph:
         return {name: answer.numpy().copy() for name, answer in self._answers.items()}
 
     def free(self) -> None:
-        """Give its memory back."""
+        """Free its memory."""
         self._graph.reset()
 
 
@@ -171,7 +171,7 @@ def _open(model: DeployedMuQ | None) -> DeployedMuQ:
 
 @contextmanager
 def _session_errors(shape: tuple[int, ...]) -> Iterator[None]:
-    """Turn PyTorch's errors into ours."""
+    """Raise PyTorch's errors as SessionErrors."""
     try:
         yield
     except RuntimeError as error:

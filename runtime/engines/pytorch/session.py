@@ -79,7 +79,7 @@ def _require_torch() -> None:
 
 
 def _device(name: str | None) -> "torch.device":
-    """The device of that name, or the best there is.
+    """The device with that name, or the best one available.
 
     Raises:
         SessionError: there is none of that name.

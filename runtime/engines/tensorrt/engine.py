@@ -24,9 +24,9 @@ class TensorRtEngine:
         path: the plan, known to be whole and for this TensorRT and GPU.
         options: it was built with.
         inputs, outputs: what it takes and gives.
-        weights: of a stripped plan, the ONNX graph that has its weights.
-        weight_budget_bytes: of a plan for weight streaming, how much of the weights stays on the
-            GPU; what TensorRT thinks right for the memory that is free, when None.
+        weights: for a stripped plan, the ONNX graph with its weights.
+        weight_budget_bytes: how much of the weights stays on the GPU, for a plan with weight
+            streaming; TensorRT's own choice for the free memory when None.
 
     Raises:
         SessionError: TensorRT refuses it or its weights, or it is another engine.

@@ -1,4 +1,4 @@
-"""What one run at a time needs of an engine: contexts, memory, a queue of work, recordings."""
+"""The contexts, memory, stream and recorded runs with which an engine runs one input at a time."""
 
 from collections.abc import Sequence
 from math import prod

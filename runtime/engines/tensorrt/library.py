@@ -1,4 +1,4 @@
-"""TensorRT's Python package, where there is one."""
+"""TensorRT's Python package."""
 
 import re
 from typing import Any
@@ -29,7 +29,7 @@ def tensorrt() -> Any:
 
 
 def tensorrt_version() -> str:
-    """The library's version, as 10.14.1.48: without what a package adds, as in 10.14.1.48.post1.
+    """The library's version, such as 10.14.1.48, without a package's suffix such as .post1.
 
     Raises:
         MissingDependencyError, SessionError: as ``tensorrt``.
@@ -40,7 +40,7 @@ def tensorrt_version() -> str:
 def message_log() -> Any:
     """An ``ILogger`` that keeps what TensorRT calls errors, in order, in its list ``errors``.
 
-    Its ``complaint()`` is the last of them, a sentence in any case.
+    Its ``complaint()`` is the last of them, or a sentence that there was none.
     """
     trt = tensorrt()
     serious = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)

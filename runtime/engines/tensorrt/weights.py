@@ -43,8 +43,7 @@ def stream_weights(engine: Any, budget_bytes: int | None) -> None:
 
     Args:
         engine: an ``ICudaEngine`` built for weight streaming.
-        budget_bytes: at most so much; what TensorRT thinks right for the memory that is free, when
-            None.
+        budget_bytes: the most that stays; TensorRT's own choice for the free memory when None.
 
     Raises:
         SessionError: the budget is negative, or TensorRT refuses it.

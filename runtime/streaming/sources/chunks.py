@@ -1,4 +1,4 @@
-"""Live audio as chunks: mono float32 (samples,), short, as they are heard."""
+"""Live audio as short chunks: mono float32 (samples,), in real time."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ CHUNK_SECONDS = 0.1
 def from_file(
     path: str | PathLike[str], rate_hz: int, real_time: bool = True
 ) -> Iterator[np.ndarray]:
-    """A file's chunks at ``rate_hz``: each once it has been played, or all as fast as wanted.
+    """A file's chunks at ``rate_hz``: each once it has been played, or as fast as they are taken.
 
     Raises:
         AudioError, MissingDependencyError: what ``audio.stream`` raises.
@@ -39,7 +39,7 @@ def cut(blocks: Iterable[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
 
 
 def played(chunks: Iterable[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
-    """The same chunks, each when it has been heard; behind time, as fast as they are taken."""
+    """Yield each chunk when it would have been played; when late, as fast as it is taken."""
     start, samples = time.monotonic(), 0
     for chunk in chunks:
         samples += len(chunk)

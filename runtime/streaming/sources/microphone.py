@@ -1,4 +1,4 @@
-"""What a microphone, or another input of the sound card, hears. Through sounddevice."""
+"""Audio from a microphone or another input of the sound card, through sounddevice."""
 
 import logging
 from collections import deque
@@ -13,7 +13,7 @@ from ....errors import AudioError, MissingDependencyError
 from ...audio.resampler import Resampler
 from .chunks import CHUNK_SECONDS
 
-# So much is kept for whoever is slow to take it, a server that starts again perhaps.
+# Kept while the consumer is slow, for instance while a server restarts.
 _KEPT_SECONDS = 60.0
 _SILENT_SECONDS = 10.0  # without a chunk, not even of silence, before the device is given up
 
@@ -47,7 +47,7 @@ class ChunkQueue:
             self._changed.notify()
 
     def close(self) -> None:
-        """There will be no more."""
+        """End the queue: no more chunks follow."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -65,7 +65,7 @@ class ChunkQueue:
 
 
 def from_microphone(device: str | None, rate_hz: int) -> Iterator[np.ndarray]:
-    """The chunks of what an input hears, at ``rate_hz``, without an end.
+    """The chunks that an input records, at ``rate_hz``, without an end.
 
     They are recorded while the caller is busy, for a minute at most; then the oldest are dropped
     with a warning, and the chunks leave no gap for them.
@@ -124,7 +124,7 @@ def _taken(queue: ChunkQueue, resampler: Resampler) -> Iterator[np.ndarray]:
 
 
 def _inputs(sounddevice: ModuleType) -> str:
-    """Which inputs there are."""
+    """The list of inputs, for an error message."""
     found = [
         f"{index}: {each['name']}"
         for index, each in enumerate(sounddevice.query_devices())

@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 60.0
 _SCHEMES = ("http://", "https://")
 _TIMEOUT_SECONDS = 10.0  # to open an address, and to wait for its next bytes
 _BACKOFF = Backoff(first_seconds=0.5, longest_seconds=8.0)
-# Whoever joins a broadcast may begin in the middle of a packet.
+# Joining a broadcast may begin in the middle of a packet.
 _MOST_BAD_PACKETS = 100
 _FFMPEG_OPTIONS = {
     "format_whitelist": f"{AUDIO_FORMATS},hls",
@@ -39,7 +39,7 @@ class _BrokenOffError(Exception):
 
 
 def is_url(source: str) -> bool:
-    """Whether it is an address that can be listened to, not a file's path."""
+    """Whether the source is an http or https address, not a file's path."""
     return source.lower().startswith(_SCHEMES)
 
 
@@ -63,7 +63,7 @@ def from_url(
             opened again.
         MissingDependencyError: PyAV is not installed.
     """
-    retry, heard = retry or Retry(_BACKOFF, PATIENCE_SECONDS), False
+    retry, has_begun = retry or Retry(_BACKOFF, PATIENCE_SECONDS), False
     while True:
         length_known = False
         try:
@@ -72,14 +72,14 @@ def from_url(
                 chunks = cut(_samples(container, rate_hz, url), rate_hz)
                 for chunk in played(chunks, rate_hz) if length_known and real_time else chunks:
                     retry.succeeded()
-                    heard = True
+                    has_begun = True
                     yield chunk
             if length_known:
                 return
             reason = "the broadcast ended"
         except _BrokenOffError as error:
             reason = str(error)
-        if not heard:
+        if not has_begun:
             raise AudioError(
                 f"{url}: {reason}. Check the address; it must be the audio's own, or an hls "
                 "playlist's (.m3u8), not a web page's."

@@ -57,7 +57,7 @@ def test_as_many_as_there_may_be() -> None:
         (("a\nb",), "cannot be printed"),
         (("a\x1b[31m",), "cannot be printed"),
         (("a\u2028b",), "cannot be printed"),
-        (("a", 7), "label 1 is no text but of type int"),
+        (("a", 7), "label 1 is not text but of type int"),
         ("piano", "not 'piano'"),
     ],
 )

@@ -85,8 +85,8 @@ def test_512_tokens_is_the_most(path: Path) -> None:
     [
         ([], "at least one text"),
         ("piano", "a list of at least one text is needed, not 'piano'"),
-        (["piano", None], "text 1 is no text but of type NoneType"),
-        (["piano", b"piano"], "text 1 is no text but of type bytes"),
+        (["piano", None], "text 1 is not text but of type NoneType"),
+        (["piano", b"piano"], "text 1 is not text but of type bytes"),
         (["\ud83c"], "text 0 is not valid Unicode"),
     ],
 )
