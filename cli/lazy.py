@@ -1,6 +1,7 @@
 """Commands that are imported when they are used, so that the command line starts at once."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -59,12 +60,12 @@ class LazyCommand(TyperCommand):
         return get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
 
     def make_context(self, *args: Any, **options: Any) -> Any:
-        """Parse the command's arguments: what follows is up to the command itself."""
+        """Import the command and let it parse its arguments."""
         return self.load().make_context(*args, **options)
 
 
 class MovedCommand(TyperCommand):
-    """The old name of a command: it says what to type instead.
+    """An old name of a command, which says what to type instead.
 
     Args:
         name: the old name.
@@ -88,7 +89,7 @@ class LazyGroup(TyperGroup):
         help: one line about the whole.
         sections: the commands under each heading, in the order of the help.
         moved: old names, each with a sentence that names the new command.
-        not_a_command: a sentence for a first argument that is no command of the group.
+        not_a_command: a sentence for a first argument that is not like any command of the group.
         options: further arguments of Typer's group.
     """
 
@@ -116,7 +117,7 @@ class LazyGroup(TyperGroup):
         super().__init__(name=name, help=help, commands=commands, **options)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Without any argument print the help, and exit with 2."""
+        """Print the help and exit with 2 if there are no arguments."""
         if not args and not ctx.resilient_parsing:
             print(ctx.get_help())
             ctx.exit(UsageError.exit_code)
@@ -124,12 +125,13 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command by its name, or say what to type instead."""
-        if self._not_a_command and args[0] not in self.commands and not ctx.resilient_parsing:
+        unlike_any = not get_close_matches(args[0], self.commands)
+        if self._not_a_command and unlike_any and not ctx.resilient_parsing:
             raise UsageError(self._not_a_command)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the sections, their help texts below each other."""
+        """Write the sections, with all help texts in one column."""
         width = max(len(name) for name, command in self.commands.items() if not command.hidden)
         for heading, commands in self.sections.items():
             with formatter.section(heading):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -107,8 +108,6 @@ def test_the_help_lists_every_command_in_its_section(muqrt: Command) -> None:
 
 
 def test_the_version_is_one_line(muqrt: Command) -> None:
-    from importlib.metadata import version
-
     done = muqrt("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{version('muqrt')}\n", "")
 
@@ -130,10 +129,13 @@ def test_an_old_name_says_the_new_one(muqrt: Command, words: str, new: str) -> N
     assert done.stderr.startswith("muqrt: ") and done.stderr.count("\n") == 1
 
 
-def test_a_typing_error_is_answered_with_the_name_meant(muqrt: Command) -> None:
-    done = muqrt("tokn", "x")
+@pytest.mark.parametrize(("words", "meant"), [("tokn x", "tokens"), ("bench modl x", "model")])
+def test_a_typing_error_is_answered_with_the_name_meant(
+    muqrt: Command, words: str, meant: str
+) -> None:
+    done = muqrt(*words.split())
     assert (done.returncode, done.stdout) == (2, "")
-    assert "Did you mean 'tokens'?" in done.stderr
+    assert f"Did you mean '{meant}'?" in done.stderr
 
 
 @pytest.mark.parametrize("shell", SHELLS)
