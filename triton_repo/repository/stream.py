@@ -34,8 +34,8 @@ def write_stream_repository(
 
     Raises:
         BundleError: no such artefact, not certified, without tags, or changed since its export.
-        UsageError: the model's name is not one, something else is where it should go, or the hop
-            does not fit the window.
+        UsageError: the model's name is not allowed, the destination is taken, or the hop does not
+            fit the window.
     """
     artefact = bundle.artefact(artefact_name, allow_uncertified=allow_uncertified)
     lengths = options.hop_seconds, options.window_seconds
@@ -57,10 +57,5 @@ def stream_contract(bundle: Bundle, artefact: Artefact, sliding: SlidingConfig) 
             f"{bundle.folder}: the bundle has no tags, which live streams need. Export it with a "
             "head: muqrt export --head HEAD"
         )
-    return StreamContract(
-        tagging=bundle.tagging,
-        sliding=sliding,
-        precision=artefact.precision,
-        artefact_sha256=artefact.digest,
-        source=source_of(bundle),
-    )
+    facts = artefact.precision, artefact.digest, source_of(bundle)
+    return StreamContract(bundle.tagging, sliding, *facts)

@@ -1,4 +1,4 @@
-"""What a server's refusals mean for whoever asked."""
+"""What a server's refusals mean for the client."""
 
 import pytest
 

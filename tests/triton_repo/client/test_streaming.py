@@ -79,7 +79,7 @@ def same(found: list[Hop], expected: list[Hop], atol: float = 1e-5) -> None:
         np.testing.assert_allclose(ours.outputs["tags"], local.outputs["tags"], atol=atol)
 
 
-def nobody_is_left(client: StreamingClient, song: np.ndarray) -> None:
+def no_stream_is_left(client: StreamingClient, song: np.ndarray) -> None:
     """As many streams as the server takes can begin at once, so that no other is live."""
     impatient = StreamingClient(client._connection.url, patience_seconds=0)
     with impatient:
@@ -110,7 +110,7 @@ def test_a_stream_that_is_left_is_ended(client: StreamingClient, song: np.ndarra
     for each in streams:
         next(each)
         each.close()  # type: ignore[attr-defined]
-    nobody_is_left(client, song)
+    no_stream_is_left(client, song)
 
     def breaking() -> Iterator[np.ndarray]:
         yield song
@@ -119,11 +119,11 @@ def test_a_stream_that_is_left_is_ended(client: StreamingClient, song: np.ndarra
     for _ in range(MOST_STREAMS):
         with pytest.raises(KeyboardInterrupt):
             list(client.stream(breaking(), RATE_HZ))
-    nobody_is_left(client, song)
+    no_stream_is_left(client, song)
     for _ in range(MOST_STREAMS):
         with pytest.raises(AudioError, match="chunk: NaN"):
             list(client.stream([song, song * np.nan], RATE_HZ, "chunk"))
-    nobody_is_left(client, song)
+    no_stream_is_left(client, song)
 
 
 def test_closing_the_client_ends_its_streams(live_server: Server, song: np.ndarray) -> None:
@@ -132,7 +132,7 @@ def test_closing_the_client_ends_its_streams(live_server: Server, song: np.ndarr
         for each in left:
             next(each)
     with StreamingClient(live_server.grpc_url) as other:
-        nobody_is_left(other, song)
+        no_stream_is_left(other, song)
     with pytest.raises(ServerError, match="is closed"):
         list(left[0])
 
@@ -153,7 +153,7 @@ def test_a_full_server_is_waited_for(client: StreamingClient, song: np.ndarray) 
     leaving.join()
     for each in (waiting, others[1]):
         each.close()  # type: ignore[attr-defined]
-    nobody_is_left(client, song)
+    no_stream_is_left(client, song)
 
 
 def test_two_streams_at_once(
@@ -202,7 +202,7 @@ def test_an_asynchronous_stream_that_is_left_or_cancelled_is_ended(
     async def check(leaving: Callable[[AsyncStreamingClient], object]) -> None:
         async with AsyncStreamingClient(client._connection.url, patience_seconds=0) as left:
             await leaving(left)  # type: ignore[misc]
-            await asyncio.to_thread(nobody_is_left, client, song)
+            await asyncio.to_thread(no_stream_is_left, client, song)
 
     asyncio.run(check(leave))
     asyncio.run(check(cancel))
@@ -214,7 +214,7 @@ def test_no_answer_in_time(live_server: Server, song: np.ndarray) -> None:
         with pytest.raises(ServerError, match="did not answer in time"):
             next(client.stream(pieces(song), RATE_HZ))
     with StreamingClient(live_server.grpc_url) as other:
-        nobody_is_left(other, song)
+        no_stream_is_left(other, song)
 
 
 def test_what_the_server_refuses_is_told(client: StreamingClient) -> None:

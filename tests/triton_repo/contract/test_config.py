@@ -235,7 +235,7 @@ def test_cuda_graphs_are_of_each_batch_and_length() -> None:
     assert cuda.graphs
     found = [(each.batch_size, list(each.input["waveform"].dim)) for each in cuda.graph_spec]
     assert found == [(batch, [length]) for batch in (1, 4, 8) for length in (24_000, 48_000)]
-    # Graphs for a range of shapes run on memory that nobody initialised.
+    # Graphs for a range of shapes run on uninitialised memory.
     assert not any(each.HasField("graph_lower_bound") for each in cuda.graph_spec)
     assert list(message.instance_group[0].gpus) == [1, 3]
 

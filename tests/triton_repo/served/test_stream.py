@@ -1,4 +1,4 @@
-"""Live tags from a real server: the local ones, and a clear refusal to whoever does wrong."""
+"""Live tags from a real server: equal to local ones, and clear refusals of bad requests."""
 
 import time
 from collections.abc import Iterator
@@ -167,7 +167,7 @@ BAD = [
 ]
 
 
-def test_what_one_client_does_wrong_harms_nobody(
+def test_what_one_client_does_wrong_harms_no_other(
     live_server: Server, client: triton.InferenceServerClient
 ) -> None:
     before = metrics(live_server)["streams_opened_total"]

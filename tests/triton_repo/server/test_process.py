@@ -42,7 +42,7 @@ def assert_gone(processes: list[psutil.Process]) -> None:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    # A zombie is dead and waits to be reaped by whoever adopted it.
+    # A zombie is dead and waits to be reaped by its new parent.
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -32,7 +32,7 @@ def owner_of(*arguments: str) -> tuple[subprocess.Popen[bytes], int]:
 
 
 def ended(pid: int) -> bool:
-    """Whether a process, which may be nobody's to wait for, runs no more."""
+    """Whether a process, perhaps of another parent, has ended."""
     status = Path(f"/proc/{pid}/stat")
     try:
         return status.read_text().rpartition(")")[2].split()[0] == "Z"
@@ -64,7 +64,7 @@ def test_a_killed_owners_child_ends(child: str) -> None:
             os.killpg(pid, signal.SIGKILL)
 
 
-def test_a_will_that_was_revoked_is_not_executed() -> None:
+def test_a_revoked_watchdog_ends_nothing() -> None:
     owner, pid = owner_of("exec sleep 60", "muqrt-test-none", "revoke")
     try:
         time.sleep(0.2)

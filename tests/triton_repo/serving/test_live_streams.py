@@ -193,7 +193,7 @@ NAN = np.full(960, np.nan, np.float32)
         (StreamChunk(9, ends=True), NoSuchStreamError, "'?9'?"),
     ],
 )
-def test_what_is_wrong_with_one_chunk_concerns_nobody_else(
+def test_what_is_wrong_with_one_chunk_does_not_concern_the_others(
     streams: LiveStreams, bad: StreamChunk, error: type[MuqrtError], message: str
 ) -> None:
     expected = LiveStreams(Streaming(Loudness(Clock()), SLIDING), 9, 10)
