@@ -4,16 +4,14 @@
 inputs and outputs, and each artefact's parity certificate.
 """
 
-import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
     Field,
     InstanceOf,
     PositiveInt,
-    PrivateAttr,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -24,23 +22,17 @@ from pydantic import (
 from ...common.files import atomic_file, sha256
 from ...common.validation import first_problem
 from ...errors import BundleError
-from .certificate import Certificate, Precision
+from .artefact import Artefact, Tower
 from .joint import IDS, MASK
 from .meanings import Explained, check_outputs, gather, spread
-from .mixed_precision import MixedPrecision
 from .output import Output
-from .quantization import Quantization
-from .record import Record, RelativeFile, Sha256, TensorSpec
-from .tensorrt_plan import TensorRTPlan
+from .record import Record, Sha256
+from .record import TensorSpec as TensorSpec
 
 MANIFEST = "bundle.json"
 FORMAT_VERSION = 1
 # Far above any real manifest; keeps a hostile one from filling the memory.
 _MANIFEST_LIMIT_BYTES = 16 << 20
-
-
-# Which half of a MuQ-MuLan; none is the MuQ, which both kinds of model have.
-Tower = Literal["text"]
 
 
 class Source(Record):
@@ -64,63 +56,6 @@ class Framing(Record):
     def steps_per_second(self) -> float:
         """Rate of the features, in Hz."""
         return self.sample_rate_hz / self.step_samples
-
-
-class Artefact(Record):
-    """One runnable file (and its external data), for one engine at one precision.
-
-    ``tower`` is "text" for a MuQ-MuLan's text tower, and None for an audio model.
-    """
-
-    name: str
-    tower: Tower | None = None
-    engine: Literal["onnxruntime", "openvino", "tensorrt", "torch"]
-    precision: Precision
-    target: str
-    file: RelativeFile
-    files: dict[RelativeFile, Sha256]
-    level: Annotated[int, Field(ge=0)]
-    inputs: list[TensorSpec]
-    outputs: list[TensorSpec]
-    quantization: Quantization | None = None
-    mixed_precision: MixedPrecision | None = None
-    plan: TensorRTPlan | None = None
-    certificate: Certificate | None = None
-    # What the bundle says of all its artefacts; theirs is the certificate, too.
-    _shared_facts: str = PrivateAttr(default="")
-
-    @model_validator(mode="after")
-    def _the_file_is_hashed(self) -> "Artefact":
-        if self.file not in self.files:
-            raise ValueError(f"{self.file} has no SHA-256 in files")
-        return self
-
-    @model_validator(mode="after")
-    def _a_plan_is_described(self) -> "Artefact":
-        if (self.engine == "tensorrt") != (self.plan is not None):
-            raise ValueError(f"{self.name} is for {self.engine}; TensorRT's alone have a plan")
-        if self.plan is not None and self.plan.weights not in (None, *self.files):
-            raise ValueError(f"{self.plan.weights}, with a plan's weights, has no SHA-256 in files")
-        return self
-
-    @property
-    def digest(self) -> str:
-        """One hash over the files and everything the manifest says of them: the certificate's."""
-        described = self.model_dump(exclude={"certificate"}, exclude_none=True)
-        facts = json.dumps(described, sort_keys=True)
-        return hashlib.sha256(f"{facts}{self._shared_facts}".encode()).hexdigest()
-
-    @property
-    def certified(self) -> bool:
-        """Whether a passing certificate for exactly these files and outputs is present."""
-        return (
-            self.certificate is not None
-            and self.certificate.passed
-            and {spec.name for spec in self.outputs}
-            <= {each.output for each in self.certificate.measurements}
-            and self.certificate.precision == self.precision
-            and self.certificate.artefact_sha256 == self.digest
-        )
 
 
 class Bundle(Explained, Record):

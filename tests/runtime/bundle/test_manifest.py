@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from muqrt.common.files import sha256
 from muqrt.errors import BundleError
-from muqrt.runtime.bundle.manifest import Bundle, RelativeFile, load_bundle
+from muqrt.runtime.bundle.manifest import Bundle, load_bundle
+from muqrt.runtime.bundle.record import RelativeFile
 
 MODEL = "muq.onnx"
 OUTSIDE = ["../x", "a/../../x", "/etc/passwd", "a\\..\\x", "C:x", "C:/x", ""]

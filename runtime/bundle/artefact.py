@@ -1,0 +1,73 @@
+"""An artefact of a bundle: one runnable model, with its hashes and its certificate."""
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from .certificate import Certificate, Precision
+from .mixed_precision import MixedPrecision
+from .quantization import Quantization
+from .record import Record, RelativeFile, Sha256, TensorSpec
+from .tensorrt_plan import TensorRTPlan
+
+# Which half of a MuQ-MuLan; none is the MuQ, which both kinds of model have.
+Tower = Literal["text"]
+
+
+class Artefact(Record):
+    """One runnable file (and its external data), for one engine at one precision.
+
+    ``tower`` is "text" for a MuQ-MuLan's text tower, and None for an audio model.
+    """
+
+    name: str
+    tower: Tower | None = None
+    engine: Literal["onnxruntime", "openvino", "tensorrt", "torch"]
+    precision: Precision
+    target: str
+    file: RelativeFile
+    files: dict[RelativeFile, Sha256]
+    level: Annotated[int, Field(ge=0)]
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    quantization: Quantization | None = None
+    mixed_precision: MixedPrecision | None = None
+    plan: TensorRTPlan | None = None
+    certificate: Certificate | None = None
+    # What the bundle says of all its artefacts; theirs is the certificate, too.
+    _shared_facts: str = PrivateAttr(default="")
+
+    @model_validator(mode="after")
+    def _the_file_is_hashed(self) -> "Artefact":
+        if self.file not in self.files:
+            raise ValueError(f"{self.file} has no SHA-256 in files")
+        return self
+
+    @model_validator(mode="after")
+    def _a_plan_is_described(self) -> "Artefact":
+        if (self.engine == "tensorrt") != (self.plan is not None):
+            raise ValueError(f"{self.name} is for {self.engine}; TensorRT's alone have a plan")
+        if self.plan is not None and self.plan.weights not in (None, *self.files):
+            raise ValueError(f"{self.plan.weights}, with a plan's weights, has no SHA-256 in files")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """One hash over the files and everything the manifest says of them: the certificate's."""
+        described = self.model_dump(exclude={"certificate"}, exclude_none=True)
+        facts = json.dumps(described, sort_keys=True)
+        return hashlib.sha256(f"{facts}{self._shared_facts}".encode()).hexdigest()
+
+    @property
+    def certified(self) -> bool:
+        """Whether a passing certificate for exactly these files and outputs is present."""
+        return (
+            self.certificate is not None
+            and self.certificate.passed
+            and {spec.name for spec in self.outputs}
+            <= {each.output for each in self.certificate.measurements}
+            and self.certificate.precision == self.precision
+            and self.certificate.artefact_sha256 == self.digest
+        )
