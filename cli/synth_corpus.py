@@ -19,19 +19,19 @@ _SECONDS_PER_HOUR = 3600
 @commands.command("synth-corpus")
 def synth_corpus(
     output: Annotated[Path, typer.Option("--output", "-o", help="Corpus folder to write.")],
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything.")] = 0,
-    songs: Annotated[int, typer.Option(help="Songs.")] = 1200,
-    voices: Annotated[int, typer.Option(help="Clips of one singer.")] = 1200,
-    notes: Annotated[int, typer.Option(help="Clips of one note.")] = 2400,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 0,
+    songs: Annotated[int, typer.Option(help="Number of songs.")] = 1200,
+    voices: Annotated[int, typer.Option(help="Number of clips of one singer.")] = 1200,
+    notes: Annotated[int, typer.Option(help="Number of clips of one note.")] = 2400,
     song_seconds: Annotated[
-        float, typer.Option(min=8, max=600, help="About how long a song is.")
+        float, typer.Option(min=8, max=600, help="Approximate length of a song.")
     ] = 30.0,
     soundfont: Annotated[
         list[Path] | None,
-        typer.Option(help="General MIDI soundfont (.sf2); those that Debian installs by default."),
+        typer.Option(help="General MIDI soundfont (.sf2); Debian's by default; may be repeated."),
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes; one a core by default.")
+        int | None, typer.Option(min=1, help="Number of processes; one per core by default.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -48,7 +48,7 @@ def synth_corpus(
             song_seconds,
             soundfont or [],
             jobs or os.cpu_count() or 1,
-            on_item=bar.advance,
+            on_step=bar.advance,
         )
     hours = sum(row["seconds"] for row in rows) / _SECONDS_PER_HOUR
     kinds = Counter((row["song"].partition("-")[0], row["split"]) for row in rows)

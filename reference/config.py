@@ -40,7 +40,7 @@ class ConformerConfig:
     layerdrop: Probability = 0.0
     hidden_act: str = "swish"
     position_embeddings_type: str = "rotary"
-    # Of the positional convolution nobody calls; the official package fails without it.
+    # Of the unused positional convolution; the official package fails without it.
     feat_extract_activation: str = "gelu"
 
 

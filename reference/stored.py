@@ -22,7 +22,7 @@ _Module = TypeVar("_Module", bound=nn.Module)
 def save_tensors(
     tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write a safetensors file that whoever may read the user's other files can read too.
+    """Write a safetensors file with the permissions of the user's other files.
 
     Args:
         tensors: by name.

@@ -1,4 +1,4 @@
-"""Weights in a file: read without running anybody's code, and loaded strictly."""
+"""Weights in a file: read without running code, and loaded strictly."""
 
 from collections.abc import Mapping
 from pathlib import Path

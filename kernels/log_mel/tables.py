@@ -8,7 +8,7 @@ gets a 1024-point DFT in two stages of 32 (Cooley-Tukey). With n = 32 a + b and 
 
 for d < 16 only, as k < 512 is enough: with r = e^(-2 pi i k / 2048), |E + r O|^2 is the whole
 frame's power in bin k and |E - r O|^2 that in bin 1024 - k. The one bin left, 512, has
-(sum (-1)^n e[n])^2 + (sum (-1)^n o[n])^2. It takes the place of bin 1024, which no band hears.
+(sum (-1)^n e[n])^2 + (sum (-1)^n o[n])^2. It takes the place of bin 1024, which is in no band.
 
 A bin counts for two neighbouring bands at most. The bins whose lower band is m are at most 32
 consecutive ones: the taps of band m. Each has a weight in m and one in m + 1.
@@ -60,8 +60,8 @@ def place_of_bin() -> np.ndarray:
     """Where the transform leaves the power of each bin of a frame.
 
     Returns:
-        (1024,) int: by bin, an index into (c, d, low or high), flattened. Bin 0, which no band
-        hears either, has a place of its own; bin 512 has that of bin 1024.
+        (1024,) int: by bin, an index into (c, d, low or high), flattened. Bin 0, which is in
+        no band either, has a place of its own; bin 512 has that of bin 1024.
     """
     bins = np.arange(2 * HALF_BINS)
     high = bins >= HALF_BINS

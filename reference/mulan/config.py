@@ -73,7 +73,7 @@ class TransformerConfig:
 
 @dataclass(frozen=True)
 class TextTransformerConfig(TransformerConfig):
-    """``max_seq_len`` is read by nobody, and kept for its place in ``config.json``."""
+    """``max_seq_len`` is unused, and kept for its place in ``config.json``."""
 
     max_seq_len: PositiveInt = 1024
 

@@ -70,7 +70,7 @@ class Attention(nn.Module):
 
         Args:
             x: (batch, steps, width).
-            mask: (batch, steps) bool, False at steps nobody attends to.
+            mask: (batch, steps) bool, False at steps without attention.
         """
         x = self.norm(x)
         key, value = (self._split(half) for half in self.to_kv(x).chunk(2, dim=-1))

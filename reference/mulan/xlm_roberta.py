@@ -89,7 +89,7 @@ class SelfAttention(nn.Module):
         self.dropout = nn.Dropout(config.attention_probs_dropout_prob)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(batch, tokens, width) -> the same shape; nobody attends where ``mask`` is False."""
+        """(batch, tokens, width) -> the same shape; no attention where ``mask`` is False."""
         query, key, value = (
             part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in (self.query, self.key, self.value)

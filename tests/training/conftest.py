@@ -58,3 +58,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Tests that draw tensors draw the same each time."""
+    torch.manual_seed(0)

@@ -34,7 +34,7 @@ QUALITIES = {
     "sad": "悲伤",
     "tense": "紧张",
 }
-# What one hears in it.
+# Instruments and voices in it.
 SOUNDS = {
     "accordion": "手风琴",
     "acoustic bass": "低音提琴",

@@ -25,7 +25,7 @@ from .manifest import Recording, read_recordings
 _ORDER, _ITEM, _FITTING = range(3)
 _FITTING_CAPTIONS = 8  # of each track, to fit a tokenizer to
 
-Hear = Callable[[Track, np.random.Generator], np.ndarray]
+ReadAudio = Callable[[Track, np.random.Generator], np.ndarray]
 
 
 class Captioned(NamedTuple):
@@ -129,7 +129,7 @@ class CaptionedCrops(Dataset[Batch]):
         batch_size: pairs in a batch, over all processes.
         seed: of the sequence.
         tokenizer: of the captions.
-        hear: what of a track is learned from, such as ``Waveforms``.
+        read_audio: what the model gets of a track, such as ``Waveforms``.
 
     Raises:
         UsageError: too few songs.
@@ -141,7 +141,7 @@ class CaptionedCrops(Dataset[Batch]):
         batch_size: int,
         seed: int,
         tokenizer: CaptionTokenizer,
-        hear: Hear,
+        read_audio: ReadAudio,
     ) -> None:
         if len(songs) < batch_size:
             raise UsageError(
@@ -152,10 +152,11 @@ class CaptionedCrops(Dataset[Batch]):
         self._batch_size = batch_size
         self._seed = seed
         self._tokenizer = tokenizer
-        self._hear = hear
+        self._read_audio = read_audio
 
     def __getitem__(self, index: int) -> Batch:
-        """What is heard, (1, ...) float32; the caption's ids and mask, (1, CAPTION_TOKENS) int64.
+        """The audio or its states, (1, ...) float32, and the caption's ids and mask, both
+        (1, CAPTION_TOKENS) int64.
 
         Raises:
             AudioError: try after try could not be used.
@@ -174,9 +175,9 @@ class CaptionedCrops(Dataset[Batch]):
             yield song[int(random.integers(len(song)))]
 
     def _read(self, chosen: Captioned, random: np.random.Generator) -> tuple[Tensor, ...]:
-        heard = self._hear(chosen.track, random)
+        audio = self._read_audio(chosen.track, random)
         ids, mask = self._tokenizer.encode(caption(chosen.recording, random))
-        return torch.from_numpy(heard)[None], ids[None], mask[None]
+        return torch.from_numpy(audio)[None], ids[None], mask[None]
 
     def _song(self, index: int, attempt: int) -> Sequence[Captioned]:
         """Each place in a batch has songs of its own, so that no replacement is another's song."""
@@ -189,7 +190,7 @@ class CaptionedCrops(Dataset[Batch]):
 
 @dataclass(frozen=True)
 class Waveforms:
-    """Hears a crop from anywhere in a track: ``samples`` at 24 kHz, float32."""
+    """A crop from anywhere in a track: ``samples`` at 24 kHz, float32."""
 
     samples: int
 

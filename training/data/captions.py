@@ -1,4 +1,4 @@
-"""Captions made of labels, in English and in Chinese, where nobody has written any.
+"""Captions made of labels, in English and in Chinese, for music without any.
 
 They say nothing but what the labels say. How much of it, in which order, in which language and in
 which form is drawn at random, so that single words and whole sentences are learned alike.

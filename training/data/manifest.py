@@ -107,16 +107,16 @@ def check_splits(recordings: list[Recording]) -> None:
     for recording in recordings:
         if recording.split is None:
             continue
-        _claim(split_of, recording.song, recording)
+        _check_split(split_of, recording.song, recording)
         if recording.audio.is_file():
             by_size.setdefault(recording.audio.stat().st_size, []).append(recording)
     for alike in by_size.values():
         if len({each.split for each in alike}) > 1:  # hashing all of a large corpus takes minutes
             for recording in alike:
-                _claim(split_of, sha256(recording.audio), recording)
+                _check_split(split_of, sha256(recording.audio), recording)
 
 
-def _claim(
+def _check_split(
     split_of: dict[str, tuple[Split, Recording]], identity: str, recording: Recording
 ) -> None:
     assert recording.split is not None

@@ -1,4 +1,4 @@
-"""A frozen MuQ's hidden states on disk, for whoever hears the same clips again and again."""
+"""A frozen MuQ's hidden states on disk, so that the same clips are encoded only once."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -23,7 +23,7 @@ class Listener:
         muq: in eval mode.
         level: which of its hidden states.
         samples: of a clip.
-        autocast: of the precision it runs in.
+        autocast: makes the context of the precision it runs in.
     """
 
     muq: MuQ
@@ -32,7 +32,7 @@ class Listener:
     autocast: Callable[[], AbstractContextManager[None]]
 
     @torch.no_grad()
-    def hear(self, track: Track) -> np.ndarray:
+    def states(self, track: Track) -> np.ndarray:
         """(clips, steps, width) float16. Silent clips are left out; a track shorter than a clip is
         repeated.
 
@@ -54,15 +54,15 @@ class Listener:
             found.append(states.to(torch.float16).cpu().numpy())
         if not found:
             raise AudioError(f"{track.path}: silent.")
-        heard = np.concatenate(found)
-        if not np.isfinite(heard).all():
-            raise AudioError(f"{track.path}: MuQ's states of it are not finite in float16.")
-        return heard
+        states_of_clips = np.concatenate(found)
+        if not np.isfinite(states_of_clips).all():
+            raise AudioError(f"{track.path}: MuQ's hidden states are not finite in float16.")
+        return states_of_clips
 
 
 @dataclass(frozen=True)
 class StoredStates:
-    """Hears one clip of a track, as ``store_states`` has written it."""
+    """One clip of a track, drawn from what ``store_states`` wrote."""
 
     folder: Path
 
@@ -74,7 +74,7 @@ class StoredStates:
         """
         path = label_file(self.folder, track)
         if not path.is_file():
-            raise AudioError(f"{track.path}: MuQ has no states of it.")
+            raise AudioError(f"{track.path}: no states are stored for this track.")
         clips = np.load(path, mmap_mode="r")
         return np.array(clips[random.integers(len(clips))], dtype=np.float32)
 
@@ -85,4 +85,4 @@ def store_states(tracks: Sequence[Track], listener: Listener, folder: Path) -> l
     Returns:
         The tracks that cannot be used; all others have states.
     """
-    return store_each("Listening", tracks, folder, listener.hear)
+    return store_each("Encoding", tracks, folder, listener.states)

@@ -37,7 +37,7 @@ def launched(plan: TrainingPlan, hardware: Hardware) -> "Fabric":
     with the same arguments.
 
     Raises:
-        UsageError: such devices are not there, or a batch does not divide among them.
+        UsageError: the devices do not exist, or a batch cannot be divided among them.
     """
     if plan.batch_size % hardware.processes:
         raise UsageError(

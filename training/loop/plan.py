@@ -47,7 +47,7 @@ class TrainingPlan:
         if wrong:
             raise UsageError(f"{', '.join(wrong)}: must be above zero.")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise UsageError(f"an EMA decay of {self.ema_decay}; it lies between 0 and 1.")
+            raise UsageError(f"EMA decay {self.ema_decay}: must be between 0 and 1.")
 
     def learning_rate_at(self, step: int) -> float:
         """Of step 0, 1, ...: a function of nothing else, so that a resumed run goes on exactly."""

@@ -58,7 +58,7 @@ class Run:
         if path.is_file():
             _check_same(path, settings)
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{folder}: holds something else than a run; choose another folder.")
+            raise UsageError(f"{folder}: holds something other than a run; choose another folder.")
         else:
             with atomic_file(path) as temporary:
                 temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -38,7 +38,7 @@ def decoupled_contrastive_loss(
     if all_gather is not None:
         audio, text = all_gather(audio), all_gather(text)
     if len(audio) < 2:
-        raise UsageError("a batch of one pair teaches nothing; take two pairs or more.")
+        raise UsageError("a batch needs two pairs or more.")
     similarities = audio @ text.T * temperatures.reshape(()).exp()
     itself = torch.eye(len(audio), dtype=torch.bool, device=audio.device)
     others = similarities.masked_fill(itself, float("-inf"))

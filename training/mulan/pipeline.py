@@ -16,7 +16,7 @@ from ...reference.config import SAMPLE_RATE_HZ
 from ...reference.mulan.checkpoint import TOKENIZER_FILE, MuLanCheckpoint, save_mulan
 from ...reference.mulan.tokenizer import fit_tokenizer
 from ..data.caption_tokens import CaptionTokenizer
-from ..data.captioned import CaptionedCorpus, CaptionedCrops, Hear, Waveforms
+from ..data.captioned import CaptionedCorpus, CaptionedCrops, ReadAudio, Waveforms
 from ..data.states import Listener, StoredStates, store_states
 from ..loop.devices import launched
 from ..loop.report import TrainingReport
@@ -38,7 +38,7 @@ class Towers:
     Attributes:
         muq: the encoder of the audio tower.
         shape: of what is new.
-        level: which of the MuQ's hidden states the tower stands on; -1 is the deepest.
+        level: the MuQ's hidden state below the tower; -1 is the deepest.
         text: whose text tower to start from, with its tokenizer; a new one when None.
         freeze_audio, freeze_text: leave that encoder as it is, and train what is above it.
     """
@@ -55,9 +55,7 @@ class Towers:
         if not -levels <= self.level < levels:
             raise UsageError(f"level {self.level}: {self.muq.name} has levels 0 to {levels - 1}.")
         if self.text is None and self.freeze_text:
-            raise UsageError(
-                "a text encoder that is trained from scratch cannot be frozen: give --text too."
-            )
+            raise UsageError("--freeze-text needs a trained text encoder: give --text too.")
         if self.text is not None and self.text.tokenizer is None:
             encoder = self.text.model.config.text_model.name
             raise UsageError(
@@ -66,7 +64,7 @@ class Towers:
             )
 
     def facts(self) -> dict[str, object]:
-        """What of them decides the weights."""
+        """The settings that decide the weights."""
         return {
             "muq": self.muq.sha256,
             "level": self.level,
@@ -96,15 +94,15 @@ def train_mulan(
     # Data loaders start processes, which the library would warn of.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if job.plan.batch_size < 2:
-        raise UsageError("--batch-size 1: a pair alone has nothing to be told apart from.")
+        raise UsageError("--batch-size 1: contrastive training needs two pairs or more.")
     run = job.run("mulan", towers.muq.model.config, captions=captioned.digest, **towers.facts())
     fabric = launched(job.plan, job.hardware)
     path, tokenizer = _tokenizer(run, captioned, towers, fabric, job.plan.seed)
-    hear = _ears(job, run, fabric, towers, states)
+    read_audio = _audio_reader(job, run, fabric, towers, states)
     size = job.plan.batch_size
-    crops = CaptionedCrops(captioned.train, size, job.plan.seed, tokenizer, hear)
+    crops = CaptionedCrops(captioned.train, size, job.plan.seed, tokenizer, read_audio)
     held_out = min(size, len(captioned.valid))
-    valid = CaptionedCrops(captioned.valid, held_out, 0, tokenizer, hear)
+    valid = CaptionedCrops(captioned.valid, held_out, 0, tokenizer, read_audio)
     mulan = initial_mulan(
         towers.shape,
         towers.muq.model,
@@ -140,7 +138,9 @@ def _tokenizer(
     return path, CaptionTokenizer(path)
 
 
-def _ears(job: Job, run: Run, fabric: "Fabric", towers: Towers, states: Path | None) -> Hear:
+def _audio_reader(
+    job: Job, run: Run, fabric: "Fabric", towers: Towers, states: Path | None
+) -> ReadAudio:
     """Waveforms; of a frozen MuQ its states, in whose computation the processes share."""
     samples = round(job.plan.crop_seconds * SAMPLE_RATE_HZ)
     if not towers.freeze_audio:

@@ -102,7 +102,7 @@ class Contrastive(Trainee):
 
     Args:
         mulan: what is trained.
-        freeze_audio: its MuQ stays as it is; ``heard`` are its states rather than waveforms.
+        freeze_audio: its MuQ stays as it is; ``audio`` holds its states rather than waveforms.
         freeze_text: its text encoder stays as it is.
         all_gather: as for ``decoupled_contrastive_loss``.
     """
@@ -134,17 +134,17 @@ class Contrastive(Trainee):
         return self.mulan
 
     def train(self, mode: bool = True) -> "Contrastive":
-        """As every module's; what is frozen keeps its statistics, and nothing in it is dropped."""
+        """Set the mode of what is trained; frozen encoders stay in eval mode."""
         super().train(mode)
         for module in self._still:
             module.eval()
         return self
 
-    def forward(self, heard: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, audio: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss over all pairs of all processes, and figures over those of this one.
 
         Args:
-            heard: (pairs, samples) at 24 kHz, or (pairs, steps, width) where MuQ is frozen.
+            audio: (pairs, samples) at 24 kHz, or (pairs, steps, width) where MuQ is frozen.
             ids, mask: (pairs, tokens) of the captions.
 
         Returns:
@@ -153,20 +153,20 @@ class Contrastive(Trainee):
         """
         longest = int(mask.sum(1).max())
         text = self.mulan.text_latents(ids[:, :longest], mask[:, :longest]).float()
-        audio = self._audio_latents(heard).float()
+        music = self._audio_latents(audio).float()
         temperatures = self.mulan.mulan.contrast.temperatures
         # Rounded similarities would hide which text is nearer.
-        with torch.autocast(heard.device.type, enabled=False):
-            loss = decoupled_contrastive_loss(audio, text, temperatures, self._all_gather)
-            nearest = (audio.detach() @ text.detach().T).argmax(1)
-        matched = (nearest == torch.arange(len(audio), device=nearest.device)).float().mean()
+        with torch.autocast(audio.device.type, enabled=False):
+            loss = decoupled_contrastive_loss(music, text, temperatures, self._all_gather)
+            nearest = (music.detach() @ text.detach().T).argmax(1)
+        matched = (nearest == torch.arange(len(music), device=nearest.device)).float().mean()
         return loss, {"matched": matched, "temperature": temperatures.detach().exp().reshape(())}
 
-    def _audio_latents(self, heard: Tensor) -> Tensor:
+    def _audio_latents(self, audio: Tensor) -> Tensor:
         if not self._freeze_audio:
-            return self.mulan.audio_latents(heard)
+            return self.mulan.audio_latents(audio)
         towers = self.mulan.mulan
-        mean = towers.audio.transformer(towers.audio.proj(heard)).mean(dim=1)
+        mean = towers.audio.transformer(towers.audio.proj(audio)).mean(dim=1)
         return nn.functional.normalize(towers.audio_to_latents(mean), dim=-1)
 
 
@@ -195,7 +195,7 @@ def _initialise(encoder: nn.Module) -> None:
 
 
 def _never_called(mulan: MuLan) -> list[nn.Module]:
-    """What only pre-training needs, or nobody: several processes wait for every gradient."""
+    """Modules without a part in the loss: several processes would wait for their gradients."""
     towers = mulan.mulan
     model = towers.audio.model.model
     depth = mulan.mulan.audio.model.config.encoder_depth

@@ -42,7 +42,9 @@ def iterate(job: Job, rvq_plan: TrainingPlan, teacher: Checkpoint, level: int) -
     """
     config = teacher.model.config
     if not config.use_rvq_target:
-        raise UsageError(f"{teacher.name}: an iterative round needs a MuQ with an RVQ of its own.")
+        raise UsageError(
+            f"{teacher.name}: an iterative round needs a MuQ that was trained with an RVQ."
+        )
     if not 0 <= level <= config.encoder_depth:
         raise UsageError(f"level {level}: this model has levels 0 to {config.encoder_depth}.")
     what = {"teacher": teacher.sha256, "level": level}

@@ -72,11 +72,11 @@ class RvqFit(Trainee):
 
     @property
     def weights(self) -> nn.Module:
-        """The quantizer; the source is somebody else's."""
+        """The quantizer alone: the source is frozen."""
         return self.rvq
 
     def train(self, mode: bool = True) -> "RvqFit":
-        """Set the mode of the quantizer; the source stays as in use."""
+        """Set the mode of the quantizer; the source stays in eval mode."""
         super().train(mode)
         self.source.eval()
         return self

@@ -24,7 +24,7 @@ class MaskedPrediction(Trainee):
         self.muq = muq
         for frozen in (self._tokenizer, muq.model.conformer.pos_conv_embed):
             frozen.requires_grad_(False)
-        muq.model.cls_token.requires_grad_(False)  # nobody calls it
+        muq.model.cls_token.requires_grad_(False)  # never used
 
     @property
     def weights(self) -> nn.Module:

@@ -93,7 +93,7 @@ def features_of(
     recordings: Sequence[Recording],
     task: Task,
     cache: Path,
-    on_file: Callable[[Path], None] = lambda path: None,
+    on_step: Callable[[Path], None] = lambda path: None,
 ) -> tuple[list[Featured], list[Skipped]]:
     """Every recording's features, and what could not be used.
 
@@ -105,7 +105,7 @@ def features_of(
         task: how they are cut.
         cache: a folder; features found there, by the encoder's identity and the hash of the
             file's bytes, are not computed again.
-        on_file: called once for every recording.
+        on_step: called once for every recording.
 
     Raises:
         AudioError: nothing could be used.
@@ -113,7 +113,7 @@ def features_of(
     least_seconds = STEP_SECONDS if task.per_step else LEAST_SECONDS
     tracks, skipped = usable_tracks(recordings, least_seconds)
     for each in skipped:
-        on_file(each.path)
+        on_step(each.path)
     by_path = {recording.audio: recording for recording in recordings}
     cut = task.name if task.per_step else f"{task.window_seconds} s"
     folder = cache / encoder.identity / f"{cut}, mean and deviation"
@@ -130,7 +130,7 @@ def features_of(
             found.append(Featured(by_path[track.path], features))
         except AudioError as error:
             skipped.append(Skipped(track.path, str(error)))
-        on_file(track.path)
+        on_step(track.path)
     if not found:
         raise AudioError(
             f"task {task.name!r}: none of {len(recordings)} recordings can be used; the first: "

@@ -86,7 +86,7 @@ def train_probe(
     probe: Probe,
     cache: Path,
     device: torch.device,
-    on_file: Callable[[Path], None] = lambda path: None,
+    on_step: Callable[[Path], None] = lambda path: None,
 ) -> Trained:
     """Encode the recordings, fit a head, and judge it on the test split.
 
@@ -97,7 +97,7 @@ def train_probe(
         cache: folder of features: what is there is not computed again, so that an interrupted
             training goes on.
         device: where the model runs.
-        on_file: called once for each recording that takes part.
+        on_step: called once for each recording that takes part.
 
     Returns:
         The head, whose figures are the fit's and those of single windows of the test split.
@@ -111,7 +111,7 @@ def train_probe(
     found: dict[Split, list[Featured]] = {}
     skipped: list[Skipped] = []
     for split, recordings_of in splits_of(recordings, task).items():
-        found[split], unusable = features_of(encoder, recordings_of, task, cache, on_file)
+        found[split], unusable = features_of(encoder, recordings_of, task, cache, on_step)
         skipped += unusable
     labels = task.labels_of(each.recording for each in found["train"])
     config = HeadConfig(

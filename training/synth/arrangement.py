@@ -1,4 +1,4 @@
-"""Who plays in a song, in what mood, and what a section sounds like."""
+"""The players of a song, its mood, and the parts of a section."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Part:
 
     Args:
         choice: of the preset among the instrument's, 0..1.
-        held_out: whether it is one that training never hears.
+        held_out: whether it is kept from training.
         volume: MIDI volume, as pan.
         pan: 64 is the middle.
     """
@@ -73,7 +73,7 @@ class Band:
         return INSTRUMENTS[name].lowest, INSTRUMENTS[name].highest
 
     def ending(self, tonic: int, mode: str, beats: float) -> "Passage":
-        """The tonic, held by everybody."""
+        """The tonic, held by all parts."""
         last = Slot(chord("I" if mode == "major" else "i"), 0, beats)
         strokes = {}
         for index, part in enumerate(self.parts):

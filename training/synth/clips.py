@@ -1,4 +1,4 @@
-"""What is heard alone: phrases of a singer, single notes of an instrument."""
+"""Clips: phrases of a singer, single notes of an instrument."""
 
 from dataclasses import dataclass
 

@@ -32,7 +32,7 @@ class Settings:
     """What a corpus follows from.
 
     Args:
-        seed: of everything.
+        seed: random seed.
         counts: of songs, voice clips and note clips.
         song_seconds: about how long songs are.
         soundfonts: files; their order matters.
@@ -68,18 +68,18 @@ def synthesize_corpus(
     song_seconds: float,
     soundfonts: Sequence[Path] = (),
     jobs: int = 1,
-    on_item: Callable[[str], None] = lambda name: None,
+    on_step: Callable[[str], None] = lambda name: None,
 ) -> list[dict[str, Any]]:
     """Write a corpus's audio files, those that are not there yet, and its manifest.
 
     Args:
         folder: to write; absent, empty, or such a corpus, whole or not, of any size.
-        seed: of everything.
+        seed: random seed.
         counts: of "song", "voice" and "note" items.
         song_seconds: about how long songs are.
         soundfonts: files; Debian's by default.
         jobs: processes; the result does not depend on it.
-        on_item: told the name of each item that is done.
+        on_step: called with the name of each finished item.
 
     Returns:
         The manifest's rows.
@@ -93,19 +93,19 @@ def synthesize_corpus(
     settings = Settings(seed, counts, song_seconds, tuple(find_soundfonts(soundfonts)))
     # Here too, so that what is wrong with a soundfont is said before anything is written.
     _load(settings.soundfonts)
-    _claim(folder, settings)
+    _check_or_begin(folder, settings)
     items = settings.items()
     rows = []
     for row in _rendered(items, folder, settings.soundfonts, jobs):
         rows.append(row)
-        on_item(row["song"])
+        on_step(row["song"])
     with atomic_file(folder / MANIFEST) as path:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return rows
 
 
-def _claim(folder: Path, settings: Settings) -> None:
-    """Make sure that the folder is this corpus's, or nobody's yet."""
+def _check_or_begin(folder: Path, settings: Settings) -> None:
+    """Raise UsageError unless the folder is empty, absent or this corpus's."""
     facts, kept = settings.facts(), folder / SETTINGS
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: not a folder.")
@@ -120,7 +120,7 @@ def _claim(folder: Path, settings: Settings) -> None:
                 f"{folder}: a corpus of another {', '.join(different)}; choose another folder."
             )
     elif folder.is_dir() and any(folder.iterdir()):
-        raise UsageError(f"{folder}: holds something else than a corpus; choose another folder.")
+        raise UsageError(f"{folder}: holds something other than a corpus; choose another folder.")
     else:
         with atomic_file(kept) as path:
             path.write_text(json.dumps(facts) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The instruments: which General MIDI programs play them, and which presets only tests hear."""
+"""The instruments: which General MIDI programs play them, and which presets are kept for tests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ class Palette:
             self._presets[name] = ([each for each in found if each not in held_out], held_out)
 
     def presets(self, instrument: str, held_out: bool) -> list[Preset]:
-        """All that training, or with ``held_out`` only tests, may hear of an instrument."""
+        """The presets of an instrument for training, or with ``held_out`` for tests."""
         return self._presets[instrument][held_out]
 
     def preset(self, instrument: str, held_out: bool, choice: float) -> Preset:

@@ -47,7 +47,7 @@ class Item:
 
     @property
     def name(self) -> str:
-        """As ``song-00012``."""
+        """Such as ``song-00012``."""
         return f"{self.kind}-{self.index:05d}"
 
     @property
@@ -105,7 +105,7 @@ class SongPlan:
 
 
 def singer(seed: int, number: int) -> Singer:
-    """A singer of the corpus; from ``KNOWN_SINGERS`` on they are only heard in tests."""
+    """A singer of the corpus; those from ``KNOWN_SINGERS`` on occur only in tests."""
     return random_singer(np.random.default_rng([seed, _SINGER_STREAM, number]))
 
 
@@ -127,7 +127,7 @@ def _song(item: Item, rng: np.random.Generator) -> tuple[float, dict[str, Any], 
 
 
 def _voice(item: Item, rng: np.random.Generator) -> tuple[float, dict[str, Any], Sound]:
-    """In tests a singer either is known or shows a technique."""
+    """A clip; in tests it is labelled with a known singer or with a technique, not both."""
     is_test = item.split == "test"
     number, held_out = int(rng.integers(KNOWN_SINGERS)), int(rng.integers(HELD_OUT_SINGERS))
     technique = str(rng.choice(list(TECHNIQUES)))

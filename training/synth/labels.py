@@ -1,4 +1,4 @@
-"""Valence, arousal and tags: read off what a song really plays, whatever was meant.
+"""Valence, arousal and tags, computed from the notes of a song rather than from its mood.
 
 Both are weighted sums, clipped to -1..1, of quantities scaled so that the usual range of music
 maps to -1..1:
@@ -26,7 +26,7 @@ _SLOW_BPM, _FAST_BPM = 85, 130
 
 
 def arousal(song: Song) -> float:
-    """How excited the song is, -1..1."""
+    """Arousal of the song, from -1 (calm) to 1 (excited)."""
     onsets = len({round(note.start, 2) for note in song.notes}) / song.seconds
     density = _unit(math.log2(onsets / 4) / 2)
     velocity = _unit((float(np.mean([note.velocity for note in song.notes])) - 80) / 30)
@@ -34,7 +34,7 @@ def arousal(song: Song) -> float:
 
 
 def valence(song: Song) -> float:
-    """How glad the song is, -1..1."""
+    """Valence of the song, from -1 (sad) to 1 (happy)."""
     tune = song.notes_of("lead") or song.notes_of("second")
     register = _unit((float(np.mean([note.key for note in tune])) - 70) / 14)
     mode = 1 if song.mode == "major" else -1
@@ -42,7 +42,7 @@ def valence(song: Song) -> float:
 
 
 def tags(song: Song) -> list[str]:
-    """Words for the song: genre, mode, metre, tempo, mood, and the instruments heard in it."""
+    """Words for the song: genre, mode, metre, tempo, mood, and its instruments."""
     heard = {song.band.parts[index].instrument for index in {note.part for note in song.notes}}
     words = {song.genre, song.mode, *_moods(valence(song), arousal(song))}
     words |= {(INSTRUMENTS | KITS)[name].family for name in heard - {VOICE}}

@@ -70,7 +70,7 @@ class Recording:
 
     @classmethod
     def sample(cls, rng: np.random.Generator) -> "Recording":
-        """Some recording; the same draws are made whatever comes out."""
+        """Draw a recording; the number of draws is always the same."""
         room, equalizer, low_pass, noise, codec, stored = rng.random(6)
         cents = rng.uniform(-_MOST_CENTS, _MOST_CENTS)
         peak = rng.uniform(*_PEAK_DBFS)

@@ -55,7 +55,7 @@ class Singer:
 
 
 def random_singer(rng: np.random.Generator) -> Singer:
-    """Someone, from bass to soprano."""
+    """A random singer, from bass to soprano."""
     lowest, factor = _TYPES[int(rng.integers(len(_TYPES)))]
     lowest += int(rng.integers(-2, 3))
     factor *= rng.uniform(0.94, 1.06)

@@ -1,4 +1,4 @@
-"""A song: its form, its mood and what everybody plays, as notes with labels."""
+"""A song: its form, its mood and every part, as notes with labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from .singer import Singer
 from .styles.style import STYLES, Style
 from .synthesizer import Note
 
-# No section follows one of its own kind: that boundary could not be heard.
+# No section follows one of its own kind: that boundary would be inaudible.
 _FORMS = ("ABA", "ABC", "ABAB", "ABAC", "ABCB", "ABCA", "ABACA", "ABCAB", "ABABCB", "ABACAB")
 _MOST_BARS = 9
 _LENGTH_SPREAD = 0.15
@@ -64,7 +64,7 @@ class Song:
 
     @property
     def key(self) -> str:
-        """As ``F# minor``."""
+        """Such as ``F# minor``."""
         return f"{TONICS[self.tonic]} {self.mode}"
 
     @property
@@ -84,12 +84,12 @@ class Song:
 
 
 def compose(rng: np.random.Generator, seconds: float, held_out: bool = False) -> Song:
-    """A song of about so many seconds; nothing but ``rng`` chooses.
+    """Compose a song of about so many seconds.
 
     Args:
-        rng: chooses everything.
+        rng: source of every choice.
         seconds: about how long.
-        held_out: whether at least half the parts take presets that training never hears.
+        held_out: whether at least half the parts take presets kept from training.
     """
     genre = str(rng.choice(list(STYLES)))
     style = STYLES[genre]
@@ -155,7 +155,7 @@ def _played(
     velocity: float,
     style: Style,
 ) -> list[Note]:
-    """A passage in seconds, as people play it."""
+    """A passage in seconds, with human timing and dynamics."""
     notes = []
     for part, strokes in played.strokes.items():
         for stroke in strokes:

@@ -33,12 +33,12 @@ class Technique:
         gate: the sounding share of a note.
         glide_s: duration of the way to the next note.
         swell: whether every note grows and fades.
-        fry: whether the pulses are so slow that they are heard one by one.
+        fry: whether the pulses are so slow that each is audible.
         breath: factor of the noise.
         open_quotient: factor.
         tilt: factor of the source's cut-off.
         jitter: factor.
-        sustained: whether it needs long notes to be heard.
+        sustained: whether it needs long notes to be audible.
     """
 
     vibrato: float = 0.0
@@ -169,7 +169,7 @@ def _articulated(source: np.ndarray, singer: Singer, notes: Sequence[Sung]) -> n
     for note, start, end in zip(
         notes, [-_VOWEL_FADE, *changes], [*changes, len(source)], strict=True
     ):
-        # The filter rings in before it is heard.
+        # The filter rings in before it is audible.
         heard = slice(max(start - _VOWEL_FADE, 0), end + _VOWEL_FADE)
         time = np.arange(len(source))[heard]
         filtered = sosfilt(_vocal_tract(singer, note), source[heard])

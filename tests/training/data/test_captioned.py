@@ -41,7 +41,7 @@ def length(track: Track, random: np.random.Generator) -> np.ndarray:
 
 
 def crops(count: int, batch: int, tokenizer_file: Path, **more: object) -> CaptionedCrops:
-    options = {"seed": 0, "hear": length, **more}
+    options = {"seed": 0, "read_audio": length, **more}
     tokenizer = CaptionTokenizer(tokenizer_file)
     return CaptionedCrops(songs(count, 2), batch, tokenizer=tokenizer, **options)
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_heard_is_replaced_by_a_song_the_batch_has_not(tokenizer_
             raise AudioError(f"{track.path}: broken")
         return length(track, random)
 
-    found = crops(12, 3, tokenizer_file, hear=hear)
+    found = crops(12, 3, tokenizer_file, read_audio=hear)
     items = [found[index] for index in range(24)]
     heard = [int(item.inputs[0]) // 100 for item in items]
     assert min(heard) == 3
@@ -86,7 +86,7 @@ def test_what_cannot_be_heard_is_replaced_by_a_song_the_batch_has_not(tokenizer_
         raise AudioError("broken")
 
     with pytest.raises(AudioError, match="could not be used"):
-        crops(4, 2, tokenizer_file, hear=deaf)[0]
+        crops(4, 2, tokenizer_file, read_audio=deaf)[0]
 
 
 def test_captions_come_as_tokens_of_one_length(tokenizer_file: Path) -> None:

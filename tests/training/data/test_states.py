@@ -41,7 +41,7 @@ def expected(muq: MuQ, clip: np.ndarray, level: int) -> np.ndarray:
 def test_clips_begin_every_half_clip(muq: MuQ, level: int, tmp_path: Path) -> None:
     audio = noise(2 * SAMPLES + 4_900)
     listener = Listener(muq, level, SAMPLES, nullcontext)
-    heard = listener.hear(track(tmp_path, "a.wav", audio))
+    heard = listener.states(track(tmp_path, "a.wav", audio))
     assert heard.dtype == np.float16
     assert len(heard) == 4
     for index, states in enumerate(heard):
@@ -52,13 +52,13 @@ def test_clips_begin_every_half_clip(muq: MuQ, level: int, tmp_path: Path) -> No
 def test_a_short_track_is_repeated_and_silence_left_out(muq: MuQ, tmp_path: Path) -> None:
     listener = Listener(muq, 1, SAMPLES, nullcontext)
     short = noise(4_000)
-    heard = listener.hear(track(tmp_path, "short.wav", short))
+    heard = listener.states(track(tmp_path, "short.wav", short))
     repeated = np.resize(short, SAMPLES)
     np.testing.assert_allclose(heard[0], expected(muq, repeated, 1), rtol=1e-3, atol=1e-3)
     paused = np.concatenate([noise(SAMPLES), np.zeros(3 * SAMPLES, dtype=np.float32)])
-    assert len(listener.hear(track(tmp_path, "paused.wav", paused))) == 2
+    assert len(listener.states(track(tmp_path, "paused.wav", paused))) == 2
     with pytest.raises(AudioError, match="silent"):
-        listener.hear(track(tmp_path, "silent.wav", 0 * paused))
+        listener.states(track(tmp_path, "silent.wav", 0 * paused))
 
 
 def test_what_is_stored_is_kept_and_read(muq: MuQ, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_what_is_stored_is_kept_and_read(muq: MuQ, tmp_path: Path) -> None:
     store_states([good, other], listener, folder)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == written
     hear, random = StoredStates(folder), np.random.default_rng(0)
-    clips = listener.hear(good).astype(np.float32)
+    clips = listener.states(good).astype(np.float32)
     found = {hear(good, random).tobytes() for _ in range(30)}
     assert found == {clip.tobytes() for clip in clips}
     assert hear(good, random).dtype == np.float32
@@ -86,4 +86,4 @@ def test_states_that_float16_cannot_hold_are_refused(shallow: MuQConfig, tmp_pat
     muq.model.conformer.layer_norm.weight.data *= 1e6
     listener = Listener(muq, -1, SAMPLES, nullcontext)
     with pytest.raises(AudioError, match="not finite in float16"):
-        listener.hear(track(tmp_path, "a.wav", noise(SAMPLES)))
+        listener.states(track(tmp_path, "a.wav", noise(SAMPLES)))

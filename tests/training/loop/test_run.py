@@ -28,9 +28,9 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_somebody_elses_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="holds something else"):
+    with pytest.raises(UsageError, match="holds something other"):
         Run(tmp_path, {})
-    with pytest.raises(UsageError, match="holds something else"):
+    with pytest.raises(UsageError, match="holds something other"):
         Run(tmp_path / "notes.txt", {})
 
 

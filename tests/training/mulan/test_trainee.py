@@ -213,7 +213,7 @@ def test_refusals(
         ("--freeze-text",): (2, "give --text too"),
         ("--level", 7): (2, "has levels 0 to 2"),
         ("--batch-size", 5): (2, "there are 4 songs"),
-        ("--batch-size", 1): (2, "nothing to be told apart from"),
+        ("--batch-size", 1): (2, "needs two pairs or more"),
         ("--size", tmp_path / "none.json"): (3, "none.json"),
         ("--text", speechless): (2, "no tokenizer.json"),
         ("--text", foreign): (3, "the text encoder only 400"),

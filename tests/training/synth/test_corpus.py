@@ -132,7 +132,7 @@ def test_other_settings_are_refused(
 
 def test_another_folder_is_left_alone(soundfont: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UsageError, match="something else"):
+    with pytest.raises(UsageError, match="something other"):
         synthesize_corpus(tmp_path, 0, COUNTS, SONG_SECONDS, [soundfont])
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     with pytest.raises(UsageError, match="not a folder"):
