@@ -78,7 +78,7 @@ def as_tracks(x: Audio | Audios, rate_hz: int | None) -> list[Track]:
     return [one_track(each, rate_hz, f"audio array {index}") for index, each in enumerate(x)]
 
 
-def decoded_ahead(
+def prefetched_tracks(
     tracks: Iterable[Track], rate_hz: int
 ) -> Iterator[tuple[Track, Iterator[np.ndarray]]]:
     """Every track with its blocks, which a thread decodes in advance.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from ...errors import AudioError, MissingDependencyError, SessionError, UsageError
-from ..audio.tracks import Track, decoded_ahead
+from ..audio.tracks import Track, prefetched_tracks
 from ..engines.session import Session, check_finite
 from .batching import Failure, Job, run_in_batches
 from .clips import ClippingConfig
@@ -67,7 +67,7 @@ class Runner:
         output_of: Callable[[Window], str],
     ) -> Iterator[Job | Failure]:
         parts = self.session.parts if windowing.overlap_steps > 0 else None
-        for track, blocks in decoded_ahead(tracks, windowing.framing.sample_rate_hz):
+        for track, blocks in prefetched_tracks(tracks, windowing.framing.sample_rate_hz):
             frames = None if parts is None else OverlappingFrames(parts.front_end)
             try:
                 for window in windowing.cut(blocks, track.name):

@@ -10,7 +10,7 @@ import pytest
 
 from muqrt.errors import AudioError
 from muqrt.runtime.audio.prefetch import prefetch
-from muqrt.runtime.audio.tracks import decoded_ahead, one_track
+from muqrt.runtime.audio.tracks import prefetched_tracks, one_track
 
 
 class Source:
@@ -91,7 +91,7 @@ def test_tracks_keep_their_blocks_and_their_errors(tmp_path) -> None:  # type: i
     good, bad, other = noise[0], np.full(9, np.nan, np.float32), noise[1]
     given = [one_track(x, 24_000) for x in (good, bad, tmp_path / "text.wav", other)]
     found = []
-    for track, blocks in decoded_ahead(given, 24_000):
+    for track, blocks in prefetched_tracks(given, 24_000):
         try:
             found.append((track, np.concatenate(list(blocks))))
         except AudioError as error:
@@ -104,7 +104,7 @@ def test_tracks_keep_their_blocks_and_their_errors(tmp_path) -> None:  # type: i
 
 def test_the_rest_of_a_track_may_be_left() -> None:
     given = [one_track(np.full(50_000, value, np.float32), 24_000) for value in (0.25, 0.5)]
-    firsts = [next(blocks)[0] for _, blocks in decoded_ahead(given, 24_000)]
+    firsts = [next(blocks)[0] for _, blocks in prefetched_tracks(given, 24_000)]
     assert firsts == [0.25, 0.5]
 
 
@@ -113,7 +113,7 @@ def test_tracks_that_cannot_be_listed_are_an_error_in_its_place() -> None:
         yield one_track(np.ones(2_000, np.float32), 24_000)
         raise RuntimeError("the disk is gone")
 
-    running = decoded_ahead(given(), 24_000)
+    running = prefetched_tracks(given(), 24_000)
     _, blocks = next(running)
     assert sum(map(len, blocks)) == 2_000
     with pytest.raises(RuntimeError, match="the disk is gone"):
