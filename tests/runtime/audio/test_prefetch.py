@@ -10,7 +10,7 @@ import pytest
 
 from muqrt.errors import AudioError
 from muqrt.runtime.audio.prefetch import prefetch
-from muqrt.runtime.audio.tracks import prefetched_tracks, one_track
+from muqrt.runtime.audio.tracks import one_track, prefetched_tracks
 
 
 class Source:
