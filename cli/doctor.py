@@ -1,4 +1,4 @@
-"""``muqrt doctor``: what this machine can run."""
+"""``muqrt doctor``."""
 
 import platform
 import shutil
@@ -81,7 +81,7 @@ def _pytorch() -> _Finding:
         return False, f"{error}: pip install 'muqrt[torch]'"
     cuda = torch.version.cuda
     if cuda is None:
-        return True, f"torch {torch.__version__}, for CPUs alone"
+        return True, f"torch {torch.__version__}, for CPUs only"
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return True, f"torch {torch.__version__}, for CUDA {cuda}; it sees {count} GPUs"
 
