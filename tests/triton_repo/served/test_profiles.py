@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from muqrt.cli.repository import options as repository_arguments
+from muqrt.common.retry import Backoff
 from muqrt.errors import MissingDependencyError, ServerError
 from muqrt.runtime.bundle.manifest import Bundle
+from muqrt.triton_repo.client import session as client
 from muqrt.triton_repo.client.connection import as_tensor
 from muqrt.triton_repo.client.session import TritonSession, statistics
 from muqrt.triton_repo.contract.options import PROFILES, QueuePolicy, RateLimit, ServingOptions
@@ -138,11 +140,11 @@ class Requests:
 
 @pytest.mark.server
 def test_the_urgent_overtake_and_each_queue_has_its_bound(
-    profiles: Server, waveform: Callable[..., np.ndarray]
+    profiles: Server, waveform: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = Requests(profiles, waveform(2_000))
     session = TritonSession(profiles.grpc_url, "bulk", bulk=True)
-    session.timeout_seconds = 0.3  # of the urgent, it would run out while waiting
+    monkeypatch.setattr(client, "BACKOFF", Backoff(0, 0))  # tried again at once
     # Held, the model runs one; then the queues fill, each to its own bound.
     with held(profiles, "bulk"):
         requests.fill("bulk", BULK)
