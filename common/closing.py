@@ -1,4 +1,4 @@
-"""The base of everything that is closed when its ``with`` block ends."""
+"""A base class for context managers: closed when the ``with`` block ends."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType

@@ -98,7 +98,7 @@ def ptx_of(variant: Variant, capability: int) -> Compiled:
 
 
 def _cache_path(variant: Variant, capability: int) -> Path:
-    """Named by a hash of everything the PTX depends on."""
+    """The cached PTX's path, named by a hash of all that it depends on."""
     parts = (
         triton.__version__,
         Path(__file__).read_text(encoding="utf-8"),

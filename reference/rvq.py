@@ -136,7 +136,7 @@ class RandomProjectionQuantizer(nn.Module):
 def stacked(log_mel: Tensor, frames_per_step: int) -> Tensor:
     """What Mel-RVQ quantizes: (batch, mels, frames) -> (batch, frames_per_step * mels, steps).
 
-    A step's frames come one after the other, each with all its mels; an incomplete step is dropped.
+    A step's frames follow in sequence, each with all its mels; an incomplete step is dropped.
     """
     steps = log_mel.shape[-1] // frames_per_step
     frames = log_mel[..., : steps * frames_per_step].unflatten(-1, (steps, frames_per_step))

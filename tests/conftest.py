@@ -13,7 +13,7 @@ import pytest
 from muqrt.errors import MissingDependencyError
 from muqrt.triton_repo.server.installation import find_server
 
-# A shell starts its background jobs with SIGINT ignored, which the commands under test would inherit.
+# A shell starts background jobs with SIGINT ignored, which the commands under test would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Without a GPU kernels run in Triton's interpreter, which is chosen when triton is imported.

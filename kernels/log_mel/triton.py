@@ -78,7 +78,7 @@ def _power(
 ) -> tl.tensor:
     """Frames from sample ``start`` (FRAMES,) on, to (FRAMES * 1024,) in ``place_of_bin``'s order.
 
-    The two halves take turns in a loop: one after the other in the code, they would need more
+    The two halves take turns in a loop: written out in sequence, they would need more
     registers than there are. In a ``for`` loop Triton would keep the constants of every round in
     shared memory, and accumulators in all of sm_100's tensor memory, so that a second program had
     no place beside the first.

@@ -28,7 +28,7 @@ def mel_rvq(
         log_mel: (batch, mels, frames), normalised; or any latent (batch, width, steps), of one
             frame a step. float32, float16 or bfloat16.
         projection, bias, codebooks, corrections: those of ``MelRvqTables``, float32.
-        frames_per_step: frames that are quantised together, one after the other.
+        frames_per_step: frames that are quantised together, in sequence.
 
     Returns:
         (batch, stages, frames // frames_per_step) int32; the lowest of equally near codes.

@@ -203,7 +203,7 @@ def mel_rvq(
             frame a step. float32, float16 or bfloat16, with any strides.
         tables: projection, bias, codebooks and corrections of ``MelRvqTables``, contiguous and on
             the input's device.
-        frames_per_step: frames that are quantised together, one after the other.
+        frames_per_step: frames that are quantised together, in sequence.
         dtype: of the tokens, int32 or int16.
 
     Returns:

@@ -32,7 +32,7 @@ class AudioTower(nn.Module):
 
 
 def clips_of(waveform: Tensor, clip_samples: int, last_clip: LastClip = "wrapped") -> Tensor:
-    """Cut tracks into clips, one after the other.
+    """Cut tracks into consecutive clips.
 
     Args:
         waveform: (batch, samples).

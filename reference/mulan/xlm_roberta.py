@@ -52,7 +52,7 @@ class XLMRobertaConfig:
 
     @property
     def max_tokens(self) -> int:
-        """Of one text, its first and last included. Positions are counted from the padding's on."""
+        """The longest text in tokens, first and last included; positions start after the padding's."""
         return self.max_position_embeddings - self.pad_token_id - 1
 
 

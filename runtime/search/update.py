@@ -158,7 +158,7 @@ def _entry(path: Path) -> Entry | None:
 
 
 def _size_and_time(path: Path) -> tuple[int, int] | None:
-    """Of a file that can be read more than once."""
+    """A regular file's size and modification time; None for any other path."""
     try:
         found = path.stat()
     except OSError:

@@ -23,7 +23,7 @@ class LabelSet:
     """Labels, and the sentences they are put into.
 
     A label's embedding is that of the mean over all templates: single words are rare among the
-    texts that a model was trained on, and no one sentence suits every label.
+    texts that a model was trained on, and no single sentence suits every label.
 
     Attributes:
         labels: in any language, up to 10,000. Longer ones than the model's tokens are cut.

@@ -20,7 +20,7 @@ STALE_STEPS = 100  # a code unused for so long is replaced
 
 
 class StackedMel(nn.Module):
-    """Waveform to what Mel-RVQ quantizes: a step's mel frames, one after the other."""
+    """Waveform to what Mel-RVQ quantizes: a step's mel frames in sequence."""
 
     def __init__(self, log_mel: LogMel, frames_per_step: int) -> None:
         super().__init__()

@@ -149,7 +149,7 @@ def _start_worker(soundfonts: Sequence[Path]) -> None:
 
 
 def _end_with_parent() -> None:
-    """Without this, the workers of a killed parent wait for work for ever."""
+    """Without this, the workers of a killed parent wait for work forever."""
     parent = parent_process()
     assert parent is not None
     parent.join()
