@@ -52,7 +52,7 @@ class XLMRobertaConfig:
 
     @property
     def max_tokens(self) -> int:
-        """The longest text in tokens, first and last included; positions start after the padding's."""
+        """The longest text, in tokens, first and last included; positions follow the padding's."""
         return self.max_position_embeddings - self.pad_token_id - 1
 
 

@@ -50,7 +50,7 @@ class TrainingPlan:
             raise UsageError(f"EMA decay {self.ema_decay}: must be between 0 and 1.")
 
     def learning_rate_at(self, step: int) -> float:
-        """The rate at a step, from 0; it depends on nothing else, so a resumed run goes on exactly."""
+        """The rate at a step, from 0; nothing else decides it, so a run resumes exactly."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
