@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from .import_graph import children_graph, module_graph
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -84,3 +86,21 @@ def make_targets() -> list[str]:
 def test_every_make_target_exists(target: str) -> None:
     done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_picture_of_the_packages_is_true() -> None:
+    """Every arrow is an import, and every import between packages is on a path of arrows."""
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    (picture,) = re.findall(r"digraph packages \{(.*?)\n\}", page, re.DOTALL)
+    arrows = re.findall(r"(\w+) -> (\w+)", picture)
+    packages = {name for arrow in arrows for name in arrow}
+    imports = children_graph(module_graph(ROOT), "")
+    reached = {name: {name} for name in packages}
+    for _ in packages:
+        for start, end in arrows:
+            reached[start] |= reached[end]
+    assert packages == {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    for start, end in arrows:
+        assert end in imports[start]
+    for name in packages:
+        assert imports[name] & packages <= reached[name]
