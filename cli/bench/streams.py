@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from ...benchmarks.measure.report import check_output, publish, require
 from ...common.console import progress
 from ...errors import UsageError
-from ..configured import configured
+from ..parameters import configured
 from .options import Output
 
 if TYPE_CHECKING:

@@ -1,14 +1,15 @@
 """``muqrt build``: other artefacts of a bundle, each proven like the first."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ...common.console import Json, progress, show
 from ...errors import UsageError
 from ...export.recipes import ENGINES, RECIPES, BuildOptions, precisions
-from . import engine_options as engine_arguments
+from ..parameters import expand_options
 from .options import Head, Music, Rvq, proof_of, require_torch
 
 if TYPE_CHECKING:
@@ -22,10 +23,80 @@ _WITH_ACCURACY = [
 _BY_ENGINE = "; ".join(f"{engine}: {', '.join(precisions(engine))}" for engine in ENGINES)
 
 
+def _tensorrt_option(*names: str, help: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel="TensorRT")
+
+
+@dataclass(frozen=True)
+class TensorRtFlags:
+    """What ``engine_options`` takes; None where an option was not given."""
+
+    window_seconds: Annotated[
+        str | None,
+        _tensorrt_option(
+            help="Shortest, typical and longest waveform, for example 5,10,30, or one number; "
+            "0.043,10,30 by default."
+        ),
+    ] = None
+    batch: Annotated[
+        str | None,
+        _tensorrt_option(
+            help="Smallest, typical and largest batch, or one number; 1,8,32 by default."
+        ),
+    ] = None
+    fused_kernels: Annotated[
+        bool | None,
+        _tensorrt_option(
+            "--plugins/--no-plugins",
+            help="Use muqrt's kernels for the mel and the tokens, or TensorRT's own.",
+        ),
+    ] = None
+    hardware_compatibility: Annotated[
+        Literal["none", "ampere_plus", "same_compute_capability"] | None,
+        _tensorrt_option(help="Other GPUs to support."),
+    ] = None
+    version_compatible: Annotated[
+        bool | None,
+        _tensorrt_option(
+            "--version-compatible", help="Build an engine that later TensorRT versions can run."
+        ),
+    ] = None
+    refit: Annotated[
+        bool | None,
+        _tensorrt_option("--refit", help="Build an engine whose weights can be replaced later."),
+    ] = None
+    stripped: Annotated[
+        bool | None,
+        _tensorrt_option(
+            "--strip", help="Write a plan without weights; loading takes them from the ONNX graph."
+        ),
+    ] = None
+    weight_streaming: Annotated[
+        bool | None,
+        _tensorrt_option(
+            "--weight-streaming", help="Allow weights to stay in host memory while the engine runs."
+        ),
+    ] = None
+    timing_cache: Annotated[
+        Path | None,
+        _tensorrt_option(
+            help="File of layer timings to read and update; makes the next build shorter."
+        ),
+    ] = None
+    inspect: Annotated[
+        bool | None,
+        _tensorrt_option(
+            "--inspect", help="Write TensorRT's description of every layer as JSON beside the plan."
+        ),
+    ] = None
+
+
 @commands.command()
+@expand_options
 def build(
     bundle: Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")],
     checkpoint: Annotated[str, typer.Option(help="The checkpoint the bundle was made from.")],
+    *,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -56,16 +127,7 @@ def build(
             "(the default) to below 1. The higher, the more of the model stays wider.",
         ),
     ] = None,
-    window_seconds: engine_arguments.WindowSeconds = None,
-    batch: engine_arguments.Batch = None,
-    plugins: engine_arguments.Plugins = None,
-    hardware_compatibility: engine_arguments.HardwareCompatibility = None,
-    version_compatible: engine_arguments.VersionCompatible = False,
-    refit: engine_arguments.Refit = False,
-    strip: engine_arguments.Strip = False,
-    weight_streaming: engine_arguments.WeightStreaming = False,
-    timing_cache: engine_arguments.TimingCache = None,
-    inspect: engine_arguments.Inspect = False,
+    tensorrt: TensorRtFlags,
     music: Music = None,
     head: Head = None,
     rvq: Rvq = None,
@@ -90,18 +152,7 @@ def build(
         raise UsageError("--tower text goes with --engine onnxruntime --precision int8.")
     if accuracy is not None and not choice.takes_accuracy:
         raise UsageError(f"--accuracy is for --precision {', '.join(_WITH_ACCURACY)}, not {name}.")
-    given = {
-        "window_seconds": window_seconds,
-        "batch": batch,
-        "fused_kernels": plugins,
-        "hardware_compatibility": hardware_compatibility,
-        "version_compatible": version_compatible or None,
-        "refit": refit or None,
-        "stripped": strip or None,
-        "weight_streaming": weight_streaming or None,
-        "timing_cache": timing_cache,
-        "inspect": inspect or None,
-    }
+    given = vars(tensorrt)
     if engine != "tensorrt" and any(value is not None for value in given.values()):
         raise UsageError(f"options of TensorRT go with --engine tensorrt, not with {engine}.")
     from ...export.bundle.recipe import add

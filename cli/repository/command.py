@@ -1,11 +1,14 @@
 """``muqrt repository``: writes a bundle's models for Triton, or checks what was written."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from ...common.console import Json
 from ...errors import UsageError
-from . import options as arguments
+from ..parameters import expand_options
+from .options import MOST_SECONDS, ServingFlags, StreamFlags
 
 if TYPE_CHECKING:
     from ...runtime.bundle.manifest import Artefact, Bundle
@@ -13,36 +16,58 @@ if TYPE_CHECKING:
     from .config import RepositoryOptions
 
 
+@expand_options
 def repository(
-    folder: arguments.Folder,
-    output: arguments.Output = None,
-    check: arguments.Check = None,
-    config: arguments.Config = None,
-    artefact: arguments.Artefact = None,
-    allow_uncertified: arguments.Uncertified = False,
-    model: arguments.ModelName = None,
-    version: arguments.Version = None,
-    outputs: arguments.Outputs = None,
-    profile: arguments.Profile = None,
-    max_batch_size: arguments.MaxBatchSize = None,
-    queue_delay_ms: arguments.QueueDelay = None,
-    queue_size: arguments.QueueSize = None,
-    queue_timeout_s: arguments.QueueTimeout = None,
-    length_seconds: arguments.LengthSeconds = None,
-    instances: arguments.Instances = None,
-    gpu: arguments.Gpu = None,
-    threads: arguments.Threads = None,
-    response_cache: arguments.ResponseCache = False,
-    cuda_graphs: arguments.CudaGraphs = False,
-    stream: arguments.Stream = False,
-    max_streams: arguments.MaxStreams = None,
-    idle_seconds: arguments.IdleSeconds = None,
-    hop_seconds: arguments.HopSeconds = None,
-    window_seconds: arguments.WindowSeconds = None,
-    text_artefact: arguments.TextArtefact = None,
-    label_sets: arguments.LabelSets = None,
-    tensorrt: arguments.TensorRt = None,
-    compute_capability: arguments.ComputeCapability = None,
+    folder: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, written by muqrt export.")
+    ],
+    *,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Model repository to write to.")
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(metavar="MODELS", help="Check this model repository against BUNDLE."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="Read options from this file; flags override single values.",
+        ),
+    ] = None,
+    serving: ServingFlags,
+    outputs: Annotated[
+        str | None, typer.Option(help="Outputs to serve, comma-separated; all by default.")
+    ] = None,
+    queue_delay_ms: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=60_000,
+            help="Milliseconds a request waits for others to share its batch; 2 by default.",
+        ),
+    ] = None,
+    queue_timeout_s: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=MOST_SECONDS,
+            help="Reject requests that wait longer than this many seconds; no limit by default.",
+        ),
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Also write the model that tags live streams.")
+    ] = False,
+    streams: StreamFlags,
+    tensorrt: Annotated[
+        str | None,
+        typer.Option(help="With --check: TensorRT version of the server (10.13.3.9)."),
+    ] = None,
+    compute_capability: Annotated[
+        list[str] | None,
+        typer.Option(help="With --check: compute capability of a server's GPU (9.0); repeatable."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write or check a model repository for Triton."""
@@ -55,32 +80,12 @@ def repository(
     from .report import report_check
 
     flags = {
-        "artefact": artefact,
-        "allow_uncertified": allow_uncertified or None,
-        "model": model,
-        "profile": profile,
-        "text_artefact": text_artefact,
-        "label_sets": label_sets,
+        **vars(serving),
         "outputs": [name.strip() for name in outputs.split(",")] if outputs else None,
-        "max_batch_size": max_batch_size,
         "max_queue_delay_us": _microseconds(queue_delay_ms, 1e3),
-        "max_queue_size": queue_size,
         "queue_timeout_us": _microseconds(queue_timeout_s),
-        "lengths_seconds": length_seconds or None,
-        "instances": instances,
-        "gpus": gpu or None,
-        "threads": threads,
-        "version": version,
-        "response_cache": response_cache or None,
-        "cuda_graphs": cuda_graphs or None,
     }
-    stream_flags = {
-        "max_streams": max_streams,
-        "idle_seconds": idle_seconds,
-        "hop_seconds": hop_seconds,
-        "window_seconds": window_seconds,
-    }
-    options = repository_options(config, flags, stream, stream_flags)
+    options = repository_options(config, flags, stream, vars(streams))
     bundle = load_bundle(folder)
     if check is not None:
         allowed = options.allow_uncertified

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..configured import configured
+from ..parameters import configured
 from .options import (
     BatchSize,
     Checkpoint,

@@ -10,7 +10,7 @@ from annotated_types import Ge
 
 from ...common.console import progress, show
 from ...errors import UsageError
-from ..configured import configured
+from ..parameters import configured
 from .options import Accelerator, Bf16, Seed, precision, require_extra
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import typer
 from annotated_types import Ge
 from typer.testing import CliRunner
 
-from muqrt.cli.configured import configured
+from muqrt.cli.parameters import configured
 from muqrt.common.config import read_toml
 from muqrt.errors import UsageError
 
