@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..common.console import Json, Table, progress, show
-from ..errors import MissingDependencyError
+from ..common.environment import require
 
 commands = typer.Typer()
 
@@ -36,7 +36,7 @@ def synth_corpus(
     as_json: Json = False,
 ) -> None:
     """Compose, render and label a synthetic music corpus."""
-    _require_scipy()
+    require("train", "scipy")
     from ..training.synth.corpus import MANIFEST, synthesize_corpus
 
     counts = {"song": songs, "voice": voices, "note": notes}
@@ -61,12 +61,3 @@ def synth_corpus(
         ),
         f"Wrote {output / MANIFEST}: {len(rows)} recordings, {hours:.2f} hours.",
     )
-
-
-def _require_scipy() -> None:
-    try:
-        import scipy  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError(
-            "scipy is needed for this. Run: pip install 'muqrt[train]'"
-        ) from None

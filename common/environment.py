@@ -1,10 +1,13 @@
-"""The hardware and versions that a figure was measured with, for reports and certificates."""
+"""What is installed, and the hardware and versions that a figure was measured with."""
 
 import os
 import platform
 import subprocess
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from ..errors import MissingDependencyError
 
 _PACKAGES = ("muqrt", "numpy", "onnxruntime", "openvino", "onnx", "torch")
 
@@ -28,6 +31,21 @@ def installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def require(extra: str, *modules: str) -> None:
+    """Import packages that only some commands need.
+
+    Raises:
+        MissingDependencyError: one is not installed; the message names the extra that has it.
+    """
+    for module in modules:
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"{error.name} is needed for this. Run: pip install 'muqrt[{extra}]'"
+            ) from None
 
 
 def device_name(device: str) -> str:

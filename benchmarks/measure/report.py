@@ -8,14 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ...common.console import Table, show
-from ...common.environment import environment
+from ...common.environment import environment, require
 from ...common.files import atomic_file
-from ...errors import MissingDependencyError, UsageError
+from ...errors import UsageError
 
 Draw = Callable[[Path], None]
 
@@ -172,21 +171,6 @@ def check_output(output: Path | None, charts_from: str | None = None) -> None:
     # Raises the system's error where writing is not allowed.
     with tempfile.TemporaryFile(dir=output.parent):
         pass
-
-
-def require(extra: str, *modules: str) -> None:
-    """Import packages that only some commands need.
-
-    Raises:
-        MissingDependencyError: one is not installed; the message names the extra that has it.
-    """
-    for module in modules:
-        try:
-            import_module(module)
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"{error.name} is needed for this. Run: pip install 'muqrt[{extra}]'"
-            ) from None
 
 
 def _beside(output: Path, suffix: str) -> Path:

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from ...benchmarks.accuracy.request import Wanted
-from ...benchmarks.measure.report import check_output, publish, require
+from ...benchmarks.measure.report import check_output, publish
 from ...common.console import Json, progress, show
+from ...common.environment import require
 from ...errors import UsageError
 from ..parameters import expand_options
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...benchmarks.measure.report import check_output, publish, require
+from ...benchmarks.measure.report import check_output, publish
 from ...common.console import Json, progress
+from ...common.environment import require
 from ...errors import UsageError
 from .options import Compiles, Output, Threads
 

@@ -2,9 +2,10 @@
 
 import typer
 
-from ...benchmarks.measure.report import check_output, publish, require
+from ...benchmarks.measure.report import check_output, publish
 from ...benchmarks.model.request import BenchmarkRequest
 from ...common.console import Json, progress
+from ...common.environment import require
 from ..parameters import expand_options
 from .options import BundleFolder, Output, Source
 

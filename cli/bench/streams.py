@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from annotated_types import Ge, Le
 
-from ...benchmarks.measure.report import check_output, publish, require
+from ...benchmarks.measure.report import check_output, publish
 from ...common.console import progress
+from ...common.environment import require
 from ...errors import UsageError
 from ..parameters import configured
 from .options import Output

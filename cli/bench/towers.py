@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from ...benchmarks.measure.report import check_output, publish, require
+from ...benchmarks.measure.report import check_output, publish
 from ...common.console import Json, progress
+from ...common.environment import require
 from .options import BundleFolder, Output, Source, Threads
 
 commands = typer.Typer()

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ...common.console import Json, progress, show
+from ...common.environment import require
 from ...errors import UsageError
 from ...export.recipes import ENGINES, RECIPES, BuildOptions, precisions
 from ..parameters import expand_options
-from .options import Head, Music, Rvq, proof_of, require_torch
+from .options import Head, Music, Rvq, proof_of
 
 if TYPE_CHECKING:
     from ...runtime.bundle.manifest import Artefact, Bundle
@@ -137,7 +138,7 @@ def build(
 
     It is measured against PyTorch and gets a certificate of its own.
     """
-    require_torch()
+    require("export", "onnx", "torch")
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: choose among {', '.join(ENGINES)}.")
     name = precision or precisions(engine)[0]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...common.console import Json, progress, show
+from ...common.environment import require
 from ...errors import ParityError, UsageError
-from .options import Head, Music, Rvq, chosen_head, proof_of, require_torch
+from .options import Head, Music, Rvq, chosen_head, proof_of
 
 if TYPE_CHECKING:
     from ...export.sources.head import TagHead
@@ -55,7 +56,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle with proven numbers."""
-    require_torch()
+    require("export", "onnx", "torch")
     if head is not None and no_head:
         raise UsageError("--head and --no-head: choose one.")
     from ...export.bundle_from_checkpoint import bundle_from_checkpoint
@@ -107,7 +108,7 @@ def parity(
     as_json: Json = False,
 ) -> None:
     """Compare a bundle with PyTorch and write its certificates."""
-    require_torch()
+    require("export", "onnx", "torch")
     if output is not None and not layers:
         raise UsageError("--output is for the chart of --layers.")
     if layers:

@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...errors import MissingDependencyError
-
 if TYPE_CHECKING:
     from ...export.parity.proof import OnStep, Proof
     from ...export.sources.head import TagHead
@@ -26,17 +24,6 @@ Rvq = Annotated[
     Path | None,
     typer.Option(help="Folder of a fitted RVQ for the tokens; the checkpoint's own by default."),
 ]
-
-
-def require_torch() -> None:
-    """Raise MissingDependencyError unless exporting is possible."""
-    try:
-        import onnx  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"{error.name} is needed for this. Run: pip install 'muqrt[export]'"
-        ) from None
 
 
 def chosen_head(checkpoint: str, folder: Path | None) -> "TagHead | None":

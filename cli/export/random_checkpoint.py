@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from ...common.console import Json, show
+from ...common.environment import require
 from ...errors import UsageError
-from .options import require_torch
 
 commands = typer.Typer()
 
@@ -40,7 +40,7 @@ def random_checkpoint(
 
     It has the official format.
     """
-    require_torch()
+    require("export", "onnx", "torch")
     from ...reference.random_model import CONFIGS
 
     if size not in CONFIGS:

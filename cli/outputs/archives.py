@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ...common.environment import require
 from ...common.files import atomic_file
-from ...errors import MissingDependencyError
 from .tasks import Save, Task
 
 _ROW_GROUP_TRACKS = 100  # held in memory and written together
@@ -69,13 +69,10 @@ class _Npz:
 
 class _Parquet:
     def __init__(self, path: Path, dtype: np.dtype, facts: dict[str, Any]) -> None:
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError:
-            raise MissingDependencyError(
-                "pyarrow is needed for Parquet. Run: pip install 'muqrt[parquet]'"
-            ) from None
+        require("parquet", "pyarrow")
+        import pyarrow
+        import pyarrow.parquet
+
         self._arrow = pyarrow
         steps = pyarrow.list_(pyarrow.from_numpy_dtype(dtype))
         fields = [("audio", pyarrow.string()), ("tokens", pyarrow.list_(steps))]

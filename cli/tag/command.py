@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...common.console import Json, show
-from ...errors import AudioError, MissingDependencyError, UsageError
+from ...common.environment import require as require_packages
+from ...errors import AudioError, UsageError
 from ..options import AudioPaths, Threshold, Top, WhereForFiles, audio_files
 from ..parameters import expand_options
 from .labels import LABELS_SHOWN, LabelOptions, LabelsCommand
@@ -120,9 +121,4 @@ def _check_outputs(csv: Path | None, chart: Path | None, tracks: int) -> None:
         raise UsageError(f"--chart is for one track, not for {tracks}; name one file.")
     if chart.suffix.lower() != ".png":
         raise UsageError(f"{chart}: the chart is a PNG; name it {chart.with_suffix('.png')}.")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError(
-            "matplotlib is needed for --chart. Run: pip install 'muqrt[bench]'"
-        ) from None
+    require_packages("bench", "matplotlib")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...common.environment import require
 from ..parameters import configured
 from .options import (
     BatchSize,
@@ -15,7 +16,6 @@ from .options import (
     ModelOptions,
     Steps,
     WarmupSteps,
-    require_extra,
 )
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class MulanOptions(ModelOptions):
 @configured(MulanOptions)
 def mulan(options: MulanOptions, as_json: bool) -> None:
     """Train a MuQ-MuLan on music and its descriptions."""
-    require_extra()
+    require("train", "lightning_fabric", "torch")
     from ...reference.checkpoint import load_checkpoint
     from ...reference.mulan.checkpoint import load_mulan
     from ...training.data.captioned import read_captioned

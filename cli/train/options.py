@@ -1,4 +1,4 @@
-"""What the training commands are told, and the extra they need."""
+"""What the training commands are told."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 from annotated_types import Ge, Le
-
-from ...errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from ...reference.config import MuQConfig
@@ -140,12 +138,3 @@ def muq_config(size: str) -> "MuQConfig":
     from ...reference.random_model import CONFIGS
 
     return CONFIGS[size] if size in CONFIGS else read_config(Path(size))
-
-
-def require_extra() -> None:
-    """Raise MissingDependencyError unless the training extra is installed."""
-    try:
-        import lightning_fabric  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError("training needs: pip install 'muqrt[train]'") from None

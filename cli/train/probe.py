@@ -9,9 +9,10 @@ import typer
 from annotated_types import Ge
 
 from ...common.console import progress, show
+from ...common.environment import require
 from ...errors import UsageError
 from ..parameters import configured
-from .options import Accelerator, Bf16, Seed, precision, require_extra
+from .options import Accelerator, Bf16, Seed, precision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -78,7 +79,7 @@ class ProbeOptions:
 @configured(ProbeOptions)
 def probe(options: ProbeOptions, as_json: bool) -> None:
     """Train a head for a task on MuQ's hidden states."""
-    require_extra()
+    require("train", "lightning_fabric", "torch")
     from ...common.files import cache_folder
     from ...reference.checkpoint import load_checkpoint
     from ...reference.head import save_head

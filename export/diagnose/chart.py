@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...common.environment import require
 from ...common.files import atomic_file
-from ...errors import MissingDependencyError
 from .layers import LevelDifference
 
 
@@ -14,12 +14,7 @@ def chart_file(name: Path) -> Path:
     Raises:
         MissingDependencyError: no matplotlib.
     """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError(
-            "matplotlib is needed for the chart. Run: pip install 'muqrt[bench]'"
-        ) from None
+    require("bench", "matplotlib")
     return name if name.suffix == ".png" else name.with_name(f"{name.name}.png")
 
 

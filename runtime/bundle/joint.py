@@ -57,6 +57,14 @@ class Joint(Output):
         """The output of either tower: (batch, width)."""
         return TensorSpec(name=LATENTS, dtype="float32", shape=["batch", self.width])
 
+    def summary(self, sample_rate_hz: int) -> list[str]:
+        """How wide embeddings are, and of which clips and texts."""
+        seconds = self.clip_samples / sample_rate_hz
+        return [
+            f"latents: {self.width} wide, for clips of {seconds:g} s and texts of up to "
+            f"{self.max_tokens} tokens, tokenizer {self.tokenizer_sha256[:12]}..."
+        ]
+
     @property
     def from_frames(self) -> bool:
         """False: latents are of clips, not of overlapping windows."""

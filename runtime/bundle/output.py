@@ -56,6 +56,10 @@ class Output(Record):
     def spec(self) -> TensorSpec:
         """The output's name, dtype and shape."""
 
+    def summary(self, sample_rate_hz: int) -> list[str]:
+        """Lines for people about a model that takes audio at this rate; none by default."""
+        return []
+
     @property
     def from_frames(self) -> bool:
         """Whether the encoder gives it from the front end's frames of overlapping windows."""

@@ -17,6 +17,7 @@ TAGS = "tags"  # the output's name
 _MOST_TAGS = 10_000
 _LONGEST_NAME_CHARACTERS = 200
 _FIGURES_LIMIT_CHARACTERS = 1 << 16
+_NAMES_SHOWN = 12  # in the summary
 _SHORTEST_WINDOW_SECONDS, _LONGEST_WINDOW_SECONDS = 1, 600
 
 
@@ -104,6 +105,23 @@ class Tagging(Output):
     def matches(self, found: TensorSpec) -> bool:
         """Whether the output is as wide as the vocabulary, whatever its dtype."""
         return found.shape[1:] == self.spec.shape[1:]
+
+    def summary(self, sample_rate_hz: int) -> list[str]:
+        """The tags and thresholds, and what was measured in training."""
+        names = ", ".join(self.vocabulary[:_NAMES_SHOWN])
+        more = len(self.vocabulary) - _NAMES_SHOWN
+        thresholds = sorted({f"{each:.2f}" for each in self.thresholds})
+        lines = [
+            f"{len(self.vocabulary)} tags: {names}{f' and {more} more' if more > 0 else ''}",
+            f"task {self.task}, windows of {self.window_seconds:g} s, "
+            f"thresholds {' to '.join(dict.fromkeys((thresholds[0], thresholds[-1])))}, "
+            f"head {self.head_sha256[:12]}...",
+        ]
+        numbers = {k: v for k, v in self.figures.items() if isinstance(v, (int, float))}
+        if numbers:
+            figures = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+            lines.append(f"measured in training: {figures}")
+        return lines
 
     def limits(self, threshold: float | None = None) -> dict[str, float]:
         """The probability from which each tag counts: its own threshold, or this one for all.

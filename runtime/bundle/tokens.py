@@ -49,6 +49,14 @@ class Tokenizer(Output):
         """Whether they are of a hidden state; the log-mel's need no frames."""
         return self.level is not None
 
+    def summary(self, sample_rate_hz: int) -> list[str]:
+        """How many tokens of how many codes, and whose."""
+        what = "the log-mel" if self.level is None else f"level {self.level}"
+        return [
+            f"tokens: {self.stages} per step, {self.codes} codes each, by an RVQ of {what}, "
+            f"{self.rvq_sha256[:12]}..."
+        ]
+
     @property
     def file_dtype(self) -> np.dtype:
         """The dtype of tokens in files: int16 where the codes fit."""
