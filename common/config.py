@@ -23,11 +23,7 @@ Options = TypeVar("Options")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file.
-
-    Raises:
-        UsageError: the file is missing, cannot be read, or is not TOML.
-    """
+    """The tables of a TOML file."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import ServerError
 from ...runtime.bundle.tagging import TAGS
 from ...runtime.streaming.stream import SlidingConfig
-from ...triton_repo.client.connection import AsyncConnection, config_arguments, infer_arguments
+from ...triton_repo.client.connection import AsyncConnection, tensors
 from ...triton_repo.client.live_model import live_contract
 from ...triton_repo.contract.stream import CHUNK_INDEX, PCM, SECONDS
 
@@ -34,8 +34,7 @@ async def connected(url: str, model: str, timeout_seconds: float) -> "AsyncItera
     """
     connection = AsyncConnection(url)
     try:
-        request = config_arguments(model, timeout_seconds)
-        answer = await connection.call("get_model_config", model, **request)
+        answer = await connection.call("get_model_config", model, timeout_seconds)
         sliding = live_contract(answer, url, model).sliding
         yield ServedStreams(connection, model, timeout_seconds, sliding)
     finally:
@@ -79,16 +78,16 @@ class ServedStreams:
         Raises:
             BusyError: too many streams are live. ServerError: anything else.
         """
-        arguments = infer_arguments(
+        inputs = {PCM: samples[None], CHUNK_INDEX: np.array([[index]], np.int64)}
+        answer = await self._connection.call(
+            "infer",
             self._model,
-            {PCM: samples[None], CHUNK_INDEX: np.array([[index]], np.int64)},
-            (TAGS, SECONDS),
             self._timeout_seconds,
+            **tensors(inputs, (TAGS, SECONDS)),
             sequence_id=sequence,
             sequence_start=index == 0,
             sequence_end=is_last,
         )
-        answer = await self._connection.call("infer", self._model, **arguments)
         ends: list[float] = answer.as_numpy(SECONDS)[0, :, 1].tolist()
         return ends
 
@@ -102,12 +101,8 @@ class ServedStreams:
 
     async def ready(self) -> bool:
         """Whether the server and the model say that they are ready."""
-        call, model = self._connection.call, self._model
         try:
-            if not await call("is_server_ready", model, client_timeout=_PROBE_SECONDS):
-                return False
-            probe = {"model_name": model, "client_timeout": _PROBE_SECONDS}
-            return bool(await call("is_model_ready", model, **probe))
+            return await self._connection.is_ready(self._model, _PROBE_SECONDS)
         except ServerError:
             return False
 

@@ -69,12 +69,7 @@ class _SequentialFile(soundfile.SoundFile):
 
 @contextmanager
 def open_audio(path: Path) -> Iterator[DecodedAudio]:
-    """Open ``path`` for decoding.
-
-    Raises:
-        AudioError: missing, a folder, unreadable or not audio.
-        MissingDependencyError: only FFmpeg might read it and PyAV is not installed.
-    """
+    """Open ``path`` for decoding."""
     _check_file(path)
     try:
         # As bytes: a name need not be valid UTF-8.

@@ -55,22 +55,14 @@ class Track:
 
 
 def one_track(x: Audio, rate_hz: int | None = None, name: str = "audio array") -> Track:
-    """``x`` as a track; ``rate_hz`` and ``name`` are an array's, a file has its own.
-
-    Raises:
-        UsageError: neither a path nor an array, or an array without its rate.
-    """
+    """``x`` as a track; ``rate_hz`` and ``name`` are an array's, a file has its own."""
     if isinstance(x, (str, PathLike)):
         return Track(x, None, str(x))
     return Track(x, rate_hz, name)
 
 
 def as_tracks(x: Audio | Audios, rate_hz: int | None) -> list[Track]:
-    """One track, or a list of them, as a list.
-
-    Raises:
-        UsageError: an empty list, or what ``one_track`` refuses.
-    """
+    """One track, or a list of them, as a list."""
     if not isinstance(x, (list, tuple)):
         return [one_track(x, rate_hz)]
     if not x:

@@ -81,11 +81,7 @@ def every_gate() -> Iterator[Gate]:
 
 
 def gather(document: Any) -> Any:
-    """A document whose records stand under their own keys, with ``meanings`` in their place.
-
-    Raises:
-        ValidationError: a record is not valid.
-    """
+    """A document whose records stand under their own keys, with ``meanings`` in their place."""
     if not isinstance(document, Mapping) or "meanings" in document:
         return document
     keys = {kind.key for kind in OUTPUTS}
@@ -108,11 +104,7 @@ def spread(dumped: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_texts(texts: Mapping[str, str]) -> Meanings:
-    """The records in a server's parameters.
-
-    Raises:
-        ValueError: a record is not valid.
-    """
+    """The records in a server's parameters."""
     parameters = {kind: texts.get(f"muqrt.{kind.key}") for kind in OUTPUTS}
     return explained(
         *(kind.model_validate_json(text) for kind, text in parameters.items() if text is not None)

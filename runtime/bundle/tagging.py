@@ -135,11 +135,7 @@ class Tagging(Output):
 
 
 def one_limit(vocabulary: Sequence[str], threshold: float) -> dict[str, float]:
-    """The same threshold for every tag.
-
-    Raises:
-        UsageError: the threshold is not a probability.
-    """
+    """The same threshold for every tag."""
     if not 0 <= threshold <= 1:
         raise UsageError(f"threshold {threshold}: a probability is between 0 and 1.")
     return dict.fromkeys(vocabulary, float(threshold))

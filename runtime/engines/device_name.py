@@ -15,11 +15,7 @@ class DeviceName:
 
 
 def device_name(text: str, *kinds: str) -> DeviceName:
-    """What a name says.
-
-    Raises:
-        SessionError: it is no name, or not of one of these kinds.
-    """
+    """What a name says."""
     found = re.fullmatch(r"([a-z]+)(?::(\d{1,3}))?", text)
     if found is None or found[1] not in kinds:
         raise SessionError(

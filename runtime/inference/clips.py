@@ -35,9 +35,6 @@ class ClippingConfig:
         """Cut a track into clips, whatever the sizes of the blocks (samples,) it comes in.
 
         At most two clips and one block are held.
-
-        Raises:
-            AudioError: the track, called ``name``, is too short for the model.
         """
         recent, beginning = RecentSamples(), np.zeros(0, np.float32)
         start = 0

@@ -77,9 +77,6 @@ class OverlappingFrames:
         Returns:
             (batch, steps, width) float32: what the front end gives for the window alone, but for
             rounding.
-
-        Raises:
-            SessionError: the engine failed.
         """
         excerpt = self.excerpt(start_step, waveform)
         return self.complete(excerpt, self._front_end.run({WAVEFORM: excerpt.waveform})[FRAMES])

@@ -66,11 +66,7 @@ def track_tags(
     hop_seconds: float | None,
     on_window: OnWindow | None,
 ) -> Results[TrackTags]:
-    """Every track with its tags.
-
-    Raises:
-        BundleError: the model has none. UsageError: the hop is longer than a window.
-    """
+    """Every track with its tags."""
     tagging, framing = require(runner.session, Tagging), runner.session.framing
     windowing = WindowingConfig.every(framing, tagging.window_seconds, hop_seconds)
 
@@ -94,9 +90,6 @@ def track_tokens(
 
     Those of a hidden state are stitched as features are, by ``windowing``; those of the log-mel are
     the same as if the whole track were one window.
-
-    Raises:
-        BundleError: the model has none.
     """
     if require(runner.session, Tokenizer).level is None:
         windowing = WindowingConfig.mel_tokens(windowing.framing)
@@ -111,11 +104,7 @@ def track_tokens(
 def clip_latents(
     runner: Runner, tracks: Iterable[Track], last_clip: LastClip, on_window: OnWindow | None
 ) -> Results[np.ndarray]:
-    """Every track with the embeddings of its clips, float32 (clips, width), each of length one.
-
-    Raises:
-        BundleError: the model has none.
-    """
+    """Every track with the embeddings of its clips, float32 (clips, width), each of length one."""
     joint = require(runner.session, Joint)
     clipping = ClippingConfig(runner.session.framing, joint.clip_samples, last_clip)
     jobs = runner.run(tracks, clipping, lambda window: LATENTS, on_window)
@@ -127,9 +116,6 @@ def track_latents(
     runner: Runner, tracks: Iterable[Track], last_clip: LastClip, on_window: OnWindow | None
 ) -> Results[np.ndarray]:
     """Every track with the mean of its clips' embeddings, float32 (width,), so not of length one.
-
-    Raises:
-        BundleError: the model has none.
     """
     for track, clips in clip_latents(runner, tracks, last_clip, on_window):
         yield track, clips.mean(axis=0) if isinstance(clips, np.ndarray) else clips

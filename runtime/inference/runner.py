@@ -25,9 +25,6 @@ class Runner:
     Args:
         session: runs the batches.
         batch_size: how many windows of equal length to run at once.
-
-    Raises:
-        UsageError: a batch size below 1.
     """
 
     def __init__(self, session: Session, batch_size: int) -> None:
@@ -50,9 +47,6 @@ class Runner:
             windowing: how they are cut.
             output_of: which of the session's outputs is wanted for a window.
             on_window: called after each window.
-
-        Raises:
-            SessionError: the engine failed, or its numbers are not finite.
         """
         jobs = self._jobs(tracks, windowing, output_of)
         for done in run_in_batches(jobs, self._run_batch, self._batch_size):

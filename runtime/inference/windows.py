@@ -40,11 +40,7 @@ class Window:
         return self.is_last and self.start_step == 0
 
     def trim(self, features: np.ndarray) -> np.ndarray:
-        """The kept part of what the model gave: (steps, ...) -> (len(keep), ...).
-
-        Raises:
-            SessionError: the engine gave another number of steps than the framing says.
-        """
+        """The kept part of what the model gave: (steps, ...) -> (len(keep), ...)."""
         if len(features) != self.steps:
             raise SessionError(
                 f"the engine gave {len(features)} steps for {len(self.waveform)} samples; the "
@@ -94,9 +90,6 @@ class WindowingConfig:
         """Windows of another length than the framing's, one beginning every ``hop_seconds``.
 
         Both are rounded to whole steps; the hop is half a window when left out.
-
-        Raises:
-            UsageError: the hop is not above 0, or longer than the window.
         """
         if hop_seconds is None:
             hop_seconds = window_seconds / 2
@@ -140,9 +133,6 @@ class WindowingConfig:
         """Cut a track into windows, whatever the sizes of the blocks (samples,) it comes in.
 
         At most two windows and one block are held.
-
-        Raises:
-            AudioError: the track, called ``name``, is shorter than the model's minimum.
         """
         window_samples, step_samples = self.framing.window_samples, self.framing.step_samples
         stride = self._window_steps - self.overlap_steps

@@ -110,10 +110,6 @@ def embed_texts(
         threads: for the text tower's engine.
         cache: file of a ``TextCache``; the text tower is opened only for what is not in it.
         on_texts: called with how many more are computed.
-
-    Raises:
-        BundleError, UsageError, SessionError, MissingDependencyError: as ``open_text_encoder`` and
-            ``TextEncoder.encode``.
     """
 
     def embed(missing: Sequence[str]) -> np.ndarray:

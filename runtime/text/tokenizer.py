@@ -62,9 +62,6 @@ class TextTokenizer:
         Returns:
             The ids and the mask, both (batch, tokens of the longest) int64. The mask is 1 at a
             text's own tokens and 0 at the padding.
-
-        Raises:
-            UsageError: no text, or an item that is not text.
         """
         if isinstance(texts, str) or not len(texts):
             raise UsageError(f"a list of at least one text is needed, not {texts!r}.")

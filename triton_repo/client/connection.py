@@ -1,6 +1,7 @@
 """gRPC to a Triton server; failures are ServerErrors that say what to do."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -59,23 +60,23 @@ class Connection(Closing):
         grpc = server_extra("tritonclient.grpc")
         self._client = grpc.InferenceServerClient(self.url, channel_args=_CHANNEL_OPTIONS)
 
-    def call(self, method: str, model: str, **arguments: Any) -> Any:
+    def call(self, method: str, model: str, timeout_seconds: float, **arguments: Any) -> Any:
         """Call a method of tritonclient's client.
 
         Args:
             method: its name.
-            model: the model that error messages name.
-            arguments: the method's.
+            model: the model on the server.
+            timeout_seconds: how long the answer may take.
+            arguments: the method's others.
 
         Raises:
             ServerError: the call failed; BusyError, GoneError or LostStreamError if a retry may
                 help.
         """
-        failure = server_extra("tritonclient.utils").InferenceServerException
-        try:
-            return getattr(self._client, method)(**arguments)
-        except failure as error:
-            raise explained(error, self.url, model) from error
+        with _failures_explained(self.url, model):
+            return getattr(self._client, method)(
+                model_name=model, client_timeout=timeout_seconds, **arguments
+            )
 
     def close(self) -> None:
         """Close the channel. Calling it twice is harmless."""
@@ -90,13 +91,20 @@ class AsyncConnection:
         grpc = server_extra("tritonclient.grpc.aio")
         self._client = grpc.InferenceServerClient(self.url, channel_args=_CHANNEL_OPTIONS)
 
-    async def call(self, method: str, model: str, **arguments: Any) -> Any:
+    async def call(self, method: str, model: str, timeout_seconds: float, **arguments: Any) -> Any:
         """Call a method of tritonclient's client, like ``Connection.call``."""
-        failure = server_extra("tritonclient.utils").InferenceServerException
-        try:
-            return await getattr(self._client, method)(**arguments)
-        except failure as error:
-            raise explained(error, self.url, model) from error
+        with _failures_explained(self.url, model):
+            return await getattr(self._client, method)(
+                model_name=model, client_timeout=timeout_seconds, **arguments
+            )
+
+    async def is_ready(self, model: str, timeout_seconds: float) -> bool:
+        """Whether the server and the model say that they are ready."""
+        with _failures_explained(self.url, model):
+            ready = await self._client.is_server_ready(client_timeout=timeout_seconds)
+            return ready and await self._client.is_model_ready(
+                model, client_timeout=timeout_seconds
+            )
 
     async def close(self) -> None:
         """Close the channel. Calling it twice is harmless."""
@@ -104,15 +112,20 @@ class AsyncConnection:
 
 
 def host_and_port(url: str) -> str:
-    """The address in the form that gRPC takes.
-
-    Raises:
-        ServerError: not the address of a gRPC endpoint.
-    """
+    """The address in the form that gRPC takes; raises ServerError for any other."""
     address = url.removeprefix("grpc://")
     if "/" in address:
         raise ServerError(f"{address!r} is not a gRPC address; write host:port (localhost:8001).")
     return address
+
+
+@contextmanager
+def _failures_explained(url: str, model: str) -> Iterator[None]:
+    failure = server_extra("tritonclient.utils").InferenceServerException
+    try:
+        yield
+    except failure as error:
+        raise explained(error, url, model) from error
 
 
 def explained(error: Any, url: str, model: str) -> ServerError:
@@ -146,11 +159,6 @@ def explained(error: Any, url: str, model: str) -> ServerError:
     )
 
 
-def config_arguments(model: str, timeout_seconds: float) -> dict[str, Any]:
-    """The arguments of a call of ``get_model_config``."""
-    return {"model_name": model, "client_timeout": timeout_seconds}
-
-
 def contract_in(
     answer: Any, read: Callable[[Mapping[str, str]], _Contract], problem: str, cure: str
 ) -> _Contract:
@@ -158,10 +166,7 @@ def contract_in(
 
     Args:
         read: reads it from the model's parameters; raises KeyError or ValueError if it cannot.
-        problem, cure: sentences for a model without it: what is wrong, and what to do.
-
-    Raises:
-        ServerError: there is no such contract.
+        problem, cure: sentences for the ServerError if it cannot: what is wrong, and what to do.
     """
     try:
         return read(parameters_of(answer.config))
@@ -169,34 +174,17 @@ def contract_in(
         raise ServerError(f"{problem} ({error}). {cure}") from error
 
 
-def infer_arguments(
-    model: str,
-    inputs: Mapping[str, np.ndarray],
-    outputs: Sequence[str],
-    timeout_seconds: float,
-    **more: Any,
-) -> dict[str, Any]:
-    """The arguments of a call of ``infer``.
-
-    Raises:
-        ServerError: an input is too large for gRPC.
-    """
+def tensors(inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> dict[str, Any]:
+    """Inputs and requested outputs as arguments of ``infer``."""
     grpc = server_extra("tritonclient.grpc")
     return {
-        "model_name": model,
         "inputs": [as_tensor(name, array) for name, array in inputs.items()],
         "outputs": [grpc.InferRequestedOutput(name) for name in outputs],
-        "client_timeout": timeout_seconds,
-        **more,
     }
 
 
 def as_tensor(name: str, array: np.ndarray) -> Any:
-    """An array as an input of tritonclient.
-
-    Raises:
-        ServerError: the array is too large for gRPC.
-    """
+    """An array as an input of tritonclient; raises ServerError if it is too large for gRPC."""
     if array.nbytes > _MESSAGE_LIMIT_BYTES:
         raise ServerError(
             f"{name} is {array.nbytes / 2**30:.1f} GiB; gRPC carries at most 2 GiB. Send shorter "

@@ -8,11 +8,11 @@ from ...runtime.audio.tracks import AudioFile
 from ...runtime.text.labels import LabelSet
 from ...runtime.text.zero_shot import LabelTags, ZeroShot
 from ..contract.mulan import AUDIO_TOWER, tower_in
-from .connection import Connection, config_arguments, contract_in
+from .connection import Connection, contract_in
 from .session import TIMEOUT_SECONDS
 from .zero_shot import tag_labels
 
-# gRPC's status for audio that the server cannot use; ``explained`` puts it in the message.
+# gRPC's status for audio that the server cannot use; it is in the message.
 _REFUSED = "INVALID_ARGUMENT"
 
 
@@ -39,9 +39,8 @@ class ServedLabelTagger:
     ) -> None:
         self._url, self._model, self._timeout_seconds = url, model, timeout_seconds
         with Connection(url) as connection:
-            arguments = config_arguments(model, timeout_seconds)
             tower = contract_in(
-                connection.call("get_model_config", model, **arguments),
+                connection.call("get_model_config", model, timeout_seconds),
                 lambda parameters: tower_in(parameters, AUDIO_TOWER),
                 f"Model {model!r} at {url} takes no labels",
                 "Write one that does from a MuQ-MuLan's bundle with: muqrt repository",

@@ -8,7 +8,7 @@ import numpy as np
 from ...runtime.bundle.tagging import TAGS, Tagging
 from ...runtime.streaming.stream import SlidingConfig
 from ..contract.stream import SECONDS, StreamContract
-from .connection import BusyError, GoneError, LostStreamError, contract_in, infer_arguments
+from .connection import BusyError, GoneError, LostStreamError, contract_in, tensors
 from .stream_state import ClientStream, StreamRequest
 
 MODEL = "muq_stream"
@@ -63,25 +63,19 @@ class LiveModel(ABC):
         self._streams.add(live)
         return live
 
-    def _arguments(self, request: StreamRequest, timeout_seconds: float) -> dict[str, Any]:
+    def _arguments(self, request: StreamRequest) -> dict[str, Any]:
         """The arguments of a call of ``infer``."""
-        return infer_arguments(
-            self.model,
-            {name: array[None] for name, array in request.inputs.items()},
-            (TAGS, SECONDS),
-            timeout_seconds,
-            sequence_id=request.stream_id,
-            sequence_start=request.is_start,
-            sequence_end=request.is_end,
-        )
+        inputs = {name: array[None] for name, array in request.inputs.items()}
+        return {
+            **tensors(inputs, (TAGS, SECONDS)),
+            "sequence_id": request.stream_id,
+            "sequence_start": request.is_start,
+            "sequence_end": request.is_end,
+        }
 
 
 def live_contract(answer: Any, url: str, model: str) -> StreamContract:
-    """The contract in a served live model's configuration.
-
-    Raises:
-        ServerError: it is another model.
-    """
+    """The contract in a served live model's configuration."""
     return contract_in(
         answer,
         StreamContract.from_parameters,

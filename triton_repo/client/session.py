@@ -11,14 +11,7 @@ from ...common.retry import Retry
 from ...errors import ServerError
 from ...runtime.engines.session import Arrays, Session
 from ..contract.artefact import Contract
-from .connection import (
-    BACKOFF,
-    BusyError,
-    Connection,
-    config_arguments,
-    contract_in,
-    infer_arguments,
-)
+from .connection import BACKOFF, BusyError, Connection, contract_in, tensors
 
 # A full-size model takes 14 s for four windows of 30 s on two cores, and requests may queue.
 TIMEOUT_SECONDS = 300.0
@@ -73,9 +66,8 @@ class TritonSession(Session):
         self.timeout_seconds = timeout_seconds
         self._connection = Connection(url)
         self._open = True
-        arguments = config_arguments(model, timeout_seconds)
         contract = contract_in(
-            self._connection.call("get_model_config", model, **arguments),
+            self._connection.call("get_model_config", model, timeout_seconds),
             Contract.from_parameters,
             f"Model {model!r} at {url} was not written by this version of muqrt",
             "Write it with: muqrt repository",
@@ -87,13 +79,11 @@ class TritonSession(Session):
         if not self._open:
             raise ServerError("the session is closed; make another TritonSession.")
         start = time.monotonic()
-        arguments = infer_arguments(self.model, inputs, outputs, 0, priority=self._priority)
+        arguments = {**tensors(inputs, outputs), "priority": self._priority}
 
         def infer() -> Any:
             left = start + self.timeout_seconds - time.monotonic()
-            return self._connection.call(
-                "infer", self.model, **arguments | {"client_timeout": max(left, 1e-3)}
-            )
+            return self._connection.call("infer", self.model, max(left, 1e-3), **arguments)
 
         retry = Retry(BACKOFF, self.timeout_seconds, _RETRIES, since=start)
         result = retry.call(infer, BusyError)
@@ -118,8 +108,7 @@ def statistics(url: str = "localhost:8001", model: str = "muq") -> Statistics:
         ServerError: the server cannot be reached, or has no such model.
     """
     with Connection(url) as connection:
-        arguments = config_arguments(model, _STATISTICS_SECONDS)
-        answer = connection.call("get_inference_statistics", model, **arguments)
+        answer = connection.call("get_inference_statistics", model, _STATISTICS_SECONDS)
     versions = answer.model_stats
     return Statistics(
         inferences=sum(each.inference_count for each in versions),

@@ -50,9 +50,6 @@ class ClientStream:
         rate_hz: sample rate of the chunks.
         name: the stream's name in error messages.
         patience_seconds: how long requests may keep failing.
-
-    Raises:
-        AudioError: an implausible sample rate.
     """
 
     def __init__(
@@ -79,20 +76,12 @@ class ClientStream:
         self.is_open = False
 
     def append(self, chunk: np.ndarray) -> None:
-        """Add audio, (samples,) or (channels, samples), of any length.
-
-        Raises:
-            AudioError: a wrong dtype or shape, no samples, not finite.
-        """
+        """Add audio, (samples,) or (channels, samples), of any length."""
         self._newest = audio.mono_from_array(chunk, self.name)
         self._samples.append(self._newest)
 
     def finish(self) -> None:
-        """End the stream: no more audio will come.
-
-        Raises:
-            AudioError: the stream has no samples.
-        """
+        """End the stream: no more audio will come."""
         if not self._samples.stop:
             raise AudioError(f"{self.name}: has no samples.")
         self._finished = True

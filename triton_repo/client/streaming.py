@@ -10,7 +10,7 @@ import numpy as np
 from ...common.closing import Closing
 from ...errors import ServerError
 from ...runtime.streaming.engine import Hop
-from .connection import Connection, config_arguments
+from .connection import Connection
 from .live_model import END_TIMEOUT_SECONDS, PASSING, LiveModel, rows_in
 from .stream_state import ClientStream, StreamRequest
 
@@ -37,8 +37,8 @@ class StreamingClient(LiveModel, Closing):
 
     def _connect(self) -> None:
         self._connection = Connection(self.url)
-        arguments = config_arguments(self.model, self.timeout_seconds)
-        self._describe(self._connection.call("get_model_config", self.model, **arguments))
+        call = self._connection.call
+        self._describe(call("get_model_config", self.model, self.timeout_seconds))
         self._open = True
 
     def stream(
@@ -85,8 +85,8 @@ class StreamingClient(LiveModel, Closing):
     def _infer(self, request: StreamRequest, timeout_seconds: float) -> Any:
         if not self._open:
             raise ServerError("the client is closed; make another StreamingClient.")
-        arguments = self._arguments(request, timeout_seconds)
-        return self._connection.call("infer", self.model, **arguments)
+        arguments = self._arguments(request)
+        return self._connection.call("infer", self.model, timeout_seconds, **arguments)
 
     def _end(self, live: ClientStream) -> None:
         self._streams.discard(live)

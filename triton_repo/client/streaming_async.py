@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import ServerError
 from ...runtime.streaming.engine import Hop
-from .connection import AsyncConnection, config_arguments
+from .connection import AsyncConnection
 from .live_model import END_TIMEOUT_SECONDS, PASSING, LiveModel, rows_in
 from .stream_state import ClientStream, StreamRequest
 
@@ -28,8 +28,8 @@ class AsyncStreamingClient(LiveModel):
     async def __aenter__(self) -> "AsyncStreamingClient":
         self._connection = AsyncConnection(self.url)
         try:
-            arguments = config_arguments(self.model, self.timeout_seconds)
-            self._describe(await self._connection.call("get_model_config", self.model, **arguments))
+            call = self._connection.call
+            self._describe(await call("get_model_config", self.model, self.timeout_seconds))
         except BaseException:
             await self.close()
             raise
@@ -70,8 +70,8 @@ class AsyncStreamingClient(LiveModel):
             raise ServerError(
                 "the client is not open; use it in: async with AsyncStreamingClient()"
             )
-        arguments = self._arguments(request, timeout_seconds)
-        return await self._connection.call("infer", self.model, **arguments)
+        arguments = self._arguments(request)
+        return await self._connection.call("infer", self.model, timeout_seconds, **arguments)
 
     async def _end(self, live: ClientStream) -> None:
         self._streams.discard(live)

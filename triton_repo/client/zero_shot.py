@@ -19,7 +19,7 @@ from ..contract.mulan import (
     TEXT,
 )
 from ..serving.zero_shot import Answer
-from .connection import Connection, infer_arguments
+from .connection import Connection, tensors
 from .session import TIMEOUT_SECONDS
 
 
@@ -96,6 +96,5 @@ def _infer(
 ) -> dict[str, Any]:
     rows = {name: array[None] for name, array in inputs.items()}
     with Connection(url) as connection:
-        arguments = infer_arguments(model, rows, outputs, timeout_seconds)
-        answer = connection.call("infer", model, **arguments)
+        answer = connection.call("infer", model, timeout_seconds, **tensors(rows, outputs))
     return {name: answer.as_numpy(name)[0] for name in outputs}

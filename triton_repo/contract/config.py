@@ -97,11 +97,7 @@ class ModelConfig:
         return sorted(lengths)
 
     def to_protobuf(self) -> Any:
-        """The configuration as ``tritonclient.grpc.model_config_pb2.ModelConfig``.
-
-        Raises:
-            BundleError: a tensor has no batch dimension, or a dtype Triton has no name for.
-        """
+        """The configuration as ``tritonclient.grpc.model_config_pb2.ModelConfig``."""
         options = self.options
         return model_config(
             self._parameters(),
@@ -197,6 +193,30 @@ def model_config(parameters: Mapping[str, str], **fields: Any) -> Any:
     """A ``tritonclient.grpc.model_config_pb2.ModelConfig``."""
     strings = {key: {"string_value": value} for key, value in parameters.items()}
     return server_extra(_MESSAGES).ModelConfig(parameters=strings, **fields)
+
+
+def scripted_config(parameters: Mapping[str, str], **fields: Any) -> Any:
+    """The ``ModelConfig`` of a model in Python, whose only instance has the state."""
+    return model_config(
+        parameters,
+        backend="python",
+        version_policy={"latest": {"num_versions": 1}},
+        instance_group=[{"kind": "KIND_CPU", "count": 1}],
+        **fields,
+    )
+
+
+def ragged_input(
+    name: str, data_type: str, size: int = -1, optional: bool = True
+) -> dict[str, Any]:
+    """An input whose length may differ between the requests of a batch."""
+    return {
+        "name": name,
+        "data_type": data_type,
+        "dims": [size],
+        "optional": optional,
+        "allow_ragged_batch": True,
+    }
 
 
 def as_text(message: Any) -> str:

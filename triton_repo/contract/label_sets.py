@@ -39,11 +39,7 @@ class LabelSets:
         self._read: dict[str, tuple[_Stamp, LabelSet]] = {}
 
     def named(self, name: str) -> LabelSet:
-        """The label set of that name, as its file is now.
-
-        Raises:
-            UsageError: there is none, or its file cannot be used.
-        """
+        """The label set of that name, as its file is now."""
         path = self._path(name)
         try:
             status = path.stat()

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass as validated
 from ...runtime.bundle.joint import LATENTS, Joint
 from ...runtime.engines.session import WAVEFORM
 from .artefact import Contract
-from .config import MODEL_NAME_PATTERN, OURS, model_config
+from .config import MODEL_NAME_PATTERN, OURS, ragged_input, scripted_config
 
 TEXT, LABELS, TEMPLATES, LABEL_SET = "text", "labels", "templates", "label_set"
 COSINES, PROBABILITIES, CLIP_COSINES, NAMES = "cosines", "probabilities", "clip_cosines", "names"
@@ -22,7 +22,7 @@ TEXT_TOWER, AUDIO_TOWER, LABEL_SETS = "muqrt.text_tower", "muqrt.audio_tower", "
 # Texts in a batch. Short ones, such as labels, cost no more than a clip.
 MOST_TEXTS = 64
 _MOST_QUESTIONS = 8
-_QUEUE_DELAY_US = 2_000
+_BATCHING = {"max_queue_delay_microseconds": 2_000}
 
 Name = Annotated[str, Field(pattern=MODEL_NAME_PATTERN)]
 
@@ -79,15 +79,17 @@ class TextConfig:
 
     def to_protobuf(self) -> Any:
         """The configuration as ``tritonclient.grpc.model_config_pb2.ModelConfig``."""
-        return _model(
-            self.name,
-            MOST_TEXTS,
-            [_tensor(TEXT, "TYPE_UINT8")],
-            [{"name": LATENTS, "data_type": "TYPE_FP32", "dims": [self.tower.joint.width]}],
+        width = self.tower.joint.width
+        return scripted_config(
             {
                 OURS: self.tower.contract.artefact_sha256,
                 TEXT_TOWER: _TOWER.dump_json(self.tower).decode(),
             },
+            name=self.name,
+            max_batch_size=MOST_TEXTS,
+            input=[ragged_input(TEXT, "TYPE_UINT8", optional=False)],
+            output=[{"name": LATENTS, "data_type": "TYPE_FP32", "dims": [width]}],
+            dynamic_batching=_BATCHING,
         )
 
 
@@ -119,50 +121,19 @@ class ZeroShotConfig:
         }
         if self.label_sets is not None:
             parameters[LABEL_SETS] = self.label_sets
-        return _model(
-            self.name,
-            _MOST_QUESTIONS,
-            [
-                _tensor(WAVEFORM, "TYPE_FP32"),
-                *(_tensor(name, "TYPE_UINT8", True) for name in (LABELS, TEMPLATES, LABEL_SET)),
+        return scripted_config(
+            parameters,
+            name=self.name,
+            max_batch_size=_MOST_QUESTIONS,
+            input=[
+                ragged_input(WAVEFORM, "TYPE_FP32", optional=False),
+                *(ragged_input(name, "TYPE_UINT8") for name in (LABELS, TEMPLATES, LABEL_SET)),
             ],
-            [
+            output=[
                 {"name": COSINES, "data_type": "TYPE_FP32", "dims": [-1]},
                 {"name": PROBABILITIES, "data_type": "TYPE_FP32", "dims": [-1]},
                 {"name": CLIP_COSINES, "data_type": "TYPE_FP32", "dims": [-1, -1]},
                 {"name": NAMES, "data_type": "TYPE_UINT8", "dims": [-1]},
             ],
-            parameters,
+            dynamic_batching=_BATCHING,
         )
-
-
-def _model(
-    name: str,
-    max_batch_size: int,
-    inputs: list[dict[str, Any]],
-    outputs: list[dict[str, Any]],
-    parameters: dict[str, str],
-) -> Any:
-    return model_config(
-        parameters,
-        name=name,
-        backend="python",
-        max_batch_size=max_batch_size,
-        input=inputs,
-        output=outputs,
-        version_policy={"latest": {"num_versions": 1}},
-        # One instance, because it caches the labels' embeddings; the towers do the work.
-        instance_group=[{"kind": "KIND_CPU", "count": 1}],
-        dynamic_batching={"max_queue_delay_microseconds": _QUEUE_DELAY_US},
-    )
-
-
-def _tensor(name: str, dtype: str, optional: bool = False) -> dict[str, Any]:
-    # Ragged: requests of different lengths share a batch.
-    return {
-        "name": name,
-        "data_type": dtype,
-        "dims": [-1],
-        "optional": optional,
-        "allow_ragged_batch": True,
-    }

@@ -17,7 +17,7 @@ from ...runtime.bundle.manifest import Framing
 from ...runtime.bundle.record import Record
 from ...runtime.bundle.tagging import TAGS, Tagging
 from ...runtime.streaming.stream import HOP_SECONDS, SlidingConfig
-from .config import MODEL_NAME_PATTERN, model_config
+from .config import MODEL_NAME_PATTERN, ragged_input, scripted_config
 
 WAVEFORM, PCM, RATE, CHUNK_INDEX = "waveform", "pcm", "rate_hz", "chunk_index"
 SECONDS = "seconds"
@@ -130,17 +130,16 @@ class StreamConfig:
             **self.contract.to_parameters(),
             "muqrt.options": _OPTIONS.dump_json(options).decode(),
         }
-        return model_config(
+        return scripted_config(
             parameters,
             name=self.name,
-            backend="python",
             # Most chunks complete no hop, so large batches cost few runs of the engine.
             max_batch_size=min(options.max_streams, _MOST_CHUNKS),
             input=[
-                _input(WAVEFORM, "TYPE_FP32", -1),
-                _input(PCM, "TYPE_INT16", -1),
-                _input(RATE, "TYPE_INT32", 1),
-                _input(CHUNK_INDEX, "TYPE_INT64", 1),
+                ragged_input(WAVEFORM, "TYPE_FP32"),
+                ragged_input(PCM, "TYPE_INT16"),
+                ragged_input(RATE, "TYPE_INT32", 1),
+                ragged_input(CHUNK_INDEX, "TYPE_INT64", 1),
             ],
             output=[
                 {
@@ -150,9 +149,6 @@ class StreamConfig:
                 },
                 {"name": SECONDS, "data_type": "TYPE_FP64", "dims": [-1, 2]},
             ],
-            version_policy={"latest": {"num_versions": 1}},
-            # The streams' state lives in the instance.
-            instance_group=[{"kind": "KIND_CPU", "count": 1}],
             sequence_batching={
                 "max_sequence_idle_microseconds": round(
                     1e6 * (options.idle_seconds + _GRACE_SECONDS)
@@ -166,25 +162,10 @@ class StreamConfig:
 
 
 def options_of(parameters: Mapping[str, str]) -> StreamOptions:
-    """Read the options from a model's parameters.
-
-    Raises:
-        KeyError: they are missing. ValueError: they are not what muqrt writes.
-    """
+    """Read the options from a model's parameters."""
     return _OPTIONS.validate_json(parameters["muqrt.options"])
 
 
 def _control(name: str) -> dict[str, Any]:
     kind = f"CONTROL_SEQUENCE_{name.upper()}"
     return {"name": name, "control": [{"kind": kind, "int32_false_true": [0, 1]}]}
-
-
-def _input(name: str, dtype: str, size: int) -> dict[str, Any]:
-    # Ragged: chunks of different lengths share a batch.
-    return {
-        "name": name,
-        "data_type": dtype,
-        "dims": [size],
-        "optional": True,
-        "allow_ragged_batch": True,
-    }

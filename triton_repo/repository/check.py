@@ -115,11 +115,7 @@ def _is_for_streams(message: Any) -> bool:
 
 
 def _model_config(message: Any, bundle: Bundle, artefact: Artefact) -> Any:
-    """The configuration that the bundle gives for the same outputs and lengths.
-
-    Raises:
-        BundleError: the lengths cannot be read.
-    """
+    """The configuration that the bundle gives for the same outputs and lengths."""
     try:
         lengths = [int(each) for each in json.loads(parameters_of(message)[LENGTHS])]
     except (KeyError, TypeError, ValueError) as error:

@@ -53,9 +53,6 @@ def layout_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = ())
 
     Args:
         outputs: the outputs to serve; all but the latents when empty.
-
-    Raises:
-        BundleError: its files cannot be moved. UsageError: the artefact has no such output.
     """
     if artefact.engine == "onnxruntime":
         return _graph(artefact, [spec.name for spec in _served(artefact, outputs)])
@@ -87,12 +84,7 @@ def _sha256_of(text: str) -> str:
 def config_of(
     bundle: Bundle, artefact: Artefact, model_name: str, options: ServingOptions
 ) -> ModelConfig:
-    """The configuration of an artefact's model.
-
-    Raises:
-        BundleError: Triton cannot serve it.
-        UsageError: the options do not fit the artefact.
-    """
+    """The configuration of an artefact's model."""
     layout = layout_of(bundle, artefact, options.outputs)
     if layout.backend == "tensorrt":
         kind: Literal["KIND_CPU", "KIND_GPU", "KIND_AUTO"] = "KIND_GPU"
@@ -135,9 +127,6 @@ def contract_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = (
     Args:
         outputs: the outputs to serve; when empty all but the latents, which are for clips instead
             of windows and cost extra.
-
-    Raises:
-        UsageError: the artefact has no such output.
     """
     served = _served(artefact, outputs)
     names = {spec.name for spec in served}
@@ -201,11 +190,7 @@ def _graph(artefact: Artefact, served: list[str]) -> Layout:
 
 
 def _plans(bundle: Bundle, artefact: Artefact) -> Layout:
-    """The artefact's plan, and the certified plans of the same model for other GPUs.
-
-    Raises:
-        BundleError: the plan is stripped, and Triton cannot restore its weights.
-    """
+    """The artefact's plan, and the certified plans of the same model for other GPUs."""
     if artefact.plan is not None and artefact.plan.weights is not None:
         raise BundleError(
             f"{artefact.name}: a stripped plan, whose weights Triton's TensorRT backend cannot "

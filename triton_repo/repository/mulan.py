@@ -120,11 +120,7 @@ def gives_latents(artefact: Artefact) -> bool:
 def joint_config(
     bundle: Bundle, artefact: Artefact, name: str, parameters: Mapping[str, str]
 ) -> TextConfig | ZeroShotConfig:
-    """The configuration of ``mulan_text`` or ``zeroshot`` with the towers in these parameters.
-
-    Raises:
-        BundleError: the parameters cannot be read, or name artefacts of another bundle.
-    """
+    """The configuration of ``mulan_text`` or ``zeroshot`` with the towers in these parameters."""
     try:
         found = {
             each: tower_in(parameters, each)
@@ -143,12 +139,7 @@ def joint_config(
 
 
 def load_tokenizer(folder: Path, joint: Joint) -> TextTokenizer:
-    """Load the tokenizer in a version's folder.
-
-    Raises:
-        BundleError: the file is missing or has changed. MissingDependencyError: the library
-            ``tokenizers`` is not installed.
-    """
+    """Load the tokenizer in a version's folder."""
     path = folder / TOKENIZER_FILE
     if not path.is_file() or sha256(path) != joint.tokenizer_sha256:
         raise BundleError(

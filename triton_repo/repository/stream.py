@@ -47,11 +47,7 @@ def write_stream_repository(
 
 
 def stream_contract(bundle: Bundle, artefact: Artefact, sliding: SlidingConfig) -> StreamContract:
-    """What a client must know about the live model of an artefact.
-
-    Raises:
-        BundleError: the bundle has no tags.
-    """
+    """What a client must know about the live model of an artefact."""
     if bundle.tagging is None:
         raise BundleError(
             f"{bundle.folder}: the bundle has no tags, which live streams need. Export it with a "

@@ -78,11 +78,7 @@ def write_repository(
 def write_model(
     bundle: Bundle, layout: Layout, config: WritableConfig, output: Path, version: str = VERSION
 ) -> RepositoryReport:
-    """Write a model's folder, whole or not at all: its ``config.pbtxt``, and one version.
-
-    Raises:
-        UsageError: the model's name is not allowed, or the destination is taken.
-    """
+    """Write a model's folder, whole or not at all: its ``config.pbtxt``, and one version."""
     check_destination(output, config.name)
     with atomic_folder(output / config.name) as folder:
         (folder / CONFIG_FILENAME).write_text(as_text(config.to_protobuf()), encoding="utf-8")

@@ -12,9 +12,6 @@ def usable_ports(address: str, wanted: dict[str, int | None]) -> list[int]:
     Args:
         address: the interface to listen on.
         wanted: ports by the names that messages use.
-
-    Raises:
-        ServerError: two ports are the same, or one is not available.
     """
     given = [port for port in wanted.values() if port]
     if len(set(given)) < len(given):

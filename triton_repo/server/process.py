@@ -93,11 +93,7 @@ class Server(Closing):
 
     @property
     def pid(self) -> int:
-        """Process id and process group of the running server.
-
-        Raises:
-            ServerError: the server is not running.
-        """
+        """Process id and process group of the running server."""
         if self._process is None:
             raise ServerError("The server is not running; call start first.")
         return self._process.pid

@@ -25,11 +25,6 @@ def load_streams(folder: Path, parameters: Mapping[str, str]) -> tuple[LiveStrea
 
     Returns:
         The streams, and the number of tags in their answers.
-
-    Raises:
-        BundleError: the folder or the parameters are not what ``write_stream_repository`` wrote.
-        SessionError: the engine cannot load the artefact, or failed.
-        MissingDependencyError: the engine is not installed.
     """
     try:
         contract, options = StreamContract.from_parameters(parameters), options_of(parameters)

@@ -62,9 +62,6 @@ class ZeroShotService:
         embed: embeds texts with the text tower.
         label_sets: the label sets on the server.
         batch_size: how many clips to run at once.
-
-    Raises:
-        BundleError: the session has no output latents.
     """
 
     def __init__(

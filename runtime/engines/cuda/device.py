@@ -117,11 +117,7 @@ class CudaDevice:
 
 
 def cuda_runtime() -> Any:
-    """The binding.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-    """
+    """The binding."""
     try:
         from cuda.bindings import runtime
     except (ImportError, OSError) as error:

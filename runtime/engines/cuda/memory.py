@@ -83,9 +83,6 @@ def borrowed(tensor: Any, device: int, stream: int) -> "DeviceArray | np.ndarray
         tensor: the array.
         device: index of the only GPU that it may lie on.
         stream: will read it; what the owner has still to do to it comes first.
-
-    Raises:
-        SessionError: it lies on another device, or not in one piece.
     """
     kind, index = tensor.__dlpack_device__()
     if kind == _HOST:
@@ -99,11 +96,7 @@ def borrowed(tensor: Any, device: int, stream: int) -> "DeviceArray | np.ndarray
 
 
 def read_capsule(capsule: Any) -> DeviceArray:
-    """What a DLPack capsule describes; the capsule stays its owner's.
-
-    Raises:
-        SessionError: it is not contiguous, or of numbers that NumPy has no name for.
-    """
+    """What a DLPack capsule describes; the capsule stays its owner's."""
     found = _Tensor.from_address(_pointer_of(capsule, b"dltensor"))
     shape = tuple(found.shape[: found.ndim])
     steps = [prod(shape[i + 1 :]) for i in range(found.ndim)]

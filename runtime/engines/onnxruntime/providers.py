@@ -25,10 +25,6 @@ def providers_on(device: str, artefact_sha256: str, cuda_graphs: bool = False) -
         device: "cpu", "cuda" or "tensorrt", as "cuda:1" for the second GPU.
         artefact_sha256: TensorRT's engines, which take minutes to build, are kept under this name.
         cuda_graphs: of the CUDA provider, whether runs can be recorded.
-
-    Raises:
-        SessionError: no such device, or one that records no runs. MissingDependencyError: this ONNX
-            Runtime has no GPUs.
     """
     chosen = device_name(device, *PROVIDERS)
     kind = chosen.kind

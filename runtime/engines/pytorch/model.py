@@ -169,11 +169,7 @@ class DeployedMuQ(nn.Module):
 
 
 def load_model(path: Path, precision: str, device: torch.device) -> DeployedMuQ:
-    """The model in an artefact's file, ready to run on a device.
-
-    Raises:
-        SessionError: not such a file, or the device's memory is too small for it.
-    """
+    """The model in an artefact's file, ready to run on a device."""
     try:
         with safe_open(path, "pt", device=str(device)) as file:
             design = Design.model_validate_json((file.metadata() or {}).get(DESIGN, ""))

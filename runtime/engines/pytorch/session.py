@@ -79,11 +79,7 @@ def _require_torch() -> None:
 
 
 def _device(name: str | None) -> "torch.device":
-    """The device with that name, or the best one available.
-
-    Raises:
-        SessionError: there is none of that name.
-    """
+    """The device with that name, or the best one available."""
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

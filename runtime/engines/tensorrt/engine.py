@@ -27,9 +27,6 @@ class TensorRtEngine:
         weights: for a stripped plan, the ONNX graph with its weights.
         weight_budget_bytes: how much of the weights stays on the GPU, for a plan with weight
             streaming; TensorRT's own choice for the free memory when None.
-
-    Raises:
-        SessionError: TensorRT refuses it or its weights, or it is another engine.
     """
 
     def __init__(
@@ -67,11 +64,7 @@ class TensorRtEngine:
         return context
 
     def profile_of(self, waveform: Sequence[int]) -> int:
-        """Which profile to run a waveform of this shape in.
-
-        Raises:
-            SessionError: none covers it.
-        """
+        """Which profile to run a waveform of this shape in."""
         profile = self.options.profile_of(tuple(waveform))
         if profile < 0:
             covered = "; ".join(map(str, self.options.profiles))

@@ -52,11 +52,7 @@ class ExecutionSlot:
         )
 
     def run(self, waveform: np.ndarray | DeviceArray, outputs: Sequence[str]) -> Arrays:
-        """Run the engine on one waveform; the outputs are the caller's to keep.
-
-        Raises:
-            SessionError: no profile covers its shape, or CUDA or TensorRT failed.
-        """
+        """Run the engine on one waveform; the outputs are the caller's to keep."""
         profile = self._engine.profile_of(waveform.shape)
         self._device.use()
         # The copy to the GPU, the run and the copy back are queued, and then waited for.

@@ -9,12 +9,7 @@ OLDEST = (10, 13)  # the first with everything that is used here
 
 
 def tensorrt() -> Any:
-    """The package.
-
-    Raises:
-        MissingDependencyError: it, or one of its libraries, is not installed. SessionError: it is
-            too old.
-    """
+    """The package."""
     try:
         import tensorrt as trt
     except (ImportError, OSError) as error:
@@ -29,11 +24,7 @@ def tensorrt() -> Any:
 
 
 def tensorrt_version() -> str:
-    """The library's version, such as 10.14.1.48, without a package's suffix such as .post1.
-
-    Raises:
-        MissingDependencyError, SessionError: as ``tensorrt``.
-    """
+    """The library's version, such as 10.14.1.48, without a package's suffix such as .post1."""
     return ".".join(re.findall(r"\d+", tensorrt().__version__)[:4])
 
 

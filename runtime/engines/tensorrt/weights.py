@@ -16,9 +16,6 @@ def put_back_weights(engine: Any, onnx_path: Path, log: Any) -> None:
         engine: an ``ICudaEngine``.
         onnx_path: the graph it was built from, its external data beside it.
         log: of ``message_log``.
-
-    Raises:
-        SessionError: they are not all in the graph, or TensorRT does not take them.
     """
     trt = tensorrt()
     refitter = trt.Refitter(engine, log)
@@ -44,9 +41,6 @@ def stream_weights(engine: Any, budget_bytes: int | None) -> None:
     Args:
         engine: an ``ICudaEngine`` built for weight streaming.
         budget_bytes: the most that stays; TensorRT's own choice for the free memory when None.
-
-    Raises:
-        SessionError: the budget is negative, or TensorRT refuses it.
     """
     if budget_bytes is None:
         wanted = engine.get_weight_streaming_automatic_budget()

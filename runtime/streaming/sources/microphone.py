@@ -53,11 +53,7 @@ class ChunkQueue:
             self._changed.notify()
 
     def take(self, timeout_seconds: float) -> np.ndarray | None:
-        """The oldest chunk, once there is one; None when the queue is closed and empty.
-
-        Raises:
-            TimeoutError: none came in time.
-        """
+        """The oldest chunk, once there is one; None when the queue is closed and empty."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._chunks or self._closed, timeout_seconds):
                 raise TimeoutError

@@ -44,8 +44,8 @@ def served(mulan_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str
     }
     asked: list[dict[str, Any]] = []
 
-    def call(connection: object, method: str, model: str, **arguments: Any) -> Any:
-        assert (method, arguments["model_name"]) == ("get_model_config", model)
+    def call(connection: object, method: str, model: str, timeout_seconds: float) -> Any:
+        assert method == "get_model_config"
         return SimpleNamespace(config=configs[model])
 
     def answer(

@@ -214,9 +214,7 @@ def test_a_full_queue_is_waited_for(
         runs = [pool.submit(session.run, {"waveform": waveform()}) for _ in range(8)]
         assert all(rejected.acquire(timeout=30) for _ in runs[2:])
         with pytest.raises(ServerError, match="too many requests waiting"):
-            session._connection.call(
-                "infer", "muq", model_name="muq", inputs=[_input(session, waveform())]
-            )
+            session._connection.call("infer", "muq", 300, inputs=[_input(session, waveform())])
         stub.resume()
         assert all(run.result()["features"].shape == (1, 25, 4) for run in runs)
 
