@@ -103,7 +103,7 @@ _NAMES = {
     "triton_repo.last_will.LastWill": "triton_repo.server.watchdog.ParentWatchdog",
     "triton_repo.live_streams.Chunk": "triton_repo.serving.live_streams.StreamChunk",
     "triton_repo.stream_repository.write_stream_repository": (
-        "triton_repo.repository.stream.write_stream_repository"
+        "triton_repo.repository.write.write_stream_repository"
     ),
 }
 
@@ -142,7 +142,8 @@ def answer_old_imports() -> None:
 
 
 class _Finder:
-    """The last finder to be asked: it knows the modules that are gone."""
+    """The last finder to be asked: it knows the modules that are gone, and loads them as modules
+    with the names of those they became, or as packages of such modules."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: object = None) -> Any:
@@ -152,19 +153,17 @@ class _Finder:
         if root != _ROOT:
             return None
         if old in moved_modules():
-            return ModuleSpec(name, _Loader())  # type: ignore[arg-type]
+            return ModuleSpec(name, _Finder)  # type: ignore[arg-type]
         if any(each.startswith(f"{old}.") for each in moved_modules()):
-            return ModuleSpec(name, _Loader(), is_package=True)  # type: ignore[arg-type]
+            return ModuleSpec(name, _Finder, is_package=True)  # type: ignore[arg-type]
         return None
 
-
-class _Loader:
-    """Makes a module with the names of the one that it became, or a package of such modules."""
-
-    def create_module(self, spec: object) -> None:
+    @staticmethod
+    def create_module(spec: object) -> None:
         """The usual kind."""
 
-    def exec_module(self, module: ModuleType) -> None:
+    @staticmethod
+    def exec_module(module: ModuleType) -> None:
         """Fill it, and warn."""
         old = module.__name__.partition(".")[2]
         if old in moved_modules():

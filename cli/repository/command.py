@@ -121,7 +121,7 @@ def _write_streams(
     bundle: "Bundle", output: Path, artefact: "Artefact", options: "RepositoryOptions"
 ) -> "RepositoryReport | None":
     """The model for live streams, where it was asked for."""
-    from ...triton_repo.repository.stream import write_stream_repository
+    from ...triton_repo.repository.write import write_stream_repository
 
     if options.stream is None:
         return None

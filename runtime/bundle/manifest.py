@@ -10,9 +10,7 @@ from typing import Any, Literal
 
 from pydantic import (
     Field,
-    InstanceOf,
     PositiveInt,
-    SerializeAsAny,
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
@@ -24,8 +22,7 @@ from ...common.validation import first_problem
 from ...errors import BundleError
 from .artefact import Artefact, Tower
 from .joint import IDS, MASK
-from .meanings import Explained, check_outputs, gather, spread
-from .output import Output
+from .meanings import Explained, Meanings, check_outputs, gather, spread
 from .record import Record, Sha256
 from .record import TensorSpec as TensorSpec
 
@@ -70,7 +67,7 @@ class Bundle(Explained, Record):
     source: Source
     architecture: dict[str, Any]
     framing: Framing
-    meanings: dict[str, InstanceOf[SerializeAsAny[Output]]] = Field(default_factory=dict)
+    meanings: Meanings = Field(default_factory=dict)
     artefacts: list[Artefact]
     folder: Path = Field(default=Path(), exclude=True)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, InstanceOf, SerializeAsAny, create_model
 
 from .joint import Joint
 from .output import Gate, Output
@@ -18,7 +18,7 @@ from .tokens import Tokenizer
 # Manifests list them in this order, and artefacts' digests depend on it.
 OUTPUTS: tuple[type[Output], ...] = (Tagging, Tokenizer, Joint)
 
-Meanings = dict[str, Output]  # by the output's name
+Meanings = dict[str, InstanceOf[SerializeAsAny[Output]]]  # by the output's name
 _Output = TypeVar("_Output", bound=Output)
 
 

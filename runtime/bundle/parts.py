@@ -1,4 +1,4 @@
-"""An artefact's partial graphs: front end and encoder, for overlapping windows, and the graph"""
+"""An artefact's partial graphs: front end and encoder, and those that give some outputs only."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath

@@ -115,8 +115,7 @@ def clip_latents(
 def track_latents(
     runner: Runner, tracks: Iterable[Track], last_clip: LastClip, on_window: OnWindow | None
 ) -> Results[np.ndarray]:
-    """Every track with the mean of its clips' embeddings, float32 (width,), so not of length one.
-    """
+    """Every track with the mean of its clips' embeddings, float32 (width,), not of length one."""
     for track, clips in clip_latents(runner, tracks, last_clip, on_window):
         yield track, clips.mean(axis=0) if isinstance(clips, np.ndarray) else clips
 

@@ -148,11 +148,7 @@ class WindowingConfig:
                 start, kept = start + stride, window.keep.stop
                 recent.drop_before(start * step_samples)
         if recent.stop < self.framing.minimum_samples:
-            rate_hz = self.framing.sample_rate_hz
-            raise AudioError(
-                f"{name}: too short: {recent.stop / rate_hz:.3f} s; the model needs at least "
-                f"{self.framing.minimum_samples / rate_hz:.3f} s."
-            )
+            raise too_short(self.framing, recent.stop, name)
         last = ceil_divide(max(0, recent.stop - window_samples), step_samples)
         if start < last:
             window = self._window(recent, start, kept, last)
@@ -170,6 +166,14 @@ class WindowingConfig:
         if following is not None:
             stop = (following + stop) // 2  # the middle of the overlap
         return Window(start, steps, waveform, range(kept, stop), following is None)
+
+
+def too_short(framing: Framing, samples: int, name: str) -> AudioError:
+    """The error for audio of so many samples, called ``name``."""
+    return AudioError(
+        f"{name}: too short: {samples / framing.sample_rate_hz:.3f} s; the model needs at least "
+        f"{framing.minimum_samples / framing.sample_rate_hz:.3f} s."
+    )
 
 
 def ceil_divide(number: int, divisor: int) -> int:

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...common.closing import Closing
-
-if TYPE_CHECKING:
-    from .engine import Hop
+from ..bundle.tagging import Tagging
+from ..engines.session import require
+from ..load import open_bundle
+from .engine import Hop, Streaming
+from .stream import SlidingConfig
 
 
 class LocalStreams(Closing):
@@ -29,12 +30,6 @@ class LocalStreams(Closing):
     def __init__(
         self, folder: Path, artefact: str | None, threads: int | None, lengths: dict[str, float]
     ) -> None:
-        from ..bundle.tagging import Tagging
-        from ..engines.session import require
-        from ..load import open_bundle
-        from .engine import Streaming
-        from .stream import SlidingConfig
-
         self._session = open_bundle(folder, artefact, threads)
         try:
             self.tagging = require(self._session, Tagging)
@@ -46,7 +41,7 @@ class LocalStreams(Closing):
 
     def stream(
         self, chunks: Iterable[np.ndarray], rate_hz: int, name: str = "stream"
-    ) -> "Iterator[Hop]":
+    ) -> Iterator[Hop]:
         """Yield the hops of one stream, from chunks (samples,) at ``rate_hz``."""
         live = self._streaming.open(rate_hz, name)
         for chunk in chunks:

@@ -12,7 +12,7 @@ from ..bundle.manifest import Framing
 from ..bundle.tagging import Tagging
 from ..engines.session import Session
 from ..inference.frames import OverlappingFrames
-from ..inference.windows import ceil_divide
+from ..inference.windows import ceil_divide, too_short
 
 HOP_SECONDS = 0.5
 WINDOW_SECONDS = 10.0
@@ -184,14 +184,10 @@ class Stream:
             return
         self._samples.append(self._resampler.finish())
         self.ended = True
-        framing = self.sliding.framing
-        seconds = self._samples.stop / framing.sample_rate_hz
-        if self._samples.stop < framing.minimum_samples:
+        framing, samples = self.sliding.framing, self._samples.stop
+        if samples < framing.minimum_samples:
             self._samples = RecentSamples()  # no window can be had of them
-            raise AudioError(
-                f"{self.name}: too short: {seconds:.3f} s; the model needs at least "
-                f"{framing.minimum_samples / framing.sample_rate_hz:.3f} s."
-            )
+            raise too_short(framing, samples, self.name)
 
     def next_window(self) -> StreamWindow | None:
         """The next window that has ended, in order; None until more is appended."""

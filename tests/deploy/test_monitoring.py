@@ -14,8 +14,7 @@ import pytest
 import yaml
 
 from muqrt.runtime.bundle.manifest import load_bundle
-from muqrt.triton_repo.repository.stream import write_stream_repository
-from muqrt.triton_repo.repository.write import write_repository
+from muqrt.triton_repo.repository.write import write_repository, write_stream_repository
 from muqrt.triton_repo.server.process import Server
 
 promql = pytest.importorskip(

@@ -1,6 +1,5 @@
 """What the synchronous and the asynchronous streaming client share."""
 
-from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ END_TIMEOUT_SECONDS = 2.0
 PASSING = (BusyError, GoneError, LostStreamError)
 
 
-class LiveModel(ABC):
+class LiveModel:
     """The client of a live model on a server.
 
     Args:
@@ -49,9 +48,8 @@ class LiveModel(ABC):
         self._streams: set[ClientStream] = set()
         self._connect()
 
-    @abstractmethod
     def _connect(self) -> None:
-        """Connect to the server, if that needs no event loop."""
+        """Connect to the server, where that needs no event loop."""
 
     def _describe(self, answer: Any) -> None:
         """Read the contract from the answer to ``get_model_config``."""

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,7 @@ class AsyncStreamingClient(LiveModel):
     leaving it ends the open streams. Arguments, attributes and errors are ``StreamingClient``'s.
     """
 
-    def _connect(self) -> None:
-        self._connection: AsyncConnection | None = None
+    _connection: AsyncConnection | None = None
 
     async def __aenter__(self) -> "AsyncStreamingClient":
         self._connection = AsyncConnection(self.url)
@@ -87,10 +85,5 @@ class AsyncStreamingClient(LiveModel):
         if connection is not None:
             await connection.close()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()

@@ -5,9 +5,7 @@ from dataclasses import field
 from typing import Any
 
 from pydantic import (
-    InstanceOf,
     NonNegativeInt,
-    SerializeAsAny,
     SerializerFunctionWrapHandler,
     TypeAdapter,
     model_serializer,
@@ -18,13 +16,13 @@ from pydantic.dataclasses import dataclass
 from ...runtime.bundle.manifest import Framing, TensorSpec
 from ...runtime.bundle.meanings import (
     Explained,
+    Meanings,
     check_outputs,
     from_texts,
     gather,
     spread,
     to_texts,
 )
-from ...runtime.bundle.output import Output
 from ...runtime.engines.session import Description
 
 _SPECS = TypeAdapter(list[TensorSpec])
@@ -44,7 +42,7 @@ class Contract(Explained):
     source: str
     inputs: list[TensorSpec]
     outputs: list[TensorSpec]
-    meanings: dict[str, InstanceOf[SerializeAsAny[Output]]] = field(default_factory=dict)
+    meanings: Meanings = field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

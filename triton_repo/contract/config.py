@@ -5,7 +5,7 @@ The C++ onnxruntime backend understands all of it; it ignores the ``muqrt.*`` pa
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -176,17 +176,6 @@ class ModelConfig:
             tensor = _tensor(spec)
             dims = [length if size < 0 else size for size in tensor["dims"]]
             yield spec.name, tensor["data_type"], dims
-
-
-class WritableConfig(Protocol):
-    """A model's configuration, whatever kind of model it is."""
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-
-    def to_protobuf(self) -> Any:
-        """The configuration as ``tritonclient.grpc.model_config_pb2.ModelConfig``."""
 
 
 def model_config(parameters: Mapping[str, str], **fields: Any) -> Any:

@@ -15,10 +15,18 @@ from ..contract.label_sets import FOLDER, SUFFIXES
 from ..contract.mulan import TEXT_TOWER, TextConfig, ZeroShotConfig
 from ..contract.options import ServingOptions, with_given
 from ..contract.stream import StreamConfig, StreamContract, options_of
-from .layout import LIVE_STREAMS, ZERO_SHOT, Layout, config_of, joint_layout, layout_of, scripted
+from .layout import (
+    LIVE_STREAMS,
+    ZERO_SHOT,
+    Layout,
+    config_of,
+    joint_layout,
+    layout_of,
+    scripted,
+    stream_contract,
+)
 from .machine import Machine
 from .mulan import joint_config
-from .stream import stream_contract
 from .write import CONFIG_FILENAME, VERSION
 
 # The fields that follow from the artefact; the operator chooses the others.

@@ -12,9 +12,11 @@ from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.bundle.parts import encoder_file, front_end_file, graph_files
 from ...runtime.bundle.record import TensorSpec
 from ...runtime.bundle.tokens import TOKENS, TOKENS_FILE
+from ...runtime.streaming.stream import SlidingConfig
 from ..contract.artefact import Contract
 from ..contract.config import MODEL_FILENAME, ModelConfig
 from ..contract.options import ServingOptions
+from ..contract.stream import StreamContract
 from ..serving import script_of
 
 SCRIPT_FILENAME = "model.py"
@@ -135,14 +137,25 @@ def contract_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = (
         level=artefact.level,
         precision=artefact.precision,
         artefact_sha256=artefact.digest,
-        source=source_of(bundle),
+        source=_source_of(bundle),
         inputs=artefact.inputs,
         outputs=served,
         meanings={name: each for name, each in bundle.meanings.items() if name in names},
     )
 
 
-def source_of(bundle: Bundle) -> str:
+def stream_contract(bundle: Bundle, artefact: Artefact, sliding: SlidingConfig) -> StreamContract:
+    """What a client must know about the live model of an artefact."""
+    if bundle.tagging is None:
+        raise BundleError(
+            f"{bundle.folder}: the bundle has no tags, which live streams need. Export it with a "
+            "head: muqrt export --head HEAD"
+        )
+    facts = artefact.precision, artefact.digest, _source_of(bundle)
+    return StreamContract(bundle.tagging, sliding, *facts)
+
+
+def _source_of(bundle: Bundle) -> str:
     """The checkpoint that a bundle was made from, as contracts name it."""
     return f"{bundle.source.checkpoint} sha256:{bundle.source.sha256}"
 

@@ -9,19 +9,24 @@ from pathlib import Path
 from ...common.files import atomic_folder
 from ...errors import UsageError
 from ...runtime.bundle.manifest import Artefact, Bundle, Tower
+from ...runtime.streaming.stream import SlidingConfig
 from ..contract.config import (
     MODEL_NAME_PATTERN,
     OURS,
-    WritableConfig,
+    ModelConfig,
     as_text,
     parameters_of,
     parse_config,
 )
+from ..contract.mulan import TextConfig, ZeroShotConfig
 from ..contract.options import ServingOptions
-from .layout import Layout, config_of, layout_of
+from ..contract.stream import StreamConfig, StreamOptions
+from .layout import LIVE_STREAMS, Layout, config_of, layout_of, scripted, stream_contract
 
 CONFIG_FILENAME = "config.pbtxt"
 VERSION = "1"
+
+AnyConfig = ModelConfig | StreamConfig | TextConfig | ZeroShotConfig
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,43 @@ def write_repository(
     return write_model(bundle, layout, config, output, str(options.version))
 
 
+def write_stream_repository(
+    bundle: Bundle,
+    output: Path,
+    artefact_name: str | None = None,
+    *,
+    allow_uncertified: bool = False,
+    model_name: str = "muq_stream",
+    options: StreamOptions | None = None,
+) -> RepositoryReport:
+    """Write ``<output>/<model_name>``, whole or not at all; other models there are left alone.
+
+    Its version is a bundle of that one artefact, with the ``model.py`` that runs it. Files are hard
+    links to the bundle's if the file system allows it, otherwise copies.
+
+    Args:
+        artefact_name: the artefact to serve; the first certified one when None.
+        allow_uncertified: serve an artefact that has no passing certificate.
+        model_name: name of the model on the server.
+        options: limits, hop and window; the defaults when None.
+
+    Raises:
+        BundleError: no such artefact, not certified, without tags, or changed since its export.
+        UsageError: the model's name is not allowed, the destination is taken, or the hop does not
+            fit the window.
+    """
+    artefact = bundle.artefact(artefact_name, allow_uncertified=allow_uncertified)
+    options = options or StreamOptions()
+    lengths = options.hop_seconds, options.window_seconds
+    sliding = SlidingConfig.every(bundle.framing, bundle.tagging, *lengths)
+    config = StreamConfig(model_name, stream_contract(bundle, artefact, sliding), options)
+    check_destination(output, model_name)
+    bundle.verify(artefact)
+    return write_model(bundle, scripted(artefact, LIVE_STREAMS), config, output)
+
+
 def write_model(
-    bundle: Bundle, layout: Layout, config: WritableConfig, output: Path, version: str = VERSION
+    bundle: Bundle, layout: Layout, config: AnyConfig, output: Path, version: str = VERSION
 ) -> RepositoryReport:
     """Write a model's folder, whole or not at all: its ``config.pbtxt``, and one version."""
     check_destination(output, config.name)

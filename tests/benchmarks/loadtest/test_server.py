@@ -9,7 +9,7 @@ import pytest
 
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.triton_repo.contract.stream import StreamOptions
-from muqrt.triton_repo.repository.stream import write_stream_repository
+from muqrt.triton_repo.repository.write import write_stream_repository
 from muqrt.triton_repo.server.process import Server
 
 pytestmark = pytest.mark.server

@@ -12,7 +12,7 @@ import pytest
 
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.triton_repo.contract.config import parameters_of, parse_config
-from muqrt.triton_repo.repository.stream import write_stream_repository
+from muqrt.triton_repo.repository.write import write_stream_repository
 
 START, END = 1, 2
 

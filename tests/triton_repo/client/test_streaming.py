@@ -24,7 +24,7 @@ from muqrt.triton_repo.client.connection import BusyError, GoneError
 from muqrt.triton_repo.client.streaming import StreamingClient
 from muqrt.triton_repo.client.streaming_async import AsyncStreamingClient
 from muqrt.triton_repo.contract.stream import StreamOptions
-from muqrt.triton_repo.repository.stream import write_stream_repository
+from muqrt.triton_repo.repository.write import write_stream_repository
 from muqrt.triton_repo.server.process import Server
 
 pytestmark = pytest.mark.server

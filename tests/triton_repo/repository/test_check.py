@@ -18,8 +18,7 @@ from muqrt.triton_repo.contract.stream import StreamOptions
 from muqrt.triton_repo.repository import machine as machine_module
 from muqrt.triton_repo.repository.check import check_repository
 from muqrt.triton_repo.repository.machine import Machine, this_machine
-from muqrt.triton_repo.repository.stream import write_stream_repository
-from muqrt.triton_repo.repository.write import write_repository
+from muqrt.triton_repo.repository.write import write_repository, write_stream_repository
 
 NOTHING = Machine()
 RIGHT = Machine("10.13", ("9.0", "8.6"))

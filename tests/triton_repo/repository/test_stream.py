@@ -13,7 +13,7 @@ from muqrt.runtime.load import open_bundle
 from muqrt.runtime.streaming.engine import Streaming
 from muqrt.triton_repo.contract.config import parameters_of, parse_config
 from muqrt.triton_repo.contract.stream import StreamOptions
-from muqrt.triton_repo.repository.stream import write_stream_repository
+from muqrt.triton_repo.repository.write import write_stream_repository
 from muqrt.triton_repo.serving.live_streams import StreamChunk
 from muqrt.triton_repo.serving.load import load_streams
 

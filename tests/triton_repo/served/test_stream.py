@@ -16,7 +16,7 @@ from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.load import open_bundle
 from muqrt.runtime.streaming.engine import Streaming
 from muqrt.triton_repo.contract.stream import StreamOptions
-from muqrt.triton_repo.repository.stream import write_stream_repository
+from muqrt.triton_repo.repository.write import write_stream_repository
 from muqrt.triton_repo.server.process import Server
 
 from .held import all_cancelled_but_the_last
