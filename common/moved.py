@@ -92,6 +92,7 @@ _NAMES = {
     "kernels.mel_rvq_torch.steps_of": "kernels.mel_rvq.checks.steps_of",
     "reference.training.plan.Plan": "training.loop.plan.TrainingPlan",
     "runtime.ahead.ahead": "runtime.audio.prefetch.prefetch",
+    "runtime.bundle.TensorSpec": "runtime.bundle.record.TensorSpec",
     "runtime.clips.Clipping": "runtime.inference.clips.ClippingConfig",
     "runtime.frames.Excerpt": "runtime.inference.frames.FrameExcerpt",
     "runtime.plan.Plan": "runtime.bundle.tensorrt_plan.TensorRTPlan",

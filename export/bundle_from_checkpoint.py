@@ -13,16 +13,9 @@ from ..errors import BundleError
 from ..kernels.log_mel import contract as log_mel
 from ..reference.checkpoint import Checkpoint
 from ..reference.muq import MuQ
-from ..runtime.bundle.manifest import (
-    MANIFEST,
-    Artefact,
-    Bundle,
-    Framing,
-    Source,
-    TensorSpec,
-    load_bundle,
-)
+from ..runtime.bundle.manifest import MANIFEST, Artefact, Bundle, Framing, Source, load_bundle
 from ..runtime.bundle.meanings import Meanings, explained
+from ..runtime.bundle.record import TensorSpec
 from ..runtime.bundle.tokens import TOKENS, TOKENS_FILE
 from .bundle.parts import save_parts
 from .bundle.workspace import is_in_workspace

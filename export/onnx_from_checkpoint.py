@@ -7,8 +7,8 @@ import onnx
 from ..errors import UsageError
 from ..kernels.log_mel.onnx import log_mel_function
 from ..reference.muq import MuQ
-from ..runtime.bundle.manifest import TensorSpec
 from ..runtime.bundle.parts import FRAMES
+from ..runtime.bundle.record import TensorSpec
 from .graph.conformer import conformer
 from .graph.front_end import front_end, log_mel
 from .graph.writer import OPSET, Graph

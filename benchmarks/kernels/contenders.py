@@ -20,7 +20,7 @@ from ...kernels.mel_rvq.torch import MelRvq
 from ...kernels.onnx_nodes import DOMAIN
 from ...reference.mel import LogMel
 from ...reference.rvq import ResidualVectorQuantize, WeightNormConv1d, stacked
-from ...runtime.bundle.manifest import TensorSpec
+from ...runtime.bundle.record import TensorSpec
 from ..measure.contenders import COMPILED, onnx_session
 from ..measure.timing import EAGER
 

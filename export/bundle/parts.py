@@ -8,7 +8,6 @@ import onnx
 from onnx import helper
 
 from ...runtime.bundle.joint import LATENTS
-from ...runtime.bundle.manifest import TensorSpec
 from ...runtime.bundle.output import Output
 from ...runtime.bundle.parts import (
     encoder_file,
@@ -17,6 +16,7 @@ from ...runtime.bundle.parts import (
     front_end_file,
     without_latents_file,
 )
+from ...runtime.bundle.record import TensorSpec
 
 
 def save_parts(

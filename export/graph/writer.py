@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ...reference.muq import MuQ
-from ...runtime.bundle.manifest import TensorSpec
+from ...runtime.bundle.record import TensorSpec
 
 # The newest operator set that the Triton containers of the last two years all execute.
 OPSET = 18

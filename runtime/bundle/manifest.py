@@ -24,7 +24,6 @@ from .artefact import Artefact, Tower
 from .joint import IDS, MASK
 from .meanings import Explained, Meanings, check_outputs, gather, spread
 from .record import Record, Sha256
-from .record import TensorSpec as TensorSpec
 
 MANIFEST = "bundle.json"
 FORMAT_VERSION = 1

@@ -10,10 +10,11 @@ import numpy as np
 from ...common.closing import Closing
 from ...errors import BundleError, SessionError
 from ..bundle.joint import MASK
-from ..bundle.manifest import Artefact, Bundle, Framing, TensorSpec
+from ..bundle.manifest import Artefact, Bundle, Framing
 from ..bundle.meanings import Explained
 from ..bundle.output import Output
 from ..bundle.parts import encoder_outputs, frames_spec
+from ..bundle.record import TensorSpec
 
 WAVEFORM = "waveform"  # the input's name
 

@@ -9,7 +9,7 @@ import pytest
 
 from muqrt.common.files import sha256
 from muqrt.errors import BundleError
-from muqrt.runtime.bundle.manifest import TensorSpec
+from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.load import load
 
 from ..framing import muq_framing, one_artefact

@@ -11,7 +11,7 @@ import soundfile
 
 from muqrt.errors import AudioError, SessionError, UsageError
 from muqrt.runtime.audio.read import from_array
-from muqrt.runtime.bundle.manifest import TensorSpec
+from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.engines.session import Arrays, Description, Session
 from muqrt.runtime.inference.windows import Window
 from muqrt.runtime.model import Model

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from muqrt.common.files import sha256
 from muqrt.errors import MissingDependencyError
 from muqrt.runtime.bundle.certificate import Certificate, Measurement
-from muqrt.runtime.bundle.manifest import Artefact, Bundle, TensorSpec, load_bundle
+from muqrt.runtime.bundle.manifest import Artefact, Bundle, load_bundle
+from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.bundle.tensorrt_plan import TensorRTPlan
 from muqrt.triton_repo.contract.options import ServingOptions
 from muqrt.triton_repo.repository.write import write_repository

@@ -13,7 +13,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from ...runtime.bundle.manifest import Framing, TensorSpec
+from ...runtime.bundle.manifest import Framing
 from ...runtime.bundle.meanings import (
     Explained,
     Meanings,
@@ -23,6 +23,7 @@ from ...runtime.bundle.meanings import (
     spread,
     to_texts,
 )
+from ...runtime.bundle.record import TensorSpec
 from ...runtime.engines.session import Description
 
 _SPECS = TypeAdapter(list[TensorSpec])

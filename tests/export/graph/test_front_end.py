@@ -14,7 +14,7 @@ from muqrt.export.graph.writer import Graph
 from muqrt.kernels.log_mel.contract import MELS
 from muqrt.reference.front_end import Conv2dSubsampling
 from muqrt.reference.random_model import TINY, random_model
-from muqrt.runtime.bundle.manifest import TensorSpec
+from muqrt.runtime.bundle.record import TensorSpec
 
 
 class Forms(NamedTuple):

@@ -16,7 +16,7 @@ from muqrt.export.sources.sources import Sources
 from muqrt.reference.head import Head, HeadConfig
 from muqrt.reference.muq import MuQ
 from muqrt.runtime.bundle.certificate import THRESHOLDS
-from muqrt.runtime.bundle.manifest import TensorSpec
+from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.bundle.tagging import Tagging
 
 TAG_CHANGE = THRESHOLDS["fp32"].largest_tag_change

@@ -5,7 +5,7 @@ import pytest
 from muqrt.export.graph.tiling import image_columns, tiling, windows
 from muqrt.export.graph.writer import Graph
 from muqrt.kernels.winograd import Filtering, TileFiltering
-from muqrt.runtime.bundle.manifest import TensorSpec
+from muqrt.runtime.bundle.record import TensorSpec
 
 ROWS, CHANNELS = 13, 2
 COARSE = TileFiltering(Filtering(3), Filtering(5))

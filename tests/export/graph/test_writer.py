@@ -3,7 +3,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from muqrt.export.graph.writer import Graph
-from muqrt.runtime.bundle.manifest import TensorSpec
+from muqrt.runtime.bundle.record import TensorSpec
 
 
 def spec(name: str, width: int, dtype: str = "float32") -> TensorSpec:

@@ -34,7 +34,8 @@ from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import TINY, random_model
 from muqrt.runtime.bundle.certificate import THRESHOLDS
-from muqrt.runtime.bundle.manifest import TensorSpec, load_bundle
+from muqrt.runtime.bundle.manifest import load_bundle
+from muqrt.runtime.bundle.record import TensorSpec
 
 TORCH = {"fp16": torch.float16, "bf16": torch.bfloat16}
 PRECISIONS = list(HALVES)

@@ -23,7 +23,8 @@ from muqrt.export.quantize.qdq.artefact import QdqRecipe
 from muqrt.export.quantize.qdq.formats import FORMATS, Float8Range, Format
 from muqrt.export.quantize.qdq.graph import QdqGraph, with_float16
 from muqrt.reference.checkpoint import load_checkpoint
-from muqrt.runtime.bundle.manifest import TensorSpec, load_bundle
+from muqrt.runtime.bundle.manifest import load_bundle
+from muqrt.runtime.bundle.record import TensorSpec
 
 LEVEL = 1
 LARGEST = 3.0

@@ -13,7 +13,8 @@ from muqrt.export.parity.excerpts import Excerpt
 from muqrt.export.parity.proof import Proof
 from muqrt.export.quantize.weight_only import WeightOnlyGraph, WeightOnlyRecipe, packed
 from muqrt.reference.checkpoint import load_checkpoint
-from muqrt.runtime.bundle.manifest import TensorSpec, load_bundle
+from muqrt.runtime.bundle.manifest import load_bundle
+from muqrt.runtime.bundle.record import TensorSpec
 
 BLOCK = 64
 

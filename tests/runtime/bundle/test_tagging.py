@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from muqrt.errors import AudioError, BundleError, SessionError, UsageError
-from muqrt.runtime.bundle.manifest import TensorSpec
 from muqrt.runtime.bundle.meanings import explained
+from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.bundle.tagging import Segment, Tagging, TrackTags
 from muqrt.runtime.engines.session import Arrays, Description, Session
 from muqrt.runtime.load import load

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from muqrt.errors import AudioError, BundleError
 from muqrt.runtime.audio import read as audio
-from muqrt.runtime.bundle.manifest import TensorSpec, load_bundle
+from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.bundle.meanings import explained
+from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.bundle.tokens import TOKENS_FILE, Tokenizer
 from muqrt.runtime.engines.session import Arrays, Description, Session
 from muqrt.runtime.inference.windows import WindowingConfig

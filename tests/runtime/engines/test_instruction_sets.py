@@ -25,7 +25,7 @@ from muqrt.export.parity.excerpts import excerpts  # noqa: E402
 from muqrt.export.quantize.int8.calibration import Range  # noqa: E402
 from muqrt.export.quantize.int8.graph import Int8Graph  # noqa: E402
 from muqrt.reference.checkpoint import load_checkpoint  # noqa: E402
-from muqrt.runtime.bundle.manifest import TensorSpec  # noqa: E402
+from muqrt.runtime.bundle.record import TensorSpec  # noqa: E402
 
 EMULATOR = shutil.which("qemu-x86_64")
 pytestmark = [

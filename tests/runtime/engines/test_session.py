@@ -8,7 +8,8 @@ import pytest
 
 from muqrt.common.files import sha256
 from muqrt.errors import BundleError, SessionError
-from muqrt.runtime.bundle.manifest import Bundle, TensorSpec, load_bundle
+from muqrt.runtime.bundle.manifest import Bundle, load_bundle
+from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.engines.onnxruntime.session import OnnxSession
 from muqrt.runtime.engines.session import Arrays, Description, Session
 

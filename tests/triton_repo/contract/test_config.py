@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from muqrt.errors import BundleError, UsageError
-from muqrt.runtime.bundle.manifest import Framing, TensorSpec
+from muqrt.runtime.bundle.manifest import Framing
 from muqrt.runtime.bundle.meanings import explained
+from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.bundle.tagging import Tagging
 from muqrt.runtime.bundle.tokens import Tokenizer
 from muqrt.runtime.inference.windows import WindowingConfig

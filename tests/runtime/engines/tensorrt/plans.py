@@ -6,7 +6,8 @@ from typing import Any
 from muqrt.common.files import sha256
 from muqrt.export.engines.tensorrt.build import engine_from_onnx
 from muqrt.runtime.bundle.engine_options import EngineOptions, Profile
-from muqrt.runtime.bundle.manifest import Bundle, TensorSpec
+from muqrt.runtime.bundle.manifest import Bundle
+from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.bundle.tensorrt_plan import TensorRTPlan
 
 from ....fake_tensorrt import WIDTH
