@@ -24,20 +24,20 @@ export > export.bundle: addition=candidate parts workspace
 export > export.diagnose: layers_chart=chart layers
 export > export.engines: openvino_artefact=openvino torch_artefact=pytorch
 export > export.engines: torch_weights=pytorch_weights
-export > export.engines.tensorrt: tensorrt_artefact=artefact engine_from_onnx=build timing_cache
-export > export.engines.tensorrt: engine_progress=watching
+export > export.engines.tensorrt: tensorrt_artefact=artefact engine_from_onnx=build
+export > export.engines.tensorrt: engine_progress=build timing_cache=build
 export > export.graph: conformer folding front_end graph=writer head log_mel=front_end patches rvq
 export > export.graph: tiling winograd
-export > export.outputs: expected=output measuring token_parity=near_ties
+export > export.outputs: expected=output measuring token_parity=measuring
 export > export.parity: engine_shapes parity=gate text_parity=texts
 export > export.quantize: weight_only
 export > export.sources: joint=checkpoint tagging=head tokens=rvq
 export.half > export.quantize.half: artefact emulation formats ranges typed
-export.int8 > export.quantize.int8: artefact calibration equalization fake front_end graph ranges
-export.int8 > export.quantize.int8: search sensitivity sites weights
+export.int8 > export.quantize.int8: artefact calibration equalization fake front_end=graph graph
+export.int8 > export.quantize.int8: ranges search sensitivity sites weights
 export.mulan > export.graph.mulan: attention audio latents=operators operators text transformer
 export.mulan > export.graph.mulan: xlm_roberta
-export.mulan > export.quantize.int8: row_int8=rows
+export.mulan > export.quantize.int8: row_int8=graph
 export.qdq > export.quantize.qdq: artefact formats graph
 kernels > kernels.log_mel: log_mel=contract log_mel_onnx=onnx log_mel_tables=tables
 kernels > kernels.log_mel: log_mel_torch=torch log_mel_triton=triton
@@ -88,6 +88,7 @@ triton_repo > triton_repo.serving: stream_repository=load zero_shot
 # What has another name in its module, or went to another module than the rest.
 _NAMES = {
     "export.parity.Excerpt": "export.parity.excerpts.Excerpt",
+    "export.mulan.row_int8.RowInt8Graph": "export.quantize.int8.graph.Int8Graph",
     "kernels.log_mel_torch.frames_of": "kernels.log_mel.checks.frames_of",
     "kernels.mel_rvq_torch.steps_of": "kernels.mel_rvq.checks.steps_of",
     "reference.training.plan.Plan": "training.loop.plan.TrainingPlan",

@@ -16,10 +16,10 @@ from .graph.mulan.text import mulan_text_graph
 from .graph.saving import save_onnx
 from .graph.writer import Graph
 from .parity.proof import Proof
-from .quantize.int8.rows import RowInt8Graph
+from .quantize.int8.graph import Int8Graph
 from .sources.checkpoint import JointCheckpoint
 
-_GRAPHS: dict[str, Callable[[], Graph]] = {"fp32": Graph, "int8": RowInt8Graph}
+_GRAPHS: dict[str, Callable[[], Graph]] = {"fp32": Graph, "int8": Int8Graph}
 
 
 def save_text_tower(folder: Path, checkpoint: JointCheckpoint, precision: Precision) -> Artefact:

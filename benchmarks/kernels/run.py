@@ -10,7 +10,7 @@ from torch import Tensor
 from ...common.environment import device_name
 from ...errors import ParityError
 from ...export.graph.rvq import folded_tables
-from ...export.outputs.near_ties import equal_tokens
+from ...export.outputs.measuring import equal_tokens
 from ...export.sources.rvq import TokenRvq
 from ...reference.muq import MuQ
 from ...runtime.bundle.certificate import THRESHOLDS

@@ -12,7 +12,7 @@ from ..graph.rvq import functions, tokens
 from ..graph.writer import Graph
 from ..sources.rvq import TokenRvq
 from ..sources.sources import Sources
-from .near_ties import equal_tokens
+from .measuring import equal_tokens
 from .output import Answer, Reference, SourcedOutput
 
 

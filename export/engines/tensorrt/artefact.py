@@ -13,8 +13,7 @@ from ....runtime.engines.tensorrt.library import tensorrt_version
 from ...bundle.candidate import alone, following, share
 from ...bundle.recipe import Recipe
 from ...parity.proof import Proof
-from .build import engine_from_onnx
-from .watching import engine_layers
+from .build import engine_from_onnx, engine_layers
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8", "fp8")
 

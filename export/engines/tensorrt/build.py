@@ -1,18 +1,18 @@
 """ONNX to TensorRT plan, on the GPU that will run it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ....errors import BuildError
+from ....common.files import atomic_file
+from ....errors import BuildError, UsageError
 from ....kernels.log_mel.onnx import NAME as LOG_MEL
 from ....kernels.mel_rvq.onnx import NAME as MEL_RVQ
 from ....kernels.plugins import register_plugins
 from ....runtime.bundle.engine_options import EngineOptions
 from ....runtime.engines.session import WAVEFORM
 from ....runtime.engines.tensorrt.library import message_log, tensorrt
-from .timing_cache import timing_cache
-from .watching import engine_progress
 
 _SHOWN_PROBLEMS = 3
 
@@ -66,6 +66,90 @@ def engine_from_onnx(
             "memory: end what else uses the GPU, or build for smaller batches and windows."
         )
     return bytes(plan)
+
+
+def engine_layers(plan: bytes, version_compatible: bool) -> str:
+    """Describe every layer of an engine as JSON, from TensorRT's inspector: with names, kernels,
+    dtypes and shapes where the engine was built with ``EngineOptions.inspect``.
+
+    Raises:
+        BuildError: the plan cannot be loaded.
+    """
+    trt = tensorrt()
+    log = message_log()
+    runtime = trt.Runtime(log)
+    runtime.engine_host_code_allowed = version_compatible
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise BuildError(f"the new engine cannot be loaded: {'; '.join(log.errors)}")
+    inspector = engine.create_engine_inspector()
+    return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+
+
+def engine_progress(on_step: Callable[[str], None]) -> Any:
+    """An ``IProgressMonitor`` that calls ``on_step`` with the phase of every step.
+
+    What ``on_step`` raises, or Ctrl-C, stops the build; after it ``reraise`` raises it. Through
+    TensorRT no exception may pass.
+    """
+    trt = tensorrt()
+
+    class EngineProgress(trt.IProgressMonitor):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self._stopped_by: BaseException | None = None
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            pass
+
+        def phase_finish(self, phase_name: str) -> None:
+            pass
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            """False stops the build."""
+            try:
+                on_step(phase_name)
+            except BaseException as stopped_by:
+                self._stopped_by = stopped_by
+            return self._stopped_by is None
+
+        def reraise(self) -> None:
+            if self._stopped_by is not None:
+                raise self._stopped_by
+
+    return EngineProgress()
+
+
+@contextmanager
+def timing_cache(config: Any, path: Path | None) -> Iterator[None]:
+    """Load a file of layer timings into a builder's configuration and save it again afterwards.
+
+    They are written after a failed or interrupted build too. Those of another TensorRT or another
+    GPU are replaced. ``path`` None keeps nothing.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    if path is None:
+        yield
+        return
+    try:
+        kept = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise UsageError(f"{path}: not a timing cache: {error}") from None
+    if not _accepts(config, kept):
+        _accepts(config, b"")
+    try:
+        yield
+    finally:
+        cache = config.get_timing_cache()
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(bytes(cache.serialize()))
+
+
+def _accepts(config: Any, measurements: bytes) -> bool:
+    cache = config.create_timing_cache(measurements)
+    return cache is not None and config.set_timing_cache(cache, ignore_mismatch=False)
 
 
 def _parse(network: Any, onnx_path: Path, log: Any) -> Any:

@@ -17,8 +17,8 @@ from ...parity.excerpts import Excerpt
 from ...parity.proof import OnStep, Proof
 from .calibration import Range, observe, with_fades
 from .equalization import equalize, with_folded_norms
+from .graph import Int8Graph
 from .ranges import ranges
-from .rows import RowInt8Graph
 from .search import goal_of, largest_within
 from .sensitivity import Sensitivity, sensitivities
 from .sites import FRONT_END, activations, in_front_end, sites
@@ -76,7 +76,7 @@ class Int8Recipe(Recipe):
         )
 
         def attempt(names: list[str], place: Path) -> Bundle:
-            writer = RowInt8Graph(of_sites(calibrated.ranges, names))
+            writer = Int8Graph(of_sites(calibrated.ranges, names))
             graph = onnx_from_checkpoint(
                 calibrated.model, outputs, source.level, "cpu", proof.sources, writer
             )

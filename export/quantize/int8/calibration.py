@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ....errors import AudioError
 from ....reference.muq import MuQ
@@ -59,9 +59,9 @@ class Observed:
     lows: Tensor | None = None
     highs: Tensor | None = None
 
-    def add(self, x: Tensor, channel_axis: int) -> None:
-        """Include the activation for more music."""
-        rows = x.detach().movedim(channel_axis, -1).flatten(0, -2)
+    def add(self, x: Tensor) -> None:
+        """Include the activation (..., channels) for more music."""
+        rows = x.detach().flatten(0, -2)
         lows, highs = rows.amin(0).clamp(max=0), rows.amax(0).clamp(min=0)
         self.lows = lows if self.lows is None else torch.minimum(self.lows, lows)
         self.highs = highs if self.highs is None else torch.maximum(self.highs, highs)
@@ -118,7 +118,7 @@ def observe(
     """
     check_music(music)
     found = {name: Observed() for name in watched}
-    hooks = [_hook(each, found[name]) for name, each in watched.items()]
+    hooks = [each.hook(each.modules[0], found[name].add) for name, each in watched.items()]
     try:
         with torch.inference_mode():
             for excerpt in music:
@@ -143,17 +143,3 @@ def check_music(music: Sequence[Excerpt]) -> None:
             raise AudioError(f"{excerpt.name}: holds numbers that are not finite.")
         if np.abs(excerpt.waveform).max() < SILENCE:
             raise AudioError(f"{excerpt.name}: silent; ranges have to be measured on music.")
-
-
-def _hook(watched: Watched, observed: Observed) -> torch.utils.hooks.RemovableHandle:
-    if watched.side == "input":
-
-        def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            observed.add(inputs[0], watched.channel_axis)
-
-        return watched.modules[0].register_forward_pre_hook(look)
-
-    def look_after(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        observed.add(output, watched.channel_axis)
-
-    return watched.modules[0].register_forward_hook(look_after)

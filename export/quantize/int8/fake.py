@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import weights
 from .calibration import Range
@@ -24,7 +24,7 @@ def quantized(
             product.weight.data = _rounded(product, ranges.get(site.name))
         for name in _activations(chosen, watched):
             for module in watched[name].modules:
-                stack.callback(_hook(module, watched[name], ranges[name]).remove)
+                stack.callback(watched[name].hook(module, ranges[name].quantized).remove)
         yield
 
 
@@ -43,21 +43,3 @@ def _rounded(product: Product, found: Range | None) -> Tensor:
     columns = channels.reshape(1, -1, *[1] * (matrix.ndim - 2))
     codes, scales = weights.quantized(matrix * columns)
     return torch.from_numpy(codes * scales.reshape(-1, *[1] * (codes.ndim - 1)) / columns)
-
-
-def _hook(module: nn.Module, watched: Watched, found: Range) -> torch.utils.hooks.RemovableHandle:
-    def rounded(x: Tensor) -> Tensor:
-        axis = watched.channel_axis
-        return found.quantized(x.movedim(axis, -1)).movedim(-1, axis)
-
-    if watched.side == "input":
-
-        def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (rounded(inputs[0]), *inputs[1:])
-
-        return module.register_forward_pre_hook(before)
-
-    def after(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return rounded(output)
-
-    return module.register_forward_hook(after)

@@ -1,10 +1,11 @@
 """The matrix products of a MuQ that are worth quantizing, by their names in the graph."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ....reference.conformer import ConformerLayer
 from ....reference.front_end import Res2dModule
@@ -96,6 +97,24 @@ class Watched:
     modules: tuple[nn.Module, ...]
     side: Literal["input", "output"]
     channel_axis: int
+
+    def hook(
+        self, module: nn.Module, on_tensor: Callable[[Tensor], Tensor | None]
+    ) -> RemovableHandle:
+        """Call ``on_tensor`` with the tensor, channels last, whenever one of the modules runs; what
+        it returns takes the tensor's place."""
+
+        def seen(x: Tensor) -> Tensor | None:
+            other = on_tensor(x.movedim(self.channel_axis, -1))
+            return None if other is None else other.movedim(-1, self.channel_axis)
+
+        def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            other = seen(inputs[0])
+            return None if other is None else (other, *inputs[1:])
+
+        if self.side == "input":
+            return module.register_forward_pre_hook(before)
+        return module.register_forward_hook(lambda module, inputs, output: seen(output))
 
 
 def activations(model: MuQ, level: int) -> dict[str, Watched]:

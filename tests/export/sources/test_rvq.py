@@ -12,7 +12,7 @@ import torch
 
 from muqrt.errors import CheckpointError
 from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint
-from muqrt.export.outputs.near_ties import equal_tokens
+from muqrt.export.outputs.measuring import equal_tokens
 from muqrt.export.parity.excerpts import Excerpt
 from muqrt.export.sources.rvq import TokenRvq, load_token_rvq, own_rvq
 from muqrt.export.sources.sources import Sources

@@ -17,8 +17,7 @@ sys.modules["tensorrt"] = trt  # a package that only renames it
 import tensorrt_bindings.plugin as trtp  # noqa: E402
 
 from muqrt.errors import MuqrtError  # noqa: E402
-from muqrt.export.engines.tensorrt.build import engine_from_onnx  # noqa: E402
-from muqrt.export.engines.tensorrt.watching import engine_progress  # noqa: E402
+from muqrt.export.engines.tensorrt.build import engine_from_onnx, engine_progress  # noqa: E402
 from muqrt.runtime.bundle.engine_options import EngineOptions  # noqa: E402
 from muqrt.runtime.engines.tensorrt.library import message_log  # noqa: E402
 

@@ -28,8 +28,6 @@ SOURCES = [
     PACKAGE / name
     for name in (
         "export/engines/tensorrt/build.py",
-        "export/engines/tensorrt/watching.py",
-        "export/engines/tensorrt/timing_cache.py",
         "kernels/plugins.py",
         "runtime/engines/cuda/device.py",
         "runtime/engines/tensorrt/engine.py",

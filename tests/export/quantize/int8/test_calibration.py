@@ -53,8 +53,8 @@ def test_channels_have_steps_of_their_own() -> None:
 
 def test_observed_extremes_are_those_of_all_music_by_channel() -> None:
     observed = Observed()
-    observed.add(torch.tensor([[[1.0, -2.0], [0.5, 3.0]]]), channel_axis=-1)
-    observed.add(torch.tensor([[[-4.0, 1.0]]]), channel_axis=-1)
+    observed.add(torch.tensor([[[1.0, -2.0], [0.5, 3.0]]]))
+    observed.add(torch.tensor([[[-4.0, 1.0]]]))
     assert observed.peaks.tolist() == [4, 3]
     assert (observed.range(1).low, observed.range(1).high) == (-4, 3)
     assert observed.range(2).high == 6

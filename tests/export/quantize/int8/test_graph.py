@@ -9,7 +9,7 @@ from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint
 from muqrt.export.parity.excerpts import Excerpt
 from muqrt.export.quantize.int8 import fake
 from muqrt.export.quantize.int8.artefact import Calibrated, of_sites
-from muqrt.export.quantize.int8.rows import RowInt8Graph
+from muqrt.export.quantize.int8.graph import Int8Graph
 from muqrt.export.quantize.int8.sites import Site, activations, sites
 from muqrt.reference.muq import MuQ
 
@@ -21,7 +21,7 @@ def answers(
 ) -> tuple[np.ndarray, np.ndarray]:
     """ONNX Runtime's features, and PyTorch's with the sites rounded."""
     ranges = of_sites(calibrated.ranges, [site.name for site in chosen])
-    graph = onnx_from_checkpoint(calibrated.model, ["features"], LEVEL, graph=RowInt8Graph(ranges))
+    graph = onnx_from_checkpoint(calibrated.model, ["features"], LEVEL, graph=Int8Graph(ranges))
     session = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     watched = activations(calibrated.model, LEVEL)
     with fake.quantized(chosen, watched, calibrated.ranges):

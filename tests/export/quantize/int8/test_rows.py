@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from muqrt.export.graph.mulan.text import mulan_text_graph
-from muqrt.export.quantize.int8.rows import RowInt8Graph
+from muqrt.export.quantize.int8.graph import Int8Graph
 from muqrt.export.quantize.int8.weights import quantized
 from muqrt.reference.mulan.model import MuLan
 from muqrt.reference.mulan.random_model import random_mulan
@@ -23,7 +23,7 @@ INT8 = THRESHOLDS["int8"]
 LENGTHS = np.array([40, 3, 12, 2, 25])
 
 
-def run(graph: RowInt8Graph, x: np.ndarray) -> np.ndarray:
+def run(graph: Int8Graph, x: np.ndarray) -> np.ndarray:
     """y (a, b, width) of a graph of x, which is (a, b) or (a, b, inner)."""
     given = TensorSpec(name="x", dtype=x.dtype.name, shape=["a", "b", "inner"][: x.ndim])
     found = TensorSpec(name="y", dtype="float32", shape=["a", "b", "width"])
@@ -50,7 +50,7 @@ def test_each_row_is_rounded_in_its_own_range(
     x[0, 0] *= random.integers(0, 2)  # zeros, now and then
     matrix = random.normal(size=(inner, out))
     bias = random.normal(size=out) if with_bias else None
-    graph = RowInt8Graph()
+    graph = Int8Graph()
     with graph.scope("text"):
         y = graph.linear("linear", matrix, bias, "x")
     graph.rename(y, "y")
@@ -66,7 +66,7 @@ def test_vectors_of_a_table() -> None:
     table = np.random.default_rng(0).normal(size=(7, 33)).astype(np.float32)
     table[2] = 0
     table[3] *= 1e-3
-    graph = RowInt8Graph()
+    graph = Int8Graph()
     graph.rename(graph.lookup("words", table, "x"), "y")
     indices = np.array([[6, 2, 3], [3, 0, 1]])
     found = run(graph, indices)
@@ -80,7 +80,7 @@ def small_mulan() -> MuLan:
 
 
 def test_texts_are_within_the_gate(small_mulan: MuLan, runner: Run) -> None:
-    tower = runner(mulan_text_graph(small_mulan, RowInt8Graph()))
+    tower = runner(mulan_text_graph(small_mulan, Int8Graph()))
     mask = (np.arange(LENGTHS.max()) < LENGTHS[:, None]).astype(np.int64)
     ids = np.where(mask, np.random.default_rng(0).integers(3, 8_000, mask.shape), 1)
     ours = tower(ids=ids, mask=mask)
@@ -95,6 +95,6 @@ def test_texts_are_within_the_gate(small_mulan: MuLan, runner: Run) -> None:
 
 
 def test_no_large_weight_is_float32(small_mulan: MuLan) -> None:
-    weights = mulan_text_graph(small_mulan, RowInt8Graph()).graph.initializer
+    weights = mulan_text_graph(small_mulan, Int8Graph()).graph.initializer
     largest = max(np.prod(each.dims) for each in weights if each.data_type == TensorProto.FLOAT)
     assert largest == 8_000  # the scales of the vocabulary's vectors
