@@ -35,8 +35,8 @@ export > export.sources: joint=checkpoint tagging=head tokens=rvq
 export.half > export.quantize.half: artefact emulation formats ranges typed
 export.int8 > export.quantize.int8: artefact calibration equalization fake front_end=graph graph
 export.int8 > export.quantize.int8: ranges search sensitivity sites weights
-export.mulan > export.graph.mulan: attention audio latents=operators operators text transformer
-export.mulan > export.graph.mulan: xlm_roberta
+export.mulan > export.graph.mulan: attention=operators audio=towers latents=operators operators
+export.mulan > export.graph.mulan: text=towers transformer xlm_roberta
 export.mulan > export.quantize.int8: row_int8=graph
 export.qdq > export.quantize.qdq: artefact formats graph
 kernels > kernels.log_mel: log_mel=contract log_mel_onnx=onnx log_mel_tables=tables
@@ -45,13 +45,14 @@ kernels > kernels.mel_rvq: mel_rvq=contract mel_rvq_onnx=onnx mel_rvq_torch=torc
 kernels > kernels.mel_rvq: mel_rvq_quantized_triton=quantized_triton mel_rvq_triton=triton
 reference > training.data: manifest
 reference > training.probe: tasks
+reference.mulan > reference.mulan: audio=model text=model
 reference.synth > training.synth: arrangement clips corpus harmony instrument item labels melody
 reference.synth > training.synth: mood recording rhythm singer song synthesizer voice
 reference.synth > training.synth.styles: style styles=style
 reference.training > training.data: caption_tokens caption_words captioned captions corpus crops
 reference.training > training.data: labels states
 reference.training > training.loop: decay=train devices loop=train plan report run
-reference.training > training.mulan: contrastive mulan=trainee mulan_pipeline=pipeline
+reference.training > training.mulan: contrastive=trainee mulan=trainee mulan_pipeline=pipeline
 reference.training > training.pretrain: iterate pipeline pretrain=trainee rvq
 reference.training > training.probe: features fine_tune fit probe=train splits threshold=fit
 runtime > common: closing

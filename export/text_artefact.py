@@ -12,7 +12,7 @@ from ..runtime.bundle.joint import IDS, MASK
 from ..runtime.bundle.manifest import Artefact, Bundle
 from .bundle.candidate import alone
 from .bundle.recipe import PrecisionRecipe
-from .graph.mulan.text import mulan_text_graph
+from .graph.mulan.towers import mulan_text_graph
 from .graph.saving import save_onnx
 from .graph.writer import Graph
 from .parity.proof import Proof

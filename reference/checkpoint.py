@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..common.files import atomic_folder, sha256
@@ -87,10 +86,7 @@ def save_checkpoint(model: MuQ, folder: Path, half: bool = False) -> None:
     check_replaceable(folder, {CONFIG_FILE, WEIGHTS_FILE})
     with atomic_folder(folder) as temporary:
         save_config(model.config, temporary / CONFIG_FILE)
-        try:
-            save_tensors(stored_state(model, half), temporary / WEIGHTS_FILE)
-        except SafetensorError as error:
-            raise CheckpointError(f"{folder}: cannot be written ({error}).") from None
+        save_tensors(stored_state(model, half), temporary / WEIGHTS_FILE)
 
 
 def stored_state(model: nn.Module, half: bool) -> dict[str, Tensor]:

@@ -30,12 +30,15 @@ def save_tensors(
         metadata: what the file says of itself.
 
     Raises:
-        SafetensorError: it cannot be written.
+        CheckpointError: it cannot be written.
     """
     path.touch()  # gets the user's usual mode, where safetensors would make it 0600
     mode = path.stat().st_mode
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(whole, path, metadata={"format": "pt", **(metadata or {})})
+    try:
+        save_file(whole, path, metadata={"format": "pt", **(metadata or {})})
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: cannot be written ({error}).") from None
     path.chmod(mode)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...runtime.bundle.certificate import AnyMeasurement, RankMeasurement, Thresholds
 from ...runtime.bundle.joint import LATENTS
-from ..graph.mulan.audio import audio_tower
+from ..graph.mulan.towers import audio_tower
 from ..graph.writer import Graph
 from ..sources.checkpoint import JointCheckpoint
 from ..sources.sources import Sources

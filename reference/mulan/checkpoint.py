@@ -16,8 +16,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from ...common.files import atomic_folder, sha256
 from ...errors import CheckpointError
 from ..checkpoint import (
@@ -151,10 +149,7 @@ def save_mulan(
             save_config(config, temporary / name / CONFIG_FILE)
         if tokenizer is not None:
             shutil.copyfile(tokenizer, temporary / model.config.text_model.name / TOKENIZER_FILE)
-        try:
-            save_tensors(stored_state(model, half), temporary / WEIGHTS_FILE)
-        except SafetensorError as error:
-            raise CheckpointError(f"{folder}: cannot be written ({error}).") from None
+        save_tensors(stored_state(model, half), temporary / WEIGHTS_FILE)
 
 
 def _weights_path(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """MuQ-MuLan: music and text in one space (Zhu et al. 2025, arXiv 2501.01108, section 3.4)."""
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,13 +10,70 @@ from torch import Tensor, nn
 from ...errors import AudioError, CheckpointError, UsageError
 from ..config import MuQConfig
 from ..mel import WINDOW_SAMPLES
-from .audio import AudioTower, LastClip, clips_of
+from ..muq import MuQ
 from .config import MuLanConfig
-from .text import TextTower
-from .xlm_roberta import XLMRobertaConfig
+from .transformer import Transformer
+from .xlm_roberta import XLMRoberta, XLMRobertaConfig
+
+LastClip = Literal["wrapped", "padded"]
 
 INITIAL_TEMPERATURE = 10.0  # cosines are multiplied by it in the loss, before it is learned
 _SHORTEST_SAMPLES = WINDOW_SAMPLES // 2 + 1  # what the mel's reflection at the ends needs
+
+
+class AudioTower(nn.Module):
+    """One hidden state of a MuQ, a linear layer, a transformer, the mean over time."""
+
+    def __init__(self, config: MuLanConfig, muq: MuQConfig) -> None:
+        super().__init__()
+        self.level = config.audio_model.use_layer_idx
+        self.model = MuQ(muq)
+        # Never called; in every official checkpoint.
+        self.aggregator = nn.Conv1d(25, 1, 1)
+        self.transformer = Transformer(config.audio_transformer)
+        self.proj = nn.Linear(muq.encoder_dim, config.audio_transformer.dim)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(batch, samples) float at 24 kHz, more than 1024 samples -> (batch, width)."""
+        states = self.model(clips).hidden_states[self.level]
+        return self.transformer(self.proj(states)).mean(dim=1)
+
+
+class TextTower(nn.Module):
+    """XLM-RoBERTa's last hidden state, a linear layer, a transformer, the mean over tokens.
+
+    The linear layer is there only where the two widths differ.
+    """
+
+    def __init__(self, config: MuLanConfig, xlm_roberta: XLMRobertaConfig) -> None:
+        super().__init__()
+        width = config.text_transformer.dim
+        self.model = XLMRoberta(xlm_roberta)
+        self.transformer = Transformer(config.text_transformer)
+        differ = config.text_model.model_dim not in (None, width)
+        self.proj = nn.Linear(xlm_roberta.hidden_size, width) if differ else nn.Identity()
+
+    def forward(
+        self, ids: Tensor, mask: Tensor | None = None, padding_counts: bool = False
+    ) -> Tensor:
+        """Texts' tokens to one vector each.
+
+        Args:
+            ids: (batch, tokens) integers.
+            mask: (batch, tokens), zero where a token is padding; none where none is.
+            padding_counts: let padding take part in the transformer and in the mean, as the
+                official package does: there a text's embedding depends on the longest text of its
+                batch. Otherwise it is that of the text alone, in any batch.
+
+        Returns:
+            (batch, width).
+        """
+        real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
+        states = self.proj(self.model(ids, real))
+        if padding_counts:
+            return self.transformer(states).mean(dim=1)
+        states = self.transformer(states, real).masked_fill(~real[..., None], 0.0)
+        return states.sum(dim=1) / real.sum(dim=1, keepdim=True)
 
 
 class Contrast(nn.Module):
@@ -116,6 +174,30 @@ class MuLan(nn.Module):
             )
         parts = [self.audio_latents(part) for part in clips.flatten(0, 1).split(clips_at_once)]
         return torch.cat(parts).unflatten(0, clips.shape[:2]).mean(dim=1)
+
+
+def clips_of(waveform: Tensor, clip_samples: int, last_clip: LastClip = "wrapped") -> Tensor:
+    """Cut tracks into consecutive clips.
+
+    Args:
+        waveform: (batch, samples).
+        clip_samples: length of a clip.
+        last_clip: what fills it. "wrapped", as in the official package: the track's beginning,
+            once, so that a track shorter than half a clip becomes one clip twice its length.
+            "padded": zeros.
+
+    Returns:
+        (batch, clips, samples of a clip).
+    """
+    whole, rest = divmod(waveform.shape[1], clip_samples)
+    if not rest:
+        return waveform.unflatten(1, (whole, clip_samples))
+    missing = clip_samples - rest
+    if last_clip == "wrapped":
+        filler = waveform[:, :missing]
+    else:
+        filler = waveform.new_zeros(len(waveform), missing)
+    return torch.cat([waveform, filler], dim=1).unflatten(1, (whole + 1, -1))
 
 
 def _check_fit(config: MuLanConfig, muq: MuQConfig, xlm_roberta: XLMRobertaConfig) -> None:

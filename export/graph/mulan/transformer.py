@@ -14,8 +14,7 @@ from ....reference.mulan.transformer import (
 )
 from ..folding import array
 from ..writer import Graph
-from .attention import attention, heads
-from .operators import gelu, l2_normalized
+from .operators import attention, gelu, heads, l2_normalized
 
 # That of torch.nn.functional.layer_norm, which the reference leaves as it is.
 _EPSILON = 1e-5

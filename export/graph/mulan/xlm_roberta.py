@@ -17,8 +17,7 @@ from ....reference.mulan.xlm_roberta import (
 from ..conformer import layer_norm
 from ..folding import array, linear
 from ..writer import Graph
-from .attention import attention, heads
-from .operators import gelu
+from .operators import attention, gelu, heads
 
 
 def xlm_roberta(graph: Graph, module: XLMRoberta, ids: str, bias: str) -> str:

@@ -13,7 +13,7 @@ from muqrt.reference.mulan.checkpoint import MuLanCheckpoint, load_mulan
 from muqrt.reference.mulan.model import MuLan
 from muqrt.reference.mulan.random_model import SIZES
 from muqrt.runtime.text.tokenizer import TextTokenizer
-from muqrt.training.mulan.contrastive import decoupled_contrastive_loss
+from muqrt.training.mulan.trainee import decoupled_contrastive_loss
 
 LARGEST_DIFFERENCE = 1e-5  # of any number of an embedding, whose length is one
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from muqrt.errors import AudioError, CheckpointError, UsageError
-from muqrt.reference.mulan.audio import clips_of
-from muqrt.reference.mulan.model import MuLan
+from muqrt.reference.mulan.model import MuLan, clips_of
 from muqrt.reference.mulan.random_model import SIZES, random_mulan
 from muqrt.reference.mulan.transformer import Attention
 

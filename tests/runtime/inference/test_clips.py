@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from muqrt.errors import AudioError  # noqa: E402
-from muqrt.reference.mulan.audio import clips_of  # noqa: E402
+from muqrt.reference.mulan.model import clips_of  # noqa: E402
 from muqrt.runtime.inference.clips import ClippingConfig, LastClip  # noqa: E402
 from muqrt.runtime.load import load  # noqa: E402
 

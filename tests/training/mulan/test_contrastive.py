@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from muqrt.errors import UsageError
-from muqrt.training.mulan.contrastive import decoupled_contrastive_loss
+from muqrt.training.mulan.trainee import decoupled_contrastive_loss
 
 TEMPERATURES = torch.full((1, 1, 1), math.log(12.0))
 
@@ -76,5 +76,5 @@ def test_training_brings_pairs_together() -> None:
 
 
 def test_one_pair_is_refused() -> None:
-    with pytest.raises(UsageError, match="one pair"):
+    with pytest.raises(UsageError, match="two pairs or more"):
         decoupled_contrastive_loss(*embeddings(1), TEMPERATURES)

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference
 
-from muqrt.export.graph.mulan.text import mulan_text_graph
+from muqrt.export.graph.mulan.towers import mulan_text_graph
 from muqrt.export.graph.writer import Graph
 from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint
 from muqrt.export.quantize.half.formats import HALVES

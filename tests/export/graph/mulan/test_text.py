@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muqrt.export.graph.mulan.text import mulan_text_graph
+from muqrt.export.graph.mulan.towers import mulan_text_graph
 from muqrt.reference.mulan.model import MuLan
 
 Same = Callable[..., None]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
-from muqrt.export.graph.mulan.text import mulan_text_graph
+from muqrt.export.graph.mulan.towers import mulan_text_graph
 from muqrt.export.quantize.int8.graph import Int8Graph
 from muqrt.export.quantize.int8.weights import quantized
 from muqrt.reference.mulan.model import MuLan

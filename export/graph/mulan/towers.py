@@ -1,4 +1,6 @@
-"""The text tower of a MuQ-MuLan as an ONNX graph from tokens to an embedding."""
+"""Both towers of a MuQ-MuLan as ONNX operators: hidden states or tokens to an embedding."""
+
+from collections.abc import Sequence
 
 import onnx
 from onnx import TensorProto
@@ -9,10 +11,26 @@ from ....runtime.bundle.joint import IDS, LATENTS, MASK
 from ....runtime.bundle.record import TensorSpec
 from ..folding import linear
 from ..writer import Graph
-from .attention import padding_bias
-from .operators import latents
+from .operators import latents, padding_bias
 from .transformer import transformer
 from .xlm_roberta import xlm_roberta
+
+
+def audio_tower(graph: Graph, model: MuLan, states: Sequence[str]) -> str:
+    """A clip's embedding (batch, dim_latent), of length one: what ``MuLan.audio_latents`` gives.
+
+    Args:
+        graph: written to.
+        model: whose tower.
+        states: the MuQ's hidden states, each (batch, steps, width), from level 0 to the tower's.
+    """
+    tower = model.mulan.audio
+    level = range(tower.model.config.encoder_depth + 1)[tower.level]  # negative: from the last
+    with graph.scope("audio"):
+        x = graph.linear("proj", *linear(tower.proj), states[level])
+        x = transformer(graph, tower.transformer, x)
+        x = graph.op("ReduceMean", x, graph.constant([1]), keepdims=0)
+        return latents(graph, model.mulan.audio_to_latents, x)
 
 
 def mulan_text_graph(model: MuLan, graph: Graph | None = None) -> onnx.ModelProto:
