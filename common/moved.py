@@ -49,8 +49,8 @@ reference.mulan > reference.mulan: audio=model text=model
 reference.synth > training.synth: arrangement clips corpus harmony instrument item labels melody
 reference.synth > training.synth: mood recording rhythm singer song synthesizer voice
 reference.synth > training.synth.styles: style styles=style
-reference.training > training.data: caption_tokens caption_words captioned captions corpus crops
-reference.training > training.data: labels states
+reference.training > training.data: caption_tokens caption_words=captions captioned captions
+reference.training > training.data: corpus crops labels states
 reference.training > training.loop: decay=train devices loop=train plan report run
 reference.training > training.mulan: contrastive=trainee mulan=trainee mulan_pipeline=pipeline
 reference.training > training.pretrain: iterate pipeline pretrain=trainee rvq

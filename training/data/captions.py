@@ -7,10 +7,11 @@ which form is drawn at random, so that single words and whole sentences are lear
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from .caption_words import GENRES, METRES, MODES, QUALITIES, SOUNDS, TECHNIQUES, TEMPOS, chinese_key
+from ...common.config import read_toml
 from .manifest import Recording
 
 # Where labels are numbers: a mood needs so much valence or arousal.
@@ -20,14 +21,11 @@ _SLOW_BPM, _FAST_BPM = 85, 130
 _KEPT_ENGLISH, _KEPT_KINDS = 0.1, ("genre", "sound")
 _PHRASE_WORDS = 3  # at most before one noun
 _NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-_KINDS = {
-    "genre": GENRES,
-    "quality": QUALITIES,
-    "sound": SOUNDS,
-    "tempo": TEMPOS,
-    "mode": MODES,
-    "metre": METRES,
-}
+_CAPTION_WORDS = read_toml(Path(__file__).with_name("caption_words.toml"))
+# By kind of fact: the English word, and the Chinese for it.
+WORDS: dict[str, dict[str, str]] = _CAPTION_WORDS["words"]
+_HEADINGS: dict[str, dict[str, str]] = _CAPTION_WORDS["headings"]
+_ACCIDENTALS = {"#": "升", "b": "降", "": ""}
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,15 @@ def facts_of(recording: Recording) -> list[Fact]:
     return list(dict.fromkeys(facts))
 
 
+def chinese_key(key: str) -> str:
+    """ "F# minor" -> "升F小调"; a key that is written otherwise stays as it is."""
+    tonic, _, mode = key.partition(" ")
+    modes = WORDS["mode"]
+    if tonic[:1] not in set("ABCDEFG") or tonic[1:] not in _ACCIDENTALS or mode not in modes:
+        return key
+    return _ACCIDENTALS[tonic[1:]] + tonic[0] + modes[mode]
+
+
 def caption(recording: Recording, random: np.random.Generator) -> str:
     """One of the recording's captions, or one made of some of its labels.
 
@@ -103,12 +110,13 @@ _Form = Callable[[Sequence[_Said]], str]
 
 
 def _kind(word: str) -> str:
-    return next((kind for kind, words in _KINDS.items() if word in words), "other")
+    """What a tag says; a technique is none of the tags."""
+    kinds = (kind for kind, words in WORDS.items() if kind != "technique" and word in words)
+    return next(kinds, "other")
 
 
 def _fact(kind: str, word: str) -> Fact:
-    table = TECHNIQUES if kind == "technique" else _KINDS.get(kind, {})
-    return Fact(kind, word, table.get(word, word))
+    return Fact(kind, word, WORDS.get(kind, {}).get(word, word))
 
 
 def _measured(recording: Recording, said: set[str]) -> Iterator[str]:
@@ -185,41 +193,15 @@ def _notes(
     return between.join(form.format(name, comma.join(words)) for name, words in found.items())
 
 
-_ENGLISH_HEADINGS = {
-    "genre": "Genre",
-    "quality": "Character",
-    "sound": "Instruments",
-    "tempo": "Tempo",
-    "speed": "Tempo",
-    "mode": "Key",
-    "key": "Key",
-    "metre": "Metre",
-    "technique": "Singing",
-    "note": "Note",
-    "other": "Tags",
-}
-_CHINESE_HEADINGS = {
-    "genre": "风格",
-    "quality": "特点",
-    "sound": "乐器",
-    "tempo": "速度",
-    "speed": "速度",
-    "mode": "调性",
-    "key": "调性",
-    "metre": "节拍",
-    "technique": "唱法",
-    "note": "音高",
-    "other": "标签",
-}
 _ENGLISH: tuple[_Form, ...] = (
     partial(_list, comma=", "),
     partial(_phrase, form="a piece of {} music", between=" ", comma=", "),
     _english_sentence,
-    partial(_notes, headings=_ENGLISH_HEADINGS, form="{}: {}.", comma=", ", between=" "),
+    partial(_notes, headings=_HEADINGS["english"], form="{}: {}.", comma=", ", between=" "),
 )
 _CHINESE: tuple[_Form, ...] = (
     partial(_list, comma="、"),
     partial(_phrase, form="一首{}的音乐", between="、", comma="、"),
     _chinese_sentence,
-    partial(_notes, headings=_CHINESE_HEADINGS, form="{}：{}。", comma="、", between=""),
+    partial(_notes, headings=_HEADINGS["chinese"], form="{}：{}。", comma="、", between=""),
 )

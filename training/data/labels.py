@@ -15,6 +15,8 @@ from ...reference.config import SAMPLE_RATE_HZ
 from ...reference.rvq import ResidualVectorQuantize
 from .crops import Batch, Crops, Skipped, Track, read_samples
 
+_WINDOW_SECONDS = 30.0
+
 
 class Tokenizer(nn.Module):
     """Waveform to tokens, by an RVQ of a mel or a latent: (1, samples) -> (1, codebooks, steps)."""
@@ -30,6 +32,21 @@ class Tokenizer(nn.Module):
         tokens: Tensor = self.rvq(self.source(waveform.to(next(self.rvq.parameters()).device)))[1]
         return tokens
 
+    @torch.no_grad()
+    def tokens_of(self, track: Track) -> np.ndarray:
+        """A whole track's tokens, window by window: (codebooks, steps) uint16."""
+        step = self.step_samples
+        window = round(_WINDOW_SECONDS * SAMPLE_RATE_HZ / step) * step
+        whole = int(track.seconds * SAMPLE_RATE_HZ) // step * step
+        # The last window takes the remainder, which may be too short for one of its own.
+        starts = range(0, max(1, whole // window) * window, window)
+        parts = []
+        for start in starts:
+            stop = whole if start == starts[-1] else start + window
+            waveform = torch.from_numpy(read_samples(track.path, start, stop - start))
+            parts.append(self(waveform[None])[0].cpu().numpy().astype(np.uint16))
+        return np.concatenate(parts, axis=1)
+
 
 def label_file(folder: Path, track: Track) -> Path:
     """Where a track's tokens are: named by its path, so that no two share one."""
@@ -37,26 +54,11 @@ def label_file(folder: Path, track: Track) -> Path:
     return folder / f"{name}.npy"
 
 
-@torch.no_grad()
-def extract_labels(
-    tracks: Sequence[Track], tokenizer: Tokenizer, folder: Path, window_seconds: float
-) -> list[Skipped]:
-    """Tokenize every track, window by window, into one uint16 file (codebooks, steps) each.
-
-    What is there already is kept, so an interrupted extraction goes on.
-
-    Returns:
-        the tracks that cannot be used; all others have labels.
-    """
-    return store_each(
-        "Extracting labels", tracks, folder, lambda track: _tokens(track, tokenizer, window_seconds)
-    )
-
-
 def store_each(
     title: str, tracks: Sequence[Track], folder: Path, compute: Callable[[Track], np.ndarray]
 ) -> list[Skipped]:
-    """Write one array for each track, to its ``label_file``. What is there already is kept.
+    """Write one array for each track, to its ``label_file``. What is there already is kept, so an
+    interrupted run goes on.
 
     Args:
         title: of the progress bar.
@@ -82,26 +84,12 @@ def store_each(
     return skipped
 
 
-def _tokens(track: Track, tokenizer: Tokenizer, window_seconds: float) -> np.ndarray:
-    step = tokenizer.step_samples
-    window = round(window_seconds * SAMPLE_RATE_HZ / step) * step
-    whole = int(track.seconds * SAMPLE_RATE_HZ) // step * step
-    # The last window takes the remainder, which may be too short for one of its own.
-    starts = range(0, max(1, whole // window) * window, window)
-    parts = []
-    for start in starts:
-        stop = whole if start == starts[-1] else start + window
-        waveform = torch.from_numpy(read_samples(track.path, start, stop - start))
-        parts.append(tokenizer(waveform[None])[0].cpu().numpy().astype(np.uint16))
-    return np.concatenate(parts, axis=1)
-
-
 class LabelledCrops(Crops):
     """Crops that begin at whole steps, with the tokens extracted for them.
 
     Args:
         tracks: that have labels in ``folder``, each as long as a crop.
-        folder: of ``extract_labels``.
+        folder: where ``store_each`` wrote them.
         step_samples: waveform samples between two tokens.
         samples, seed: as for ``Crops``.
     """

@@ -1,6 +1,6 @@
 """A frozen MuQ's hidden states on disk, so that the same clips are encoded only once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,8 @@ import torch
 from ...errors import AudioError
 from ...reference.config import SAMPLE_RATE_HZ
 from ...reference.muq import MuQ
-from .crops import SILENCE, Skipped, Track, read_samples
-from .labels import label_file, store_each
+from .crops import SILENCE, Track, read_samples
+from .labels import label_file
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Listener:
 
 @dataclass(frozen=True)
 class StoredStates:
-    """One clip of a track, drawn from what ``store_states`` wrote."""
+    """One clip of a track, drawn from the stored arrays of ``Listener.states``."""
 
     folder: Path
 
@@ -77,12 +77,3 @@ class StoredStates:
             raise AudioError(f"{track.path}: no states are stored for this track.")
         clips = np.load(path, mmap_mode="r")
         return np.array(clips[random.integers(len(clips))], dtype=np.float32)
-
-
-def store_states(tracks: Sequence[Track], listener: Listener, folder: Path) -> list[Skipped]:
-    """Write every track's states, one file each. What is there already is kept.
-
-    Returns:
-        The tracks that cannot be used; all others have states.
-    """
-    return store_each("Encoding", tracks, folder, listener.states)

@@ -17,7 +17,8 @@ from ...reference.mulan.checkpoint import TOKENIZER_FILE, MuLanCheckpoint, save_
 from ...reference.mulan.tokenizer import fit_tokenizer
 from ..data.caption_tokens import CaptionTokenizer
 from ..data.captioned import CaptionedCorpus, CaptionedCrops, ReadAudio, Waveforms
-from ..data.states import Listener, StoredStates, store_states
+from ..data.labels import store_each
+from ..data.states import Listener, StoredStates
 from ..loop.devices import launched
 from ..loop.report import TrainingReport
 from ..loop.run import Run
@@ -150,7 +151,8 @@ def _audio_reader(
     tracks = list(dict.fromkeys([*job.corpus.train, *job.corpus.valid]))
     muq = towers.muq.model.to(fabric.device)
     listener = Listener(muq, towers.level, samples, fabric.autocast)
-    run.skip(store_states(tracks[fabric.global_rank :: fabric.world_size], listener, folder))
+    share = tracks[fabric.global_rank :: fabric.world_size]
+    run.skip(store_each("Encoding", share, folder, listener.states))
     fabric.barrier()
     return StoredStates(folder)
 

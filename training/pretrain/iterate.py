@@ -9,7 +9,7 @@ from ...reference.config import SAMPLE_RATE_HZ
 from ...reference.muq import RVQ_CODES
 from ...reference.rvq import ResidualVectorQuantize
 from ...reference.rvq_file import RvqConfig, load_rvq
-from ..data.labels import LabelledCrops, Tokenizer, extract_labels, label_file
+from ..data.labels import LabelledCrops, Tokenizer, label_file, store_each
 from ..loop.devices import launched
 from ..loop.plan import TrainingPlan
 from ..loop.run import SKIPPED_FILE, Run
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 LABELS_FOLDER = "labels"
 TOKENIZER_FOLDER = "tokenizer"
-_LABEL_WINDOW_SECONDS = 30.0
 
 
 def iterate(job: Job, rvq_plan: TrainingPlan, teacher: Checkpoint, level: int) -> TrainingReport:
@@ -81,7 +80,7 @@ def _labelled(
     folder = run.folder / LABELS_FOLDER
     tracks = list(dict.fromkeys([*job.corpus.train, *job.corpus.valid]))
     share = tracks[fabric.global_rank :: fabric.world_size]
-    run.skip(extract_labels(share, tokenizer, folder, _LABEL_WINDOW_SECONDS))
+    run.skip(store_each("Extracting labels", share, folder, tokenizer.tokens_of))
     fabric.barrier()
     step = tokenizer.step_samples
     samples = round(job.plan.crop_seconds * SAMPLE_RATE_HZ / step) * step

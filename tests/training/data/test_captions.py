@@ -7,23 +7,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muqrt.training.data.caption_words import (
-    GENRES,
-    METRES,
-    MODES,
-    QUALITIES,
-    SOUNDS,
-    TECHNIQUES,
-    TEMPOS,
-    chinese_key,
-)
-from muqrt.training.data.captions import caption, facts_of
+from muqrt.training.data.captions import WORDS, caption, chinese_key, facts_of
 from muqrt.training.data.manifest import Recording
 from muqrt.training.synth.instrument import INSTRUMENTS, KITS
 from muqrt.training.synth.styles.style import STYLES
 from muqrt.training.synth.voice import TECHNIQUES as SUNG
 
-WORDS = {**GENRES, **QUALITIES, **SOUNDS, **TEMPOS, **MODES, **METRES, **TECHNIQUES}
+CHINESE_WORDS = {word: other for words in WORDS.values() for word, other in words.items()}
 SONG = Recording(
     audio=Path("song.flac"),
     genre="reggae",
@@ -44,11 +34,11 @@ def captions(recording: Recording, count: int, seed: int = 0) -> list[str]:
 def named(text: str) -> set[str]:
     """The known words in a text, in either language: the longest where one is part of another."""
     found = set()
-    for english in sorted(WORDS, key=len, reverse=True):
+    for english in sorted(CHINESE_WORDS, key=len, reverse=True):
         shorter = re.sub(rf"(?<![a-z]){english}(?![a-z])", "_", text)
         found |= {english} if shorter != text else set()
         text = shorter
-    for english, chinese in sorted(WORDS.items(), key=lambda pair: -len(pair[1])):
+    for english, chinese in sorted(CHINESE_WORDS.items(), key=lambda pair: -len(pair[1])):
         found |= {english} if chinese in text else set()
         text = text.replace(chinese, "_")
     return found
@@ -58,8 +48,8 @@ labelled = st.builds(
     lambda genre, tags, key, bpm: Recording(
         audio=Path("a"), genre=genre, tags=tags, key=key, tempo_bpm=bpm
     ),
-    st.sampled_from(sorted(set(GENRES) - {"hiphop", "march"})),
-    st.lists(st.sampled_from(sorted({*QUALITIES, *SOUNDS})), max_size=6).map(tuple),
+    st.sampled_from(sorted(set(WORDS["genre"]) - {"hiphop", "march"})),
+    st.lists(st.sampled_from(sorted({*WORDS["quality"], *WORDS["sound"]})), max_size=6).map(tuple),
     st.sampled_from(["C major", "F# minor", "Bb major"]),
     st.floats(40, 200),
 )
@@ -155,7 +145,7 @@ def test_every_label_of_the_synthetic_corpus_has_its_chinese() -> None:
     every = {**INSTRUMENTS, **KITS}
     families = {instrument.family for instrument in every.values()}
     styles = {style if isinstance(style, str) else style.name for style in STYLES}
-    assert families | (set(INSTRUMENTS)) <= set(SOUNDS)
-    assert styles <= set(GENRES)
-    assert set(SUNG) <= set(TECHNIQUES)
-    assert len(set(SOUNDS.values())) == len(SOUNDS)
+    assert families | (set(INSTRUMENTS)) <= set(WORDS["sound"])
+    assert styles <= set(WORDS["genre"])
+    assert set(SUNG) <= set(WORDS["technique"])
+    assert len(set(WORDS["sound"].values())) == len(WORDS["sound"])

@@ -13,7 +13,8 @@ from muqrt.reference.config import MuQConfig
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import random_model
 from muqrt.training.data.crops import Track
-from muqrt.training.data.states import Listener, StoredStates, store_states
+from muqrt.training.data.labels import store_each
+from muqrt.training.data.states import Listener, StoredStates
 
 RATE_HZ, SAMPLES = 24_000, 9_600
 
@@ -66,11 +67,11 @@ def test_what_is_stored_is_kept_and_read(muq: MuQ, tmp_path: Path) -> None:
     broken = Track(tmp_path / "broken.wav", 1.0)
     good, other = (track(tmp_path, f"{n}.wav", noise(n)) for n in (2 * SAMPLES, SAMPLES))
     listener, folder = Listener(muq, 1, SAMPLES, nullcontext), tmp_path / "states"
-    skipped = store_states([good, broken, other], listener, folder)
+    skipped = store_each("Encoding", [good, broken, other], folder, listener.states)
     assert [each.path for each in skipped] == [broken.path]
     written = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert len(written) == 2
-    store_states([good, other], listener, folder)
+    store_each("Encoding", [good, other], folder, listener.states)
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == written
     hear, random = StoredStates(folder), np.random.default_rng(0)
     clips = listener.states(good).astype(np.float32)
