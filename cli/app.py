@@ -33,11 +33,11 @@ _TRAIN: Sections = {
 }
 _BENCH: Sections = {
     "Commands": {
-        "model": (".bench.model", "Measure a bundle's speed against PyTorch and plain ONNX."),
-        "kernels": (".bench.kernels", "Measure the mel and Mel-RVQ kernels against PyTorch."),
-        "towers": (".bench.towers", "Measure a MuQ-MuLan's towers on a CPU, against PyTorch."),
+        "model": (".bench.command", "Measure a bundle's speed against PyTorch and plain ONNX."),
+        "kernels": (".bench.command", "Measure the mel and Mel-RVQ kernels against PyTorch."),
+        "towers": (".bench.command", "Measure a MuQ-MuLan's towers on a CPU, against PyTorch."),
         "streams": (".bench.streams", "Measure how late the tags of many live streams come."),
-        "gpu": (".bench.gpu", "Test, build, prove and measure all that this GPU can run."),
+        "gpu": (".bench.command", "Test, build, prove and measure all that this GPU can run."),
     }
 }
 _COMMANDS: Sections = {

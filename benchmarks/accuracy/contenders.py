@@ -7,23 +7,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...errors import ParityError, UsageError
 from ...export.sources.checkpoint import JointCheckpoint, load_source
 from ...reference.checkpoint import Checkpoint
+from ...reference.mel import LogMel
 from ...runtime.bundle.joint import LATENTS
 from ...runtime.bundle.manifest import Artefact, Bundle, load_bundle
 from ...runtime.engines.open_session import open_session
-from ...training.probe.features import Encoder
+from ...runtime.engines.session import WAVEFORM, Session
+from ...runtime.inference.results import FEATURES
+from ...training.probe.features import Encoder, pooled_over_parts
 from ...training.probe.train import MuqEncoder
-from .encoders import MelEncoder, SessionEncoder
 from .request import Wanted
-from .towers import ReferenceTowers, Towers, open_towers
-from .untrained import untrained, untrained_towers
+from .towers import ReferenceTowers, Towers, open_towers, untrained, untrained_towers
 
 MEL, UNTRAINED = "mel", "untrained"
 BASELINES = (MEL, UNTRAINED)
+_HIDDEN_STATES = "hidden_states"
+_HOP_SAMPLES, _MELS = 240, 128
 
 
 @dataclass(frozen=True)
@@ -174,3 +178,32 @@ def _served(url: str, model: str) -> Iterator[Encoder]:
 
     with TritonSession(url, model) as session:
         yield SessionEncoder(session)
+
+
+class SessionEncoder:
+    """A session as an encoder: all of its hidden states, or its features if it has none."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._output = _HIDDEN_STATES if _HIDDEN_STATES in session.outputs else FEATURES
+        self.identity = f"{session.artefact_sha256}-{self._output}"
+
+    def __call__(self, waveforms: np.ndarray, parts: int) -> np.ndarray:
+        """See ``Encoder``."""
+        states = self._session.run({WAVEFORM: waveforms}, [self._output])[self._output]
+        return pooled_over_parts(states if states.ndim == 4 else states[:, None], parts)
+
+
+class MelEncoder:
+    """MuQ's log-mel in dB, pooled like any model's features."""
+
+    identity = f"mel-{_MELS}"
+
+    def __init__(self) -> None:
+        self._mel = LogMel(_HOP_SAMPLES, _MELS, 0.0, 1.0)
+
+    @torch.no_grad()
+    def __call__(self, waveforms: np.ndarray, parts: int) -> np.ndarray:
+        """See ``Encoder``."""
+        frames = self._mel(torch.from_numpy(waveforms)).transpose(1, 2)[:, None].numpy()
+        return pooled_over_parts(frames, parts)

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from ...common.files import atomic_file
+from ..measure.charts import Bar, draw_bars
 from ..measure.report import Draw, Report, Section
-from .chart import draw
 from .evaluation import Evaluation, Result
-from .ranking import MEDIAN_RANK
+from .metrics import MEDIAN_RANK, PAPER_METRICS
 from .zero_shot_tasks import ZERO_SHOT
 
+# How much wider a panel is than the longest possible bar, which leaves room for the label.
+_LABEL_ROOM = 1.25
 _LISTED = 20  # files left out, in the page; the JSON has all
 _METHOD = (
     "A head is fitted to the frozen features of the training split, early stopped and chosen by "
@@ -117,6 +119,22 @@ class AccuracyReport(Report):
     def _probes(self) -> bool:
         """Whether heads were fitted."""
         return not set(self._tasks) <= set(ZERO_SHOT)
+
+
+def draw(title: str, results: Sequence[Result], path: Path) -> None:
+    """Write a PNG: a bar per contender in each panel, with the standard deviation over seeds."""
+    panels: dict[str, dict[str, Bar]] = {}
+    for each in results:
+        for metric in PAPER_METRICS[each.task]:
+            panel = panels.setdefault(f"{each.task}: {metric}", {})
+            panel[each.contender] = _bar(each.metrics[metric])
+    draw_bars(title, panels, _LABEL_ROOM, path, limit=100)
+
+
+def _bar(values: Sequence[float]) -> Bar:
+    mean, deviation = 100 * float(np.mean(values)), 100 * float(np.std(values))
+    # An R2 below zero has no bar; its label says it.
+    return Bar(max(mean, 0.0), deviation, deviation, f"{mean:.1f}")
 
 
 def cell(metric: str, values: Sequence[float]) -> str:

@@ -12,8 +12,7 @@ from ...runtime.text.labels import TEMPLATES, Embed, LabelSet
 from ...training.data.captions import facts_of
 from ...training.data.manifest import Recording, check_splits
 from ...training.probe.tasks import TASKS
-from .metrics import tag_metrics
-from .ranking import ranks, retrieval
+from .metrics import ranks, retrieval, tag_metrics
 
 TAGGING, RETRIEVAL = "zeroshot-tagging", "retrieval"
 ZERO_SHOT = (TAGGING, RETRIEVAL)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..measure.report import Report, Section
 from ..measure.timing import Timing
-from .ceilings import Ceilings
+from .work import Ceilings
 
 _COLUMNS = (
     *("operation", "contender", "batch x s", "median, ms", "p10 to p90, ms", "times eager"),

@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from ...common.environment import device_name
 from ...errors import ParityError
@@ -13,12 +14,21 @@ from ...export.graph.rvq import folded_tables
 from ...export.outputs.measuring import equal_tokens
 from ...export.sources.rvq import TokenRvq
 from ...reference.muq import MuQ
+from ...reference.random_model import LARGE, random_model
 from ...runtime.bundle.certificate import THRESHOLDS
 from ..measure.contenders import cold_compiler
 from ..measure.latency import Cell, music
 from ..measure.neighbours import watch_neighbours
-from ..measure.timing import EAGER, Stopwatch, by_turns, compare, cuda_stopwatch, stopwatch
-from .ceilings import Ceilings, measure_ceilings
+from ..measure.timing import (
+    EAGER,
+    Run,
+    Stopwatch,
+    by_turns,
+    compare,
+    cuda_stopwatch,
+    spread,
+    stopwatch,
+)
 from .contenders import (
     FUSED,
     Contender,
@@ -27,13 +37,14 @@ from .contenders import (
     mel_rvq_contender,
     torch_contenders,
 )
-from .cuda import encoder_seconds, launches
 from .report import KernelReport, Measurement
-from .work import Work, log_mel_work, mel_rvq_work
+from .work import Ceilings, Work, frames_of, log_mel_work, measure_ceilings, mel_rvq_work
 
 LOG_MEL = "log-mel"
 MEL_RVQ = "Mel-RVQ"
 _CELL_SECONDS = 30.0  # of measuring
+# Of the encoder: more rows would not fit every GPU's memory; they take equally long.
+_ENCODER_ROWS, _ENCODER_ROUNDS, _ENCODER_SECONDS = 8, 5, 20.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,7 @@ def run(
             for cell in cells:
                 found += _measure(operation, cell, rounds, clock, ceilings)
                 on_step(f"{operation.name}, {cell}")
-        encoder = {str(cell): encoder_seconds(cell) for cell in cells} if device == "cuda" else {}
+        encoder = {str(cell): _encoder_seconds(cell) for cell in cells} if device == "cuda" else {}
     return KernelReport(
         device=device_name(device),
         threads=torch.get_num_threads(),
@@ -152,7 +163,33 @@ def _measure(
             agreement=agreements[timing.contender],
             neighbours_share=busy,
             share_of_floor=floor if fused else None,
-            launches=launches(runs[FUSED]) if fused else None,
+            launches=_launches(runs[FUSED]) if fused else None,
         )
         found.append(measurement)
     return found
+
+
+def _launches(run: Run) -> int:
+    """Kernels that one call starts, copies and fills of memory not counted."""
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as recorded:
+        run()
+        torch.cuda.synchronize()
+    kernels = [each for each in recorded.events() if each.device_type.name == "CUDA"]
+    return sum(not each.name.startswith(("Memcpy", "Memset")) for each in kernels)
+
+
+def _encoder_seconds(cell: Cell) -> float:
+    """Seconds of the full-size model without mel and tokenizer, PyTorch eager in float16, on
+    log-mels of this shape: measured on up to 8 rows, and scaled to the others."""
+    model = random_model(LARGE).model.half().cuda().eval()
+    rows = min(cell.batch, _ENCODER_ROWS)
+    log_mel = torch.randn(
+        rows, LARGE.n_mels, frames_of(cell) // cell.batch, device="cuda", dtype=torch.float16
+    )
+
+    def run() -> None:
+        model.conformer(model.conv(log_mel))
+
+    run()
+    samples = by_turns({"encoder": run}, _ENCODER_ROUNDS, _ENCODER_SECONDS, cuda_stopwatch)
+    return spread(samples["encoder"]).median * cell.batch / rows

@@ -13,10 +13,9 @@ from ...errors import ServerError
 from ...runtime.load import open_bundle
 from ...runtime.streaming.engine import Streaming
 from ..measure.neighbours import watch_neighbours
-from .churn import churn
 from .engine import run_in_process
 from .figures import Figures, churn_figures, machine_figures, stream_figures, stretches
-from .live import run_on_server
+from .live import churn, run_on_server
 from .music import Music
 from .outcome import Outcome
 from .plan import Load, schedule

@@ -11,6 +11,8 @@ LEAST_ROUNDS = 3
 # A thread pool spins for a while after its run (ONNX Runtime's for over 20 ms) and would take
 # cores from the next contender.
 _PAUSE_SECONDS = 0.05
+MATRIX_WIDTH = {"cpu": 2048, "cuda": 8192}  # of square ones that keep the device busy
+_RATE_ROUNDS, _RATE_SECONDS = 10, 10.0
 
 EAGER = "PyTorch eager"  # the contender that all others are compared with
 Run = Callable[[], object]
@@ -140,3 +142,22 @@ def by_turns(
                 runs[name]()
             samples[name].append(stopwatch(runs[name]))
     return samples
+
+
+def measure_rates(
+    work: Mapping[str, tuple[Run, float]], stopwatch: Stopwatch = stopwatch
+) -> dict[str, float]:
+    """Time every run by turns, after a first call each.
+
+    Args:
+        work: each run, and how much it does, such as bytes or operations.
+        stopwatch: times one call; the default is for the CPU.
+
+    Returns:
+        How much each does in a second, by the median.
+    """
+    runs = {name: run for name, (run, _) in work.items()}
+    for run in runs.values():
+        run()
+    samples = by_turns(runs, _RATE_ROUNDS, _RATE_SECONDS, stopwatch)
+    return {name: amount / spread(samples[name]).median for name, (_, amount) in work.items()}

@@ -10,8 +10,7 @@ from ...kernels.log_mel.contract import HOP_SAMPLES, SAMPLE_RATE_HZ
 from ...reference.config import MuQConfig
 from ..measure.contenders import onnx_session
 from ..measure.latency import Cell, Latency
-from ..measure.rates import MATRIX_WIDTH, measure_rates
-from ..measure.timing import Run, cuda_stopwatch, stopwatch
+from ..measure.timing import MATRIX_WIDTH, Run, cuda_stopwatch, measure_rates, stopwatch
 from .operators import ATTENTION, CONVOLUTION, FEED_FORWARD, FRONT_END
 
 _TAPS = 9  # of a 3x3 kernel

@@ -14,7 +14,7 @@ from ...common.console import progress
 from ...common.environment import require
 from ...errors import UsageError
 from ..parameters import configured
-from .options import Output
+from .command import Output
 
 if TYPE_CHECKING:
     from ...benchmarks.loadtest.plan import Load

@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from muqrt.benchmarks.gpu import Step, run, run_all, steps
-from muqrt.cli.bench.gpu import commands
+from muqrt.cli.bench.command import commands
 from muqrt.errors import UsageError
 
 PLACES = Path("checkpoint"), Path("work/bundle"), Path("results/card")
@@ -52,7 +52,7 @@ def test_the_results_so_far_are_kept(tmp_path: Path) -> None:
 def test_without_a_gpu_nothing_begins(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    result = CliRunner().invoke(commands, ["-o", str(tmp_path / "card")])
+    result = CliRunner().invoke(commands, ["gpu", "-o", str(tmp_path / "card")])
     assert isinstance(result.exception, UsageError)
     assert "no CUDA device" in str(result.exception)
     assert list(tmp_path.iterdir()) == []

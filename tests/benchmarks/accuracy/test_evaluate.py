@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from muqrt.benchmarks.accuracy import contenders as contenders_module
-from muqrt.benchmarks.accuracy.encoders import MelEncoder, SessionEncoder
+from muqrt.benchmarks.accuracy.contenders import MelEncoder, SessionEncoder
 from muqrt.benchmarks.accuracy.evaluation import splits_by_task
 from muqrt.benchmarks.accuracy.metrics import PAPER_METRICS
 from muqrt.errors import AudioError, BundleError, ParityError, UsageError

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muqrt.benchmarks.accuracy.ranking import ranks, retrieval
+from muqrt.benchmarks.accuracy.metrics import ranks, retrieval
 
 
 def rank_by_sorting(scores: list[float], right: list[bool]) -> int:

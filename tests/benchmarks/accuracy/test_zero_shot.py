@@ -17,8 +17,7 @@ from muqrt.benchmarks.accuracy.contenders import Contender, contenders
 from muqrt.benchmarks.accuracy.evaluation import Evaluation
 from muqrt.benchmarks.accuracy.evaluation import evaluate as probe
 from muqrt.benchmarks.accuracy.request import Wanted
-from muqrt.benchmarks.accuracy.towers import ReferenceTowers, SessionTowers
-from muqrt.benchmarks.accuracy.untrained import untrained_towers
+from muqrt.benchmarks.accuracy.towers import ReferenceTowers, SessionTowers, untrained_towers
 from muqrt.benchmarks.accuracy.zero_shot import evaluate_zero_shot
 from muqrt.benchmarks.accuracy.zero_shot_tasks import zero_shot_tasks
 from muqrt.cli.bench.evaluate import commands

@@ -13,10 +13,10 @@ from muqrt.benchmarks.measure.report import (
     Report,
     Section,
     check_output,
-    require,
     without_folders,
     write_report,
 )
+from muqrt.common.environment import require
 from muqrt.errors import MissingDependencyError, UsageError
 
 

@@ -57,7 +57,7 @@ def test_the_module_needs_no_torch() -> None:
     program = (
         "import sys; sys.modules['torch'] = sys.modules['onnx'] = None;"
         "import muqrt.benchmarks.model.cold_start, muqrt.benchmarks.measure.contenders;"
-        "import muqrt.cli.bench.model"
+        "import muqrt.cli.bench.command"
     )
     environment = {**os.environ, "PYTHONPATH": ""}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)

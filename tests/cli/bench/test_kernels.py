@@ -8,18 +8,19 @@ import torch
 from typer.testing import CliRunner, Result
 
 from muqrt.benchmarks.kernels import run
-from muqrt.benchmarks.kernels.ceilings import Ceilings
 from muqrt.benchmarks.kernels.contenders import Contender, EagerRvq
-from muqrt.benchmarks.kernels.work import Work, log_mel_work, mel_rvq_work
+from muqrt.benchmarks.kernels.work import Ceilings, Work, log_mel_work, mel_rvq_work
 from muqrt.benchmarks.measure.latency import Cell
-from muqrt.cli.bench.kernels import commands
+from muqrt.cli.bench.command import commands
 from muqrt.errors import ParityError, UsageError
 from muqrt.reference.rvq import ResidualVectorQuantize, stacked
 
 
 def bench(*arguments: object) -> Result:
     standalone = {"standalone_mode": False}
-    return CliRunner().invoke(commands, [*map(str, arguments), "--no-compile"], **standalone)
+    return CliRunner().invoke(
+        commands, ["kernels", *map(str, arguments), "--no-compile"], **standalone
+    )
 
 
 def test_a_report_of_both_operations(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from muqrt.benchmarks.measure.timing import EAGER
 from muqrt.benchmarks.model import arithmetic, cold_start, library
 from muqrt.benchmarks.model.library import WHOLE_SONGS
 from muqrt.benchmarks.model.operators import OTHER, PARTS
-from muqrt.cli.bench.model import commands
+from muqrt.cli.bench.command import commands
 from muqrt.errors import (
     BundleError,
     CheckpointError,
@@ -29,7 +29,16 @@ from muqrt.reference.random_model import TINY, random_model
 
 
 def bench(bundle: Path, checkpoint: Path, *options: object) -> Result:
-    arguments = [bundle, "--checkpoint", checkpoint, "--no-compile", "--threads", 1, *options]
+    arguments = [
+        "model",
+        bundle,
+        "--checkpoint",
+        checkpoint,
+        "--no-compile",
+        "--threads",
+        1,
+        *options,
+    ]
     return CliRunner().invoke(commands, [str(each) for each in arguments])
 
 

@@ -1,0 +1,166 @@
+"""``muqrt bench model``, ``kernels``, ``towers`` and ``gpu``."""
+
+import os
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...benchmarks.measure.report import check_output, publish
+from ...benchmarks.model.request import BenchmarkRequest
+from ...common.console import Json, Table, progress, show
+from ...common.environment import require
+from ...errors import UsageError
+from ..parameters import expand_options
+
+if TYPE_CHECKING:
+    from ...benchmarks.measure.latency import Cell
+
+BundleFolder = Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")]
+Source = Annotated[str, typer.Option(help="The checkpoint that the bundle was made from.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads of each contender; all cores by default.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write NAME.json, NAME.md and any charts.", metavar="NAME"),
+]
+_DEFAULT_CELLS = {"cpu": "1x10,1x30", "cuda": "1x10,64x30"}
+_CELL = re.compile(r"(\d+)x(\d+(?:\.\d+)?)")
+
+commands = typer.Typer()
+
+
+@commands.command()
+@expand_options
+def model(
+    bundle: BundleFolder,
+    checkpoint: Source,
+    request: BenchmarkRequest,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a bundle's speed against PyTorch and plain ONNX."""
+    require("bench", "onnx", "psutil", "torch")
+    from ...benchmarks.model.plan import plan
+    from ...benchmarks.model.run import run
+
+    wanted = plan(bundle, checkpoint, request)
+    check_output(output, charts_from="bench")
+    with progress("Benchmark", wanted.steps) as bar:
+        report = run(wanted, bar.advance)
+    publish(report, output, as_json)
+
+
+@commands.command()
+def kernels(
+    checkpoint: Annotated[str, typer.Argument(help="Folder, .pt file or hub id with an RVQ.")],
+    device: Annotated[str, typer.Option(help="cpu, or cuda for the fused kernels.")] = "cpu",
+    cells: Annotated[
+        str | None,
+        typer.Option(help="Batches and seconds of audio, such as 1x10,64x30.", metavar="BxS,..."),
+    ] = None,
+    threads: Threads = None,
+    rounds: Annotated[int, typer.Option(min=5, help="How often each contender runs.")] = 20,
+    compile_: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Measure torch.compile too.")
+    ] = True,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the mel and Mel-RVQ kernels against PyTorch."""
+    require("bench", "onnx", "psutil", "torch")
+    import torch
+
+    from ...benchmarks.kernels.run import run
+    from ...export.sources.checkpoint import load_source
+    from ...export.sources.rvq import own_rvq
+
+    if device not in _DEFAULT_CELLS or (device == "cuda" and not torch.cuda.is_available()):
+        raise UsageError(f"--device {device}: choose cpu, or cuda where PyTorch finds a GPU.")
+    wanted = _cells(cells or _DEFAULT_CELLS[device])
+    check_output(output)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    loaded = load_source(checkpoint)
+    with progress("Benchmark", 2 * len(wanted)) as bar:
+        rvq = own_rvq(loaded)
+        report = run(loaded.model, rvq, wanted, device, rounds, compile_, bar.advance)
+    publish(report, output, as_json)
+
+
+@commands.command()
+def towers(
+    bundle: BundleFolder,
+    checkpoint: Source,
+    threads: Threads = None,
+    rounds: Annotated[int, typer.Option(min=3, help="How often each contender runs.")] = 10,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a MuQ-MuLan's towers on a CPU, against PyTorch."""
+    require("bench", "onnx", "psutil", "torch")
+    from ...benchmarks.towers.run import TEXTS, run
+    from ...runtime.bundle.manifest import load_bundle
+
+    check_output(output)
+    loaded = load_bundle(bundle)
+    with progress("Benchmark", len(TEXTS) + 1) as bar:
+        report = run(loaded, checkpoint, threads or os.cpu_count() or 1, rounds, bar.advance)
+    publish(report, output, as_json)
+
+
+@commands.command()
+def gpu(
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Name of the results, without suffix.", metavar="NAME"),
+    ],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint folder; default: random weights of the released size."),
+    ] = None,
+    work: Annotated[
+        Path, typer.Option(help="Folder for the bundle, the logs and the timing cache.")
+    ] = Path("build/gpu"),
+    as_json: Json = False,
+) -> None:
+    """Test, build, prove and measure all that this GPU can run."""
+    import torch
+
+    from ...benchmarks.gpu import LOG, run_all, steps
+
+    if not torch.cuda.is_available():
+        raise UsageError(
+            f"PyTorch {torch.__version__} finds no CUDA device. Check nvidia-smi, and that this is "
+            "not PyTorch's CPU build."
+        )
+    work.mkdir(parents=True, exist_ok=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    bundle = work / "bundle"
+    wanted = steps(checkpoint or work / "checkpoint", bundle, output)
+    results = list(run_all(wanted, bundle, work))
+    rows = [[each.step, each.outcome, f"{each.seconds:.0f}", each.reason] for each in results]
+    failed = any(each.outcome == "failed" for each in results)
+    show(
+        as_json,
+        [asdict(each) for each in results],
+        Table("On the GPU", ("step", "outcome", "seconds", "reason"), rows),
+        f"All errors: {work / LOG}." if failed else "",
+    )
+    if failed:
+        raise typer.Exit(1)
+
+
+def _cells(text: str) -> "list[Cell]":
+    from ...benchmarks.measure.latency import Cell
+
+    found = []
+    for each in text.split(","):
+        match = _CELL.fullmatch(each.strip())
+        if not match:
+            raise UsageError(f"--cells {each!r}: give a batch and seconds, such as 64x30.")
+        found.append(Cell(float(match[2]), int(match[1])))
+    return found
