@@ -45,7 +45,7 @@ def embed(
     The model runs on this machine (--bundle) or on a Triton server (--server).
     """
     from ..runtime.model import Model
-    from .outputs.tasks import Tasks
+    from .outputs.tasks import Tasks, with_features, with_results
 
     if features and output is None:
         raise UsageError("--features are large: say where they go with --output.")
@@ -54,7 +54,8 @@ def embed(
     with place.open_session() as session:
         model = Model(session, overlap_seconds, where.batch_size)
         if features:
-            tasks.run_features("Embedding", session, model)
+            tasks.run("Embedding", session, "features", with_features(tasks.tasks, model))
         else:
-            tasks.run("Embedding", session, "embeddings", model.embed_files(tasks.audio))
+            running = with_results(tasks.tasks, model.embed_files(tasks.audio))
+            tasks.run("Embedding", session, "embeddings", running)
     tasks.report("embedding", as_json)

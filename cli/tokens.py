@@ -39,7 +39,7 @@ def tokens(
     from ..runtime.engines.session import require
     from ..runtime.model import Model
     from .outputs.archives import is_archive, open_archive
-    from .outputs.tasks import Save, Tasks, save_npy
+    from .outputs.tasks import Save, Tasks, save_npy, with_results
 
     place = where.place
     archive = output if output is not None and is_archive(output) else None
@@ -57,5 +57,5 @@ def tokens(
             }
             save = stack.enter_context(open_archive(archive, tokenizer.file_dtype, facts))
         results = Model(session, batch_size=where.batch_size).tokens_files(tasks.audio)
-        tasks.run("Tokenizing", session, "tokens", results, save)
+        tasks.run("Tokenizing", session, "tokens", with_results(tasks.tasks, results, save))
     tasks.report("tokens", as_json)

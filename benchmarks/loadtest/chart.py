@@ -58,22 +58,14 @@ def percentiles(over_time: Sequence[Stretch], figures: Figures, axes: "Axes") ->
     axes.set_ylabel("latency, ms")
 
 
-def memory(samples: Sequence[Sample], axes: "Axes") -> None:
-    """Draw the resident memory of samples that have it."""
-    megabytes = [(each.rss_bytes or 0) / 1e6 for each in samples]
-    axes.plot([each.seconds for each in samples], megabytes, color=COLOURS[3])
-    axes.set_ylim(0, 1.15 * max(megabytes))
-    axes.set_xlabel(_TIME_LABEL)
-    axes.set_ylabel("resident memory, MB")
-
-
-def live_streams(samples: Sequence[Sample], axes: "Axes") -> None:
-    """Draw the live streams of samples that have them."""
-    streams = [each.live_streams or 0.0 for each in samples]
-    axes.plot([each.seconds for each in samples], streams, color=COLOURS[4])
+def over_time(
+    samples: Sequence[Sample], values: Sequence[float], label: str, index: int, axes: "Axes"
+) -> None:
+    """Draw what was watched, a value for each sample, in the palette's colour of that index."""
+    axes.plot([each.seconds for each in samples], values, color=COLOURS[index])
     axes.set_ylim(bottom=0)
     axes.set_xlabel(_TIME_LABEL)
-    axes.set_ylabel("live streams")
+    axes.set_ylabel(label)
 
 
 def _deadline(line: Callable[..., object], figures: Figures) -> None:

@@ -7,9 +7,8 @@ from ...common.console import Bar
 from ...errors import MuqrtError
 from ...runtime.streaming.engine import Push, Streaming
 from ...runtime.streaming.stream import Stream
-from .music import Music
 from .outcome import Outcome, expected_hops
-from .plan import Life
+from .plan import Life, Music
 
 # How long an engine that cannot keep up may continue after the streams have ended.
 _DRAIN_SECONDS = 10.0

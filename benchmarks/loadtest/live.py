@@ -12,9 +12,8 @@ from ...common.console import Bar
 from ...common.retry import Retry
 from ...errors import ServerError
 from ...triton_repo.client.connection import BACKOFF, BusyError
-from .music import Music
 from .outcome import Outcome, expected_hops
-from .plan import Life
+from .plan import Life, Music
 from .served import ServedStreams, new_sequence
 
 _ASK_EVERY_SECONDS = 1.0

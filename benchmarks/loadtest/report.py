@@ -100,10 +100,13 @@ class LoadReport(Report):
         if self.latencies_ms:
             latencies = partial(chart.histogram, self.latencies_ms, self.figures)
             panels += [latencies, partial(chart.percentiles, self.over_time, self.figures)]
-        seen = [each for each in self.samples if each.rss_bytes is not None]
-        if seen:
-            panels.append(partial(chart.memory, seen))
-        seen = [each for each in self.samples if each.live_streams is not None]
-        if seen:
-            panels.append(partial(chart.live_streams, seen))
+        watched = (
+            ("rss_bytes", 1e6, "resident memory, MB"),
+            ("live_streams", 1.0, "live streams"),
+        )
+        for index, (name, unit, label) in enumerate(watched, start=3):
+            seen = [each for each in self.samples if getattr(each, name) is not None]
+            values = [getattr(each, name) / unit for each in seen]
+            if seen:
+                panels.append(partial(chart.over_time, seen, values, label, index))
         return {"": partial(chart.draw, self.target, panels)}

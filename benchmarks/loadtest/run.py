@@ -16,9 +16,8 @@ from ..measure.neighbours import watch_neighbours
 from .engine import run_in_process
 from .figures import Figures, churn_figures, machine_figures, stream_figures, stretches
 from .live import churn, run_on_server
-from .music import Music
 from .outcome import Outcome
-from .plan import Load, schedule
+from .plan import Load, Music, schedule
 from .report import LoadReport
 from .served import connected
 from .watch import Watch

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-import onnx
+import numpy as np
 import torch
-from onnx import TensorProto, helper
 
+from ...export.graph.writer import RUNTIME_DOMAIN, Graph
 from ...kernels.log_mel.contract import HOP_SAMPLES, SAMPLE_RATE_HZ
 from ...reference.config import MuQConfig
+from ...runtime.bundle.manifest import TensorSpec
 from ..measure.contenders import onnx_session
 from ..measure.latency import Cell, Latency
 from ..measure.timing import MATRIX_WIDTH, Run, cuda_stopwatch, measure_rates, stopwatch
@@ -16,7 +17,6 @@ from .operators import ATTENTION, CONVOLUTION, FEED_FORWARD, FRONT_END
 _TAPS = 9  # of a 3x3 kernel
 # The image of the front end's largest convolution, a quarter of 10 s of it.
 _CHANNELS, _ROWS, _COLUMNS = 512, 64, 125
-_QUANTIZED_OPSET, _MICROSOFT = 18, "com.microsoft"
 CONVOLVED = "fp32 3x3 convolution"
 
 
@@ -133,24 +133,12 @@ def _int8_product(threads: int, width: int) -> Run:
     """A product of unsigned bytes and constant signed ones, to floats, in ONNX Runtime."""
     a = torch.randint(0, 256, (width, width), dtype=torch.uint8).numpy()
     b = torch.randint(-64, 64, (width, width), dtype=torch.int8).numpy()
-    node = helper.make_node(
-        "MatMulIntegerToFloat", ["a", "b", "scale", "scale"], ["y"], domain=_MICROSOFT
-    )
-    shape = [width, width]
-    graph = helper.make_graph(
-        [node],
-        "product",
-        [helper.make_tensor_value_info("a", TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [
-            onnx.numpy_helper.from_array(b, "b"),
-            helper.make_tensor("scale", TensorProto.FLOAT, [], [1e-2]),
-        ],
-    )
-    opsets = [
-        helper.make_opsetid("", _QUANTIZED_OPSET),
-        helper.make_opsetid(_MICROSOFT, 1),
-    ]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    graph = Graph()
+    scale = graph.constant(1e-2, np.float32)
+    factors = "a", graph.raw("b", b), scale, scale
+    graph.rename(graph.op("MatMulIntegerToFloat", *factors, domain=RUNTIME_DOMAIN), "y")
+    shape: list[int | str] = [width, width]
+    given = TensorSpec(name="a", dtype="uint8", shape=shape)
+    model = graph.model([given], [TensorSpec(name="y", dtype="float32", shape=shape)])
     session = onnx_session(model.SerializeToString(), threads)
     return lambda: session.run(None, {"a": a})

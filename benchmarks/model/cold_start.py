@@ -38,7 +38,7 @@ class ColdStartRequest:
     artefact: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Start:
     """One fresh process. ``load_seconds`` includes imports and the check of the file's hash;
     ``device_bytes`` is the GPU memory in use afterwards, other programs' included."""
@@ -50,16 +50,11 @@ class Start:
     device_bytes: int | None
 
 
-@dataclass(frozen=True)
-class ColdStart:
+@dataclass(frozen=True, kw_only=True)
+class ColdStart(Start):
     """A contender's starts: medians of the times, the largest memory, every start as measured."""
 
     contender: str
-    cold_start_seconds: float
-    load_seconds: float
-    first_answer_seconds: float
-    peak_rss_bytes: int
-    device_bytes: int | None
     starts: list[Start]
 
 
@@ -80,14 +75,15 @@ def measure_cold_starts(
 
 
 def _summary(contender: str, starts: list[Start]) -> ColdStart:
+    held = [each.device_bytes for each in starts if each.device_bytes is not None]
     return ColdStart(
-        contender,
-        median(each.cold_start_seconds for each in starts),
-        median(each.load_seconds for each in starts),
-        median(each.first_answer_seconds for each in starts),
-        max(each.peak_rss_bytes for each in starts),
-        max((each.device_bytes for each in starts if each.device_bytes is not None), default=None),
-        starts,
+        contender=contender,
+        cold_start_seconds=median(each.cold_start_seconds for each in starts),
+        load_seconds=median(each.load_seconds for each in starts),
+        first_answer_seconds=median(each.first_answer_seconds for each in starts),
+        peak_rss_bytes=max(each.peak_rss_bytes for each in starts),
+        device_bytes=max(held, default=None),
+        starts=starts,
     )
 
 

@@ -55,14 +55,18 @@ class BenchmarkRequest:
     hops: Annotated[
         int | None,
         typer.Option(
+            min=0,
+            max=1000,
             help="Time this many hops of a live stream, 0.5 s each, with windows of 10 s; "
-            "default: 0; with --cpu 5."
+            "default: 0; with --cpu 5.",
         ),
     ] = None
     songs: Annotated[
         int | None,
         typer.Option(
-            help="Embed this many songs of 3 minutes, decoding included; default: 0; with --cpu 2."
+            min=0,
+            max=100,
+            help="Embed this many songs of 3 minutes, decoding included; default: 0; with --cpu 2.",
         ),
     ] = None
     allow_uncertified: Annotated[

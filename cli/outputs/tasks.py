@@ -129,35 +129,18 @@ class Tasks:
         """The audio files that are still to be used."""
         return [task.audio for task in self.tasks]
 
-    def run(
-        self,
-        title: str,
-        session: "Session",
-        kind: Kind,
-        results: FileResults,
-        save: Save = save_npy,
-    ) -> None:
-        """Give every task its result, saved if it has an output.
-
-        A file that cannot be used stops no other: its task carries the error.
+    def run(self, title: str, session: "Session", kind: Kind, running: Iterator[Task]) -> None:
+        """Run the tasks with a progress bar of this title.
 
         Args:
             title: the progress bar's.
             session: what computes the results.
             kind: what they are.
-            results: one for each of ``audio``, in order.
-            save: writes a task's result.
+            running: what ``with_results`` or ``with_features`` returns.
 
         Raises:
             UsageError: the folder holds results of another model or kind.
         """
-        self._run(title, session, kind, _with_results(self.tasks, results, save))
-
-    def run_features(self, title: str, session: "Session", model: "Model") -> None:
-        """Do what ``run`` does with features, which are written while they are computed."""
-        self._run(title, session, "features", _with_features(self.tasks, model))
-
-    def _run(self, title: str, session: "Session", kind: Kind, running: Iterator[Task]) -> None:
         if self.folder is not None:
             manifest = RunManifest(self.folder, session.artefact_sha256, kind)
             manifest.check()
@@ -213,7 +196,8 @@ def _noted(running: Iterator[Task], manifest: RunManifest) -> Iterator[Task]:
         yield task
 
 
-def _with_results(tasks: list[Task], results: FileResults, save: Save) -> Iterator[Task]:
+def with_results(tasks: list[Task], results: FileResults, save: Save = save_npy) -> Iterator[Task]:
+    """Give each task its result, saved if it has an output, or what is wrong with its file."""
     for task, (_, result) in zip(tasks, results, strict=True):
         if isinstance(result, AudioError):
             task.error = str(result)
@@ -226,7 +210,8 @@ def _with_results(tasks: list[Task], results: FileResults, save: Save) -> Iterat
         yield task
 
 
-def _with_features(tasks: list[Task], model: "Model") -> Iterator[Task]:
+def with_features(tasks: list[Task], model: "Model") -> Iterator[Task]:
+    """Write each task's features while they are computed."""
     for task in tasks:
         assert task.output is not None
         try:

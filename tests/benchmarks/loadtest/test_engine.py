@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from muqrt.benchmarks.loadtest.music import Music
+from muqrt.benchmarks.loadtest.plan import Music
 from muqrt.common.config import read_toml
 from muqrt.runtime.audio import read as audio
 

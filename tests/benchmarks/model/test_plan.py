@@ -44,11 +44,6 @@ def test_options_go_before_what_cpu_means(tiny_bundle: Path) -> None:
     assert planned(tiny_bundle, compile_batches="4").compiled == [Cell(w, 4) for w in (5, 10, 30)]
 
 
-def test_too_many_songs(tiny_bundle: Path) -> None:
-    with pytest.raises(UsageError, match="--songs 1000"):
-        planned(tiny_bundle, songs=1000)
-
-
 def test_on_a_gpu_one_thing_changes_at_a_time(
     tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,11 +70,6 @@ def test_a_gpu_that_is_not_there(tiny_bundle: Path) -> None:
         planned(tiny_bundle, device="tpu")
     with pytest.raises(UsageError, match="not for --device cuda"):
         planned(tiny_bundle, device="cuda", cpu=True)
-
-
-def test_too_many_hops(tiny_bundle: Path) -> None:
-    with pytest.raises(UsageError, match="--hops 1001"):
-        planned(tiny_bundle, hops=1001)
 
 
 def test_songs_without_librosa(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,8 +194,6 @@ def test_another_checkpoint_is_refused(tiny_bundle: Path, tmp_path: Path) -> Non
         ("--batches", "1.5"),
         ("--threads", "0"),
         ("--threads", "1,two"),
-        ("--songs", "-1"),
-        ("--hops", "-1"),
     ],
 )
 def test_windows_and_batches_that_make_no_sense(
@@ -207,8 +205,20 @@ def test_windows_and_batches_that_make_no_sense(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [("--rounds", 1), ("--rounds", "ten")])
-def test_options_out_of_range(options: tuple[str, int], tiny_bench: Callable[..., Result]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--rounds", 1),
+        ("--rounds", "ten"),
+        ("--songs", -1),
+        ("--songs", 101),
+        ("--hops", -1),
+        ("--hops", 1001),
+    ],
+)
+def test_options_out_of_range(
+    options: tuple[str, object], tiny_bench: Callable[..., Result]
+) -> None:
     assert tiny_bench(*options).exit_code == 2
 
 
