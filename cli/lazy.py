@@ -64,23 +64,6 @@ class LazyCommand(TyperCommand):
         return self.load().make_context(*args, **options)
 
 
-class MovedCommand(TyperCommand):
-    """An old name of a command, which says what to type instead.
-
-    Args:
-        name: the old name.
-        instead: a sentence that names the new command.
-    """
-
-    def __init__(self, name: str, instead: str) -> None:
-        super().__init__(name, hidden=True)
-        self._instead = instead
-
-    def make_context(self, *args: Any, **options: Any) -> Any:
-        """Raise UsageError."""
-        raise UsageError(self._instead)
-
-
 class LazyGroup(TyperGroup):
     """Commands in sections, listed without importing any of them.
 
@@ -102,7 +85,7 @@ class LazyGroup(TyperGroup):
         not_a_command: str | None = None,
         **options: Any,
     ) -> None:
-        self._not_a_command = not_a_command
+        self._moved, self._not_a_command = moved or {}, not_a_command
         self.sections = {
             heading: [
                 each if isinstance(each, LazyGroup) else LazyCommand(name, *each)
@@ -111,8 +94,7 @@ class LazyGroup(TyperGroup):
             for heading, commands in sections.items()
         }
         listed = [command for commands in self.sections.values() for command in commands]
-        old = [MovedCommand(*names) for names in (moved or {}).items()]
-        commands: dict[str, Any] = {str(command.name): command for command in [*listed, *old]}
+        commands: dict[str, Any] = {str(command.name): command for command in listed}
         options = {"rich_markup_mode": None, **options}
         super().__init__(name=name, help=help, commands=commands, **options)
 
@@ -125,14 +107,16 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find a command by its name, or say what to type instead."""
-        unlike_any = not get_close_matches(args[0], self.commands)
-        if self._not_a_command and unlike_any and not ctx.resilient_parsing:
-            raise UsageError(self._not_a_command)
+        if not ctx.resilient_parsing:
+            if args[0] in self._moved:
+                raise UsageError(self._moved[args[0]])
+            if self._not_a_command and not get_close_matches(args[0], self.commands):
+                raise UsageError(self._not_a_command)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the sections, with all help texts in one column."""
-        width = max(len(name) for name, command in self.commands.items() if not command.hidden)
+        width = max(map(len, self.commands))
         for heading, commands in self.sections.items():
             with formatter.section(heading):
                 rows = [(str(each.name).ljust(width), each.help or "") for each in commands]

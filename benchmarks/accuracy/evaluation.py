@@ -78,9 +78,6 @@ def evaluate(
         seeds: how many heads to fit, from seed 0 on.
         hidden: hidden neurons of a head; 0 for a linear one.
         on_step: called with what is being done, once for each contender, task and recording.
-
-    Raises:
-        AudioError: no recording of a split can be used, or too few to measure anything.
     """
     done = Evaluation([], [], [])
     if not tasks:  # nothing has to be started

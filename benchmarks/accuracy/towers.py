@@ -98,9 +98,6 @@ def open_towers(
         artefact, text_artefact: its towers to open.
         threads: CPU threads of each; all physical cores when None.
         allow_uncertified: open artefacts without a passing certificate too.
-
-    Raises:
-        MissingDependencyError, ParityError, SessionError: a tower cannot be opened.
     """
     with (
         open_session(bundle, artefact, threads) as session,

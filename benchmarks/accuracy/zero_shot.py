@@ -47,10 +47,6 @@ def evaluate_zero_shot(
         tasks: what ``zero_shot_tasks`` returns.
         cache: folder of embeddings already computed.
         on_step: called with what is being done, once for each pair of towers, task and recording.
-
-    Raises:
-        AudioError: no recording can be used, or too few to measure anything.
-        SessionError: embeddings are not finite.
     """
     for contender in contenders:
         for task in tasks:

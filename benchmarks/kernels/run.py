@@ -78,9 +78,6 @@ def run(
         rounds: how many rounds to run.
         compiles: measure torch.compile too.
         on_step: called after each operation on each cell.
-
-    Raises:
-        ParityError: an answer is not eager's.
     """
     clock: Stopwatch = cuda_stopwatch if device == "cuda" else stopwatch
     ceilings = measure_ceilings(device, clock)

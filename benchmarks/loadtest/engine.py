@@ -17,11 +17,7 @@ _DRAIN_SECONDS = 10.0
 def run_in_process(
     streaming: Streaming, lives: Sequence[Life], music: Music, outcome: Outcome, bar: Bar
 ) -> None:
-    """Play the lives in real time: everything that has arrived goes into one ``advance``.
-
-    Raises:
-        SessionError: the engine failed.
-    """
+    """Play the lives in real time: everything that has arrived goes into one ``advance``."""
     positions = {life: 0 for life in lives if life.delivered}
     streams: dict[Life, Stream] = {}
     end = max(life.chunks[-1].at_seconds for life in lives) + _DRAIN_SECONDS

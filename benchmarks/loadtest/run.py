@@ -55,12 +55,7 @@ def load_engine(
     audio: Sequence[Path],
     bar: Bar,
 ) -> LoadReport:
-    """Put a bundle's engine under load, in this process.
-
-    Raises:
-        BundleError, SessionError, UsageError: the bundle cannot be used, or has no tags.
-        AudioError: the audio cannot be decoded.
-    """
+    """Put a bundle's engine under load, in this process."""
     with open_bundle(bundle, artefact, threads) as session:
         streaming = Streaming(session)
         rate_hz = session.framing.sample_rate_hz
@@ -75,11 +70,7 @@ def load_engine(
 
 
 async def load_server(target: Target, load: Load, audio: Sequence[Path], bar: Bar) -> LoadReport:
-    """Put a server under load.
-
-    Raises:
-        ServerError: it cannot be reached, or has no such model, before the test begins.
-    """
+    """Put a server under load."""
     async with connected(target.url, target.model, target.timeout_seconds) as served:
         rate_hz = served.sliding.framing.sample_rate_hz
         music, lives = Music(audio, rate_hz), schedule(load, rate_hz)
@@ -99,11 +90,7 @@ async def churn_server(
     bar: Bar,
     seed: int,
 ) -> LoadReport:
-    """Open thousands of short streams on a server, and count those that never end.
-
-    Raises:
-        ServerError: it cannot be reached, or has no such model, before the test begins.
-    """
+    """Open thousands of short streams on a server, and count those that never end."""
     async with connected(target.url, target.model, target.timeout_seconds) as served:
         music = Music(audio, served.sliding.framing.sample_rate_hz)
         with _Test(target.pid, target.metrics_url) as test:

@@ -76,11 +76,7 @@ class Watch(Closing):
         return Sample(time.perf_counter() - self._began, rss_bytes, cpu_seconds, live_streams)
 
     def counted(self) -> dict[str, float]:
-        """How much each of muqrt's metrics has changed since the watch began.
-
-        Raises:
-            ServerError: the metrics can no longer be read.
-        """
+        """How much each of muqrt's metrics has changed since the watch began."""
         if self._metrics_url is None:
             return {}
         now = read_metrics(self._metrics_url)

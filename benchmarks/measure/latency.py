@@ -92,9 +92,6 @@ def measure_cell(
         rounds: how many rounds to run; slow cells get fewer, but at least three.
         unavailable: gets the reason why an optional contender did not start.
         allow_uncertified: report a contender whose answer is not the reference's, marked.
-
-    Raises:
-        ParityError: a contender that is not optional gives a wrong answer.
     """
     waveform = music(cell)
     started: dict[str, tuple[Contender, float, Agreement]] = {}

@@ -54,9 +54,6 @@ def measure_hops(
         threads: CPU threads of each contender.
         hops: how many to time, 0.5 s each, with windows of 10 s.
         allow_uncertified: report a contender whose answer is not the reference's, marked.
-
-    Raises:
-        ParityError: an answer is not the reference's.
     """
     # 10 s for all bundles, whatever length their tags are meant for.
     sliding = SlidingConfig.every(bundle.framing, window_seconds=WINDOW_SECONDS)

@@ -46,12 +46,7 @@ OnStep = Callable[[str], None]
 
 
 def run(plan: BenchmarkPlan, on_step: OnStep) -> ModelReport:
-    """Measure everything in the plan; ``on_step`` is called ``plan.steps`` times.
-
-    Raises:
-        CheckpointError: the bundle was not made from it.
-        ParityError: an answer is not the reference's.
-    """
+    """Measure everything in the plan; ``on_step`` is called ``plan.steps`` times."""
     checkpoint = load_source(plan.checkpoint)
     require_source(plan.bundle, checkpoint)
     peaks: dict[str, float] = {}

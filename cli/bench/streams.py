@@ -80,11 +80,7 @@ class StreamsOptions:
     output: Output = None
 
     def load(self) -> "Load":
-        """The load on the streams.
-
-        Raises:
-            UsageError: a value is out of range.
-        """
+        """The load on the streams."""
         from ...benchmarks.loadtest.plan import Load
 
         chunk_seconds, jitter_seconds = self.chunk_ms / 1e3, self.jitter_ms / 1e3

@@ -125,7 +125,7 @@ def build(
         float | None,
         typer.Option(
             help=f"{', '.join(_WITH_ACCURACY)}: worst frame cosine to reach, from the gate's 0.99 "
-            "(the default) to below 1. The higher, the more of the model stays wider.",
+            "(the default) to below 1. A higher value keeps more of the model in wider precision.",
         ),
     ] = None,
     tensorrt: TensorRtFlags,

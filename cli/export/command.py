@@ -1,4 +1,4 @@
-"""``muqrt export``, ``muqrt parity`` and ``muqrt random-checkpoint``."""
+"""``muqrt export`` and ``muqrt parity``."""
 
 from dataclasses import asdict
 from pathlib import Path

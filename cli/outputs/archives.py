@@ -33,9 +33,6 @@ def open_archive(path: Path, dtype: np.dtype, facts: dict[str, Any]) -> Iterator
             that are lists of steps.
         dtype: the tokens' type in the file.
         facts: what the tokens are; a Parquet file has them as JSON in its metadata, under "muqrt".
-
-    Raises:
-        MissingDependencyError: a Parquet file, and pyarrow is not installed.
     """
     saved = 0
     with suppress(_EmptyError), atomic_file(path) as temporary:

@@ -116,11 +116,7 @@ class Tasks:
 
     @classmethod
     def for_archive(cls, files: list[tuple[Path, Path]], archive: Path) -> "Tasks":
-        """Put every result into one file, under the name given with its audio file.
-
-        Raises:
-            UsageError: two results of the same name.
-        """
+        """Put every result into one file, under the name given with its audio file."""
         _check_names(files)
         return cls([Task(audio, name, archive) for audio, name in files])
 
@@ -137,9 +133,6 @@ class Tasks:
             session: what computes the results.
             kind: what they are.
             running: what ``with_results`` or ``with_features`` returns.
-
-        Raises:
-            UsageError: the folder holds results of another model or kind.
         """
         if self.folder is not None:
             manifest = RunManifest(self.folder, session.artefact_sha256, kind)

@@ -126,7 +126,7 @@ def report(
     labelled: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Any]:
-    """Of a bundle, its checkpoint, and two initial weights of its architecture."""
+    """The JSON for a bundle, its checkpoint, and two sets of initial weights."""
     folder = tmp_path_factory.mktemp("zero-shot")
     who = (mulan_bundle, labelled, "--checkpoint", mulan_checkpoint, "--baseline", "untrained")
     options = (*BOTH, "--seeds", 2, "--cache", folder / "cache", "-o", folder, "--predictions")
@@ -173,16 +173,19 @@ def test_a_bundles_figures_are_those_of_its_api(
         assert measured[name]["seeds"] == [value], name
 
 
-def test_the_report_compares_everyone(report: dict[str, Any], mulan_checkpoint: Path) -> None:
+def test_the_report_compares_everyone(
+    report: dict[str, Any], mulan_bundle: Path, mulan_checkpoint: Path
+) -> None:
+    ours = f"{mulan_bundle.name}/onnx-fp32"
     reference = f"{mulan_checkpoint.parent.name} in PyTorch"
     untrained = f"{mulan_checkpoint.parent.name}, untrained"
-    names = ["bundle/onnx-fp32", reference, untrained]
+    names = [ours, reference, untrained]
     assert list(report["contenders"]) == names
     assert len(report["results"]) == 2 * 3
     seeds = {each["contender"]: each["metrics"] for each in report["results"]}
     counts = [len(seeds[name]["text to music, R@1"]["seeds"]) for name in names]
     assert counts == [1, 1, 2]
-    facts = report["contenders"]["bundle/onnx-fp32"]
+    facts = report["contenders"][ours]
     assert facts["text_artefact"] == "text-fp32"
     assert len(facts["text_artefact_sha256"]) == 64
     assert report["png"] == b"\x89PNG"
