@@ -8,7 +8,7 @@ import torch
 from ...export.graph.writer import RUNTIME_DOMAIN, Graph
 from ...kernels.log_mel.contract import HOP_SAMPLES, SAMPLE_RATE_HZ
 from ...reference.config import MuQConfig
-from ...runtime.bundle.manifest import TensorSpec
+from ...runtime.bundle.record import TensorSpec
 from ..measure.contenders import onnx_session
 from ..measure.latency import Cell, Latency
 from ..measure.timing import MATRIX_WIDTH, Run, cuda_stopwatch, measure_rates, stopwatch
