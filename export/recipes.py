@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
     from ..runtime.bundle.certificate import Precision
     from ..runtime.bundle.manifest import Bundle
     from .bundle.recipe import Recipe
+
+    Make = Callable[[Precision, Bundle, "BuildOptions"], Recipe]
 
 Tower = Literal["audio", "text"]
 
@@ -43,30 +46,6 @@ def _qdq(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Re
     return QdqRecipe(precision, calibration_music(options.music), options.accuracy)
 
 
-def _half(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
-    from .quantize.half.artefact import HalfRecipe
-
-    return HalfRecipe(precision)
-
-
-def _weight_only(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
-    from .quantize.weight_only import WeightOnlyRecipe
-
-    return WeightOnlyRecipe(precision)
-
-
-def _openvino(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
-    from .engines.openvino import OpenVinoRecipe
-
-    return OpenVinoRecipe(precision)
-
-
-def _torch(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
-    from .engines.pytorch import TorchRecipe
-
-    return TorchRecipe(precision)
-
-
 def _tensorrt(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
     from ..runtime.bundle.engine_options import engine_options
     from .engines.tensorrt.artefact import TensorRTRecipe, tensorrt_source
@@ -74,10 +53,21 @@ def _tensorrt(precision: "Precision", bundle: "Bundle", options: BuildOptions) -
     return TensorRTRecipe(tensorrt_source(bundle, precision), engine_options(**options.engine))
 
 
-def _text(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
-    from .text_artefact import TextTowerRecipe
+def _by_precision(module: str, recipe: str) -> "Make":
+    """What makes a recipe of a module from the precision alone."""
 
-    return TextTowerRecipe(precision)
+    def make(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
+        made: Recipe = getattr(import_module(module, __package__), recipe)(precision)
+        return made
+
+    return make
+
+
+_half = _by_precision(".quantize.half.artefact", "HalfRecipe")
+_weight_only = _by_precision(".quantize.weight_only", "WeightOnlyRecipe")
+_openvino = _by_precision(".engines.openvino", "OpenVinoRecipe")
+_torch = _by_precision(".engines.pytorch", "TorchRecipe")
+_text = _by_precision(".text_artefact", "TextTowerRecipe")
 
 
 @dataclass(frozen=True)
@@ -91,7 +81,7 @@ class Choice:
     """
 
     precision: "Precision"
-    make: "Callable[[Precision, Bundle, BuildOptions], Recipe]"
+    make: "Make"
     takes_accuracy: bool = False
 
     def recipe(self, bundle: "Bundle", options: BuildOptions) -> "Recipe":

@@ -107,7 +107,7 @@ def mel_rvq_contender(rvq: TokenRvq, device: str, threads: int) -> Contender:
         return Contender(FUSED, MelRvq(folded_tables(rvq), rvq.frames_per_step).to(device))
     graph = Graph()
     graph.rename(tokens(graph, rvq, "log_mel", []), "tokens")
-    model = graph.model([_LOG_MEL], [rvq.tokenizer.spec], functions(rvq))
+    model = graph.model([_LOG_MEL], [rvq.record.spec], functions(rvq))
     return _onnx_contender(model, "log_mel", threads)
 
 

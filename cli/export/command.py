@@ -158,5 +158,5 @@ def _layers(
 
 
 def _head_line(head: "TagHead", is_own: bool) -> str:
-    line = f"{len(head.tagging.vocabulary)} tags, by the head {head.name}"
+    line = f"{len(head.record.vocabulary)} tags, by the head {head.name}"
     return f"{line}, the checkpoint's own (--no-head leaves it out)." if is_own else f"{line}."

@@ -44,7 +44,7 @@ class PrecisionRecipe(Recipe):
 
     Attributes:
         precision: the artefact's.
-        known: the precisions it can have.
+        known: the precisions it can have; another is a UsageError.
         called: what errors call the artefact.
     """
 
@@ -53,7 +53,6 @@ class PrecisionRecipe(Recipe):
     called: ClassVar[str]
 
     def __post_init__(self) -> None:
-        """Raise UsageError for another precision."""
         if self.precision not in self.known:
             raise UsageError(
                 f"precision {self.precision!r}: {self.called} can have {', '.join(self.known)}."

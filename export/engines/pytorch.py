@@ -107,9 +107,9 @@ def _head_design(head: Head) -> HeadDesign:
 def _token_design(rvq: TokenRvq) -> TokenDesign:
     first = rvq.rvq.stages[0].codebook
     return TokenDesign(
-        level=rvq.tokenizer.level,
+        level=rvq.record.level,
         frames_per_step=rvq.frames_per_step,
-        stages=rvq.tokenizer.stages,
+        stages=rvq.record.stages,
         codes=first.num_embeddings,
         code_width=first.embedding_dim,
     )

@@ -16,7 +16,7 @@ from .writer import OPSET, Graph
 def tokens(graph: Graph, rvq: TokenRvq, log_mel: str, states: list[str]) -> str:
     """Tokens (batch, stages, steps) int32 of log_mel (batch, mels, frames), or of the level of
     ``states``, (batch, steps, width) each, that the RVQ quantizes."""
-    level = rvq.tokenizer.level
+    level = rvq.record.level
     with graph.scope("rvq"):
         x = log_mel if level is None else graph.op("Transpose", states[level], perm=[0, 2, 1])
         # Nothing can be folded through the ReLUs of projections with several layers.

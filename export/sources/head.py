@@ -26,17 +26,12 @@ class TagHead:
     """A tagging head; ``name`` is what errors call it.
 
     Attributes:
-        tagging: what it puts into the bundle.
+        record: what the manifest says of its tags.
     """
 
     name: str
     head: Head
-    tagging: Tagging
-
-    @property
-    def record(self) -> Tagging:
-        """What the manifest says of the tags."""
-        return self.tagging
+    record: Tagging
 
     def expected(self, states: Sequence[np.ndarray]) -> np.ndarray:
         """The reference's probabilities (batch, tags) for its hidden states, each (batch, steps,

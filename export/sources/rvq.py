@@ -20,27 +20,22 @@ class TokenRvq:
     """An RVQ that computes tokens; ``name`` is what errors call it.
 
     Attributes:
-        tokenizer: what it puts into the bundle.
+        record: what the manifest says of its tokens.
         frames_per_step: mel frames that are quantized as one step; 1 for a hidden state.
         scale, shift: it quantizes scale * x + shift, of the model's own log-mel or hidden state x.
     """
 
     name: str
     rvq: ResidualVectorQuantize
-    tokenizer: Tokenizer
+    record: Tokenizer
     frames_per_step: int
     scale: float
     shift: float
 
     @property
-    def record(self) -> Tokenizer:
-        """What the manifest says of the tokens."""
-        return self.tokenizer
-
-    @property
     def needs_encoder(self) -> bool:
         """Whether it quantizes a hidden state rather than the log-mel."""
-        return self.tokenizer.level is not None
+        return self.record.level is not None
 
     def input(self, log_mel: Tensor, states: Sequence[Tensor]) -> Tensor:
         """What the reference quantizes, (batch, width, steps) float32.
@@ -49,13 +44,13 @@ class TokenRvq:
             log_mel: the checkpoint's, (batch, mels, frames), normalised.
             states: its hidden states, each (batch, steps, width).
         """
-        level = self.tokenizer.level
+        level = self.record.level
         x = stacked(log_mel, self.frames_per_step) if level is None else states[level].mT
         return self.scale * x + self.shift
 
     def check(self, checkpoint: Checkpoint, level: int) -> None:
         """Raise CheckpointError if it quantizes a hidden state deeper than the exported level."""
-        own = self.tokenizer.level
+        own = self.record.level
         if own is not None and own > level:
             raise CheckpointError(
                 f"{self.name}: quantizes level {own}, beyond the exported level {level}. Export "
@@ -124,7 +119,7 @@ def _token_rvq(
     mean, std = config.stat["melspec_2048_mean"], config.stat["melspec_2048_std"]
     if shape.level is not None:
         mean, std = 0.0, 1.0
-    tokenizer = Tokenizer(
+    record = Tokenizer(
         stages=shape.stages,
         codes=shape.codes,
         level=shape.level,
@@ -133,7 +128,7 @@ def _token_rvq(
     return TokenRvq(
         name=name,
         rvq=rvq,
-        tokenizer=tokenizer,
+        record=record,
         frames_per_step=config.frames_per_step if shape.level is None else 1,
         scale=std / shape.std,
         shift=(mean - shape.mean) / shape.std,

@@ -67,7 +67,7 @@ def latent_rvq(checkpoint: Checkpoint, tmp_path: Path) -> Path:
 def test_the_bundle_says_what_its_tokens_are(bundle: Bundle, checkpoint: Checkpoint) -> None:
     loaded = load_bundle(bundle.folder)
     assert loaded == bundle
-    assert loaded.tokenizer == own_rvq(checkpoint).tokenizer
+    assert loaded.tokenizer == own_rvq(checkpoint).record
     artefact = loaded.artefact()
     assert [(spec.name, spec.dtype, spec.shape) for spec in artefact.outputs] == [
         ("features", "float32", ["batch", "steps", 32]),

@@ -185,7 +185,6 @@ def _problem(error: Any) -> str:
 
 
 def _configured(builder: Any, network: Any, options: EngineOptions) -> Any:
-    """The builder's configuration."""
     trt = tensorrt()
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
@@ -211,7 +210,6 @@ def _configured(builder: Any, network: Any, options: EngineOptions) -> Any:
 
 
 def _flags(options: EngineOptions) -> list[Any]:
-    """Builder flags for the options."""
     trt = tensorrt()
     found = []
     if options.version_compatible:

@@ -59,7 +59,6 @@ class Int8Recipe(Recipe):
     accuracy: float | None = None
 
     def __post_init__(self) -> None:
-        """Raise UsageError for an accuracy below the gate's, or not below 1."""
         goal_of(self.accuracy, "int8")
 
     def write(self, bundle: Bundle, folder: Path, proof: Proof) -> Bundle:

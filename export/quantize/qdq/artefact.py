@@ -49,7 +49,6 @@ class QdqRecipe(PrecisionRecipe):
     accuracy: float | None = None
 
     def __post_init__(self) -> None:
-        """Raise UsageError for another precision, or an accuracy below the gate's."""
         super().__post_init__()
         goal_of(self.accuracy, self.precision)
 

@@ -66,7 +66,7 @@ def test_the_bundle_says_what_its_tags_are(tagged_bundle: Path, tiny_head: Path)
 
 
 def test_a_head_without_thresholds_has_one_half(changed: Callable[..., Path]) -> None:
-    tagging = load_tag_head(changed(thresholds=[])).tagging
+    tagging = load_tag_head(changed(thresholds=[])).record
     assert tagging.thresholds == [0.5] * len(tagging.vocabulary)
 
 
@@ -77,8 +77,8 @@ def test_the_hash_is_of_every_weight_and_setting(
         head.output.bias[0] += 1e-6
 
     variants = [{}, {"weights": nudge}, {"task": "mood"}, {"thresholds": []}]
-    digests = [load_tag_head(changed(**each)).tagging.head_sha256 for each in variants]
-    assert digests[0] == load_tag_head(tiny_head).tagging.head_sha256
+    digests = [load_tag_head(changed(**each)).record.head_sha256 for each in variants]
+    assert digests[0] == load_tag_head(tiny_head).record.head_sha256
     assert len(set(digests)) == len(variants)
 
 

@@ -106,7 +106,7 @@ def test_an_rvq_of_its_own_statistics(
     shallow: Checkpoint, short_music: list[Excerpt], tmp_path: Path
 ) -> None:
     rvq = load_token_rvq(fitted(tmp_path / "rvq"), shallow)
-    assert (rvq.tokenizer.stages, rvq.tokenizer.codes, rvq.tokenizer.level) == (3, 90, None)
+    assert (rvq.record.stages, rvq.record.codes, rvq.record.level) == (3, 90, None)
     mel = shallow.model.model.preprocessor_melspec_2048
     log_mel = mel(torch.from_numpy(short_music[0].waveform))
     decibels = log_mel * mel.std_db + mel.mean_db
@@ -201,10 +201,10 @@ def test_the_same_rvq_has_the_same_hash_wherever_it_is(shallow: Checkpoint, tmp_
         width=512, mean=stat["melspec_2048_mean"], std=stat["melspec_2048_std"], figures={"x": 1}
     )
     save_rvq(own.rvq, config, tmp_path / "same")
-    assert load_token_rvq(tmp_path / "same", shallow).tokenizer == own.tokenizer
+    assert load_token_rvq(tmp_path / "same", shallow).record == own.record
     save_rvq(own.rvq, replace(config, mean=0.0), tmp_path / "other")
-    other = load_token_rvq(tmp_path / "other", shallow).tokenizer
-    assert other.rvq_sha256 != own.tokenizer.rvq_sha256
+    other = load_token_rvq(tmp_path / "other", shallow).record
+    assert other.rvq_sha256 != own.record.rvq_sha256
 
 
 @pytest.fixture
