@@ -18,6 +18,7 @@ from .windows import Window, WindowingConfig
 
 FEATURES, EMBEDDING = "features", "embedding"
 
+_Value = TypeVar("_Value")
 _Result = TypeVar("_Result")
 # Every track with its result or its failure, in order.
 Results = Iterator[tuple[Track, _Result | AudioError | MissingDependencyError]]
@@ -74,13 +75,12 @@ def track_tags(
         start_seconds = job.window.keep.start / framing.steps_per_second
         return start_seconds, windowing.end_seconds(job.window), job.result
 
+    def joined(windows: list[tuple[float, float, np.ndarray]]) -> TrackTags:
+        starts, ends, scores = zip(*windows, strict=True)
+        return TrackTags(tagging, np.array([*starts, ends[-1]]), np.stack(scores))
+
     jobs = runner.run(tracks, windowing, lambda window: TAGS, on_window)
-    for track, windows in _by_track(jobs, window_tags):
-        if isinstance(windows, list):
-            starts, ends, scores = zip(*windows, strict=True)
-            yield track, TrackTags(tagging, np.array([*starts, ends[-1]]), np.stack(scores))
-        else:
-            yield track, windows
+    yield from _by_track(jobs, window_tags, joined)
 
 
 def track_tokens(
@@ -94,11 +94,11 @@ def track_tokens(
     if require(runner.session, Tokenizer).level is None:
         windowing = WindowingConfig.mel_tokens(windowing.framing)
     jobs = runner.run(tracks, windowing, lambda window: TOKENS, on_window)
-    for track, parts in _by_track(jobs, lambda job: job.window.trim(job.result.T)):
-        if isinstance(parts, list):
-            yield track, np.ascontiguousarray(np.concatenate(parts).T)
-        else:
-            yield track, parts
+    yield from _by_track(
+        jobs,
+        lambda job: job.window.trim(job.result.T),
+        lambda parts: np.ascontiguousarray(np.concatenate(parts).T),
+    )
 
 
 def clip_latents(
@@ -108,8 +108,7 @@ def clip_latents(
     joint = require(runner.session, Joint)
     clipping = ClippingConfig(runner.session.framing, joint.clip_samples, last_clip)
     jobs = runner.run(tracks, clipping, lambda window: LATENTS, on_window)
-    for track, clips in _by_track(jobs, lambda job: job.result):
-        yield track, np.stack(clips) if isinstance(clips, list) else clips
+    yield from _by_track(jobs, lambda job: job.result, np.stack)
 
 
 def track_latents(
@@ -121,10 +120,12 @@ def track_latents(
 
 
 def _by_track(
-    jobs: Iterable[Job | Failure], value: Callable[[Job], _Result]
-) -> Results[list[_Result]]:
-    """Every track with a value of each of its windows, which are not kept themselves."""
-    found: list[_Result] = []
+    jobs: Iterable[Job | Failure],
+    value: Callable[[Job], _Value],
+    joined: Callable[[list[_Value]], _Result],
+) -> Results[_Result]:
+    """Every track with its windows' values joined; the windows themselves are not kept."""
+    found: list[_Value] = []
     for done in jobs:
         if isinstance(done, Failure):
             yield done.track, done.error
@@ -133,7 +134,7 @@ def _by_track(
             found = []
         found.append(value(done))
         if done.window.is_last:
-            yield done.track, found
+            yield done.track, joined(found)
 
 
 def or_raise(results: Results[_Result]) -> list[_Result]:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...errors import MissingDependencyError, UsageError
+from ...common.environment import require
+from ...errors import UsageError
 
 _TABLE, _FACTS = "tracks", b"muqrt"
 _FORMAT_VERSION = 1
@@ -142,13 +143,10 @@ def open_index(folder: Path, artefact_sha256: str, width: int) -> SearchIndex:
         UsageError: the index is another model's, or cannot be read or written.
         MissingDependencyError: the library lancedb is not installed.
     """
-    try:
-        import lancedb
-        import pyarrow
-    except ImportError:
-        raise MissingDependencyError(
-            "lancedb is needed for search. Run: pip install 'muqrt[search]'"
-        ) from None
+    require("search", "lancedb", "pyarrow")
+    import lancedb
+    import pyarrow
+
     facts = {"format": _FORMAT_VERSION, "artefact_sha256": artefact_sha256, "width": width}
     fields = [
         pyarrow.field("path", pyarrow.binary(), nullable=False),  # file names may be no text

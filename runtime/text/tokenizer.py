@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import CheckpointError, MissingDependencyError, UsageError
+from ...common.environment import require
+from ...errors import CheckpointError, UsageError
 
 # Where XLM-RoBERTa has them, by the name they have in every ``tokenizer.json`` of its kind.
 SPECIAL_TOKENS = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
@@ -26,12 +27,9 @@ class TextTokenizer:
     """
 
     def __init__(self, path: str | Path, max_tokens: int = MAX_TOKENS) -> None:
-        try:
-            from tokenizers import Tokenizer
-        except ImportError:
-            raise MissingDependencyError(
-                "texts need the library tokenizers: pip install 'muqrt[text]'"
-            ) from None
+        require("text", "tokenizers")
+        from tokenizers import Tokenizer
+
         if max_tokens < 2:
             raise UsageError(f"max_tokens is {max_tokens}: a text has <s> and </s> at least.")
         try:

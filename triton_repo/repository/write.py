@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...common.files import atomic_folder
 from ...errors import UsageError
-from ...runtime.bundle.manifest import Artefact, Bundle, Tower
+from ...runtime.bundle.manifest import Bundle, Tower
 from ...runtime.streaming.stream import SlidingConfig
 from ..contract.config import (
     MODEL_NAME_PATTERN,
@@ -132,19 +132,16 @@ def write_model(
             (home / layout.filename).write_text(layout.script, encoding="utf-8")
         if layout.is_bundle:
             bundle.model_copy(update={"artefacts": list(layout.artefacts)}).save(home)
-    return _report(output, config.name, layout.artefacts[0])
-
-
-def _report(repository: Path, model: str, artefact: Artefact) -> RepositoryReport:
-    written = sorted(path for path in (repository / model).rglob("*") if path.is_file())
+    artefact = layout.artefacts[0]
+    written = sorted(path for path in (output / config.name).rglob("*") if path.is_file())
     return RepositoryReport(
-        repository=repository,
-        model=model,
+        repository=output,
+        model=config.name,
         artefact=artefact.name,
         precision=artefact.precision,
         target=artefact.target,
         certified=artefact.certified,
-        files=[path.relative_to(repository).as_posix() for path in written],
+        files=[path.relative_to(output).as_posix() for path in written],
         size_bytes=sum(path.stat().st_size for path in written),
     )
 
