@@ -21,7 +21,7 @@ _MODULES = """
 > runtime.streaming: stream=local
 > triton_repo.client: served_labels=label_tagger
 export > export.bundle: addition=candidate parts workspace
-export > export.diagnose: layers_chart=chart layers
+export > export: layers_chart=layers
 export > export.engines: openvino_artefact=openvino torch_artefact=pytorch
 export > export.engines: torch_weights=pytorch_weights
 export > export.engines.tensorrt: tensorrt_artefact=artefact engine_from_onnx=build

@@ -139,8 +139,7 @@ def parity(
 def _layers(
     folder: Path, checkpoint: str, music: list[Path] | None, output: Path | None, as_json: bool
 ) -> None:
-    from ...export.diagnose.chart import chart_file, draw
-    from ...export.diagnose.layers import layer_differences, layer_tables
+    from ...export.layers import chart_file, draw, layer_differences, layer_tables
     from ...export.parity.excerpts import excerpts
     from ...export.parity.proof import Proof
     from ...export.sources.checkpoint import load_source

@@ -1,5 +1,6 @@
 """The golden folder, its recording, and small models."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from muqrt.reference.muq import MuQ
@@ -51,3 +53,10 @@ def shallow(request: pytest.FixtureRequest) -> MuQ:
 def seeded() -> None:
     """Tests that draw tensors draw the same each time."""
     torch.manual_seed(0)
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    """Change the tensors of a checkpoint on disk."""
+    state = load_file(folder / "model.safetensors")
+    change(state)
+    save_file(state, folder / "model.safetensors")

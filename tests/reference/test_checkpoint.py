@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from muqrt.errors import CheckpointError
@@ -16,7 +16,7 @@ from muqrt.reference.checkpoint import load_checkpoint, save_checkpoint
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import TINY, random_model
 
-from .conftest import assert_same
+from .conftest import assert_same, change_weights
 
 POSITIONAL = "model.conformer.pos_conv_embed.conv"
 NEW_TO_OLD = {
@@ -37,12 +37,6 @@ def refusal(source: str | Path) -> str:
         load_checkpoint(source)
     assert caught.value.exit_code == 3
     return str(caught.value)
-
-
-def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
-    state = load_file(folder / "model.safetensors")
-    change(state)
-    save_file(state, folder / "model.safetensors")
 
 
 def change_config(folder: Path, **fields: object) -> None:

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from muqrt.errors import CheckpointError
 from muqrt.reference.mulan.checkpoint import load_mulan, save_mulan
 from muqrt.reference.mulan.model import MuLan
 
-from ..conftest import assert_same
+from ..conftest import assert_same, change_weights
 
 MUQ, TEXT = "OpenMuQ/MuQ-large-msd-iter", "xlm-roberta-base"
 WEIGHT = "mulan.text_to_latents.bias"
@@ -32,12 +30,6 @@ def refusal(source: str | Path) -> str:
     with pytest.raises(CheckpointError) as caught:
         load_mulan(source)
     return str(caught.value)
-
-
-def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
-    state = load_file(folder / "model.safetensors")
-    change(state)
-    save_file(state, folder / "model.safetensors")
 
 
 def change_config(path: Path, section: str | None, **fields: object) -> None:

@@ -15,8 +15,7 @@ from muqrt.common.files import sha256
 from muqrt.errors import BundleError, CheckpointError
 from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.diagnose.chart import draw
-from muqrt.export.diagnose.layers import LevelDifference, layer_differences
+from muqrt.export.layers import LevelDifference, draw, layer_differences
 from muqrt.export.parity.excerpts import Excerpt
 from muqrt.export.parity.proof import Proof
 from muqrt.export.quantize.half.artefact import HalfRecipe
