@@ -84,7 +84,7 @@ def store_each(
     return skipped
 
 
-class LabelledCrops(Crops):
+class TokenizedCrops(Crops):
     """Crops that begin at whole steps, with the tokens extracted for them.
 
     Args:

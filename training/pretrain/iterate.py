@@ -9,7 +9,7 @@ from ...reference.config import SAMPLE_RATE_HZ
 from ...reference.muq import RVQ_CODES
 from ...reference.rvq import ResidualVectorQuantize
 from ...reference.rvq_file import RvqConfig, load_rvq
-from ..data.labels import LabelledCrops, Tokenizer, label_file, store_each
+from ..data.labels import TokenizedCrops, Tokenizer, label_file, store_each
 from ..loop.devices import launched
 from ..loop.plan import TrainingPlan
 from ..loop.run import SKIPPED_FILE, Run
@@ -75,7 +75,7 @@ def iterate(job: Job, rvq_plan: TrainingPlan, teacher: Checkpoint, level: int) -
 
 def _labelled(
     job: Job, run: Run, fabric: "Fabric", tokenizer: Tokenizer
-) -> tuple[LabelledCrops, LabelledCrops]:
+) -> tuple[TokenizedCrops, TokenizedCrops]:
     """Training and validation crops with their tokens, in whose extraction the processes share."""
     folder = run.folder / LABELS_FOLDER
     tracks = list(dict.fromkeys([*job.corpus.train, *job.corpus.valid]))
@@ -93,5 +93,5 @@ def _labelled(
         ]
         if not usable:
             raise AudioError(f"no track could be labelled: see {run.folder / SKIPPED_FILE}")
-        crops.append(LabelledCrops(usable, samples, seed, folder, step))
+        crops.append(TokenizedCrops(usable, samples, seed, folder, step))
     return crops[0], crops[1]

@@ -57,18 +57,18 @@ class Item:
         rng = np.random.default_rng([self.seed, _SPLIT_STREAM, KINDS.index(self.kind), block])
         return _SPLITS[int(rng.permutation(len(_SPLITS))[place])]
 
-    def plan(self) -> "SongPlan":
+    def plan(self) -> "ItemPlan":
         """What is known of it before it is rendered."""
         content, performance, room = self._generators()
         seconds, labels, sound = _CONTENTS[self.kind](self, content)
-        return SongPlan(self, seconds, labels, sound, Recording.sample(room), performance)
+        return ItemPlan(self, seconds, labels, sound, Recording.sample(room), performance)
 
     def _generators(self) -> list[np.random.Generator]:
         return np.random.default_rng([self.seed, KINDS.index(self.kind), self.index]).spawn(3)
 
 
 @dataclass(frozen=True)
-class SongPlan:
+class ItemPlan:
     """An item before it is rendered.
 
     Args:

@@ -98,9 +98,6 @@ def calibrate(
     """Equalize a copy of the model, and measure its ranges and sensitivities on the music.
 
     ``held`` makes of the ranges those of another format than unsigned bytes.
-
-    Raises:
-        AudioError: the music is too little, or not music.
     """
     faded = with_fades(music)
     equal = with_folded_norms(model)

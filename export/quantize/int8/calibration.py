@@ -111,11 +111,7 @@ def observe(
     music: Sequence[Excerpt],
     on_step: Callable[[], None],
 ) -> dict[str, Observed]:
-    """Run the model on the music and record the watched activations.
-
-    Raises:
-        AudioError: the music is too little, or not music.
-    """
+    """Run the model on the music and record the watched activations."""
     check_music(music)
     found = {name: Observed() for name in watched}
     hooks = [each.hook(each.modules[0], found[name].add) for name, each in watched.items()]

@@ -14,7 +14,7 @@ from muqrt.cli.synth_corpus import commands
 from muqrt.errors import UsageError
 from muqrt.training.synth.corpus import MANIFEST, SETTINGS, synthesize_corpus
 from muqrt.training.synth.harmony import MODES, TONICS
-from muqrt.training.synth.item import KINDS, Item, SongPlan
+from muqrt.training.synth.item import KINDS, Item, ItemPlan
 from muqrt.training.synth.synthesizer import Synthesizer
 
 COUNTS = {"song": 3, "voice": 3, "note": 3}
@@ -92,15 +92,15 @@ def test_a_killed_run_goes_on_where_it_was(
     corpus: Corpus, soundfont: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "c"
-    encoded = SongPlan.encoded
+    encoded = ItemPlan.encoded
     left = iter(range(4))
 
-    def killed(plan: SongPlan, synthesizer: Any) -> bytes:
+    def killed(plan: ItemPlan, synthesizer: Any) -> bytes:
         if next(left, None) is None:
             raise KeyboardInterrupt
         return encoded(plan, synthesizer)
 
-    monkeypatch.setattr(SongPlan, "encoded", killed)
+    monkeypatch.setattr(ItemPlan, "encoded", killed)
     with pytest.raises(KeyboardInterrupt):
         synthesize_corpus(folder, 0, COUNTS, SONG_SECONDS, [soundfont])
     done = list((folder / "audio").iterdir())
@@ -108,7 +108,7 @@ def test_a_killed_run_goes_on_where_it_was(
     assert not (folder / MANIFEST).exists()
     times = {path: path.stat().st_mtime_ns for path in done}
 
-    monkeypatch.setattr(SongPlan, "encoded", encoded)
+    monkeypatch.setattr(ItemPlan, "encoded", encoded)
     rows = synthesize_corpus(folder, 0, COUNTS, SONG_SECONDS, [soundfont])
     assert rows == corpus[1]
     assert hashes(folder) == hashes(corpus[0])
