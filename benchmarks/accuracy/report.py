@@ -28,11 +28,11 @@ _METHOD = (
 )
 _ZERO_SHOT_METHOD = (
     "Nothing is trained for *zeroshot-tagging* and *retrieval*: the test split's recordings are "
-    "ranked by the cosines of their embeddings with those of texts. Of *untrained* towers figures "
-    "are the mean over initial weights. *median rank* is a rank, 1 being the best; R@1 and R@10 "
-    "are percentages. Texts are the manifest's captions, or lists of the labels where it has none. "
-    "Where several recordings have a text, the best placed of them counts; wrong ones with the "
-    "same score stand before it."
+    "ranked by the cosines of their embeddings with those of texts. Figures of *untrained* "
+    "towers are the mean over initial weights. *median rank* is a rank, 1 being the best; R@1 and "
+    "R@10 are percentages. Texts are the manifest's captions, or lists of the labels where it has "
+    "none. Where several recordings have a text, the best placed of them counts; wrong ones with "
+    "the same score rank before it."
 )
 
 

@@ -43,7 +43,7 @@ from .work import Ceilings, Work, frames_of, log_mel_work, measure_ceilings, mel
 LOG_MEL = "log-mel"
 MEL_RVQ = "Mel-RVQ"
 _CELL_SECONDS = 30.0  # of measuring
-# Of the encoder: more rows would not fit every GPU's memory; they take equally long.
+# For timing the encoder: more rows would not fit every GPU's memory, and take equally long.
 _ENCODER_ROWS, _ENCODER_ROUNDS, _ENCODER_SECONDS = 8, 5, 20.0
 
 

@@ -36,12 +36,12 @@ async def run_on_server(
         bar.advance(f"{len(outcome.answers)} answers, {outcome.refused} refused")
 
     began = asyncio.get_running_loop().time()
-    async with readiness_watched(served, outcome, show):
+    async with _readiness_watched(served, outcome, show):
         await asyncio.gather(*(_play(served, life, music, outcome, began) for life in lives))
 
 
 @asynccontextmanager
-async def readiness_watched(
+async def _readiness_watched(
     served: ServedStreams, outcome: Outcome, on_step: Callable[[], None] = lambda: None
 ) -> AsyncIterator[None]:
     """Ask the server once a second whether it is ready, and call ``on_step``."""
@@ -134,7 +134,7 @@ async def churn(
                     break
             bar.advance(f"{outcome.refused} refusals, {outcome.errors.total()} errors")
 
-    async with readiness_watched(served, outcome):
+    async with _readiness_watched(served, outcome):
         await asyncio.gather(*(in_turn() for _ in range(at_once)))
 
 

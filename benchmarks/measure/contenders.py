@@ -58,16 +58,10 @@ class Contender:
     def check(
         self, what: str, answer: States, states: States, allow_uncertified: bool = False
     ) -> "Agreement":
-        """Compare its answer with the reference's hidden states of the same input.
+        """Compare what ``run`` returned with the reference's hidden states of the same input.
 
-        Args:
-            what: the input, for the error.
-            answer: what ``run`` returned.
-            states: the reference's hidden states.
-            allow_uncertified: return a wrong answer instead of raising.
-
-        Raises:
-            ParityError: the answer is wrong, and the contender not optional.
+        A wrong answer raises ParityError, which names the input as ``what``, unless the contender
+        is optional or ``allow_uncertified``.
         """
         from .agreement import agreement
 

@@ -11,7 +11,7 @@ from ...common.environment import require
 from ...errors import UsageError
 from ...export.recipes import ENGINES, RECIPES, BuildOptions, precisions
 from ..parameters import expand_options
-from .options import Head, Music, Rvq, proof_of
+from .options import ProofOptions, proof_of
 
 if TYPE_CHECKING:
     from ...runtime.bundle.manifest import Artefact, Bundle
@@ -129,9 +129,7 @@ def build(
         ),
     ] = None,
     tensorrt: TensorRtFlags,
-    music: Music = None,
-    head: Head = None,
-    rvq: Rvq = None,
+    proof_options: ProofOptions,
     as_json: Json = False,
 ) -> None:
     """Add an artefact for another engine or precision.
@@ -162,8 +160,8 @@ def build(
 
     loaded = load_bundle(bundle)
     with progress(f"Building {engine} {name}", None) as bar:
-        proof = proof_of(loaded, checkpoint, music, head, rvq, bar.advance)
-        recipe = choice.recipe(loaded, BuildOptions(music or [], accuracy, given))
+        proof = proof_of(loaded, checkpoint, proof_options, bar.advance)
+        recipe = choice.recipe(loaded, BuildOptions(proof_options.music or [], accuracy, given))
         artefact = add(loaded, recipe, proof)
     size = loaded.size_bytes(artefact)
     show(

@@ -9,7 +9,8 @@ import typer
 from ...common.console import Json, progress, show
 from ...common.environment import require
 from ...errors import ParityError, UsageError
-from .options import Head, Music, Rvq, chosen_head, proof_of
+from ..parameters import expand_options
+from .options import ProofOptions, chosen_head, proof_of
 
 if TYPE_CHECKING:
     from ...export.sources.head import TagHead
@@ -18,6 +19,7 @@ commands = typer.Typer()
 
 
 @commands.command()
+@expand_options
 def export(
     checkpoint: Annotated[
         str,
@@ -26,6 +28,7 @@ def export(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
+    *,
     outputs: Annotated[
         str,
         typer.Option(
@@ -47,16 +50,15 @@ def export(
     parity: Annotated[
         bool, typer.Option(help="Compare with PyTorch and write a certificate.")
     ] = True,
-    music: Music = None,
-    head: Head = None,
+    proof_options: ProofOptions,
     no_head: Annotated[
         bool, typer.Option("--no-head", help="Export no tags although the checkpoint has a head.")
     ] = False,
-    rvq: Rvq = None,
     as_json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle with proven numbers."""
     require("export", "onnx", "torch")
+    head, rvq = proof_options.head, proof_options.rvq
     if head is not None and no_head:
         raise UsageError("--head and --no-head: choose one.")
     from ...export.bundle_from_checkpoint import bundle_from_checkpoint
@@ -69,7 +71,7 @@ def export(
     loaded = load_source(checkpoint)
     tag_head = None if no_head else chosen_head(checkpoint, head)
     token_rvq = None if rvq is None else load_token_rvq(rvq, loaded)
-    chosen = excerpts(music or []) if parity else []
+    chosen = excerpts(proof_options.music or []) if parity else []
     names = [name.strip() for name in outputs.split(",") if name.strip()]
     with progress("Exporting", len(chosen) or None) as bar:
         proof = Proof(loaded, tag_head, token_rvq, chosen, bar.advance)
@@ -86,12 +88,11 @@ def export(
 
 
 @commands.command()
+@expand_options
 def parity(
     bundle: Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")],
     checkpoint: Annotated[str, typer.Option(help="The checkpoint the bundle was made from.")],
-    music: Music = None,
-    head: Head = None,
-    rvq: Rvq = None,
+    proof_options: ProofOptions,
     layers: Annotated[
         bool,
         typer.Option(
@@ -112,7 +113,7 @@ def parity(
     if output is not None and not layers:
         raise UsageError("--output is for the chart of --layers.")
     if layers:
-        _layers(bundle, checkpoint, music, output, as_json)
+        _layers(bundle, checkpoint, proof_options.music, output, as_json)
         return
     from ...export.parity.gate import parity as measure
     from ...export.parity.gate import runs_here, unproven
@@ -121,7 +122,7 @@ def parity(
 
     loaded = load_bundle(bundle)
     with progress("Parity", None) as bar:
-        proof = proof_of(loaded, checkpoint, music, head, rvq, bar.advance)
+        proof = proof_of(loaded, checkpoint, proof_options, bar.advance)
         able = [each for each in loaded.artefacts if runs_here(loaded, each)]
         measure(Bundle(**{**dict(loaded), "artefacts": able}), proof)
     loaded.save(bundle)

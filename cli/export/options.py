@@ -1,5 +1,6 @@
 """Options and helpers of the commands that export and compare."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,20 +11,25 @@ if TYPE_CHECKING:
     from ...export.sources.head import TagHead
     from ...runtime.bundle.manifest import Bundle
 
-Music = Annotated[
-    list[Path] | None,
-    typer.Option("--music", help="Music to compare on; the clips that come with muqrt by default."),
-]
 
-Head = Annotated[
-    Path | None,
-    typer.Option(help="Folder of a tagging head; by default the checkpoint's own, in tags/."),
-]
+@dataclass(frozen=True)
+class ProofOptions:
+    """The options that say what artefacts are compared on, besides the checkpoint."""
 
-Rvq = Annotated[
-    Path | None,
-    typer.Option(help="Folder of a fitted RVQ for the tokens; the checkpoint's own by default."),
-]
+    music: Annotated[
+        list[Path] | None,
+        typer.Option(help="Music to compare on; the clips that come with muqrt by default."),
+    ] = None
+    head: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a tagging head; by default the checkpoint's own, in tags/."),
+    ] = None
+    rvq: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of a fitted RVQ for the tokens; the checkpoint's own by default."
+        ),
+    ] = None
 
 
 def chosen_head(checkpoint: str, folder: Path | None) -> "TagHead | None":
@@ -35,12 +41,7 @@ def chosen_head(checkpoint: str, folder: Path | None) -> "TagHead | None":
 
 
 def proof_of(
-    bundle: "Bundle",
-    checkpoint: str,
-    music: list[Path] | None,
-    head: Path | None,
-    rvq: Path | None,
-    on_step: "OnStep",
+    bundle: "Bundle", checkpoint: str, options: ProofOptions, on_step: "OnStep"
 ) -> "Proof":
     """Load what a bundle's artefacts are compared with.
 
@@ -50,8 +51,7 @@ def proof_of(
     Args:
         bundle: whose artefacts.
         checkpoint: the checkpoint's name or folder.
-        music: files to compare on; the clips that come with the package by default.
-        head, rvq: folders; the checkpoint's own by default.
+        options: the music, head and RVQ.
         on_step: called after each step with what was done.
     """
     from ...export.parity.excerpts import excerpts
@@ -61,10 +61,10 @@ def proof_of(
 
     loaded = load_source(checkpoint)
     tag_head = token_rvq = None
-    if bundle.tagging is not None or head is not None:
-        tag_head = chosen_head(checkpoint, head)
-    if rvq is not None:
-        token_rvq = load_token_rvq(rvq, loaded)
+    if bundle.tagging is not None or options.head is not None:
+        tag_head = chosen_head(checkpoint, options.head)
+    if options.rvq is not None:
+        token_rvq = load_token_rvq(options.rvq, loaded)
     elif bundle.tokenizer is not None:
         token_rvq = own_rvq(loaded)
-    return Proof(loaded, tag_head, token_rvq, excerpts(music or []), on_step)
+    return Proof(loaded, tag_head, token_rvq, excerpts(options.music or []), on_step)
