@@ -15,7 +15,7 @@ class DeviceName:
 
 
 def device_name(text: str, *kinds: str) -> DeviceName:
-    """What a name says."""
+    """Parse a device's name; raise SessionError unless it is of one of these kinds."""
     found = re.fullmatch(r"([a-z]+)(?::(\d{1,3}))?", text)
     if found is None or found[1] not in kinds:
         raise SessionError(

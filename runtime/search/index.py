@@ -63,7 +63,7 @@ class SearchIndex:
         return found
 
     def put(self, files: Mapping[Path, tuple[Entry, np.ndarray | None]]) -> None:
-        """Add files, or replace all that is known of them, in one commit.
+        """Add files, or replace their entries and embeddings, in one commit.
 
         Args:
             files: each one's entry and embedding, float32 (width,), not
@@ -73,7 +73,7 @@ class SearchIndex:
         self._merge(entries, [embedding for _, embedding in files.values()])
 
     def restamp(self, entries: Mapping[Path, Entry]) -> None:
-        """Replace what is known of files, in one commit; their embeddings stay."""
+        """Replace files' entries, in one commit; their embeddings stay."""
         self._merge(entries, None)
 
     def drop(self, names: Sequence[Path]) -> None:
@@ -90,7 +90,7 @@ class SearchIndex:
         Args:
             embedding: float32 (width,), not necessarily of length one.
             top: how many at most.
-            without: a file that is not an answer.
+            without: a file to leave out.
         """
         usable = "error IS NULL"
         if without is not None:
@@ -174,13 +174,13 @@ def open_index(folder: Path, artefact_sha256: str, width: int) -> SearchIndex:
 
 
 def _literal(name: Path) -> str:
-    """A file's name in SQL, whatever bytes it has."""
+    """A file's name as an SQL literal, whatever bytes it has."""
     return f"X'{os.fsencode(name).hex()}'"
 
 
 @contextmanager
 def _reported(folder: Path) -> Iterator[None]:
-    """What the library raises as one line for people; it has no errors of its own."""
+    """Raise the library's errors, which have no class of their own, as UsageError."""
     try:
         yield
     except (RuntimeError, ValueError, OSError) as error:

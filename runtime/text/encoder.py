@@ -30,15 +30,15 @@ class TextEncoder(Closing):
 
     @property
     def artefact_sha256(self) -> str:
-        """Which artefact it is, as its certificate says."""
+        """The artefact's digest, as its certificate names it."""
         return self._session.artefact_sha256
 
     def encode(
         self, texts: Sequence[str], on_texts: Callable[[int], None] = lambda count: None
     ) -> np.ndarray:
-        """Embeddings of texts, in memory that does not grow with anything but their number.
+        """Embed texts; the memory needed grows only with the size of the result.
 
-        A text's is the same in any company. Those beyond the model's longest are cut.
+        The result for a text does not depend on the others. Texts that are too long are cut.
 
         Args:
             texts: one or more.

@@ -1,4 +1,4 @@
-"""One GPU, through NVIDIA's binding of the CUDA runtime, every failure as one of ours."""
+"""One GPU, through NVIDIA's binding of the CUDA runtime; failures are raised as SessionError."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,9 +18,9 @@ class CudaDevice:
     """A GPU.
 
     Attributes:
-        index: CUDA's, from 0.
-        name: as its driver says it.
-        compute_capability: as 9.0.
+        index: its number in CUDA, from 0.
+        name: its name, as the driver reports it.
+        compute_capability: such as 9.0.
         cuda: the newest CUDA that the driver knows, such as 13.0.
 
     Raises:
@@ -42,35 +42,35 @@ class CudaDevice:
         self.cuda = f"{driver // 1000}.{driver % 1000 // 10}"
 
     def use(self) -> None:
-        """Make it the calling thread's; every thread has a GPU of its own."""
+        """Make it the current GPU of the calling thread."""
         self._done(self._cuda.cudaSetDevice(self.index))
 
     def memory(self) -> Memory:
-        """Memory of the GPU, none yet."""
+        """A buffer in the GPU's memory, empty at first."""
         cuda = self._cuda
         return Memory(lambda size: self._done(cuda.cudaMalloc(size), size), self._free)
 
     def pinned_memory(self) -> Memory:
-        """The host's memory that the GPU reads and writes itself, none yet."""
+        """A buffer in pinned host memory, which the GPU can copy from and to; empty at first."""
         cuda = self._cuda
         return Memory(lambda size: self._done(cuda.cudaMallocHost(size), size), self._free_pinned)
 
     def stream(self) -> Stream:
-        """A queue of work that waits for no other queue's."""
+        """A new stream that does not wait for the default stream."""
         flags = self._cuda.cudaStreamNonBlocking
         return self._done(self._cuda.cudaStreamCreateWithFlags(flags))
 
     def copy(self, source: int, destination: int, size_bytes: int, stream: Stream) -> None:
-        """Queue a copy between two addresses, of the GPU or pinned."""
+        """Queue a copy between two addresses in GPU memory or pinned host memory."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDefault
         self._done(self._cuda.cudaMemcpyAsync(destination, source, size_bytes, kind, stream))
 
     def wait(self, stream: Stream) -> None:
-        """Until everything that was queued is done."""
+        """Wait until all work queued on the stream is done."""
         self._done(self._cuda.cudaStreamSynchronize(stream))
 
     def record(self, stream: Stream, enqueue: Callable[[], None]) -> Recording:
-        """What ``enqueue`` queues, not run but kept, to be launched as one."""
+        """Record the work that ``enqueue`` queues, without running it, for ``launch``."""
         cuda = self._cuda
         # Of this thread: others may go on allocating.
         mode = cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
@@ -87,7 +87,7 @@ class CudaDevice:
             self._done(cuda.cudaGraphDestroy(graph))
 
     def launch(self, recording: Recording, stream: Stream) -> None:
-        """Queue all of a recording."""
+        """Queue a recording."""
         self._done(self._cuda.cudaGraphLaunch(recording, stream))
 
     def forget(self, recording: Recording) -> None:

@@ -1,4 +1,4 @@
-"""Recorded runs (CUDA graphs), the latest used of them."""
+"""A cache of recorded runs (CUDA graphs)."""
 
 from collections.abc import Callable, Hashable
 from typing import TypeVar
@@ -9,7 +9,7 @@ _Recorded = TypeVar("_Recorded")
 
 
 class CudaGraphCache(Lru[Hashable, _Recorded | None]):
-    """Recordings by what they were recorded for.
+    """The most recently used recordings, by what they were recorded for.
 
     Args:
         limit: how many are kept.
@@ -24,8 +24,8 @@ class CudaGraphCache(Lru[Hashable, _Recorded | None]):
         super().__init__(limit, drop)
 
     def ran_before(self, key: Hashable) -> bool:
-        """Whether this was asked before: what comes only once is not worth recording, and a first
-        run does what cannot be recorded."""
+        """Whether this was asked before: what runs only once is not worth recording, and a first
+        run allocates and compiles, which cannot be recorded."""
         before = key in self
         if not before:
             self.put(key, None)

@@ -1,4 +1,4 @@
-"""Memory that a GPU reads and writes, and arrays that lie there."""
+"""Buffers in memory that a GPU reads and writes, and arrays that other libraries keep there."""
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +16,11 @@ _KINDS = {0: "i", 1: "u", 2: "f"}
 
 
 class Memory:
-    """Bytes that keep their address until more of them are asked for.
+    """A buffer that keeps its address until a larger one is asked for.
 
     Args:
-        allocate: so many bytes, giving their address.
-        free: what lies at an address.
+        allocate: allocates a number of bytes and returns their address.
+        free: frees the bytes at an address.
     """
 
     def __init__(self, allocate: Callable[[int], int], free: Callable[[int], None]) -> None:
@@ -28,27 +28,27 @@ class Memory:
         self.address, self.size_bytes = 0, 0
 
     def reserve(self, size_bytes: int) -> None:
-        """Have at least so many; where they are new, what was in the old ones is lost."""
+        """Make the buffer at least this large; if it has to grow, its contents are lost."""
         if size_bytes > self.size_bytes:
             self.free()
             self.address = int(self._allocate(size_bytes))
             self.size_bytes = size_bytes
 
     def free(self) -> None:
-        """Give them back."""
+        """Free the buffer."""
         if self.size_bytes:
             self._free(self.address)
         self.address, self.size_bytes = 0, 0
 
     def view(self, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
-        """The host's memory as an array; valid until ``reserve`` or ``free``."""
+        """A host buffer as an array; valid until ``reserve`` or ``free``."""
         raw = (ctypes.c_byte * (prod(shape) * dtype.itemsize)).from_address(self.address)
         return np.frombuffer(memoryview(raw), dtype).reshape(shape)
 
 
 @dataclass(frozen=True)
 class DeviceArray:
-    """Someone else's array in the GPU's memory, contiguous; ``owner`` keeps it alive."""
+    """Another library's contiguous array in the GPU's memory; ``owner`` keeps it alive."""
 
     address: int
     shape: tuple[int, ...]
@@ -67,7 +67,7 @@ class DeviceArray:
 
 
 def reachable(inputs: Mapping[str, Any], device: int, stream: int) -> dict[str, Any]:
-    """NumPy's arrays as they are, those of other libraries as ``borrowed``."""
+    """NumPy arrays unchanged, and arrays of other libraries as ``borrowed`` returns them."""
     return {
         name: borrowed(each, device, stream)
         if hasattr(each, "__dlpack__") and not isinstance(each, np.ndarray)
@@ -82,7 +82,7 @@ def borrowed(tensor: Any, device: int, stream: int) -> "DeviceArray | np.ndarray
     Args:
         tensor: the array.
         device: index of the only GPU that it may lie on.
-        stream: will read it; what the owner has still to do to it comes first.
+        stream: the stream that will read it, after all that its owner has queued for it.
     """
     kind, index = tensor.__dlpack_device__()
     if kind == _HOST:
@@ -96,7 +96,7 @@ def borrowed(tensor: Any, device: int, stream: int) -> "DeviceArray | np.ndarray
 
 
 def read_capsule(capsule: Any) -> DeviceArray:
-    """What a DLPack capsule describes; the capsule stays its owner's."""
+    """The array that a DLPack capsule describes; the capsule stays its owner."""
     found = _Tensor.from_address(_pointer_of(capsule, b"dltensor"))
     shape = tuple(found.shape[: found.ndim])
     steps = [prod(shape[i + 1 :]) for i in range(found.ndim)]

@@ -1,4 +1,4 @@
-"""Runs of ONNX Runtime on a GPU's memory, which may be recorded as CUDA graphs."""
+"""Run ONNX Runtime on buffers in GPU memory, optionally recorded as CUDA graphs."""
 
 from collections.abc import Mapping, Sequence
 from threading import Lock
@@ -20,10 +20,10 @@ _NOT_RECORDED = -1  # ONNX Runtime's graph number for a run of no recording; its
 
 
 class BoundRuns:
-    """An engine that is run between buffers on its device, one run at a time.
+    """Runs an engine between buffers on its device, one run at a time.
 
-    What comes for the second time has buffers of its own from then on. They stay where they are,
-    which a recorded run needs: ONNX Runtime records the third run, and then launches it as one.
+    Inputs of a shape that comes a second time get buffers of their own. These keep their addresses,
+    which a recorded run needs: ONNX Runtime records the third run, and launches it at once later.
 
     Args:
         engine: an ``InferenceSession``.
@@ -38,9 +38,9 @@ class BoundRuns:
         self._in_use = Lock()
 
     def run(self, outputs: Sequence[str], inputs: Inputs) -> list[np.ndarray]:
-        """As ``InferenceSession.run``, but inputs may be on the GPU.
+        """Run like ``InferenceSession.run``, with inputs on the host or on the GPU.
 
-        The arrays are contiguous, and the outputs the caller's to keep.
+        Inputs must be contiguous. The outputs are copies, which the caller may keep.
         """
         places = [(name, x.shape, getattr(x, "address", None)) for name, x in inputs.items()]
         key = (*places, *outputs)

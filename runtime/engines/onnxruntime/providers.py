@@ -1,4 +1,4 @@
-"""What ONNX Runtime runs graphs on: the CPU, or a GPU by its CUDA or its TensorRT provider."""
+"""Choose ONNX Runtime's providers: the CPU, or a GPU through CUDA or TensorRT."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ PROVIDERS = {
 
 
 def providers_on(device: str, artefact_sha256: str, cuda_graphs: bool = False) -> list[Provider]:
-    """The providers for a device, the first for whatever it knows, the others for the rest.
+    """The providers for a device; each runs the operators that those before it do not support.
 
     Args:
-        device: "cpu", "cuda" or "tensorrt", as "cuda:1" for the second GPU.
+        device: "cpu", "cuda" or "tensorrt", such as "cuda:1" for the second GPU.
         artefact_sha256: TensorRT's engines, which take minutes to build, are kept under this name.
-        cuda_graphs: of the CUDA provider, whether runs can be recorded.
+        cuda_graphs: whether the CUDA provider records runs.
     """
     chosen = device_name(device, *PROVIDERS)
     kind = chosen.kind

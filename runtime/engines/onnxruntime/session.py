@@ -18,7 +18,7 @@ from ..session import WAVEFORM, Arrays, Description, Session
 from .binding import BoundRuns
 from .providers import PROVIDERS, Provider, providers_on
 
-# CUDA's own queue of work, as DLPack calls it. Whoever runs waits for all queues before.
+# DLPack's number for CUDA's legacy default stream. A run first waits for all earlier work.
 _DEFAULT_STREAM = 1
 
 
@@ -34,7 +34,7 @@ class OnnxSession(Session):
         artefact: which one; its hashes are verified here.
         threads: intra-operator threads; when None as many as this process was given, or ONNX
             Runtime's choice, the physical cores.
-        device: "cpu", "cuda" or "tensorrt", as "cuda:1" for the second GPU.
+        device: "cpu", "cuda" or "tensorrt", such as "cuda:1" for the second GPU.
         cuda_graphs: on "cuda", whether the runs of each shape are recorded and launched as one,
             which spares the CPU some thousand launches. ONNX Runtime does so only with graphs whose
             every computation is on the GPU.
@@ -78,7 +78,7 @@ class OnnxSession(Session):
             self.parts = self._split(*map(graph, parts))
 
     def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Arrays:
-        """As every session's, but on a GPU a waveform may also be an array in its memory."""
+        """Run the engine on checked inputs; on a GPU the waveform may also be in its memory."""
         if self._gpu is not None and WAVEFORM in inputs:
             inputs = reachable(inputs, self._gpu.index, _DEFAULT_STREAM)
         return super().run(inputs, outputs)
@@ -96,7 +96,7 @@ class OnnxSession(Session):
 
 
 class _Graph:
-    """A file with a graph, loaded when it is first run, by whichever thread comes first."""
+    """A graph in a file, loaded when it is first run."""
 
     def __init__(
         self,

@@ -97,7 +97,7 @@ class _Chain:
 
 
 class _Graph:
-    """A graph in a file, compiled when it is first run, by whichever thread comes first."""
+    """A graph in a file, compiled when it is first run."""
 
     def __init__(
         self, core: "openvino.Core", path: Path, precision: str, threads: int | None
