@@ -12,7 +12,7 @@ _MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def given_cpus(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int | None:
-    """As many as the affinity mask and the control groups' quotas allow, at least 1.
+    """How many processors the affinity mask and the control groups' quotas allow, at least 1.
 
     None where the whole machine may be used, or the system does not say (it is not Linux).
     See the kernel's cgroup-v2 documentation, ``cpu.max``, and for version 1 ``cpu.cfs_quota_us``.
@@ -43,7 +43,7 @@ def _own(cgroups: Path, membership: Path) -> list[Path]:
 
 
 def _quota(folder: Path) -> float | None:
-    """Processors' worth of time, or None for no limit."""
+    """The quota in processors, or None for no limit."""
     try:
         if (folder / "cpu.max").is_file():
             quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()

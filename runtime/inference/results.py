@@ -1,4 +1,4 @@
-"""From a runner's windows to a track's results: features, embedding, tags, tokens."""
+"""Join a track's windows to its results: features, embedding, tags, tokens."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar

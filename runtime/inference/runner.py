@@ -1,4 +1,4 @@
-"""Tracks through a session: cut into windows, batched, and every result checked."""
+"""Run tracks through a session: cut them into windows, batch these, and check every result."""
 
 from collections.abc import Callable, Iterable, Iterator
 

@@ -1,4 +1,4 @@
-"""Live audio: many streams, whose windows share the runs of the engine.
+"""Run many live streams, whose windows share the engine's runs.
 
 The front end runs only on what is new of a window and on its edges (see ``frames.py``), the encoder
 on the whole window. So every answer is the one that the window alone would give.
@@ -115,7 +115,7 @@ class Streaming:
         return Stream(self.sliding, rate_hz, self._front_end, name)
 
     def push(self, stream: Stream, chunk: np.ndarray) -> list[Hop]:
-        """More of one stream, and what the model says of the windows that end in it.
+        """Append a chunk to one stream; returns the hops of the windows that end in it.
 
         Raises:
             AudioError: what ``Stream.append`` refuses. SessionError: the engine failed.
@@ -133,7 +133,7 @@ class Streaming:
         return _or_raise(self.advance([Push(stream, None, is_last=True)])[0])
 
     def advance(self, pushes: Sequence[Push]) -> list[list[Hop] | MuqrtError]:
-        """More of several streams; their windows run together.
+        """Append to several streams; their windows run together.
 
         Returns:
             For each push its hops, or what was wrong, which does not concern the others: an
@@ -159,7 +159,7 @@ class Streaming:
         return results
 
     def _run(self, jobs: list[_Job]) -> None:
-        """Give each its outputs; every run of the engine gets as many as the others."""
+        """Compute the jobs' outputs, shared equally among the runs."""
         shares = [jobs[first :: self._runs] for first in range(self._runs)]
         for _ in self._each(self._run_share, shares):
             pass

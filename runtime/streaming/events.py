@@ -88,11 +88,11 @@ class TagEvents:
 
     @property
     def segments(self) -> list[Event]:
-        """What is over, in the order in which it ended; the newest 10,000."""
+        """The tags that are over, in the order in which they ended; the newest 10,000."""
         return list(self._segments)
 
     def push(self, hop: Hop) -> list[Event]:
-        """What has begun or is over, now that this hop is known.
+        """The events that this hop makes known.
 
         Raises:
             UsageError: a hop without tags, or not later than the one before.
@@ -118,7 +118,7 @@ class TagEvents:
         return events
 
     def finish(self, end_seconds: float) -> list[Event]:
-        """What is over because the stream is, at ``end_seconds``.
+        """End the stream at ``end_seconds``; returns the events of the tags that end with it.
 
         Raises:
             UsageError: it ended before the last hop's middle.

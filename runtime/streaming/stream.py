@@ -1,6 +1,6 @@
 """One live stream: its state, and the windows that slide over it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -97,7 +97,7 @@ class SlidingConfig:
         return self.hop_samples / self.framing.sample_rate_hz
 
     def following(self, hops: int) -> tuple[int, int]:
-        """After so many hops, how many there are with the next window, and its end in steps."""
+        """The number of hops once the next window has ended, and where it ends, in steps."""
         first_samples = self.first_steps * self.framing.step_samples
         hops = max(hops + 1, ceil_divide(first_samples, self.hop_samples))
         return hops, hops * self.hop_samples // self.framing.step_samples
@@ -118,11 +118,10 @@ class StreamWindow:
     is_last: bool
 
 
-@dataclass(eq=False)
 class Stream:
     """The state of one stream: a window of samples and its frames, whatever the stream's age.
 
-    Attributes:
+    Args:
         sliding: its windows.
         rate_hz: of the chunks that are appended.
         front_end: the front end of the session's parts, if it has parts.
@@ -132,19 +131,15 @@ class Stream:
         AudioError: an implausible rate.
     """
 
-    sliding: SlidingConfig
-    rate_hz: int
-    front_end: Session | None = None
-    name: str = "stream"
-    frames: OverlappingFrames | None = field(init=False)
-    ended: bool = field(init=False)
-    _resampler: Resampler = field(init=False)
-    _samples: RecentSamples = field(init=False)
-    _hops: int = field(init=False)
-    _end_step: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        audio.check_rate(self.rate_hz, self.name)
+    def __init__(
+        self,
+        sliding: SlidingConfig,
+        rate_hz: int,
+        front_end: Session | None = None,
+        name: str = "stream",
+    ) -> None:
+        audio.check_rate(rate_hz, name)
+        self.sliding, self.rate_hz, self.front_end, self.name = sliding, rate_hz, front_end, name
         self.reset()
 
     def reset(self) -> None:
@@ -156,11 +151,11 @@ class Stream:
         self._hops = self._end_step = 0
 
     def forget_frames(self) -> None:
-        """Have all of the next window's frames computed anew: the held ones are invalid."""
+        """Drop the held frames, so that the next window's are all computed anew."""
         self.frames = None if self.front_end is None else OverlappingFrames(self.front_end)
 
     def append(self, chunk: np.ndarray | None, is_last: bool = False) -> None:
-        """More of it.
+        """Append a chunk.
 
         Args:
             chunk: (samples,) or (channels, samples), float32, float64, int16 or int32, up to 10 s;

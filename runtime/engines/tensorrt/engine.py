@@ -75,7 +75,7 @@ class TensorRtEngine:
         return profile
 
     def complaint(self) -> str:
-        """What TensorRT said last."""
+        """TensorRT's last error message."""
         text: str = self._log.complaint()
         return text
 

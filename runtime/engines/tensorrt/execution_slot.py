@@ -1,4 +1,4 @@
-"""The contexts, memory, stream and recorded runs with which an engine runs one input at a time."""
+"""Run a TensorRT engine, one input at a time: its contexts, memory, stream and recorded runs."""
 
 from collections.abc import Sequence
 from math import prod
@@ -30,8 +30,8 @@ class _Run(NamedTuple):
 class ExecutionSlot:
     """Runs an engine, one input at a time.
 
-    Memory stays where it is unless a larger input comes, so that a run can be recorded: a shape's
-    second run is, and then every one after it is a single launch.
+    Buffers keep their addresses unless a larger input comes, so that runs can be recorded: the
+    second run of a shape is recorded, and each later one is a single launch.
 
     Args:
         engine: to run.
@@ -68,7 +68,7 @@ class ExecutionSlot:
         return {name: self._pinned[name].view(shapes[name], types[name]).copy() for name in outputs}
 
     def close(self) -> None:
-        """Free everything, after whatever still runs."""
+        """Free everything, once the queued work is done."""
         self._device.use()
         self._device.wait(self.stream)
         self._recordings.clear()
@@ -80,7 +80,7 @@ class ExecutionSlot:
         self._device.end(self.stream)
 
     def _on_device(self, waveform: np.ndarray | DeviceArray) -> int:
-        """Where the GPU reads the waveform."""
+        """The address in GPU memory where the engine reads the waveform."""
         if isinstance(waveform, DeviceArray):
             if waveform.address % _ALIGNMENT_BYTES == 0:
                 return waveform.address
@@ -94,7 +94,7 @@ class ExecutionSlot:
         return self._input.address
 
     def _queue(self, profile: int, address: int, shape: tuple[int, ...]) -> Shapes:
-        """Queue the engine's run; the shapes of its outputs."""
+        """Queue the engine's run; returns the shapes of its outputs."""
         key = (profile, address, shape)
         if (known := self._recordings.get(key)) is not None:
             self._device.launch(known.recording, self.stream)
@@ -112,7 +112,7 @@ class ExecutionSlot:
         return shapes
 
     def _bind(self, context: Any, address: int, shape: tuple[int, ...]) -> Shapes:
-        """Tell a context where everything lies; the shapes of the outputs."""
+        """Give a context its addresses; returns the shapes of the outputs."""
         taken = context.set_input_shape(WAVEFORM, shape)
         if not taken or not context.set_tensor_address(WAVEFORM, address):
             raise SessionError(f"TensorRT refused {WAVEFORM}: {self._engine.complaint()}")

@@ -29,9 +29,9 @@ def tensorrt_version() -> str:
 
 
 def message_log() -> Any:
-    """An ``ILogger`` that keeps what TensorRT calls errors, in order, in its list ``errors``.
+    """An ``ILogger`` that keeps TensorRT's error messages, in order, in its list ``errors``.
 
-    Its ``complaint()`` is the last of them, or a sentence that there was none.
+    Its ``complaint()`` is the last of them, or says that there was none.
     """
     trt = tensorrt()
     serious = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)

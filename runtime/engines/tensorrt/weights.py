@@ -36,7 +36,7 @@ def put_back_weights(engine: Any, onnx_path: Path, log: Any) -> None:
 
 
 def stream_weights(engine: Any, budget_bytes: int | None) -> None:
-    """Say how much of the weights stays in the GPU's memory, before there is a context.
+    """Set how much of the weights stays in the GPU's memory; call it before making a context.
 
     Args:
         engine: an ``ICudaEngine`` built for weight streaming.
