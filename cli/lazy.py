@@ -36,8 +36,7 @@ class LazyCommand(TyperCommand):
 
     Args:
         name: what the user types.
-        module: its module, relative to ``muqrt.cli``. The Typer app there, ``commands``, has this
-            command alone or has one of this name.
+        module: its module, relative to ``muqrt.cli``, with a Typer app called ``commands``.
         help: the first line of the command's docstring.
     """
 
@@ -48,12 +47,8 @@ class LazyCommand(TyperCommand):
     def load(self) -> Any:
         """The command itself, as Typer makes it."""
         found = import_module(self._module, __package__).commands.registered_commands
-        named = [
-            each
-            for each in found
-            if get_command_name(each.name or each.callback.__name__) == self.name
-        ]
-        (info,) = found if len(found) == 1 else named
+        by_name = {get_command_name(each.name or each.callback.__name__): each for each in found}
+        info = by_name[str(self.name)]
         if info.cls in (None, TyperCommand):
             info.cls = SectionedCommand
         # Rich's help takes longer to import than everything else that a help text needs.
