@@ -54,7 +54,7 @@ reference.training > training.data: corpus crops labels states
 reference.training > training.loop: decay=train devices loop=train plan report run
 reference.training > training.mulan: contrastive=trainee mulan=trainee mulan_pipeline=pipeline
 reference.training > training.pretrain: iterate pipeline pretrain=trainee rvq
-reference.training > training.probe: features fine_tune fit probe=train splits threshold=fit
+reference.training > training.probe: features fine_tune fit probe=train splits=tasks threshold=fit
 runtime > common: closing
 runtime > runtime.audio: ahead=prefetch audio=read decode recent resampler tracks
 runtime > runtime.bundle: bundle=manifest certificate engine_options joint mixed_precision parts

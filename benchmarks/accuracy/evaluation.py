@@ -14,8 +14,7 @@ from ...training.data.crops import Skipped
 from ...training.data.manifest import Recording
 from ...training.probe.features import Encoder, Featured, examples, features_of
 from ...training.probe.fit import fit, predict
-from ...training.probe.splits import Splits, splits_of
-from ...training.probe.tasks import TASKS, Task, find_task
+from ...training.probe.tasks import TASKS, Splits, Task, find_task, splits_of
 from .contenders import Contender
 from .metrics import Answer, answer, metrics, require_measurable
 

@@ -140,7 +140,7 @@ def _tuned(
     from ...training.loop.run import Run
     from ...training.pretrain.pipeline import CHECKPOINT_FOLDER
     from ...training.probe.fine_tune import fine_tune
-    from ...training.probe.splits import splits_of
+    from ...training.probe.tasks import splits_of
 
     settings = {
         "what": f"fine-tune for {wanted.task.name}",

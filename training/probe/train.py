@@ -16,8 +16,7 @@ from ..data.crops import Skipped
 from ..data.manifest import Recording, Split
 from .features import Featured, examples, features_of, pooled_over_parts
 from .fit import Examples, fit, predict
-from .splits import splits_of
-from .tasks import Task
+from .tasks import Task, splits_of
 
 
 class MuqEncoder:

@@ -6,8 +6,7 @@ import pytest
 
 from muqrt.errors import AudioError
 from muqrt.training.data.manifest import Recording
-from muqrt.training.probe.splits import splits_of
-from muqrt.training.probe.tasks import find_task
+from muqrt.training.probe.tasks import find_task, splits_of
 
 GENRE = find_task("genre")
 
