@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
 
-from muqrt.cli.repository import options as repository_arguments
+from muqrt.cli.repository.options import ServingFlags
 from muqrt.common.retry import Backoff
 from muqrt.errors import MissingDependencyError, ServerError
 from muqrt.runtime.bundle.manifest import Bundle
@@ -33,7 +33,7 @@ OTHERS = {
 
 
 def test_the_command_knows_every_profile() -> None:
-    choice = get_args(get_args(repository_arguments.Profile)[0])[0]
+    choice, _ = get_args(get_type_hints(ServingFlags)["profile"])
     assert get_args(choice) == tuple(PROFILES)
 
 
