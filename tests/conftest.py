@@ -9,9 +9,14 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from hypothesis import settings
 
 from muqrt.errors import MissingDependencyError
 from muqrt.triton_repo.server.installation import find_server
+
+# The same examples in every run: no test depends on chance.
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile("fixed")
 
 # A shell starts background jobs with SIGINT ignored, which the commands under test would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -27,6 +27,7 @@ DOCS = ROOT / "docs"
 FIRST_BUNDLE = DOCS / "first-bundle.md"
 HOW_TO = ("embed", "tag", "search", "stream", "serve", "train", "measure")
 EXECUTED = [DOCS / "index.md", *(DOCS / "how-to" / f"{name}.md" for name in HOW_TO)]
+LONG = {"train", "measure"}  # minutes on a slow machine
 EVERY_PAGE = [README, *sorted(DOCS.rglob("*.md")), ROOT / "deploy" / "README.md"]
 EVERY_PAGE += sorted(ROOT.glob("reference/checkpoints/*/README.md"))
 # The released weights cannot be had offline; a tiny checkpoint of the same format stands in.
@@ -103,7 +104,13 @@ def test_the_readme_runs(desk: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.server
-@pytest.mark.parametrize("page", EXECUTED, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.full] * (page.stem in LONG), id=page.stem)
+        for page in EXECUTED
+    ],
+)
 def test_a_page_runs(page: Path, desk: Path) -> None:
     run_page(page, desk)
 

@@ -120,6 +120,7 @@ def test_random_projection_targets(pretrain: Command, tmp_path: Path) -> None:
     assert not load_checkpoint(tmp_path / "run" / "checkpoint").model.config.use_rvq_target
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_sigkill_at_any_moment_costs_nothing_but_time(
     fitted: tuple[Path, dict[str, Any]], chord_corpus: Path, config_file: Path, tmp_path: Path
@@ -143,6 +144,7 @@ def test_sigkill_at_any_moment_costs_nothing_but_time(
     assert all(torch.equal(ours[name], expected[name]) for name in expected)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_two_processes_train_one_model(
     fitted: tuple[Path, dict[str, Any]], chord_corpus: Path, config_file: Path, tmp_path: Path
