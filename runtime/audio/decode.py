@@ -34,7 +34,7 @@ _UNKNOWN_BYTES = 0x7FFF_F000
 # from a network, and images, subtitles and text.
 AUDIO_FORMATS = (
     "mov,aac,loas,matroska,asf,caf,ac3,eac3,dts,amr,ape,wv,tta,mpc,mpc8,tak,ogg,mp3,wav,w64,flac,"
-    "aiff,flv,avi,mpegts,mpeg"
+    "aiff,au,dsf,iff,flv,avi,mpegts,mpeg"
 )
 _FFMPEG_OPTIONS = {"format_whitelist": AUDIO_FORMATS, "protocol_whitelist": "file"}
 # libsndfile's length of a file that does not tell its own.
