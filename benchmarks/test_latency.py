@@ -9,7 +9,7 @@ from muqrt.benchmarks.kernels.contenders import log_mel_contender
 from muqrt.benchmarks.measure.contenders import Contender, eager, from_artefact
 from muqrt.benchmarks.measure.latency import Cell, music
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.parity.excerpts import excerpts
+from muqrt.export.parity.excerpt import excerpts
 from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from muqrt.reference.random_model import SMALL, random_model

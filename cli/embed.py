@@ -1,13 +1,12 @@
 """``muqrt embed``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..common.console import Json
 from ..errors import UsageError
-from .options import AudioPaths, WhereForFiles, audio_files
+from .options import AudioToArrays, audio_files
 from .parameters import expand_options
 
 commands = typer.Typer()
@@ -16,18 +15,7 @@ commands = typer.Typer()
 @commands.command()
 @expand_options
 def embed(
-    audio: AudioPaths,
-    where: WhereForFiles,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="For one audio file, an .npy file to write. For several, a folder to fill with "
-            "one .npy file each; files that are already there are kept, so that an interrupted "
-            "run can be continued.",
-        ),
-    ] = None,
+    options: AudioToArrays,
     features: Annotated[
         bool,
         typer.Option(
@@ -47,12 +35,11 @@ def embed(
     from ..runtime.model import Model
     from .outputs.tasks import Tasks, with_features, with_results
 
-    if features and output is None:
+    if features and options.output is None:
         raise UsageError("--features are large: say where they go with --output.")
-    place = where.place
-    tasks = Tasks.for_files(list(audio_files(audio)), output)
-    with place.open_session() as session:
-        model = Model(session, overlap_seconds, where.batch_size)
+    tasks = Tasks.for_files(list(audio_files(options.audio)), options.output)
+    with options.place.open_session() as session:
+        model = Model(session, overlap_seconds, options.batch_size)
         if features:
             tasks.run("Embedding", session, "features", with_features(tasks.tasks, model))
         else:

@@ -120,6 +120,23 @@ class WhereForFiles(Where):
         return place
 
 
+@dataclass(frozen=True, kw_only=True)
+class AudioToArrays(WhereForFiles):
+    """Which audio a model turns into arrays, where it runs, and where the arrays go."""
+
+    audio: AudioPaths
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="For one audio file, an .npy file to write. For several, a folder to fill with "
+            "one .npy file each; files that are already there are kept, so that an interrupted "
+            "run can be continued.",
+        ),
+    ] = None
+
+
 def audio_files(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
     """Yield every audio file with its path relative to the folder it was found in.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..common.console import Json, Table, progress, show
-from ..common.environment import require
+from ..common.environment import import_extra
 
 commands = typer.Typer()
 
@@ -36,7 +36,7 @@ def synth_corpus(
     as_json: Json = False,
 ) -> None:
     """Compose, render and label a synthetic music corpus."""
-    require("train", "scipy")
+    import_extra("train", "scipy")
     from ..training.synth.corpus import MANIFEST, synthesize_corpus
 
     counts = {"song": songs, "voice": voices, "note": notes}

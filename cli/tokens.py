@@ -1,6 +1,7 @@
 """``muqrt tokens``."""
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -8,17 +9,16 @@ from typing import Annotated
 import typer
 
 from ..common.console import Json
-from .options import AudioPaths, WhereForFiles, audio_files
+from .options import AudioToArrays, audio_files
 from .parameters import expand_options
 
 commands = typer.Typer()
 
 
-@commands.command()
-@expand_options
-def tokens(
-    audio: AudioPaths,
-    where: WhereForFiles,
+@dataclass(frozen=True, kw_only=True)
+class AudioToTokens(AudioToArrays):
+    """``AudioToArrays`` that may go to one file."""
+
     output: Annotated[
         Path | None,
         typer.Option(
@@ -28,26 +28,29 @@ def tokens(
             "with all of them, or a folder to fill with one .npy file each; files that are already "
             "in the folder are kept, so that an interrupted run can be continued.",
         ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
+    ] = None
+
+
+@commands.command()
+@expand_options
+def tokens(options: AudioToTokens, as_json: Json = False) -> None:
     """Turn audio into the tokens of an RVQ.
 
     The model runs on this machine (--bundle) or on a Triton server (--server).
     """
     from ..runtime.bundle.tokens import Tokenizer
-    from ..runtime.engines.session import require
+    from ..runtime.engines.session import require_output
     from ..runtime.model import Model
     from .outputs.archives import is_archive, open_archive
     from .outputs.tasks import Save, Tasks, save_npy, with_results
 
-    place = where.place
+    output = options.output
     archive = output if output is not None and is_archive(output) else None
-    files = list(audio_files(audio))
+    files = list(audio_files(options.audio))
     tasks = Tasks.for_archive(files, archive) if archive else Tasks.for_files(files, output)
     with ExitStack() as stack:
-        session = stack.enter_context(place.open_session())
-        tokenizer = require(session, Tokenizer)
+        session = stack.enter_context(options.place.open_session())
+        tokenizer = require_output(session, Tokenizer)
         save: Save = partial(save_npy, dtype=tokenizer.file_dtype)
         if archive is not None:
             facts = {
@@ -56,6 +59,6 @@ def tokens(
                 "artefact_sha256": session.artefact_sha256,
             }
             save = stack.enter_context(open_archive(archive, tokenizer.file_dtype, facts))
-        results = Model(session, batch_size=where.batch_size).tokens_files(tasks.audio)
+        results = Model(session, batch_size=options.batch_size).tokens_files(tasks.audio)
         tasks.run("Tokenizing", session, "tokens", with_results(tasks.tasks, results, save))
     tasks.report("tokens", as_json)

@@ -3,9 +3,11 @@
 import os
 import platform
 import subprocess
+import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 
 from ..errors import MissingDependencyError
 
@@ -33,23 +35,26 @@ def installed(package: str) -> str | None:
         return None
 
 
-def require(extra: str, *modules: str) -> None:
-    """Import packages that only some commands need.
+def import_extra(extra: str, module: str, *others: str) -> ModuleType:
+    """Import modules that only some commands need, by their full names; return the first.
 
     Raises:
-        MissingDependencyError: one is not installed; the message names the extra that has it.
+        MissingDependencyError: one cannot be imported; the message says why, and names the extra
+            that has it.
     """
-    for module in modules:
+    for name in (module, *others):
         try:
-            import_module(module)
+            import_module(name)
         except ImportError as error:
             raise MissingDependencyError(
-                f"{error.name} is needed for this. Run: pip install 'muqrt[{extra}]'"
-            ) from None
+                f"{name} is needed for this and cannot be imported ({error}). "
+                f"Run: pip install 'muqrt[{extra}]'"
+            ) from error
+    return sys.modules[module]
 
 
-def device_name(device: str) -> str:
-    """Name of the device "cpu" or "cuda", as the system or the driver reports it."""
+def hardware_name(device: str) -> str:
+    """Name of the processor ("cpu") or the GPU ("cuda"), as the system or the driver reports it."""
     if device == "cpu":
         return cpu_name()
     import torch

@@ -88,7 +88,9 @@ triton_repo > triton_repo.serving: stream_repository=load zero_shot
 
 # What has another name in its module, or went to another module than the rest.
 _NAMES = {
-    "export.parity.Excerpt": "export.parity.excerpts.Excerpt",
+    "environment.device_name": "common.environment.hardware_name",
+    "export.parity.Excerpt": "export.parity.excerpt.Excerpt",
+    "export.parity.excerpts": "export.parity.excerpt.excerpts",
     "export.mulan.row_int8.RowInt8Graph": "export.quantize.int8.graph.Int8Graph",
     "kernels.log_mel_torch.frames_of": "kernels.log_mel.checks.frames_of",
     "kernels.mel_rvq_torch.steps_of": "kernels.mel_rvq.checks.steps_of",
@@ -96,6 +98,7 @@ _NAMES = {
     "runtime.ahead.ahead": "runtime.audio.prefetch.prefetch",
     "runtime.bundle.TensorSpec": "runtime.bundle.record.TensorSpec",
     "runtime.clips.Clipping": "runtime.inference.clips.ClippingConfig",
+    "runtime.device_name.device_name": "runtime.engines.device_name.parse_device",
     "runtime.frames.Excerpt": "runtime.inference.frames.FrameExcerpt",
     "runtime.plan.Plan": "runtime.bundle.tensorrt_plan.TensorRTPlan",
     "runtime.recordings.Recordings": "runtime.engines.cuda.graph_cache.CudaGraphCache",

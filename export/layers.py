@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper
 
 from ..common.console import Table
-from ..common.environment import require
+from ..common.environment import import_extra
 from ..common.files import atomic_file
 from ..errors import BundleError, SessionError
 from ..runtime.bundle.certificate import Measurement
@@ -100,7 +100,7 @@ def chart_file(name: Path) -> Path:
     Raises:
         MissingDependencyError: no matplotlib.
     """
-    require("bench", "matplotlib")
+    import_extra("bench", "matplotlib")
     return name if name.suffix == ".png" else name.with_name(f"{name.name}.png")
 
 

@@ -8,7 +8,7 @@ from ..common.closing import Closing
 from ..errors import AudioError, BundleError
 from .audio.tracks import Audio, AudioFile, Audios, as_tracks, one_track
 from .bundle.joint import Joint
-from .engines.session import Session, require
+from .engines.session import Session, require_output
 from .inference.clips import LastClip
 from .inference.results import by_file, clip_latents, or_raise, track_latents
 from .inference.runner import OnWindow, Runner
@@ -40,7 +40,7 @@ class MusicAndText(Closing):
         Raises:
             BundleError: the model has none.
         """
-        return require(self.session, Joint)
+        return require_output(self.session, Joint)
 
     @property
     def texts(self) -> TextEncoder:

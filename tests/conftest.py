@@ -70,7 +70,7 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Bundled:
     """Makes a checkpoint's bundle, certified on short music; options as the export's."""
     pytest.importorskip("onnx")
     from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-    from muqrt.export.parity.excerpts import excerpts
+    from muqrt.export.parity.excerpt import excerpts
     from muqrt.export.parity.proof import Proof
     from muqrt.export.sources.checkpoint import load_source
     from muqrt.export.sources.head import load_tag_head
@@ -99,7 +99,7 @@ def tiny_head(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
     0 to 1. Do not change its files.
     """
     torch = pytest.importorskip("torch")
-    from muqrt.export.parity.excerpts import excerpts
+    from muqrt.export.parity.excerpt import excerpts
     from muqrt.reference.checkpoint import load_checkpoint
     from muqrt.reference.head import Head, HeadConfig, pooled, save_head
 

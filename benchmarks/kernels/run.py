@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from ...common.environment import device_name
+from ...common.environment import hardware_name
 from ...errors import ParityError
 from ...export.graph.rvq import folded_tables
 from ...export.outputs.measuring import equal_tokens
@@ -89,7 +89,7 @@ def run(
                 on_step(f"{operation.name}, {cell}")
         encoder = {str(cell): _encoder_seconds(cell) for cell in cells} if device == "cuda" else {}
     return KernelReport(
-        device=device_name(device),
+        device=hardware_name(device),
         threads=torch.get_num_threads(),
         ceilings=ceilings,
         measurements=found,

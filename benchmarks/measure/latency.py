@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from ...export.parity.excerpts import EXAMPLE_FILES, EXAMPLES, dithered
+from ...export.parity.excerpt import EXAMPLE_FILES, EXAMPLES, dithered
 from ...runtime.audio import read as audio
 from .agreement import Agreement
 from .contenders import Contender, States

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.console import Table, show
-from ...common.environment import environment, require
+from ...common.environment import environment, import_extra
 from ...common.files import atomic_file
 from ...errors import UsageError
 
@@ -163,7 +163,7 @@ def check_output(output: Path | None, charts_from: str | None = None) -> None:
     if output.is_dir():
         raise UsageError(f"{output}: a folder; give a name without suffix, such as {output}/cpu.")
     if charts_from is not None:
-        require(charts_from, "matplotlib")
+        import_extra(charts_from, "matplotlib")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

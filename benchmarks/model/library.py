@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from ...export.parity.excerpts import EXAMPLE_FILES, EXAMPLES
+from ...export.parity.excerpt import EXAMPLE_FILES, EXAMPLES
 from ...kernels.log_mel.contract import MINIMUM_SAMPLES
 from ...runtime.audio import read as audio
 from ...runtime.bundle.manifest import Artefact, Bundle

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...common.environment import device_name
+from ...common.environment import hardware_name
 from ...export.graph.saving import save_onnx
 from ...export.onnx_from_checkpoint import onnx_from_checkpoint
 from ...export.sources.checkpoint import load_source, require_source
@@ -64,7 +64,7 @@ def run(plan: BenchmarkPlan, on_step: OnStep) -> ModelReport:
         checkpoint.model.cpu()
         sizes = _sizes(plan, checkpoint, files)
     return ModelReport(
-        device=device_name(plan.device),
+        device=hardware_name(plan.device),
         threads=plan.threads,
         checkpoint=without_folders([checkpoint.name])[0],
         checkpoint_sha256=checkpoint.sha256,

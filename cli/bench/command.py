@@ -11,7 +11,7 @@ import typer
 from ...benchmarks.measure.report import check_output, publish
 from ...benchmarks.model.request import BenchmarkRequest
 from ...common.console import Json, Table, progress, show
-from ...common.environment import require
+from ...common.environment import import_extra
 from ...errors import UsageError
 from ..parameters import expand_options
 
@@ -43,7 +43,7 @@ def model(
     as_json: Json = False,
 ) -> None:
     """Measure a bundle's speed against PyTorch and plain ONNX."""
-    require("bench", "onnx", "psutil", "torch")
+    import_extra("bench", "onnx", "psutil", "torch")
     from ...benchmarks.model.plan import plan
     from ...benchmarks.model.run import run
 
@@ -71,7 +71,7 @@ def kernels(
     as_json: Json = False,
 ) -> None:
     """Measure the mel and Mel-RVQ kernels against PyTorch."""
-    require("bench", "onnx", "psutil", "torch")
+    import_extra("bench", "onnx", "psutil", "torch")
     import torch
 
     from ...benchmarks.kernels.run import run
@@ -101,7 +101,7 @@ def towers(
     as_json: Json = False,
 ) -> None:
     """Measure a MuQ-MuLan's towers on a CPU, against PyTorch."""
-    require("bench", "onnx", "psutil", "torch")
+    import_extra("bench", "onnx", "psutil", "torch")
     from ...benchmarks.towers.run import TEXTS, run
     from ...runtime.bundle.manifest import load_bundle
 

@@ -8,7 +8,7 @@ import typer
 from ...benchmarks.accuracy.request import Wanted
 from ...benchmarks.measure.report import check_output, publish
 from ...common.console import Json, progress, show
-from ...common.environment import require
+from ...common.environment import import_extra
 from ...errors import UsageError
 from ..parameters import expand_options
 
@@ -58,7 +58,7 @@ def evaluate(
 
     What a MuQ-MuLan knows about music and texts is measured without a probe.
     """
-    require("train", "mir_eval", "sklearn", "torch")
+    import_extra("train", "mir_eval", "sklearn", "torch")
     from ...benchmarks.accuracy.contenders import contenders
     from ...benchmarks.accuracy.evaluation import evaluate as measure
     from ...benchmarks.accuracy.evaluation import splits_by_task

@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 
 from ...benchmarks.measure.report import check_output, publish
 from ...common.console import progress
-from ...common.environment import require
+from ...common.environment import import_extra
 from ...errors import UsageError
 from ..parameters import configured
 from .command import Output
@@ -101,7 +101,7 @@ class StreamsOptions:
 @configured(StreamsOptions)
 def streams(options: StreamsOptions, as_json: bool) -> None:
     """Measure how late the tags of many live streams come."""
-    require("loadtest", "psutil")
+    import_extra("loadtest", "psutil")
     from ...benchmarks.loadtest.run import load_engine
 
     load = options.load()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ...common.console import Json, progress, show
-from ...common.environment import require
+from ...common.environment import import_extra
 from ...errors import UsageError
 from ...export.recipes import ENGINES, RECIPES, BuildOptions, precisions
 from ..parameters import expand_options
@@ -136,7 +136,7 @@ def build(
 
     It is measured against PyTorch and gets a certificate of its own.
     """
-    require("export", "onnx", "torch")
+    import_extra("export", "onnx", "torch")
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: choose among {', '.join(ENGINES)}.")
     name = precision or precisions(engine)[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...common.console import Json, progress, show
-from ...common.environment import require
+from ...common.environment import import_extra
 from ...errors import ParityError, UsageError
 from ..parameters import expand_options
 from .options import ProofOptions, chosen_head, proof_of
@@ -57,12 +57,12 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle with proven numbers."""
-    require("export", "onnx", "torch")
+    import_extra("export", "onnx", "torch")
     head, rvq = proof_options.head, proof_options.rvq
     if head is not None and no_head:
         raise UsageError("--head and --no-head: choose one.")
     from ...export.bundle_from_checkpoint import bundle_from_checkpoint
-    from ...export.parity.excerpts import excerpts
+    from ...export.parity.excerpt import excerpts
     from ...export.parity.proof import Proof
     from ...export.sources.checkpoint import load_source
     from ...export.sources.rvq import load_token_rvq
@@ -109,7 +109,7 @@ def parity(
     as_json: Json = False,
 ) -> None:
     """Compare a bundle with PyTorch and write its certificates."""
-    require("export", "onnx", "torch")
+    import_extra("export", "onnx", "torch")
     if output is not None and not layers:
         raise UsageError("--output is for the chart of --layers.")
     if layers:
@@ -141,7 +141,7 @@ def _layers(
     folder: Path, checkpoint: str, music: list[Path] | None, output: Path | None, as_json: bool
 ) -> None:
     from ...export.layers import chart_file, draw, layer_differences, layer_tables
-    from ...export.parity.excerpts import excerpts
+    from ...export.parity.excerpt import excerpts
     from ...export.parity.proof import Proof
     from ...export.sources.checkpoint import load_source
     from ...runtime.bundle.manifest import load_bundle

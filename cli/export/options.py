@@ -54,7 +54,7 @@ def proof_of(
         options: the music, head and RVQ.
         on_step: called after each step with what was done.
     """
-    from ...export.parity.excerpts import excerpts
+    from ...export.parity.excerpt import excerpts
     from ...export.parity.proof import Proof
     from ...export.sources.checkpoint import load_source
     from ...export.sources.rvq import load_token_rvq, own_rvq

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ...common.console import Json, show
-from ...common.environment import require
+from ...common.environment import import_extra
 from ...errors import UsageError
 
 commands = typer.Typer()
@@ -40,7 +40,7 @@ def random_checkpoint(
 
     It has the official format.
     """
-    require("export", "onnx", "torch")
+    import_extra("export", "onnx", "torch")
     from ...reference.random_model import CONFIGS
 
     if size not in CONFIGS:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...common.environment import require
+from ...common.environment import import_extra
 from ...common.files import atomic_file
 from .tasks import Save, Task
 
@@ -66,7 +66,7 @@ class _Npz:
 
 class _Parquet:
     def __init__(self, path: Path, dtype: np.dtype, facts: dict[str, Any]) -> None:
-        require("parquet", "pyarrow")
+        import_extra("parquet", "pyarrow")
         import pyarrow
         import pyarrow.parquet
 

@@ -89,6 +89,7 @@ def report_check(
         },
         Table(f"{models} against {bundle.folder}", ["model", "artefact", "files", "result"], rows),
         *(f"{each.model}: {problem}" for each in checks for problem in each.problems),
+        *(f"{each.model}: {note}." for each in checks for note in each.notes),
     )
     if not is_ok:
         raise typer.Exit(1)

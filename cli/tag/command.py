@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...common.console import Json, show
-from ...common.environment import require as require_packages
+from ...common.environment import import_extra
 from ...errors import AudioError, UsageError
 from ..options import AudioPaths, Threshold, Top, WhereForFiles, audio_files
 from ..parameters import expand_options
@@ -58,7 +58,7 @@ def tag(
     The model runs on this machine (--bundle) or on a Triton server (--server).
     """
     from ...runtime.bundle.tagging import Tagging
-    from ...runtime.engines.session import require
+    from ...runtime.engines.session import require_output
     from ...runtime.model import Model
     from ..outputs.tasks import collect, refuse_failures
     from .report import Choice, document, lines, write_csv
@@ -77,7 +77,7 @@ def tag(
     with ExitStack() as stack:
         if labels is None:
             session = stack.enter_context(place.open_session())
-            vocabulary = require(session, Tagging)
+            vocabulary = require_output(session, Tagging)
             tagged = Model(session, batch_size=where.batch_size).tag_files(files, hop_seconds)
         else:
             text = (label_options.text_artefact, label_options.no_cache)
@@ -121,4 +121,4 @@ def _check_outputs(csv: Path | None, chart: Path | None, tracks: int) -> None:
         raise UsageError(f"--chart is for one track, not for {tracks}; name one file.")
     if chart.suffix.lower() != ".png":
         raise UsageError(f"{chart}: the chart is a PNG; name it {chart.with_suffix('.png')}.")
-    require_packages("bench", "matplotlib")
+    import_extra("bench", "matplotlib")

@@ -9,7 +9,7 @@ import typer
 from annotated_types import Ge
 
 from ...common.console import Json, show
-from ...common.environment import require
+from ...common.environment import import_extra
 from ...errors import UsageError
 from ..parameters import configured
 from .options import (
@@ -42,7 +42,7 @@ class RvqOptions(TrainingOptions):
 @configured(RvqOptions)
 def rvq(options: RvqOptions, as_json: bool) -> None:
     """Fit Mel-RVQ, whose tokens MuQ is trained to predict."""
-    require("train", "lightning_fabric", "torch")
+    import_extra("train", "lightning_fabric", "torch")
     from ...training.pretrain.pipeline import train_rvq
 
     train_rvq(options.job(), muq_config(options.size)).show(as_json)
@@ -63,7 +63,7 @@ class PretrainOptions(ModelOptions):
 @configured(PretrainOptions)
 def pretrain(options: PretrainOptions, as_json: bool) -> None:
     """Pre-train a MuQ by masked prediction."""
-    require("train", "lightning_fabric", "torch")
+    import_extra("train", "lightning_fabric", "torch")
     from ...training.pretrain import pipeline
 
     if options.targets not in ("mel-rvq", "random-projection"):
@@ -97,7 +97,7 @@ class IterateOptions(ModelOptions):
 @configured(IterateOptions)
 def iterate(options: IterateOptions, as_json: bool) -> None:
     """Train a MuQ again, on the tokens of a trained one's layer."""
-    require("train", "lightning_fabric", "torch")
+    import_extra("train", "lightning_fabric", "torch")
     from ...reference.checkpoint import load_checkpoint
     from ...training.pretrain import iterate
 
@@ -117,7 +117,7 @@ def compact(
 
     Train probes after this: weights are rounded, and a head belongs to exactly one checkpoint.
     """
-    require("train", "lightning_fabric", "torch")
+    import_extra("train", "lightning_fabric", "torch")
     from ...reference.checkpoint import WEIGHTS_FILE, load_checkpoint, save_checkpoint
     from ...reference.mulan.checkpoint import is_mulan, load_mulan, save_mulan
 

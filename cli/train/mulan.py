@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...common.environment import require
+from ...common.environment import import_extra
 from ..parameters import configured
 from .options import (
     BatchSize,
@@ -64,7 +64,7 @@ class MulanOptions(ModelOptions):
 @configured(MulanOptions)
 def mulan(options: MulanOptions, as_json: bool) -> None:
     """Train a MuQ-MuLan on music and its descriptions."""
-    require("train", "lightning_fabric", "torch")
+    import_extra("train", "lightning_fabric", "torch")
     from ...reference.checkpoint import load_checkpoint
     from ...reference.mulan.checkpoint import load_mulan
     from ...training.data.captioned import read_captioned

@@ -9,7 +9,7 @@ import typer
 from annotated_types import Ge
 
 from ...common.console import progress, show
-from ...common.environment import require
+from ...common.environment import import_extra
 from ...errors import UsageError
 from ..parameters import configured
 from .options import Accelerator, Bf16, Seed, precision
@@ -79,7 +79,7 @@ class ProbeOptions:
 @configured(ProbeOptions)
 def probe(options: ProbeOptions, as_json: bool) -> None:
     """Train a head for a task on MuQ's hidden states."""
-    require("train", "lightning_fabric", "torch")
+    import_extra("train", "lightning_fabric", "torch")
     from ...common.files import cache_folder
     from ...reference.checkpoint import load_checkpoint
     from ...reference.head import save_head

@@ -9,7 +9,7 @@ import numpy as np
 from ...runtime.bundle.manifest import Artefact, Bundle
 
 if TYPE_CHECKING:
-    from .excerpts import Excerpt
+    from .excerpt import Excerpt
 
 # Of a batch: the reference runs on the CPU.
 _ROWS = 2

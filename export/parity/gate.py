@@ -22,7 +22,7 @@ from ..outputs.output import Answer, Reference
 from ..outputs.registry import output_named
 from ..sources.checkpoint import JointCheckpoint
 from .engine_shapes import in_engines_shapes, takes
-from .excerpts import Excerpt
+from .excerpt import Excerpt
 from .proof import Proof
 from .texts import text_measurements
 

@@ -10,7 +10,7 @@ from ..sources.checkpoint import JointCheckpoint, require_source
 from ..sources.head import TagHead
 from ..sources.rvq import TokenRvq
 from ..sources.sources import Sources
-from .excerpts import Excerpt
+from .excerpt import Excerpt
 
 OnStep = Callable[[str], None]
 

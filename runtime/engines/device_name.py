@@ -14,7 +14,7 @@ class DeviceName:
     index: int
 
 
-def device_name(text: str, *kinds: str) -> DeviceName:
+def parse_device(text: str, *kinds: str) -> DeviceName:
     """Parse a device's name; raise SessionError unless it is of one of these kinds."""
     found = re.fullmatch(r"([a-z]+)(?::(\d{1,3}))?", text)
     if found is None or found[1] not in kinds:

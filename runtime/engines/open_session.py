@@ -1,7 +1,7 @@
 """From an artefact to the session of its engine."""
 
 from ..bundle.manifest import Artefact, Bundle
-from .device_name import device_name
+from .device_name import parse_device
 from .session import Session
 
 
@@ -25,7 +25,7 @@ def open_session(
     if artefact.engine == "openvino":
         from .openvino.session import OpenVinoSession
 
-        device_name(device or "cpu", "cpu")
+        parse_device(device or "cpu", "cpu")
         return OpenVinoSession(bundle, artefact, threads)
     if artefact.engine == "torch":
         from .pytorch.session import TorchSession
@@ -34,7 +34,7 @@ def open_session(
     if artefact.engine == "tensorrt":
         from .tensorrt.session import TensorRtSession
 
-        return TensorRtSession(bundle, artefact, device_name(device or "cuda", "cuda").index)
+        return TensorRtSession(bundle, artefact, parse_device(device or "cuda", "cuda").index)
     from .onnxruntime.session import OnnxSession
 
     return OnnxSession(bundle, artefact, threads, device or "cpu")

@@ -115,7 +115,7 @@ class Session(Closing, Explained):
             self.joint.check_texts(inputs)
 
 
-def require(session: Session, kind: type[_Output]) -> _Output:
+def require_output(session: Session, kind: type[_Output]) -> _Output:
     """The record that explains the session's output of this kind.
 
     Raises:

@@ -10,7 +10,7 @@ from ..audio.tracks import AudioFile, Track
 from ..bundle.joint import LATENTS, Joint
 from ..bundle.tagging import TAGS, Tagging, TrackTags
 from ..bundle.tokens import TOKENS, Tokenizer
-from ..engines.session import require
+from ..engines.session import require_output
 from .batching import Failure, Job
 from .clips import ClippingConfig, LastClip
 from .runner import OnWindow, Runner
@@ -68,7 +68,7 @@ def track_tags(
     on_window: OnWindow | None,
 ) -> Results[TrackTags]:
     """Every track with its tags."""
-    tagging, framing = require(runner.session, Tagging), runner.session.framing
+    tagging, framing = require_output(runner.session, Tagging), runner.session.framing
     windowing = WindowingConfig.every(framing, tagging.window_seconds, hop_seconds)
 
     def window_tags(job: Job) -> tuple[float, float, np.ndarray]:
@@ -91,7 +91,7 @@ def track_tokens(
     Those of a hidden state are stitched as features are, by ``windowing``; those of the log-mel are
     the same as if the whole track were one window.
     """
-    if require(runner.session, Tokenizer).level is None:
+    if require_output(runner.session, Tokenizer).level is None:
         windowing = WindowingConfig.mel_tokens(windowing.framing)
     jobs = runner.run(tracks, windowing, lambda window: TOKENS, on_window)
     yield from _by_track(
@@ -105,7 +105,7 @@ def clip_latents(
     runner: Runner, tracks: Iterable[Track], last_clip: LastClip, on_window: OnWindow | None
 ) -> Results[np.ndarray]:
     """Every track with the embeddings of its clips, float32 (clips, width), each of length one."""
-    joint = require(runner.session, Joint)
+    joint = require_output(runner.session, Joint)
     clipping = ClippingConfig(runner.session.framing, joint.clip_samples, last_clip)
     jobs = runner.run(tracks, clipping, lambda window: LATENTS, on_window)
     yield from _by_track(jobs, lambda job: job.result, np.stack)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...common.environment import require
+from ...common.environment import import_extra
 from ...errors import UsageError
 
 _TABLE, _FACTS = "tracks", b"muqrt"
@@ -143,7 +143,7 @@ def open_index(folder: Path, artefact_sha256: str, width: int) -> SearchIndex:
         UsageError: the index is another model's, or cannot be read or written.
         MissingDependencyError: the library lancedb is not installed.
     """
-    require("search", "lancedb", "pyarrow")
+    import_extra("search", "lancedb", "pyarrow")
     import lancedb
     import pyarrow
 

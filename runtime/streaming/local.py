@@ -7,7 +7,7 @@ import numpy as np
 
 from ...common.closing import Closing
 from ..bundle.tagging import Tagging
-from ..engines.session import require
+from ..engines.session import require_output
 from ..load import open_bundle
 from .engine import Hop, Streaming
 from .stream import SlidingConfig
@@ -32,7 +32,7 @@ class LocalStreams(Closing):
     ) -> None:
         self._session = open_bundle(folder, artefact, threads)
         try:
-            self.tagging = require(self._session, Tagging)
+            self.tagging = require_output(self._session, Tagging)
             self.sliding = SlidingConfig.every(self._session.framing, self.tagging, **lengths)
             self._streaming = Streaming(self._session, self.sliding)
         except BaseException:

@@ -140,13 +140,9 @@ class Stream:
     ) -> None:
         audio.check_rate(rate_hz, name)
         self.sliding, self.rate_hz, self.front_end, self.name = sliding, rate_hz, front_end, name
-        self.reset()
-
-    def reset(self) -> None:
-        """Start over as a new stream."""
         self.forget_frames()
         self.ended = False
-        self._resampler = Resampler(self.rate_hz, self.sliding.framing.sample_rate_hz)
+        self._resampler = Resampler(rate_hz, sliding.framing.sample_rate_hz)
         self._samples = RecentSamples()
         self._hops = self._end_step = 0
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.environment import require
+from ...common.environment import import_extra
 from ...errors import CheckpointError, UsageError
 
 # Where XLM-RoBERTa has them, by the name they have in every ``tokenizer.json`` of its kind.
@@ -27,7 +27,7 @@ class TextTokenizer:
     """
 
     def __init__(self, path: str | Path, max_tokens: int = MAX_TOKENS) -> None:
-        require("text", "tokenizers")
+        import_extra("text", "tokenizers")
         from tokenizers import Tokenizer
 
         if max_tokens < 2:

@@ -9,7 +9,7 @@ from ...errors import AudioError
 from ..audio.tracks import Audio, AudioFile, Track, one_track
 from ..bundle.joint import Joint
 from ..bundle.tagging import TrackTags, one_limit
-from ..engines.session import Session, require
+from ..engines.session import Session, require_output
 from ..inference.results import Results, by_file, clip_latents, or_raise
 from ..inference.runner import OnWindow, Runner
 from .labels import LabelSet, unit
@@ -106,7 +106,7 @@ class LabelTagger:
     def __init__(
         self, session: Session, labels: LabelSet, latents: np.ndarray, batch_size: int = 1
     ) -> None:
-        joint, rate_hz = require(session, Joint), session.framing.sample_rate_hz
+        joint, rate_hz = require_output(session, Joint), session.framing.sample_rate_hz
         self.zero_shot = ZeroShot(labels, joint.temperature, joint.clip_samples / rate_hz)
         self._rate_hz = rate_hz
         self._latents = latents

@@ -6,7 +6,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from muqrt.export.parity.excerpts import Excerpt, excerpts
+from muqrt.export.parity.excerpt import Excerpt, excerpts
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import TINY, random_model
 

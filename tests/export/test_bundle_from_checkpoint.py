@@ -7,7 +7,7 @@ import pytest
 from muqrt.errors import BundleError, ParityError
 from muqrt.export import bundle_from_checkpoint as module
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import Checkpoint
 from muqrt.reference.muq import MuQ

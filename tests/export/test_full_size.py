@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.parity.excerpts import EXCERPT_SAMPLES, Excerpt
+from muqrt.export.parity.excerpt import EXCERPT_SAMPLES, Excerpt
 from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import Checkpoint
 from muqrt.reference.random_model import LARGE, random_model

@@ -18,7 +18,7 @@ from muqrt.errors import CheckpointError, ParityError, UsageError
 from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.outputs.measuring import measure_ranks
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.gate import parity, refuse_uncertified
 from muqrt.export.parity.proof import Proof
 from muqrt.export.quantize.int8.artefact import Int8Recipe

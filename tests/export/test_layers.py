@@ -16,7 +16,7 @@ from muqrt.errors import BundleError, CheckpointError
 from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.layers import LevelDifference, draw, layer_differences
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.proof import Proof
 from muqrt.export.quantize.half.artefact import HalfRecipe
 from muqrt.reference.checkpoint import Checkpoint
@@ -118,7 +118,7 @@ def test_the_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr("muqrt.export.parity.excerpts.EXCERPT_SAMPLES", (24_000, 33_333))
+    monkeypatch.setattr("muqrt.export.parity.excerpt.EXCERPT_SAMPLES", (24_000, 33_333))
     before = (tiny_bundle / "bundle.json").read_bytes()
     command = ["parity", tiny_bundle, "--checkpoint", tiny_checkpoint, "--layers"]
     done = muqrt(*command, "-o", tmp_path / "levels", "--json")

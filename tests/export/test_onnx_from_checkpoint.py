@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from muqrt.errors import UsageError
 from muqrt.export.graph.saving import save_onnx
 from muqrt.export.onnx_from_checkpoint import TARGETS, onnx_from_checkpoint
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.reference.config import ConformerConfig, MuQConfig
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import random_model

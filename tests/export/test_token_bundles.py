@@ -16,7 +16,7 @@ from muqrt.common.files import sha256
 from muqrt.errors import CheckpointError, ParityError
 from muqrt.export import bundle_from_checkpoint as module
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.gate import parity
 from muqrt.export.parity.proof import Proof
 from muqrt.export.sources.rvq import load_token_rvq, own_rvq

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...common.closing import Closing
+from ...common.environment import import_extra
 from ...common.retry import Backoff
 from ...errors import ServerError
 from ..contract.config import parameters_of
-from ..extras import server_extra
 
 _Contract = TypeVar("_Contract")
 
@@ -57,7 +57,7 @@ class Connection(Closing):
 
     def __init__(self, url: str) -> None:
         self.url = host_and_port(url)
-        grpc = server_extra("tritonclient.grpc")
+        grpc = import_extra("server", "tritonclient.grpc")
         self._client = grpc.InferenceServerClient(self.url, channel_args=_CHANNEL_OPTIONS)
 
     def call(self, method: str, model: str, timeout_seconds: float, **arguments: Any) -> Any:
@@ -88,7 +88,7 @@ class AsyncConnection:
 
     def __init__(self, url: str) -> None:
         self.url = host_and_port(url)
-        grpc = server_extra("tritonclient.grpc.aio")
+        grpc = import_extra("server", "tritonclient.grpc.aio")
         self._client = grpc.InferenceServerClient(self.url, channel_args=_CHANNEL_OPTIONS)
 
     async def call(self, method: str, model: str, timeout_seconds: float, **arguments: Any) -> Any:
@@ -121,7 +121,7 @@ def host_and_port(url: str) -> str:
 
 @contextmanager
 def _failures_explained(url: str, model: str) -> Iterator[None]:
-    failure = server_extra("tritonclient.utils").InferenceServerException
+    failure = import_extra("server", "tritonclient.utils").InferenceServerException
     try:
         yield
     except failure as error:
@@ -176,7 +176,7 @@ def contract_in(
 
 def tensors(inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> dict[str, Any]:
     """Inputs and requested outputs as arguments of ``infer``."""
-    grpc = server_extra("tritonclient.grpc")
+    grpc = import_extra("server", "tritonclient.grpc")
     return {
         "inputs": [as_tensor(name, array) for name, array in inputs.items()],
         "outputs": [grpc.InferRequestedOutput(name) for name in outputs],
@@ -190,7 +190,7 @@ def as_tensor(name: str, array: np.ndarray) -> Any:
             f"{name} is {array.nbytes / 2**30:.1f} GiB; gRPC carries at most 2 GiB. Send shorter "
             "or fewer waveforms."
         )
-    dtype = server_extra("tritonclient.utils").np_to_triton_dtype(array.dtype)
-    tensor = server_extra("tritonclient.grpc").InferInput(name, list(array.shape), dtype)
+    dtype = import_extra("server", "tritonclient.utils").np_to_triton_dtype(array.dtype)
+    tensor = import_extra("server", "tritonclient.grpc").InferInput(name, list(array.shape), dtype)
     tensor.set_data_from_numpy(np.ascontiguousarray(array))
     return tensor

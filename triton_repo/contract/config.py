@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from ...common.environment import import_extra
 from ...errors import BundleError, UsageError
 from ...runtime.bundle.joint import IDS, LATENTS, MASK
 from ...runtime.bundle.record import TensorSpec
-from ..extras import server_extra
 from .artefact import Contract
 from .options import QueuePolicy, ServingOptions
 
@@ -181,7 +181,7 @@ class ModelConfig:
 def model_config(parameters: Mapping[str, str], **fields: Any) -> Any:
     """A ``tritonclient.grpc.model_config_pb2.ModelConfig``."""
     strings = {key: {"string_value": value} for key, value in parameters.items()}
-    return server_extra(_MESSAGES).ModelConfig(parameters=strings, **fields)
+    return import_extra("server", _MESSAGES).ModelConfig(parameters=strings, **fields)
 
 
 def scripted_config(parameters: Mapping[str, str], **fields: Any) -> Any:
@@ -210,7 +210,7 @@ def ragged_input(
 
 def as_text(message: Any) -> str:
     """A configuration message as the text of ``config.pbtxt``."""
-    return str(server_extra(_TEXT_FORMAT).MessageToString(message))
+    return str(import_extra("server", _TEXT_FORMAT).MessageToString(message))
 
 
 def parse_config(text: str) -> Any:
@@ -219,8 +219,8 @@ def parse_config(text: str) -> Any:
     Raises:
         ValueError: the text is not a model configuration.
     """
-    message = server_extra(_MESSAGES).ModelConfig()
-    text_format = server_extra(_TEXT_FORMAT)
+    message = import_extra("server", _MESSAGES).ModelConfig()
+    text_format = import_extra("server", _TEXT_FORMAT)
     try:
         return text_format.Parse(text, message)
     except text_format.ParseError as error:
@@ -247,7 +247,7 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
             f"{spec.name} has shape {spec.shape}: its first dimension must be a dynamic batch, "
             "followed by at least one other, for the server to batch it. Export the bundle again."
         )
-    dtype = server_extra("tritonclient.utils").np_to_triton_dtype(np.dtype(spec.dtype))
+    dtype = import_extra("server", "tritonclient.utils").np_to_triton_dtype(np.dtype(spec.dtype))
     if dtype is None:
         raise BundleError(f"{spec.name} is {spec.dtype}, which Triton has no name for.")
     return {

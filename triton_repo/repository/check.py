@@ -15,8 +15,10 @@ from ..contract.label_sets import FOLDER, SUFFIXES
 from ..contract.mulan import TEXT_TOWER, TextConfig, ZeroShotConfig
 from ..contract.options import ServingOptions, with_given
 from ..contract.stream import StreamConfig, StreamContract, options_of
+from ..serving import EARLIER_SCRIPTS, script_of
 from .layout import (
     LIVE_STREAMS,
+    SCRIPT_FILENAME,
     ZERO_SHOT,
     Layout,
     config_of,
@@ -44,12 +46,14 @@ class ModelCheck:
         artefact: the bundle's artefact that it serves; None if it is from another bundle.
         files: how many files were compared with the bundle's hashes.
         problems: what is wrong, one sentence each.
+        notes: what works and should be updated, one sentence each.
     """
 
     model: str
     artefact: str | None
     files: int
     problems: list[str]
+    notes: list[str]
 
     @property
     def ok(self) -> bool:
@@ -63,7 +67,8 @@ def check_repository(
     """Check every model that a server would load from a repository.
 
     muqrt must have written its configuration for an artefact of the bundle with a passing
-    certificate, and its files must be the artefact's, with the manifest's hashes, and no others.
+    certificate, and its files must be the artefact's, with the manifest's hashes, and no others; a
+    ``model.py`` may be an earlier version's.
     Plans must be for the machine's TensorRT and for each of its GPUs. Of the bundle only the
     manifest is read.
 
@@ -83,16 +88,18 @@ def _check_model(
     try:
         message = parse_config((folder / CONFIG_FILENAME).read_text(encoding="utf-8"))
     except OSError:
-        return ModelCheck(folder.name, None, 0, [f"no {CONFIG_FILENAME}: a server stops at it"])
+        return ModelCheck(folder.name, None, 0, [f"no {CONFIG_FILENAME}: a server stops at it"], [])
     except ValueError as error:
-        return ModelCheck(folder.name, None, 0, [f"{CONFIG_FILENAME}: {error}"])
+        return ModelCheck(folder.name, None, 0, [f"{CONFIG_FILENAME}: {error}"], [])
     digest = parameters_of(message).get(OURS)
     if digest is None:
-        return ModelCheck(folder.name, None, 0, ["muqrt did not write it"])
+        return ModelCheck(folder.name, None, 0, ["muqrt did not write it"], [])
     artefact = next((each for each in bundle.artefacts if each.digest == digest), None)
     if artefact is None:
-        return ModelCheck(folder.name, None, 0, [f"its artefact is not in this bundle; {_AGAIN}"])
+        why = "its artefact is not in this bundle: check it against the bundle it is from, or"
+        return ModelCheck(folder.name, None, 0, [f"{why} {_AGAIN}"], [])
     problems: list[str] = []
+    notes: list[str] = []
     if not artefact.certified and not allow_uncertified:
         problems.append(f"artefact {artefact.name!r} has no passing parity certificate")
     hashes: Mapping[str, str] = {}
@@ -109,13 +116,30 @@ def _check_model(
             layout = layout_of(bundle, artefact, tuple(each.name for each in message.output))
             expected = _model_config(message, bundle, artefact)
             problems += _plan_problems(layout, machine)
+        if (digest := _earlier_script(folder, message, layout)) is not None:
+            layout = replace(layout, hashes={**layout.hashes, SCRIPT_FILENAME: digest})
+            notes.append(
+                f"its {SCRIPT_FILENAME} is an earlier version's, which still works; update it "
+                f"with: muqrt repository {bundle.folder} --output {folder.parent}, and the "
+                "options it was written with"
+            )
         hashes = layout.hashes
         expected.name = folder.name
         problems += _differences(message, expected)
         problems += _file_problems(folder, message, layout)
     except MuqrtError as error:
         problems.append(str(error))
-    return ModelCheck(folder.name, artefact.name, len(hashes), problems)
+    return ModelCheck(folder.name, artefact.name, len(hashes), problems, notes)
+
+
+def _earlier_script(folder: Path, message: Any, layout: Layout) -> str | None:
+    """The SHA-256 of the model's script, if an earlier version wrote it."""
+    path = folder / _version(folder, message) / SCRIPT_FILENAME
+    if layout.script is None or not path.is_file():
+        return None
+    digest = sha256(path)
+    model = EARLIER_SCRIPTS.get(digest)
+    return digest if model is not None and script_of(model) == layout.script else None
 
 
 def _is_for_streams(message: Any) -> bool:

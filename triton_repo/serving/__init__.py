@@ -12,7 +12,15 @@ _MODULES = {
     "TextModel": "mulan_text",
     "ZeroShotModel": "zeroshot",
 }
-__all__ = ["script_of", *_MODULES]
+__all__ = ["EARLIER_SCRIPTS", "script_of", *_MODULES]
+
+# The SHA-256 of each ``model.py`` of an earlier version that still runs, and the class it is now.
+EARLIER_SCRIPTS = {
+    "77e030e6dc51b833bd4556cbd69dd3ce7e05991b0744c588c4b62cd7c361ec3e": "EngineModel",
+    "0c58a50cee58778fec94c1154fae82f1ab0f48c16b819b33258774e6c189a3e1": "StreamModel",
+    "0d428b9953a705e85c48b28ef93daca8e69616aa93a1d5bd8c09c3f24c4c19bd": "TextModel",
+    "1b539b49df8efb37a843ee416956177707d6f00e685e6185cd9bfa011637f401": "ZeroShotModel",
+}
 
 
 def script_of(model: str) -> str:

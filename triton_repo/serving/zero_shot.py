@@ -8,7 +8,7 @@ import numpy as np
 from ...errors import AudioError, MuqrtError, UsageError
 from ...runtime.audio.tracks import Track
 from ...runtime.bundle.joint import Joint
-from ...runtime.engines.session import Session, require
+from ...runtime.engines.session import Session, require_output
 from ...runtime.inference.results import clip_latents
 from ...runtime.inference.runner import Runner
 from ...runtime.text.labels import Embed, LabelSet, unit
@@ -67,7 +67,7 @@ class ZeroShotService:
     def __init__(
         self, session: Session, embed: Embed, label_sets: LabelSets, batch_size: int
     ) -> None:
-        self._joint = require(session, Joint)
+        self._joint = require_output(session, Joint)
         self._rate_hz = session.framing.sample_rate_hz
         self._runner = Runner(session, batch_size)
         self._embed, self._label_sets = embed, label_sets

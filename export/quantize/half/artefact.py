@@ -15,7 +15,7 @@ from ....runtime.bundle.mixed_precision import Emulation, KeptNode, MixedPrecisi
 from ...bundle.candidate import fp32_source, onnx_candidate
 from ...bundle.recipe import PrecisionRecipe
 from ...onnx_from_checkpoint import onnx_from_checkpoint
-from ...parity.excerpts import Excerpt
+from ...parity.excerpt import Excerpt
 from ...parity.gate import parity, refuse_uncertified
 from ...parity.proof import Proof
 from .emulation import emulated

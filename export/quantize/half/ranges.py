@@ -14,7 +14,7 @@ from ....kernels.log_mel.onnx import NAME as LOG_MEL
 from ....runtime.bundle.mixed_precision import KeptNode, Reason
 from ....runtime.engines.session import WAVEFORM
 from ...graph.saving import save_onnx
-from ...parity.excerpts import Excerpt
+from ...parity.excerpt import Excerpt
 from .formats import Half
 from .typed import PRODUCTS, always_float32, nodes_of
 

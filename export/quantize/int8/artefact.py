@@ -13,7 +13,7 @@ from ....runtime.bundle.quantization import Quantization, QuantizedSite
 from ...bundle.candidate import fp32_source, onnx_candidate
 from ...bundle.recipe import Recipe
 from ...onnx_from_checkpoint import onnx_from_checkpoint
-from ...parity.excerpts import Excerpt
+from ...parity.excerpt import Excerpt
 from ...parity.proof import OnStep, Proof
 from .calibration import Range, observe, with_fades
 from .equalization import equalize, with_folded_norms

@@ -11,7 +11,7 @@ from torch import Tensor
 from ....errors import AudioError
 from ....reference.muq import MuQ
 from ....runtime.audio.read import SAMPLE_RATE_HZ
-from ...parity.excerpts import EXAMPLE_FILES, EXAMPLES, SILENCE, Excerpt, beginning, dithered
+from ...parity.excerpt import EXAMPLE_FILES, EXAMPLES, SILENCE, Excerpt, beginning, dithered
 from .sites import Watched
 
 BYTE = 255  # the highest code of one

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ....reference.muq import MuQ
 from ...outputs.measuring import measure
-from ...parity.excerpts import Excerpt
+from ...parity.excerpt import Excerpt
 from ...parity.proof import OnStep
 from . import fake
 from .calibration import Range

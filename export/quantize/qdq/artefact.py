@@ -12,7 +12,7 @@ from ...bundle.candidate import fp32_source, onnx_candidate
 from ...bundle.recipe import PrecisionRecipe
 from ...graph.writer import Graph
 from ...onnx_from_checkpoint import onnx_from_checkpoint
-from ...parity.excerpts import Excerpt
+from ...parity.excerpt import Excerpt
 from ...parity.proof import Proof
 from ..half.formats import HALVES
 from ..half.ranges import kept_nodes, observe

@@ -6,7 +6,7 @@ import onnxruntime as ort
 
 from ....common.files import cache_folder
 from ....errors import MissingDependencyError, SessionError
-from ..device_name import device_name
+from ..device_name import parse_device
 
 Provider = tuple[str, dict[str, Any]]
 
@@ -26,7 +26,7 @@ def providers_on(device: str, artefact_sha256: str, cuda_graphs: bool = False) -
         artefact_sha256: TensorRT's engines, which take minutes to build, are kept under this name.
         cuda_graphs: whether the CUDA provider records runs.
     """
-    chosen = device_name(device, *PROVIDERS)
+    chosen = parse_device(device, *PROVIDERS)
     kind = chosen.kind
     if cuda_graphs and kind != "cuda":
         raise SessionError(f"CUDA graphs are for device cuda, not {device!r}.")

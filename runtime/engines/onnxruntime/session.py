@@ -13,7 +13,7 @@ from ...bundle.manifest import Artefact, Bundle
 from ...bundle.parts import encoder_file, front_end_file, graph_files
 from ..cpus import given_cpus
 from ..cuda.memory import DeviceArray, reachable
-from ..device_name import DeviceName, device_name
+from ..device_name import DeviceName, parse_device
 from ..session import WAVEFORM, Arrays, Description, Session
 from .binding import BoundRuns
 from .providers import PROVIDERS, Provider, providers_on
@@ -55,7 +55,7 @@ class OnnxSession(Session):
     ) -> None:
         super().__init__(Description.of(bundle, artefact))
         providers = providers_on(device, artefact.digest, cuda_graphs)
-        chosen = device_name(device, *PROVIDERS)
+        chosen = parse_device(device, *PROVIDERS)
         self._gpu = None if chosen.kind == "cpu" else DeviceName("cuda", chosen.index)
         bundle.verify(artefact)
         options = ort.SessionOptions()

@@ -8,7 +8,7 @@ import numpy as np
 
 from ....errors import MissingDependencyError, SessionError
 from ...bundle.manifest import Artefact, Bundle
-from ..device_name import device_name
+from ..device_name import parse_device
 from ..session import Arrays, Description, Session
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _device(name: str | None) -> "torch.device":
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    chosen = device_name(name or ("cuda" if count else "cpu"), "cpu", "cuda")
+    chosen = parse_device(name or ("cuda" if count else "cpu"), "cpu", "cuda")
     if chosen.kind == "cpu":
         return torch.device("cpu")
     if chosen.index >= count:

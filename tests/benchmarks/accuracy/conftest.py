@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.parity.excerpts import excerpts
+from muqrt.export.parity.excerpt import excerpts
 from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.training.probe import fit

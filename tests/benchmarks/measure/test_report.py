@@ -16,7 +16,7 @@ from muqrt.benchmarks.measure.report import (
     without_folders,
     write_report,
 )
-from muqrt.common.environment import require
+from muqrt.common.environment import import_extra
 from muqrt.errors import MissingDependencyError, UsageError
 
 
@@ -93,7 +93,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    require("bench", "json")
+    import_extra("bench", "json")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     check_output(tmp_path / "cpu")
     with pytest.raises(MissingDependencyError, match=r"pip install 'muqrt\[loadtest\]'"):

@@ -36,7 +36,7 @@ def with_own_head(tiny_checkpoint: Path, tiny_head: Path, tmp_path: Path) -> Pat
 @pytest.fixture
 def short_excerpts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measures parity on less audio: the tests of parity itself have all lengths."""
-    monkeypatch.setattr("muqrt.export.parity.excerpts.EXCERPT_SAMPLES", (24_000, 33_333))
+    monkeypatch.setattr("muqrt.export.parity.excerpt.EXCERPT_SAMPLES", (24_000, 33_333))
 
 
 @pytest.mark.usefixtures("short_excerpts")

@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 from muqrt.common.files import sha256
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.gate import parity
 from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import Checkpoint

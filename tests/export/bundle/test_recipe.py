@@ -8,7 +8,7 @@ from muqrt.errors import BundleError, CheckpointError, ParityError, UsageError
 from muqrt.export.bundle.recipe import Recipe, add
 from muqrt.export.engines.openvino import OpenVinoRecipe
 from muqrt.export.engines.pytorch import TorchRecipe
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.proof import Proof
 from muqrt.export.quantize.half.artefact import HalfRecipe
 from muqrt.export.quantize.int8.artefact import Int8Recipe

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from muqrt.export.bundle.recipe import add
 from muqrt.export.engines.openvino import OpenVinoRecipe
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.proof import Proof
 from muqrt.export.sources.head import load_tag_head
 from muqrt.export.sources.rvq import own_rvq

@@ -11,7 +11,7 @@ from muqrt.errors import CheckpointError, SessionError
 from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.engines.pytorch import TorchRecipe
-from muqrt.export.parity.excerpts import Excerpt, excerpts
+from muqrt.export.parity.excerpt import Excerpt, excerpts
 from muqrt.export.parity.proof import Proof
 from muqrt.export.sources.head import load_tag_head
 from muqrt.export.sources.rvq import own_rvq

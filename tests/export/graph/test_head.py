@@ -10,7 +10,7 @@ from muqrt.errors import UsageError
 from muqrt.export.graph.head import tags
 from muqrt.export.graph.writer import Graph
 from muqrt.export.onnx_from_checkpoint import TARGETS, onnx_from_checkpoint
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.sources.head import TagHead
 from muqrt.export.sources.sources import Sources
 from muqrt.reference.head import Head, HeadConfig

@@ -14,7 +14,7 @@ from muqrt.export.graph.writer import Graph
 from muqrt.export.outputs import registry
 from muqrt.export.outputs.output import Output, Reference
 from muqrt.export.outputs.registry import OUTPUTS
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.proof import Proof
 from muqrt.export.quantize.weight_only import WeightOnlyRecipe
 from muqrt.export.sources.sources import Sources

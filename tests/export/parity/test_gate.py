@@ -10,7 +10,7 @@ from muqrt.common.files import sha256
 from muqrt.errors import AudioError, CheckpointError
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.outputs.measuring import measure
-from muqrt.export.parity.excerpts import EXCERPT_SAMPLES, Excerpt, dithered, excerpts
+from muqrt.export.parity.excerpt import EXCERPT_SAMPLES, Excerpt, dithered, excerpts
 from muqrt.export.parity.gate import parity
 from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import Checkpoint

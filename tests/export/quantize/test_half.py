@@ -19,7 +19,7 @@ from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.graph.writer import Graph
 from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint
 from muqrt.export.outputs.measuring import measure
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.gate import runs_here
 from muqrt.export.parity.proof import Proof
 from muqrt.export.quantize.half.artefact import HalfRecipe
@@ -322,7 +322,7 @@ def test_parity_leaves_what_does_not_run_here_unproven(
     add(bundle, HalfRecipe("bf16"), proof)
     bundle.artefacts[0].certificate = None
     bundle.save(shallow)
-    monkeypatch.setattr("muqrt.export.parity.excerpts.EXCERPT_SAMPLES", (24_000, 33_333))
+    monkeypatch.setattr("muqrt.export.parity.excerpt.EXCERPT_SAMPLES", (24_000, 33_333))
     done = muqrt("parity", shallow, "--checkpoint", tiny_checkpoint)
     assert done.returncode == 0, done.stderr
     assert "onnx-bf16 was not proven" in done.stdout

@@ -15,7 +15,7 @@ from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.engines.tensorrt.artefact import tensorrt_source
 from muqrt.export.graph.writer import Graph
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.proof import Proof
 from muqrt.export.quantize.half.typed import nodes_of
 from muqrt.export.quantize.int8.calibration import Range, calibration_music

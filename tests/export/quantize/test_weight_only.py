@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muqrt.export.bundle.recipe import add
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.proof import Proof
 from muqrt.export.quantize.weight_only import WeightOnlyGraph, WeightOnlyRecipe, packed
 from muqrt.reference.checkpoint import load_checkpoint

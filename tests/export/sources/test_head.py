@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from muqrt.common.files import sha256
 from muqrt.errors import CheckpointError
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.gate import parity
 from muqrt.export.parity.proof import Proof
 from muqrt.export.sources.head import load_tag_head

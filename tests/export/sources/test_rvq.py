@@ -13,7 +13,7 @@ import torch
 from muqrt.errors import CheckpointError
 from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint
 from muqrt.export.outputs.measuring import equal_tokens
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.sources.rvq import TokenRvq, load_token_rvq, own_rvq
 from muqrt.export.sources.sources import Sources
 from muqrt.reference.checkpoint import Checkpoint, load_checkpoint

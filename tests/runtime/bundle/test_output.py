@@ -21,7 +21,7 @@ from muqrt.runtime.bundle.output import Gate, Output
 from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.bundle.tagging import Tagging
 from muqrt.runtime.bundle.tokens import Tokenizer
-from muqrt.runtime.engines.session import Arrays, Description, Session, require
+from muqrt.runtime.engines.session import Arrays, Description, Session, require_output
 from muqrt.triton_repo.contract.artefact import Contract
 
 from .test_manifest import EARLIER
@@ -187,10 +187,10 @@ def test_records_are_found_by_their_kind(tmp_path: Path) -> None:
     assert isinstance(bundle.tagging, Tagging) and bundle.meaning(Tagging) is bundle.tagging
     assert isinstance(bundle.tokenizer, Tokenizer) and isinstance(bundle.joint, Joint)
     session = Nothing(Description.of(bundle, bundle.artefacts[0]))
-    assert require(session, Joint) is bundle.joint
+    assert require_output(session, Joint) is bundle.joint
     del session.outputs["latents"]
     with pytest.raises(BundleError, match="shares no space with texts"):
-        require(session, Joint)
+        require_output(session, Joint)
 
 
 def test_a_fourth_output_is_carried_by_all(beats: type[Beats], tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_fourth_output_is_carried_by_all(beats: type[Beats], tmp_path: Path) -
     assert load_bundle(tmp_path) == bundle
 
     session = Nothing(Description.of(bundle, bundle.artefacts[0]))
-    assert require(session, beats) is meter
+    assert require_output(session, beats) is meter
 
     contract = contract_of(bundle)
     parameters = contract.to_parameters()
@@ -226,7 +226,7 @@ def test_a_fourth_output_is_checked_and_gated(beats: type[Beats], tmp_path: Path
         written(document, tmp_path)
     plain = Nothing(Description([], [], written(MANIFEST, tmp_path).framing))
     with pytest.raises(BundleError, match="--beats"):
-        require(plain, beats)
+        require_output(plain, beats)
 
     measured = measurement("beats", 0, 9, 1e-4)
     assert measured.passes(THRESHOLDS["fp32"])

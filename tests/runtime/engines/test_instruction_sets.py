@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 
 from muqrt.export.graph.writer import Graph  # noqa: E402
 from muqrt.export.outputs.measuring import measure  # noqa: E402
-from muqrt.export.parity.excerpts import excerpts  # noqa: E402
+from muqrt.export.parity.excerpt import excerpts  # noqa: E402
 from muqrt.export.quantize.int8.calibration import Range  # noqa: E402
 from muqrt.export.quantize.int8.graph import Int8Graph  # noqa: E402
 from muqrt.reference.checkpoint import load_checkpoint  # noqa: E402

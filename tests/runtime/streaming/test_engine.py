@@ -93,18 +93,6 @@ def test_channels_are_averaged(session: Session) -> None:
     assert_same(stream_whole(streaming, pair, RATE_HZ, [777]), expected)
 
 
-def test_reset_gives_a_fresh_stream(session: Session) -> None:
-    streaming = Streaming(session, outputs=OUTPUTS)
-    stream = streaming.open(44_100)
-    # Its windows begin where the next ones do, so that nothing but the audio differs.
-    streaming.push(stream, song(44_100)[100_000:190_000])
-    streaming.advance([Push(stream, song(44_100)[:999], is_last=True)])
-    stream.reset()
-    samples = song(44_100)[:100_000]
-    hops = streaming.push(stream, samples) + streaming.finish(stream)
-    assert_same(hops, offline(session, streaming.sliding, audio.from_array(samples, 44_100)))
-
-
 def test_hops_belong_to_who_gets_them(session: Session) -> None:
     """Neither what an engine does with its buffers, nor what a caller does with a hop's outputs or
     a chunk, reaches a stream."""

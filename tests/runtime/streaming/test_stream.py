@@ -171,19 +171,6 @@ def test_a_stream_too_short_for_the_model(samples: int) -> None:
     assert stream.ended and not taken(stream)
 
 
-def test_reset_begins_again() -> None:
-    stream, fresh = Stream(SLIDING, 8_000), Stream(SLIDING, 8_000)
-    stream.append(TONE[:3_333])
-    taken(stream)
-    stream.append(TONE[3_333:4_000], is_last=True)
-    stream.reset()
-    for each in (stream, fresh):
-        each.append(TONE, is_last=True)
-    for one, other in zip(taken(stream), taken(fresh), strict=True):
-        assert (one.start_step, one.is_last) == (other.start_step, other.is_last)
-        np.testing.assert_array_equal(one.waveform, other.waveform)
-
-
 @pytest.mark.parametrize("rate_hz", [0, 999, 768_001])
 def test_an_implausible_rate(rate_hz: int) -> None:
     with pytest.raises(AudioError, match=f"radio: a sample rate of {rate_hz} Hz"):

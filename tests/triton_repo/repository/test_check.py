@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,35 @@ def test_what_was_changed_is_named(
     spoil(models)
     found = problems(models, bundle)
     assert any(re.search(why, each) for each in found), found
+
+
+SCRIPTED = ("muq", "muq_stream", "mulan_text", "zeroshot")
+
+
+def test_models_of_the_previous_version_are_ok(previous: Path) -> None:
+    for folder in ("tagged", "mulan"):
+        bundle = load_bundle(previous / folder)
+        for found in check_repository(previous / "models", bundle, NOTHING):
+            if found.artefact is None:
+                assert "check it against the bundle it is from" in found.problems[0]
+                continue
+            assert found.ok
+            assert bool(found.notes) == (found.model in SCRIPTED)
+            for note in found.notes:
+                assert f"with: muqrt repository {bundle.folder} --output" in note
+
+
+def test_a_model_of_the_previous_version_is_updated(previous: Path, tmp_path: Path) -> None:
+    models = shutil.copytree(previous / "models", tmp_path / "models")
+    for name in models.iterdir():
+        if name.name != "muq_stream":
+            shutil.rmtree(name)
+    bundle = load_bundle(previous / "tagged")
+    change(models / "muq_stream/1/model.py")
+    assert "model.py has changed" in problems(models, bundle)[0]
+    write_stream_repository(bundle, models)
+    (found,) = check_repository(models, bundle, NOTHING)
+    assert found.ok and not found.notes
 
 
 def test_batching_is_the_operators_to_choose(models: Path, bundle: Bundle) -> None:

@@ -19,7 +19,7 @@ from muqrt.export.engines.tensorrt import build as module
 from muqrt.export.engines.tensorrt.artefact import TensorRTRecipe, tensorrt_source
 from muqrt.export.engines.tensorrt.build import engine_from_onnx
 from muqrt.export.parity.engine_shapes import in_engines_shapes, takes
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import Checkpoint
 from muqrt.runtime.bundle.engine_options import EngineOptions, Profile, engine_options

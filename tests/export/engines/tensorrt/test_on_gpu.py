@@ -11,7 +11,7 @@ import torch
 from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.engines.tensorrt.artefact import TensorRTRecipe
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.runtime.bundle.engine_options import EngineOptions, Profile

@@ -9,7 +9,7 @@ import torch
 from muqrt.errors import UsageError
 from muqrt.export.bundle.parts import part
 from muqrt.export.onnx_from_checkpoint import TARGETS, onnx_from_checkpoint
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.sources.checkpoint import JointCheckpoint
 from muqrt.export.sources.sources import Sources
 from muqrt.reference.mulan.model import MuLan

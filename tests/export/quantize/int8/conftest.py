@@ -2,7 +2,7 @@
 
 import pytest
 
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.quantize.int8.artefact import Calibrated, calibrate
 from muqrt.export.quantize.int8.calibration import calibration_music
 from muqrt.reference.muq import MuQ

@@ -12,7 +12,7 @@ import pytest
 import muqrt
 from muqrt.errors import ParityError, UsageError
 from muqrt.export.bundle.recipe import add
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.proof import Proof
 from muqrt.export.quantize.int8.artefact import Int8Recipe
 from muqrt.export.quantize.int8.search import times_missed

@@ -2,7 +2,7 @@
 
 import torch
 
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.quantize.int8.artefact import Calibrated
 from muqrt.export.quantize.int8.calibration import observe, with_fades
 from muqrt.export.quantize.int8.equalization import with_folded_norms

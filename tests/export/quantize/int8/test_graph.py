@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.quantize.int8 import fake
 from muqrt.export.quantize.int8.artefact import Calibrated, of_sites
 from muqrt.export.quantize.int8.graph import Int8Graph
