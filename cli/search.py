@@ -53,8 +53,7 @@ def search(
     """
     from ..runtime.bundle.manifest import load_bundle
     from ..runtime.model import Model
-    from ..runtime.search.index import open_index
-    from ..runtime.search.update import embed_into, find_changes, recheck
+    from ..runtime.search.update import embed_into, recheck, updating
     from .outputs.tasks import collect
 
     if words is not None and like is not None:
@@ -68,23 +67,23 @@ def search(
         raise BundleError(f"{bundle}: not the bundle of a MuQ-MuLan, which search needs.")
     sought = None if words is None else place.embed_texts([words], text_artefact)[0]
     files = {name: path for path, name in audio_files([folder])}
-    library = open_index(index or folder / _INDEX, chosen.digest, joint.width)
-    changes = find_changes(library, files, retry)
-    checked = recheck(library, files, changes)
-    collect("Comparing", checked, len(changes.touched), lambda name: name.name)
-    library.drop(changes.gone)
-    outcomes: list[Outcome] = []
-    # Without new files and --like the audio model is not needed: the index is up to date.
-    if changes.new or like is not None:
-        with place.open_session() as session:
-            model = Model(session, batch_size=batch_size)
-            sought = sought if like is None else model.embed_audio(like)
-            running = embed_into(library, files, changes.new, model.embed_audio_files)
-            # Closed at once, also when interrupted: it commits what it has.
-            with closing(running):
-                outcomes = collect(
-                    "Embedding", running, len(changes.new), lambda outcome: outcome.name.name
-                )
+    home = index or folder / _INDEX
+    with updating(home, chosen.digest, joint.width, files, retry) as (library, changes):
+        checked = recheck(library, files, changes)
+        collect("Comparing", checked, len(changes.touched), lambda name: name.name)
+        library.drop(changes.gone)
+        outcomes: list[Outcome] = []
+        # Without new files and --like the audio model is not needed: the index is up to date.
+        if changes.new or like is not None:
+            with place.open_session() as session:
+                model = Model(session, batch_size=batch_size)
+                sought = sought if like is None else model.embed_audio(like)
+                running = embed_into(library, files, changes.new, model.embed_audio_files)
+                # Closed at once, also when interrupted: it commits what it has.
+                with closing(running):
+                    outcomes = collect(
+                        "Embedding", running, len(changes.new), lambda outcome: outcome.name.name
+                    )
     same = None if like is None else _name_in(folder, like)
     found = [] if sought is None else library.nearest(sought, top, same)
     matches = [(files.get(match.name, folder / match.name), match.cosine) for match in found]

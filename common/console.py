@@ -66,6 +66,20 @@ def progress(title: str, total: int | None) -> Iterator[Bar]:
         yield Bar(lambda steps, doing: shown.update(task, advance=steps, doing=doing))
 
 
+def note(message: str) -> None:
+    """Print a line for people on stderr."""
+    print(f"muqrt: {message}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def waiting(title: str) -> Iterator[None]:
+    """Show what is waited for: with the time, if stderr is a terminal, otherwise as one line."""
+    if not sys.stderr.isatty():
+        note(title)
+    with progress(title, None):
+        yield
+
+
 def show(as_json: bool, facts: object, *lines: str | Table) -> bool:
     """Print either the facts as JSON or the lines, without those that are empty.
 

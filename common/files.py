@@ -1,14 +1,27 @@
-"""Write files and folders whole or not at all, and hash them."""
+"""Write files and folders whole or not at all, read them within limits, and hash them."""
 
+import errno
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from ..errors import UsageError
+from .lock import NoLocksError, locked, try_lock, unlock
+
+DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _HASH_BLOCK_BYTES = 1 << 22
+_PARTIAL_SUFFIX = ".muqrt-partial"
+_NAME_COLUMNS = 50  # of a longer name: file systems allow 255 bytes
+_RETIRED = ".muqrt-old"
+# Without locks nothing else tells what is left over from what is being written.
+_ABANDONED_SECONDS = 24 * 3600
+_swept: set[Path] = set()
+_being_written: set[Path] = set()
 
 
 def sha256(path: Path) -> str:
@@ -20,6 +33,19 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def read_text(path: Path, limit_bytes: int) -> str:
+    """A UTF-8 file's text; also a pipe's, but no more than the limit is ever read.
+
+    Raises:
+        OSError: it cannot be read. ValueError: not UTF-8, or longer than the limit.
+    """
+    with path.open("rb") as file:
+        data = file.read(limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise ValueError(f"longer than {limit_bytes / 1e6:.3g} MB")
+    return data.decode("utf-8")
+
+
 def cache_folder(chosen: Path | None = None) -> Path:
     """Folder for what can be computed again: the one chosen, or the user's cache."""
     return chosen or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "muqrt"
@@ -27,35 +53,31 @@ def cache_folder(chosen: Path | None = None) -> Path:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a path beside ``path`` to write to; it replaces ``path`` when the block succeeds.
+    """Yield a path of the same name to write to; it replaces ``path`` when the block succeeds.
 
-    When the block raises, the temporary file is removed and ``path`` is as it was.
+    When the block raises, what it wrote is removed and ``path`` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept: some writers choose their format by it.
-    temporary = _beside(path, path.stem, path.suffix)
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with partial_folder(path) as folder:
+        yield folder / path.name
+        (folder / path.name).replace(path)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path`` that replaces it when the block succeeds.
+    """Yield a temporary folder that replaces ``path`` when the block succeeds.
 
     When the block raises, or ``path`` cannot be replaced, the temporary folder is removed and
-    ``path`` is as it was.
+    ``path`` is as it was. A folder that somebody has ``locked`` is replaced when they are done.
     """
     path = path.resolve()  # a link keeps pointing there
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path, path.name)
-    retired = temporary.with_name(f"{temporary.name}-old")
-    try:
+    with partial_folder(path) as folder, ExitStack() as held:
+        temporary, retired = folder / path.name, folder / _RETIRED / path.name
         temporary.mkdir()
         yield temporary
         if path.exists():
+            with suppress(UsageError):  # it may be replaced, but not written to
+                held.enter_context(locked(path))
+            retired.parent.mkdir()
             path.rename(retired)
         try:
             temporary.rename(path)
@@ -63,11 +85,94 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if retired.exists():
                 retired.rename(path)
             raise
-        shutil.rmtree(retired, ignore_errors=True)
+
+
+@contextmanager
+def partial_folder(path: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside ``path`` for what is not complete yet, removed afterwards.
+
+    What processes that were killed have left beside ``path`` is removed before, and folders that
+    were made for nothing are afterwards. A full disk is an OSError that names ``path``.
+    """
+    made = [each for each in path.parents if not each.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if (parent := path.parent.resolve()) not in _swept:
+        _swept.add(parent)
+        _sweep(parent)
+    folder, lock = _partial_name(path), None
+    try:
+        while lock is None:
+            _being_written.add(folder)
+            folder.mkdir()
+            try:
+                lock = try_lock(folder)
+            except NoLocksError:
+                break
+            except FileNotFoundError:
+                pass
+            if lock is None:  # another process has swept it away before it was locked
+                _being_written.discard(folder)
+                folder = _partial_name(path)
+        yield folder
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if lock is not None:
+            unlock(folder, lock)
+        shutil.rmtree(folder, ignore_errors=True)
+        _being_written.discard(folder)
+        with suppress(OSError):  # those that are used are not empty
+            for each in made:
+                each.rmdir()
 
 
-def _beside(path: Path, name: str, suffix: str = "") -> Path:
-    """A unique hidden name. Nothing is created yet: an interruption could not undo it."""
-    return path.with_name(f".{name}-{uuid4().hex[:8]}{suffix}")
+def is_partial(file: Path) -> bool:
+    """Whether a relative path is in a ``partial_folder``, which a killed process may have left."""
+    return file.parts[0].endswith(_PARTIAL_SUFFIX)
+
+
+def remove_partial_folders() -> None:
+    """Remove what this process has not completed, before it ends at once."""
+    for folder in list(_being_written):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _partial_name(path: Path) -> Path:
+    name = path.name.removeprefix(".")[:_NAME_COLUMNS]
+    return path.with_name(f".{name}-{uuid4().hex[:8]}{_PARTIAL_SUFFIX}")
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what processes that are no more have left half-written in a folder."""
+    with suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            if entry.name.endswith(_PARTIAL_SUFFIX) and entry.is_dir(follow_symlinks=False):
+                with suppress(OSError, UsageError):
+                    _remove_if_abandoned(Path(entry.path))
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    if folder.stat().st_uid != os.geteuid():
+        return
+    # Before anything changes there.
+    newest = max(each.stat().st_mtime for each in (folder, *folder.rglob("*")))
+    try:
+        lock = try_lock(folder)
+        if lock is None:
+            return
+    except NoLocksError:
+        lock = None
+        if newest > time.time() - _ABANDONED_SECONDS:
+            return
+    for retired in (folder / _RETIRED).glob("*"):
+        # Its process was killed between moving the old folder away and the new one in.
+        if not (folder.parent / retired.name).exists():
+            retired.rename(folder.parent / retired.name)
+    # Under another name first: a process that has just made it, and waits for the lock, makes anew.
+    abandoned = _partial_name(folder)
+    folder.rename(abandoned)
+    if lock is not None:
+        unlock(abandoned, lock)
+    shutil.rmtree(abandoned, ignore_errors=True)

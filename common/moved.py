@@ -20,7 +20,7 @@ _MODULES = """
 > common: console environment files
 > runtime.streaming: stream=local
 > triton_repo.client: served_labels=label_tagger
-export > export.bundle: addition=candidate parts workspace
+export > export.bundle: addition=candidate parts
 export > export: layers_chart=layers
 export > export.engines: openvino_artefact=openvino torch_artefact=pytorch
 export > export.engines: torch_weights=pytorch_weights

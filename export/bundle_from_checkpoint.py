@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..common.environment import installed
-from ..common.files import atomic_folder, sha256
+from ..common.files import atomic_folder, is_partial, sha256
+from ..common.lock import LOCK_FILE
 from ..errors import BundleError
 from ..kernels.log_mel import contract as log_mel
 from ..reference.checkpoint import Checkpoint
@@ -18,7 +19,6 @@ from ..runtime.bundle.meanings import Meanings, explained
 from ..runtime.bundle.record import TensorSpec
 from ..runtime.bundle.tokens import TOKENS, TOKENS_FILE
 from .bundle.parts import save_parts
-from .bundle.workspace import is_in_workspace
 from .graph.saving import save_onnx
 from .onnx_from_checkpoint import INPUT, checked_level, onnx_from_checkpoint
 from .outputs import registry
@@ -156,8 +156,8 @@ def _check_only_a_bundle(folder: Path) -> None:
     with suppress(BundleError):
         older |= {name for artefact in load_bundle(folder).artefacts for name in artefact.files}
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    # A build that was killed leaves its workspace.
-    found = {file.as_posix() for file in files if not is_in_workspace(file)}
+    # A build that was killed leaves what it was writing, and its lock's file.
+    found = {file.as_posix() for file in files if not is_partial(file)} - {LOCK_FILE}
     if MANIFEST not in found or not found <= older:
         raise BundleError(
             f"{folder}: not empty, and not (only) a bundle; choose another folder, or empty it."

@@ -115,6 +115,7 @@ def parity(
     if layers:
         _layers(bundle, checkpoint, proof_options.music, output, as_json)
         return
+    from ...export.bundle.newest import newest
     from ...export.parity.gate import parity as measure
     from ...export.parity.gate import runs_here, unproven
     from ...runtime.bundle.manifest import Bundle, load_bundle
@@ -125,7 +126,11 @@ def parity(
         proof = proof_of(loaded, checkpoint, proof_options, bar.advance)
         able = [each for each in loaded.artefacts if runs_here(loaded, each)]
         measure(Bundle(**{**dict(loaded), "artefacts": able}), proof)
-    loaded.save(bundle)
+    with newest(loaded) as current:
+        certificates = {each.digest: each.certificate for each in able}
+        for each in current.artefacts:
+            each.certificate = certificates.get(each.digest, each.certificate)
+        current.save(bundle)
     show(
         as_json,
         loaded.model_dump(),

@@ -1,11 +1,14 @@
 """The note in a folder of results that says which model they are from."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ...common.files import atomic_file
+from ...common.lock import LOCK_FILE, locked
 from ...errors import UsageError
 
 RUN_MANIFEST_FILE = "muqrt.json"
@@ -19,6 +22,22 @@ class RunManifest:
     folder: Path
     artefact_sha256: str
     kind: Kind
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Say in the folder what it holds, before anything is; without any result it is as before.
+
+        Raises:
+            UsageError: the folder holds results of another model or kind.
+        """
+        self.check()  # makes nothing where it fails
+        is_new = not self.folder.exists()
+        self.write()
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                self._withdraw(is_new)
 
     def check(self) -> None:
         """Raise UsageError if the folder holds results of another model or kind."""
@@ -35,10 +54,20 @@ class RunManifest:
             )
 
     def write(self) -> None:
-        """Write the file, unless it is there."""
+        """Write the file, unless it is there; raises UsageError as ``check`` does."""
         if not self._file.exists():
-            with atomic_file(self._file) as temporary:
-                temporary.write_text(json.dumps(self._facts) + "\n", encoding="utf-8")
+            with locked(self.folder):
+                self.check()  # another process may have written it meanwhile
+                with atomic_file(self._file) as temporary:
+                    temporary.write_text(json.dumps(self._facts) + "\n", encoding="utf-8")
+
+    def _withdraw(self, with_folder: bool) -> None:
+        own = {RUN_MANIFEST_FILE, LOCK_FILE}
+        with locked(self.folder):
+            if {each.name for each in self.folder.iterdir()} <= own:
+                self._file.unlink(missing_ok=True)
+        if with_folder:
+            self.folder.rmdir()  # fails where it is not empty
 
     @property
     def _file(self) -> Path:

@@ -1,6 +1,7 @@
 """Embeddings, features and tokens on disk: whole files only, and none computed twice."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -134,11 +135,12 @@ class Tasks:
             kind: what they are.
             running: what ``with_results`` or ``with_features`` returns.
         """
-        if self.folder is not None:
-            manifest = RunManifest(self.folder, session.artefact_sha256, kind)
-            manifest.check()
-            running = _noted(running, manifest)
-        collect(title, running, len(self.tasks), lambda task: task.audio.name)
+        with ExitStack() as claims:
+            if self.folder is not None:
+                manifest = RunManifest(self.folder, session.artefact_sha256, kind)
+                claims.enter_context(manifest.claimed())
+                running = _noted(running, manifest)
+            collect(title, running, len(self.tasks), lambda task: task.audio.name)
 
     def report(self, values_as: str, as_json: bool) -> None:
         """Show what became of every file.
@@ -182,7 +184,7 @@ def _check_names(files: list[tuple[Path, Path]]) -> None:
 
 
 def _noted(running: Iterator[Task], manifest: RunManifest) -> Iterator[Task]:
-    """The tasks, with the folder's manifest written after the first result."""
+    """The tasks; the folder's manifest is written again where another process has withdrawn it."""
     for task in running:
         if task.error is None:
             manifest.write()

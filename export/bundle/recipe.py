@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from ...errors import UsageError
+from ...common.files import partial_folder
+from ...errors import BundleError, UsageError
 from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ..parity.gate import parity, refuse_uncertified, runs_here
 from ..parity.proof import Proof
 from .candidate import share
-from .workspace import workspace
+from .newest import newest
 
 
 class Recipe(Protocol):
@@ -63,7 +64,8 @@ def add(bundle: Bundle, recipe: Recipe, proof: Proof) -> Artefact:
     """Add an artefact to a bundle in its folder if its numbers match the reference.
 
     An older one of the same name is replaced. Where anything fails or is interrupted, the bundle
-    stays as it was. Without music the artefact is added uncertified.
+    stays as it was. Without music the artefact is added uncertified. Several processes may add to
+    one bundle at a time.
 
     Args:
         bundle: as loaded; the new manifest is saved.
@@ -72,24 +74,35 @@ def add(bundle: Bundle, recipe: Recipe, proof: Proof) -> Artefact:
 
     Raises:
         CheckpointError: the checkpoint, the head or the RVQ is not what the bundle was made from.
-        BundleError: the bundle lacks the artefact that this one is made from.
+        BundleError: the bundle lacks the artefact that this one is made from, or was exported again
+            meanwhile.
         SessionError: this machine cannot run the artefact, so that nothing can be proven here.
         ParityError: the numbers differ from the reference's.
     """
     proof.require(bundle)
-    with workspace(bundle.folder) as folder:
-        added = recipe.write(bundle, folder, proof)
-        (artefact,) = added.artefacts
-        unproven = artefact.certificate is None and len(proof.music) > 0
-        if unproven and not (recipe.may_stay_unproven and not runs_here(added, artefact)):
-            parity(added, proof)
+    with partial_folder(bundle.folder / "build") as folder:
+        try:
+            added = recipe.write(bundle, folder, proof)
+            (artefact,) = added.artefacts
+            unproven = artefact.certificate is None and len(proof.music) > 0
+            if unproven and not (recipe.may_stay_unproven and not runs_here(added, artefact)):
+                parity(added, proof)
+        except OSError:
+            if not folder.is_dir():
+                raise BundleError(
+                    f"{bundle.folder}: was replaced meanwhile; build again."
+                ) from None
+            raise
         if artefact.certificate is not None:
             refuse_uncertified(added)
-        return _put(bundle, added, folder)
+        with newest(bundle) as current:
+            _put(current, added, folder)
+        bundle.artefacts = current.artefacts
+        return artefact
 
 
-def _put(bundle: Bundle, added: Bundle, folder: Path) -> Artefact:
-    """Move a candidate's files into the bundle, name it in the manifest, and return it.
+def _put(bundle: Bundle, added: Bundle, folder: Path) -> None:
+    """Move a candidate's files into the bundle, and name it in the manifest.
 
     The manifest names an older one no more before its files are replaced: a build that is killed
     here leaves a bundle without either.
@@ -114,4 +127,3 @@ def _put(bundle: Bundle, added: Bundle, folder: Path) -> Artefact:
         bundle.artefacts = before
         bundle.save(bundle.folder)
         raise
-    return artefact

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...common.environment import import_extra
+from ...common.lock import locked
 from ...errors import UsageError
 
 _TABLE, _FACTS = "tracks", b"muqrt"
@@ -44,6 +45,8 @@ class Match(NamedTuple):
 class SearchIndex:
     """The index of one library by one model; files have their paths relative to the library.
 
+    Only a process that has ``locked`` the folder may write, or a path could come to be there twice.
+
     Every method raises UsageError when the index cannot be read or written.
     """
 
@@ -72,17 +75,33 @@ class SearchIndex:
         entries = {name: entry for name, (entry, _) in files.items()}
         self._merge(entries, [embedding for _, embedding in files.values()])
 
+    def doubles(self) -> list[int]:
+        """The rows, all but the newest, of files that are there more than once.
+
+        Versions without a lock left such rows where two processes wrote at a time.
+        """
+        newest: dict[bytes, int] = {}
+        older = []
+        with _reported(self._folder):
+            for batch in self._table.search().select(["path"]).with_row_id(True).to_batches():
+                rows = zip(batch["path"].to_pylist(), batch["_rowid"].to_pylist(), strict=True)
+                for path, row in rows:
+                    if path in newest:
+                        older.append(min(newest[path], row))
+                    newest[path] = max(newest.get(path, 0), row)
+        return older
+
+    def drop_rows(self, rows: Sequence[int]) -> None:
+        """Remove rows, such as ``doubles``."""
+        self._delete("_rowid", list(map(str, rows)))
+
     def restamp(self, entries: Mapping[Path, Entry]) -> None:
         """Replace files' entries, in one commit; their embeddings stay."""
         self._merge(entries, None)
 
     def drop(self, names: Sequence[Path]) -> None:
         """Remove files."""
-        for start in range(0, len(names), _DROPPED_AT_ONCE):
-            listed = ", ".join(map(_literal, names[start : start + _DROPPED_AT_ONCE]))
-            with _reported(self._folder):
-                self._table.delete(f"path IN ({listed})")
-            self._compact()
+        self._delete("path", list(map(_literal, names)))
 
     def nearest(self, embedding: np.ndarray, top: int, without: Path | None = None) -> list[Match]:
         """The files whose embeddings have the largest cosine to this one, best first.
@@ -101,6 +120,14 @@ class SearchIndex:
             found = query.select(["path", "_distance"]).to_arrow()
         pairs = zip(found["path"].to_pylist(), found["_distance"].to_pylist(), strict=True)
         return [Match(Path(os.fsdecode(path)), 1 - distance) for path, distance in pairs]
+
+    def _delete(self, column: str, values: Sequence[str]) -> None:
+        for start in range(0, len(values), _DROPPED_AT_ONCE):
+            listed = ", ".join(values[start : start + _DROPPED_AT_ONCE])
+            with _reported(self._folder):
+                self._table.delete(f"{column} IN ({listed})")
+        if values:
+            self._compact()
 
     def _merge(
         self, entries: Mapping[Path, Entry], embeddings: list[np.ndarray | None] | None
@@ -162,7 +189,8 @@ def open_index(folder: Path, artefact_sha256: str, width: int) -> SearchIndex:
             table = database.open_table(_TABLE)
         except ValueError:  # there is none
             schema = pyarrow.schema(fields, metadata={_FACTS: json.dumps(facts)})
-            table = database.create_table(_TABLE, schema=schema)
+            with locked(folder):  # another process may be making it
+                table = database.create_table(_TABLE, schema=schema, exist_ok=True)
         found = json.loads((table.schema.metadata or {}).get(_FACTS, b"null"))
     if found != facts:
         raise UsageError(

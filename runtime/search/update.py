@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -11,9 +12,10 @@ import numpy as np
 
 from ...common.closing import Closing
 from ...common.files import sha256
+from ...common.lock import locked
 from ...errors import AudioError
 from ..audio.tracks import AudioFile
-from .index import Entry, SearchIndex
+from .index import Entry, SearchIndex, open_index
 
 # So much work is lost at most when a process is killed.
 _COMMIT_SECONDS = 5.0
@@ -46,6 +48,35 @@ class Changes:
     touched: dict[Path, Entry]
     gone: list[Path]
     known: dict[Path, Entry]
+
+    @property
+    def any(self) -> bool:
+        """Whether anything has to be written."""
+        return bool(self.new or self.touched or self.gone)
+
+
+@contextmanager
+def updating(
+    folder: Path, artefact_sha256: str, width: int, files: Files, retry: bool = False
+) -> Iterator[tuple[SearchIndex, Changes]]:
+    """Yield the index in a folder, and how the library differs from it.
+
+    Where it differs, no other process may write in the folder before the block ends: this one waits
+    for another that does, and looks again. An index with doubles is repaired.
+
+    Args:
+        folder, artefact_sha256, width: see ``open_index``.
+        files, retry: see ``find_changes``.
+    """
+    index = open_index(folder, artefact_sha256, width)
+    changes = find_changes(index, files, retry)
+    with ExitStack() as held:
+        if changes.any or index.doubles():
+            held.enter_context(locked(folder))
+            index = open_index(folder, artefact_sha256, width)
+            index.drop_rows(index.doubles())
+            changes = find_changes(index, files, retry)
+        yield index, changes
 
 
 def find_changes(index: SearchIndex, files: Files, retry: bool = False) -> Changes:

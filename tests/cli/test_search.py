@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -157,3 +158,23 @@ def test_without_the_extra(
     done = muqrt("search", library, "-b", mulan_bundle)
     assert (done.returncode, done.stdout) == (3, "")
     assert "pip install 'muqrt[search]'" in done.stderr
+
+
+def test_two_at_once(mulan_bundle: Path, library: Path) -> None:
+    """Both succeed, one of them after the other, and no file is in the index twice."""
+    for copy in range(8):
+        shutil.copy(library / "low.wav", library / f"{copy}.wav")
+    command = [sys.executable, "-m", "muqrt", "search", library, "-b", mulan_bundle, "--json"]
+    searches = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)
+    ]
+    found = [json.loads(search.communicate()[0]) for search in searches]
+    assert [search.returncode for search in searches] == [0, 0]
+    # The second finds all that the first has embedded.
+    assert sorted(each["index"]["new"] for each in found) == [0, 12]
+    index = library / ".muqrt-index"
+    bundle = load_bundle(mulan_bundle)
+    assert bundle.joint is not None
+    opened = open_index(index, bundle.artefact().digest, bundle.joint.width)
+    assert opened.doubles() == [] and len(opened.entries()) == 12
+    assert [each.name for each in index.iterdir()] == ["tracks.lance"]

@@ -1,12 +1,15 @@
 """Files and folders are replaced whole, or left as they were with nothing beside them."""
 
+import errno
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from muqrt.common.files import atomic_file, atomic_folder, cache_folder, sha256
+from muqrt.common.files import atomic_file, atomic_folder, cache_folder, read_text, sha256
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o002])
@@ -128,3 +131,87 @@ def test_where_caches_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert cache_folder(tmp_path) == tmp_path
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "muqrt"
+
+
+WRITE = """
+import sys, time
+from pathlib import Path
+from muqrt.common.files import atomic_file, atomic_folder
+with atomic_folder(Path(sys.argv[1]) / "bundle") as folder, \\
+        atomic_file(Path(sys.argv[1]) / "a.npy") as file:
+    (folder / "muq.onnx").touch()
+    file.write_text("half")
+    print(flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_left_goes_with_the_next_and_a_running_ones_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".mine-0123abcd").mkdir()  # a user's, of a name that is like ours before
+    command = [sys.executable, "-c", WRITE, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None and process.stdout.readline()
+        for is_running in (True, False):
+            monkeypatch.setattr("muqrt.common.files._swept", set())
+            with atomic_file(tmp_path / "b.txt") as temporary:
+                temporary.touch()
+            left = [name for name in names(tmp_path) if name.endswith(".muqrt-partial")]
+            assert len(left) == (2 if is_running else 0)
+            process.kill()
+            process.wait()
+    finally:
+        process.kill()
+        process.communicate()
+    assert names(tmp_path) == [".mine-0123abcd", "b.txt"]
+
+
+def test_an_old_folder_is_back_when_its_replacement_was_killed_half_way(tmp_path: Path) -> None:
+    moved = tmp_path / ".bundle-0123abcd.muqrt-partial" / ".muqrt-old" / "bundle"
+    moved.mkdir(parents=True)
+    (moved / "bundle.json").touch()
+    with atomic_file(tmp_path / "b.txt") as temporary:
+        temporary.touch()
+    assert names(tmp_path) == ["b.txt", "bundle"]
+    assert names(tmp_path / "bundle") == ["bundle.json"]
+
+
+@pytest.mark.parametrize("age_seconds", [0, 25 * 3600])
+def test_without_locks_only_what_is_a_day_old_is_left_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age_seconds: int
+) -> None:
+    def unsupported(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    left = tmp_path / ".bundle-0123abcd.muqrt-partial"
+    left.mkdir()
+    then = left.stat().st_mtime - age_seconds
+    os.utime(left, (then, then))
+    with atomic_file(tmp_path / "b.txt") as temporary:
+        temporary.touch()
+    assert left.exists() == (age_seconds == 0)
+
+
+def test_a_full_disk_names_the_file_and_leaves_no_new_folder(tmp_path: Path) -> None:
+    path = tmp_path / "models" / "muq" / "config.pbtxt"
+    with (
+        pytest.raises(OSError, match="No space left") as raised,
+        atomic_folder(path.parent) as folder,
+        atomic_file(folder / path.name),
+    ):
+        # As shutil raises it when it copies, with the name of the source.
+        raise OSError(errno.ENOSPC, "No space left on device", "bundle/muq.onnx")
+    assert raised.value.filename == str(path.parent)
+    assert names(tmp_path) == []
+
+
+def test_no_more_is_read_than_allowed(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("aé")
+    assert read_text(tmp_path / "a", 3) == "aé"
+    with pytest.raises(ValueError, match="longer than"):
+        read_text(tmp_path / "a", 2)
+    with pytest.raises(ValueError, match="longer than 1 MB"):
+        read_text(Path("/dev/zero"), 1_000_000)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ...common.files import atomic_file, atomic_folder
+from ...common.files import atomic_file, atomic_folder, is_partial
+from ...common.lock import LOCK_FILE, locked
 from ...errors import CheckpointError, UsageError
 from ...reference.stored import save_tensors
 from ..data.crops import Skipped
@@ -55,13 +56,17 @@ class Run:
         self._skipped: set[Path] = set()
         settings = json.loads(json.dumps(dict(settings), default=str))
         path = folder / SETTINGS_FILE
-        if path.is_file():
-            _check_same(path, settings)
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{folder}: holds something other than a run; choose another folder.")
-        else:
-            with atomic_file(path) as temporary:
-                temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        if not path.is_file():
+            _check_unused(folder)
+            with locked(folder):
+                if not path.is_file():  # another process may have begun the run meanwhile
+                    with atomic_file(path) as temporary:
+                        temporary.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+        _check_same(path, settings)
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Be the only process that trains here; waits for another one that does."""
+        return locked(self.folder)
 
     def load_state(self) -> State:
         """The newest state, or one at step 0.
@@ -113,6 +118,15 @@ class Run:
                 audio = Path(document["audio"])
                 found.setdefault(audio, Skipped(audio, document["reason"]))
         return list(found.values())
+
+
+def _check_unused(folder: Path) -> None:
+    if folder.is_dir():
+        names = {Path(each.name) for each in folder.iterdir()} - {Path(LOCK_FILE)}
+        if all(map(is_partial, names)):
+            return
+    if folder.exists():
+        raise UsageError(f"{folder}: holds something other than a run; choose another folder.")
 
 
 def _check_same(path: Path, settings: Mapping[str, Any]) -> None:

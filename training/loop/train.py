@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -82,6 +83,19 @@ def train(
         AudioError: draw after draw of the dataset could not be used.
         CheckpointError: the loss is not finite.
     """
+    with run.lock() if fabric.is_global_zero else nullcontext():
+        fabric.barrier()  # all read the same state, which is the last of who trained here before
+        return _train(trainee, dataset, plan, run, fabric, workers)
+
+
+def _train(
+    trainee: Trainee,
+    dataset: Dataset[Batch],
+    plan: TrainingPlan,
+    run: Run,
+    fabric: "Fabric",
+    workers: int,
+) -> State:
     state = run.load_state()
     optimizer: Any = torch.optim.AdamW(
         decay_groups(trainee, plan.weight_decay), betas=_BETAS, eps=1e-8

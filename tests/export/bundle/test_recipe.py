@@ -70,6 +70,30 @@ def test_adding_it_again_replaces_it(
     assert not [path for path in bundle_copy.iterdir() if path.is_dir()]
 
 
+def test_two_builds_at_once_are_both_there(bundle_copy: Path, proof: Proof) -> None:
+    """Each has read the manifest before the other's artefact was in it."""
+    first, second = load_bundle(bundle_copy), load_bundle(bundle_copy)
+    add(first, TorchRecipe("fp32"), proof)
+    add(second, WeightOnlyRecipe("int8-weights"), proof)
+    found = load_bundle(bundle_copy)
+    names = ["onnx-fp32", "torch-fp32", "onnx-int8-weights"]
+    assert [each.name for each in found.artefacts] == names
+    assert [each.name for each in second.artefacts] == names
+    assert all(each.certified for each in found.artefacts)
+    for each in found.artefacts:
+        found.verify(each)
+
+
+def test_a_bundle_that_was_exported_again_meanwhile(bundle_copy: Path, proof: Proof) -> None:
+    bundle = load_bundle(bundle_copy)
+    newer = bundle.model_copy(update={"created_by": "muqrt 9"})
+    newer.save(bundle_copy)
+    with pytest.raises(BundleError, match="was exported again meanwhile"):
+        add(bundle, TorchRecipe("fp32"), proof)
+    assert load_bundle(bundle_copy).created_by == "muqrt 9"
+    assert not [each for each in bundle_copy.iterdir() if each.name.startswith(".")]
+
+
 @of_every_kind
 def test_what_fails_its_gate_changes_nothing(
     bundle_copy: Path, proof: Proof, recipe: Recipe, name: str, monkeypatch: pytest.MonkeyPatch

@@ -11,6 +11,7 @@ pytest.importorskip("lancedb")
 
 from muqrt.errors import MissingDependencyError, UsageError
 from muqrt.runtime.search.index import Entry, SearchIndex, open_index
+from muqrt.runtime.search.update import updating
 
 WIDTH = 7
 MODEL = "a" * 64
@@ -101,6 +102,21 @@ def test_two_that_write_at_once(index: SearchIndex, tmp_path: Path) -> None:
     put(other, a | b)
     put(index, b | c)
     assert set(open_index(tmp_path / "index", MODEL, WIDTH).entries()) == set(embeddings)
+
+
+def test_doubles_are_dropped_but_for_the_newest(index: SearchIndex, tmp_path: Path) -> None:
+    embeddings = random_embeddings("a", "b", "c")
+    put(index, embeddings)
+    # Two writers that each found nothing there.
+    rows = index._table.to_arrow()
+    index._table.add(rows.slice(0, 2))
+    index._table.add(rows.slice(1, 2))
+    with updating(tmp_path / "index", MODEL, WIDTH, {}) as (repaired, _):
+        assert repaired.doubles() == []
+    assert sorted(repaired._table.to_arrow()["path"].to_pylist()) == [b"a", b"b", b"c"]
+    for name, embedding in embeddings.items():
+        (match,) = repaired.nearest(embedding, 1)
+        assert match.name == name and match.cosine == pytest.approx(1)
 
 
 def test_another_models_index(index: SearchIndex, tmp_path: Path) -> None:
