@@ -48,10 +48,11 @@ class LogMel(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, samples) float, more than 1024 samples -> (batch, mels, samples // hop)."""
-        # Half precision overflows: also under autocast this stays float32.
+        # Half precision overflows: also under autocast this stays float32, or
+        # float64 in a module of float64.
         with torch.autocast(waveform.device.type, enabled=False):
             spectrum = torch.stft(
-                waveform.float(),
+                waveform.to(torch.promote_types(self.window.dtype, torch.float32)),
                 WINDOW_SAMPLES,
                 self.hop_samples,
                 window=self.window,

@@ -1,12 +1,14 @@
 """Figures that compare an artefact's output with the reference's."""
 
+from copy import deepcopy
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...reference.rvq import ResidualVectorQuantize, VectorQuantize
-from ...runtime.bundle.certificate import NEAR_TIE, RANK_TIE, Measurement, RankMeasurement
+from ...runtime.bundle.certificate import RANK_TIE, TIE_ERRORS, Measurement, RankMeasurement
 
 
 def measure(
@@ -53,7 +55,9 @@ def measure_ranks(
 
 
 @torch.inference_mode()
-def equal_tokens(rvq: ResidualVectorQuantize, x: Tensor, tokens: np.ndarray) -> float:
+def equal_tokens(
+    rvq: ResidualVectorQuantize, x: Tensor, tokens: np.ndarray, exact: Tensor | None = None
+) -> float:
     """Return the share of tokens that equal the reference's, from 0 to 1.
 
     Each is compared with the code that the reference takes for what the *same* earlier tokens
@@ -61,35 +65,54 @@ def equal_tokens(rvq: ResidualVectorQuantize, x: Tensor, tokens: np.ndarray) -> 
     have another residual, and the other codes that they rightly take are no further differences.
     Where all earlier tokens are equal, this is the reference's own token.
 
-    A code that differs counts as equal if its cosine distance from the reference's latent,
-    1 - cos, is at most 1 + ``NEAR_TIE`` times that of the nearest code, in float64.
+    A code that differs counts as equal if rounding explains it. In float64 the reference has a
+    latent z; in fp32 it has another one, off by an error e. An error as large turns z by |e| / |z|
+    at most, and so changes the difference of two codes' cosines with it by no more than |e| / |z|
+    times their distance. A code whose cosine is below the best by at most ``TIE_ERRORS`` times that
+    is one that a sound fp32 program may take.
 
     Args:
         rvq: the reference's.
         x: (batch, width, steps) float32, what it quantizes.
         tokens: int (batch, stages, steps). Of any other shape, or beyond the codes, none is equal.
+        exact: the same as ``x``, but computed in float64 from the waveform on; ``x`` itself when
+            left out.
     """
     shape = (len(x), len(rvq.stages), x.shape[-1])
     codes = rvq.stages[0].codebook.num_embeddings
     valid = tokens.dtype.kind == "i" and tokens.shape == shape and tokens.size > 0
     if not valid or tokens.min() < 0 or tokens.max() >= codes or not x.isfinite().all():
         return 0.0
-    equal, residual = [], x
-    for stage, ours in zip(
-        rvq.stages, torch.from_numpy(tokens).long().to(x.device).unbind(1), strict=True
+    equal, residual, exact_residual = [], x, x.double() if exact is None else exact
+    stages = zip(rvq.stages, deepcopy(rvq).double().stages, strict=True)
+    for (stage, exact_stage), ours in zip(
+        stages, torch.from_numpy(tokens).long().to(x.device).unbind(1), strict=True
     ):
-        latent = stage.in_proj(residual)
-        equal.append((ours == stage.nearest(latent)) | _as_near(stage, latent, ours))
+        latent, exact_latent = stage.in_proj(residual), exact_stage.in_proj(exact_residual)
+        is_tie = _ties(exact_stage, exact_latent, latent, ours)
+        equal.append((ours == stage.nearest(latent)) | is_tie)
         residual = residual - stage.from_tokens(ours)
+        exact_residual = exact_residual - exact_stage.from_tokens(ours)
     return float(torch.stack(equal).double().mean())
 
 
-def _as_near(stage: VectorQuantize, latent: Tensor, tokens: Tensor) -> Tensor:
-    """Whether codes are as near as the nearest, but for rounding: bool (batch, steps)."""
-    unit = F.normalize(latent.double().transpose(1, 2), dim=-1)
-    distances = 1 - unit @ F.normalize(stage.codebook.weight.double()).T
-    ours = distances.gather(-1, tokens[..., None])[..., 0]
-    return ours <= (1 + NEAR_TIE) * distances.amin(-1)
+def _ties(stage: VectorQuantize, exact: Tensor, latent: Tensor, tokens: Tensor) -> Tensor:
+    """Whether codes are as near as the nearest, but for rounding: bool (batch, steps).
+
+    Args:
+        stage: in float64.
+        exact: (batch, code_width, steps) float64, the latent.
+        latent: the same in float32, with its rounding error.
+        tokens: int (batch, steps), the codes.
+    """
+    error = (latent.double() - exact).norm(dim=1) / exact.norm(dim=1)
+    error = error.clamp(min=torch.finfo(torch.float32).eps)  # of a latent that is exact by chance
+    codes = F.normalize(stage.codebook.weight)
+    cosines = F.normalize(exact.mT, dim=-1) @ codes.T
+    best = cosines.max(-1)
+    margin = best.values - cosines.gather(-1, tokens[..., None])[..., 0]
+    apart = (codes[best.indices] - codes[tokens]).norm(dim=-1)
+    return margin <= TIE_ERRORS * error * apart
 
 
 def _number(value: np.floating, worst: float) -> float:

@@ -2,12 +2,15 @@
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from onnx import FunctionProto
+from torch import Tensor
 
 from ...errors import CheckpointError
 from ...reference.checkpoint import Checkpoint
@@ -206,7 +209,25 @@ class Reference:
             states = checkpoint.model(samples).hidden_states
             self.log_mel = checkpoint.model.model.preprocessor_melspec_2048(samples).numpy()
         self.states: list[np.ndarray] = [state.numpy() for state in states]
+        self._samples = samples.double()
         self._expected: dict[tuple[str, int], np.ndarray] = {}
+
+    @cached_property
+    def exact_log_mel(self) -> Tensor:
+        """(batch, mels, frames), computed in float64."""
+        module = deepcopy(self.checkpoint.model.model.preprocessor_melspec_2048).double()
+        with torch.inference_mode():
+            found: Tensor = module(self._samples)
+        return found
+
+    @cached_property
+    def exact_states(self) -> Sequence[Tensor]:
+        """The hidden states, each (batch, steps, width), computed in float64: twice the weights'
+        memory, and several times as long."""
+        model = deepcopy(self.checkpoint.model).double()
+        with torch.inference_mode():
+            found: Sequence[Tensor] = model(self._samples).hidden_states
+        return found
 
     def expected(self, output: Output, level: int) -> np.ndarray:
         """The reference's answer, computed once."""

@@ -54,12 +54,14 @@ class Tokens(SourcedOutput[TokenRvq]):
         self, reference: Reference, answer: Answer, ours: np.ndarray
     ) -> Iterator[AnyMeasurement]:
         """The share of equal tokens."""
-        quantized = torch.from_numpy(reference.expected(self, answer.level))
+        rvq, quantized = self.source(reference.sources), reference.expected(self, answer.level)
+        states = reference.exact_states if rvq.needs_encoder else []
+        exact = rvq.input(reference.exact_log_mel, states)
         yield TokenMeasurement(
             audio=answer.audio,
             seconds=answer.seconds,
             tokens=ours.size,
-            equal_tokens=equal_tokens(self.source(reference.sources).rvq, quantized, ours),
+            equal_tokens=equal_tokens(rvq.rvq, torch.from_numpy(quantized), ours, exact),
         )
 
     def figures(self, worst: Thresholds) -> str:

@@ -41,7 +41,7 @@ class Joint(Output):
     )
     gates: ClassVar[tuple[Gate, ...]] = (
         Gate("worst_frame_cosine", "worst_latents_cosine"),
-        Gate("equal_ranks", "equal_ranks"),
+        Gate("equal_ranks", "equal_ranks", share_of="pairs"),
     )
 
     width: PositiveInt

@@ -3,6 +3,8 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from operator import mul
 from typing import ClassVar
 
 from .record import Record, TensorSpec
@@ -16,18 +18,28 @@ class Gate:
         figure: name of the measurement's field.
         threshold: name of the field in ``Thresholds``.
         at_least: whether the figure is good when large; otherwise it must be at most the threshold.
+        share_of: for a figure that is a share, name of the field with the number that it is a share
+            of: the shares of all audio are one share, so that the length of an excerpt, and what
+            one item is of its share, makes no difference.
     """
 
     figure: str
     threshold: str
     at_least: bool = True
+    share_of: str | None = None
 
     def passes(self, figure: float, threshold: float) -> bool:
         """Whether the figure is within the threshold."""
         return figure >= threshold if self.at_least else figure <= threshold
 
-    def worst(self, figures: Sequence[float]) -> float:
-        """The threshold that all of the figures would just pass."""
+    def worst(self, measured: Sequence[object]) -> float:
+        """The threshold that these measurements would just pass."""
+        figures = [getattr(each, self.figure) for each in measured]
+        if self.share_of is not None:
+            counts = [getattr(each, self.share_of) for each in measured]
+            # Exact: the share of one audio alone stays the number that it is.
+            parts = map(mul, map(Fraction, figures), counts)
+            return float(sum(parts) / sum(counts)) if any(counts) else 1.0
         return min(figures, default=1.0) if self.at_least else max(figures, default=0.0)
 
 

@@ -30,7 +30,7 @@ class Tokenizer(Output):
         "this model has no tokens. Export it with them: "
         "muqrt export CHECKPOINT --outputs embedding,tokens -o BUNDLE"
     )
-    gates: ClassVar[tuple[Gate, ...]] = (Gate("equal_tokens", "equal_tokens"),)
+    gates: ClassVar[tuple[Gate, ...]] = (Gate("equal_tokens", "equal_tokens", share_of="tokens"),)
 
     stages: PositiveInt
     codes: Annotated[int, Field(ge=1, le=_MOST_CODES)]
