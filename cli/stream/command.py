@@ -96,7 +96,7 @@ def stream(
                 seconds = _follow(hops, events, source, output)
         except AudioError as too_little:
             raise source.error or too_little from None
-    result = (source.name, seconds, events.segments)
+    result = (source.name, seconds, events)
     show(as_json, segments_document(*result), *segment_lines(*result))
     if source.error is not None:
         raise source.error

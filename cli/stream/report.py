@@ -8,7 +8,7 @@ import numpy as np
 from ...common.console import Table, show
 from ...runtime.bundle.tagging import TAGS, Segment, Tagging, TagScore
 from ...runtime.streaming.engine import Hop
-from ...runtime.streaming.events import Event
+from ...runtime.streaming.events import Event, Silence, TagEvents
 
 
 def ranked(tagging: Tagging, scores: np.ndarray) -> list[TagScore]:
@@ -38,14 +38,16 @@ class JsonLines:
                 "type": "hop",
                 "start_seconds": hop.start_seconds,
                 "end_seconds": hop.end_seconds,
-                "tags": dict(above[: self._top]),
+                "tags": {} if hop.is_silent else dict(above[: self._top]),
+                "silent": hop.is_silent,
                 "latency_seconds": latency_seconds,
             }
         )
 
-    def event(self, event: Event) -> None:
-        """Print an event; its end is null if the tag has just begun."""
-        self._print({"type": "event", **event._asdict()})
+    def event(self, event: Event | Silence) -> None:
+        """Print an event; its end is null if the tag or the silence has just begun."""
+        kind = "event" if isinstance(event, Event) else "silence"
+        self._print({"type": kind, **event._asdict()})
 
     def _print(self, document: dict[str, Any]) -> None:
         if not show(True, document):
@@ -61,39 +63,54 @@ class TextLines:
     def hop(self, hop: Hop, latency_seconds: float) -> None:
         """Print nothing: there are too many hops to read."""
 
-    def event(self, event: Event) -> None:
-        """Print which tag begins or ends, and when."""
+    def event(self, event: Event | Silence) -> None:
+        """Print what begins or ends, and when."""
         if not show(False, None, event_line(event)):
             self._on_closed()
 
 
-def segments_document(name: str, seconds: float, segments: Sequence[Event]) -> dict[str, Any]:
-    """A whole stream as JSON: every segment of every tag."""
+def segments_document(name: str, seconds: float, events: TagEvents) -> dict[str, Any]:
+    """A whole stream as JSON: every segment of every tag, and the silences."""
     return {
         "type": "segments",
         "audio": name,
         "seconds": seconds,
-        "segments": _by_tag(segments),
+        "segments": _by_tag(events.segments),
+        "silences": events.silences,
+        "silent": _is_silent(seconds, events.silences),
     }
 
 
-def event_line(event: Event) -> str:
+def event_line(event: Event | Silence) -> str:
     """An event as a line of text."""
+    what = event.tag if isinstance(event, Event) else "silence"
     if event.end_seconds is None:
-        return f"{event.start_seconds:.1f} s  {event.tag} begins"
+        return f"{event.start_seconds:.1f} s  {what} begins"
     stretch = f"{event.start_seconds:.1f} to {event.end_seconds:.1f} s"
-    return f"{event.end_seconds:.1f} s  {event.tag} ends ({stretch})"
+    return f"{event.end_seconds:.1f} s  {what} ends ({stretch})"
 
 
-def segment_lines(name: str, seconds: float, segments: Sequence[Event]) -> Iterator[str | Table]:
-    """A whole stream as text: every segment of every tag."""
-    yield f"{name}: {seconds:.1f} s: {', '.join(_by_tag(segments)) or 'no tags'}"
-    rows = [
-        [tag, ", ".join(f"{start:.1f}-{end:.1f}" for start, end in stretches)]
-        for tag, stretches in _by_tag(segments).items()
-    ]
+def segment_lines(name: str, seconds: float, events: TagEvents) -> Iterator[str | Table]:
+    """A whole stream as text: every segment of every tag, and the silences."""
+    tags = _by_tag(events.segments)
+    if _is_silent(seconds, events.silences):
+        yield f"{name}: {seconds:.1f} s: silent"
+        return
+    yield f"{name}: {seconds:.1f} s: {', '.join(tags) or 'no tags'}"
+    if events.silences:
+        yield f"silent: {_stretches(events.silences)} s"
+    rows = [[tag, _stretches(stretches)] for tag, stretches in tags.items()]
     if rows:
         yield Table("", ["tag", "from-to, s"], rows)
+
+
+def _is_silent(seconds: float, silences: Sequence[Segment]) -> bool:
+    """Whether a stream of so many seconds was nothing but silence."""
+    return list(silences) == [(0.0, seconds)]
+
+
+def _stretches(segments: Sequence[Segment]) -> str:
+    return ", ".join(f"{start:.1f}-{end:.1f}" for start, end in segments)
 
 
 def _by_tag(segments: Sequence[Event]) -> dict[str, list[Segment]]:

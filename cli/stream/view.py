@@ -12,7 +12,7 @@ from rich.text import Text
 from ...common.closing import Closing
 from ...runtime.bundle.tagging import TAGS, Tagging
 from ...runtime.streaming.engine import Hop
-from ...runtime.streaming.events import Event
+from ...runtime.streaming.events import Event, Silence
 from .report import event_line, ranked
 
 _TAGS_SHOWN = 12
@@ -35,7 +35,7 @@ class LiveView(Closing):
         self, name: str, tagging: Tagging, top: int | None = None, console: Console | None = None
     ) -> None:
         self._name, self._tagging, self._top = name, tagging, top or _TAGS_SHOWN
-        self._events: deque[Event] = deque(maxlen=_EVENTS_SHOWN)
+        self._events: deque[Event | Silence] = deque(maxlen=_EVENTS_SHOWN)
         self._hop: Hop | None = None
         self._latency_seconds = 0.0
         # Drawn when something is new, not all the time.
@@ -46,7 +46,7 @@ class LiveView(Closing):
         self._hop, self._latency_seconds = hop, latency_seconds
         self._refresh()
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event | Silence) -> None:
         """Show an event above the older ones."""
         self._events.appendleft(event)
         self._refresh()
@@ -69,6 +69,7 @@ class LiveView(Closing):
         heading = (
             f"{self._name}  {hop.end_seconds:.1f} s  (tags of {hop.start_seconds:.1f} to "
             f"{hop.end_seconds:.1f} s, {self._latency_seconds * 1e3:.0f} ms later)"
+            f"{'  silence' if hop.is_silent else ''}"
         )
         return Group(Text(heading), self._bars(hop), *self._event_lines())
 

@@ -44,7 +44,9 @@ def draw(title: str, track: TrackTags, choice: Choice, path: Path) -> None:
     axes.set_ylim(len(tags) - 0.5, -0.5)
     axes.set_xlim(0, track.seconds)
     axes.set_xlabel("seconds; outlined: at or above the tag's threshold")
-    axes.set_title(_literal(title), fontsize=12, loc="left")
+    axes.set_title(
+        _literal(f"{title}: silent" if track.is_silent else title), fontsize=12, loc="left"
+    )
     axes.tick_params(axis="y", length=0)
     figure.colorbar(mesh, ax=axes, label="probability")
     with atomic_file(path) as temporary, warnings.catch_warnings():

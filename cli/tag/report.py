@@ -23,6 +23,7 @@ _ROUNDING = 1e-6
 _SEGMENTS_SHOWN = 3
 _LONGEST_NAME_CHARACTERS = 60
 _CSV_COLUMNS = ("audio", "start_seconds", "end_seconds", "tag", "score", "threshold")
+_CSV_SILENT = "silent"  # 1 or 0, the last column
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,10 @@ class Choice:
     every_tag: bool = False
 
     def shown(self, track: TrackTags) -> list[str]:
-        """The tags that apply anywhere in the track, best of the whole track first."""
+        """The tags that apply anywhere in the track, best of the whole track first; none of a
+        silent track."""
+        if track.is_silent:
+            return []
         found = track.segments(self.threshold)
         ranking = [tag for tag, _ in track.ranking() if self.every_tag or tag in found]
         return ranking[: self.top]
@@ -52,7 +56,10 @@ def lines(audio: Path, result: Result, choice: Choice) -> Iterator[str | Table]:
         yield f"FAILED {result}"
         return
     names = [short(tag) for tag, _ in result.tags(choice.threshold)]
-    yield f"{audio}: {result.seconds:.1f} s: {', '.join(names[: choice.top]) or 'no tags'}"
+    tags = "silent" if result.is_silent else ", ".join(names[: choice.top]) or "no tags"
+    yield f"{audio}: {result.seconds:.1f} s: {tags}"
+    if result.silences and not result.is_silent:
+        yield f"silent: {_stretches(result.silences)} s"
     scores, segments = dict(result.ranking()), result.segments(choice.threshold)
     limits, cosines = result.tagging.limits(choice.threshold), _cosines(result)
     rows = [
@@ -92,7 +99,7 @@ def write_csv(path: Path, results: Sequence[tuple[Path, Result]], choice: Choice
     """Write a CSV file, whole or not at all, with a row for each tag of each window.
 
     Tags below their thresholds are written only if the choice is every tag; files that could not
-    be used are left out.
+    be used are left out. A silent window has one row, without a tag.
     """
     tracks = [(audio, result) for audio, result in results if not isinstance(result, AudioError)]
     by_labels = any(isinstance(track, LabelTags) for _, track in tracks)
@@ -102,20 +109,25 @@ def write_csv(path: Path, results: Sequence[tuple[Path, Result]], choice: Choice
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow([*_CSV_COLUMNS, "cosine"] if by_labels else _CSV_COLUMNS)
+        writer.writerow([*_CSV_COLUMNS, *(["cosine"] if by_labels else []), _CSV_SILENT])
         for audio, track in tracks:
             writer.writerows(_rows(audio, track, choice))
 
 
 def _rows(audio: Path, track: TrackTags, choice: Choice) -> Iterator[list[object]]:
     limits = track.tagging.limits(choice.threshold)
+    cosines = track.window_cosines if isinstance(track, LabelTags) else None
     for window, ((start, end), scores) in enumerate(_windows(track)):
+        where = [audio, f"{start:.3f}", f"{end:.3f}"]
+        if track.silent[window]:
+            yield [*where, *([""] * (3 if cosines is None else 4)), 1]
+            continue
         for column, ((tag, limit), score) in enumerate(zip(limits.items(), scores, strict=True)):
             if choice.every_tag or score >= limit:
-                row = [audio, f"{start:.3f}", f"{end:.3f}", tag, f"{score:.6f}", limit]
-                if isinstance(track, LabelTags):
-                    row.append(f"{track.window_cosines[window, column]:.6f}")
-                yield row
+                row = [*where, tag, f"{score:.6f}", limit]
+                if cosines is not None:
+                    row.append(f"{cosines[window, column]:.6f}")
+                yield [*row, 0]
 
 
 def _windows(track: TrackTags) -> Iterator[tuple[tuple[float, float], list[float]]]:
@@ -132,9 +144,13 @@ def _facts(audio: Path, result: Result, choice: Choice) -> dict[str, Any]:
         "tags": dict(result.tags(choice.threshold)),
         "scores": dict(result.ranking()),
         "segments": result.segments(choice.threshold),
+        "silent": result.is_silent,
+        "silences": result.silences,
         "windows": [
-            {"start_seconds": start, "end_seconds": end, "scores": scores}
-            for (start, end), scores in _windows(result)
+            {"start_seconds": start, "end_seconds": end, "scores": scores, "silent": silent}
+            for ((start, end), scores), silent in zip(
+                _windows(result), result.silent.tolist(), strict=True
+            )
         ],
     }
     if isinstance(result, LabelTags):

@@ -10,6 +10,7 @@ import soxr
 from ...errors import AudioError
 from ...kernels.log_mel.contract import SAMPLE_RATE_HZ
 from .decode import DecodedAudio, DecodingError, open_audio, to_float
+from .down_mix import DownMix
 from .resampler import QUALITY, Resampler
 
 _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 768_000
@@ -25,8 +26,9 @@ def stream(path: str | PathLike[str], rate_hz: int = SAMPLE_RATE_HZ) -> Iterator
     """Decode a file block by block, in memory that does not depend on its length.
 
     All channels are averaged with equal weight: stereo, 5.1 (its low-frequency channel included)
-    or any other layout. The blocks joined are the samples that resampling the whole file at once
-    would give, ``round(samples * rate_hz / the file's rate)`` of them.
+    or any other layout; where they cancel each other, the louder one is taken. The blocks joined
+    are the samples that resampling the whole file at once would give, ``round(samples * rate_hz /
+    the file's rate)`` of them.
 
     A file that was cut short is recognised where its header tells its length (wav, flac, aiff,
     m4a, mp3 with a Xing header) or where it stops decoding; a cut ogg, opus or plain mp3 file is
@@ -61,7 +63,7 @@ def from_array(
 
     Args:
         waveform: (samples,) or (channels, samples), float32 or float64 in [-1, 1], or int16 or
-            int32, which are scaled to [-1, 1). Channels are averaged with equal weight.
+            int32, which are scaled to [-1, 1). Channels are averaged as in ``stream``.
         rate_hz: the rate of ``waveform``.
         name: what errors call it.
 
@@ -77,8 +79,13 @@ def from_array(
     return resampled
 
 
-def mono_from_array(waveform: np.ndarray, name: str = "audio array") -> np.ndarray:
-    """Mono float32 (samples,) from samples in memory; arguments and errors are ``from_array``'s."""
+def mono_from_array(
+    waveform: np.ndarray, name: str = "audio array", mix: DownMix | None = None
+) -> np.ndarray:
+    """Mono float32 (samples,) from samples in memory; arguments and errors are ``from_array``'s.
+
+    ``mix`` is a stream's, whose chunks come one by one.
+    """
     if waveform.dtype.name not in _DTYPES:
         raise AudioError(f"{name}: dtype {waveform.dtype}; convert it to {' or '.join(_DTYPES)}.")
     if waveform.ndim not in (1, 2):
@@ -91,16 +98,16 @@ def mono_from_array(waveform: np.ndarray, name: str = "audio array") -> np.ndarr
             f"{name}: shape {waveform.shape} looks like (samples, channels); expected (channels, "
             "samples), so pass its transpose, waveform.T."
         )
-    return _down_mix(to_float(channels).T, name, 0.0)
+    return _down_mix(mix or DownMix(), to_float(channels).T, name, 0.0)
 
 
 def _mono_blocks(audio: DecodedAudio, name: str) -> Iterator[np.ndarray]:
-    read = 0
+    read, mix = 0, DownMix()
     if audio.promised_samples is not None:
         _check_length(audio.promised_samples, audio.rate_hz, name)
     try:
         for block in audio.blocks:
-            yield _down_mix(block, name, read / audio.rate_hz)
+            yield _down_mix(mix, block, name, read / audio.rate_hz)
             read += len(block)
             _check_length(read, audio.rate_hz, name)
     except DecodingError as reason:
@@ -113,15 +120,14 @@ def _mono_blocks(audio: DecodedAudio, name: str) -> Iterator[np.ndarray]:
         raise _cut_short(name, promise, read / audio.rate_hz)
 
 
-def _down_mix(samples: np.ndarray, name: str, start_seconds: float) -> np.ndarray:
+def _down_mix(mix: DownMix, samples: np.ndarray, name: str, start_seconds: float) -> np.ndarray:
     """Float32 (samples, channels) to a checked (samples,)."""
     if samples.shape[1] > _MOST_CHANNELS:
         raise AudioError(
             f"{name}: {samples.shape[1]} channels; at most {_MOST_CHANNELS} are accepted. "
             "Mix it down first."
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        mono: np.ndarray = samples.mean(axis=1)
+    mono = mix.push(samples)
     if not np.isfinite(mono).all():
         raise AudioError(
             f"{name}: NaN or infinite samples soon after {start_seconds:.1f} s; repair it or "

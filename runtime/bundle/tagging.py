@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -160,17 +160,26 @@ class TrackTags:
     """How probable each tag is, window by window and for the whole track.
 
     Each window stands for the stretch of the track that is nearer to its middle than to any other
-    window's; the stretches follow one another without gap or overlap.
+    window's; the stretches follow one another without gap or overlap. Windows of silence have no
+    tags: their scores are 0 and no threshold is reached in them.
 
     Attributes:
         tagging: the tags' names and thresholds.
         edges_seconds: float64 (windows + 1,); window i stands for edge i to edge i + 1.
         window_scores: float32 (windows, tags).
+        silent: bool (windows,), which windows are silent; none when left out.
     """
 
     tagging: Vocabulary
     edges_seconds: np.ndarray
     window_scores: np.ndarray
+    silent: np.ndarray = field(default_factory=lambda: np.zeros(0, bool), kw_only=True)
+
+    def __post_init__(self) -> None:
+        silent = self.silent if len(self.silent) else np.zeros(len(self.window_scores), bool)
+        object.__setattr__(self, "silent", silent)
+        scores = np.where(silent[:, None], np.float32(0), self.window_scores)
+        object.__setattr__(self, "window_scores", scores)
 
     @property
     def seconds(self) -> float:
@@ -179,10 +188,23 @@ class TrackTags:
 
     @property
     def scores(self) -> np.ndarray:
-        """Float32 (tags,): the windows' mean, each weighted by the stretch it stands for."""
-        weights = np.diff(self.edges_seconds)
+        """Float32 (tags,): the mean of the windows that are not silent, each weighted by the
+        stretch it stands for; zeros for a silent track."""
+        if self.is_silent:
+            return np.zeros(self.window_scores.shape[1], np.float32)
+        weights = np.diff(self.edges_seconds) * ~self.silent
         mean: np.ndarray = np.average(self.window_scores, axis=0, weights=weights)
         return mean.astype(np.float32)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the whole track is silent."""
+        return bool(self.silent.all())
+
+    @property
+    def silences(self) -> list[Segment]:
+        """Where the track is silent: runs of silent windows."""
+        return self._runs(self.silent)
 
     def ranking(self) -> list[TagScore]:
         """Every tag with its score for the whole track, best first."""
@@ -191,13 +213,15 @@ class TrackTags:
         return [TagScore(names[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")]
 
     def tags(self, threshold: float | None = None) -> list[TagScore]:
-        """The track's tags, best first: those that reach their own threshold, or this one.
+        """The track's tags, best first: those that reach their own threshold, or this one. A silent
+        track has none.
 
         Raises:
             UsageError: the threshold is not a probability.
         """
         limits = self.tagging.limits(threshold)
-        return [each for each in self.ranking() if each.score >= limits[each.tag]]
+        ranking = [] if self.is_silent else self.ranking()
+        return [each for each in ranking if each.score >= limits[each.tag]]
 
     def segments(self, threshold: float | None = None) -> dict[str, list[Segment]]:
         """Where each tag is present: runs of windows that reach its threshold, or this one.
@@ -208,7 +232,7 @@ class TrackTags:
             UsageError: the threshold is not a probability.
         """
         limits = self.tagging.limits(threshold)
-        above = self.window_scores >= np.array(list(limits.values()))
+        above = (self.window_scores >= np.array(list(limits.values()))) & ~self.silent[:, None]
         columns = dict(zip(limits, above.T, strict=True))
         found = {tag: self._runs(columns[tag]) for tag, _ in self.ranking()}
         return {tag: runs for tag, runs in found.items() if runs}

@@ -1,7 +1,7 @@
 """Join a track's windows to its results: features, embedding, tags, tokens."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,26 @@ _Value = TypeVar("_Value")
 _Result = TypeVar("_Result")
 # Every track with its result or its failure, in order.
 Results = Iterator[tuple[Track, _Result | AudioError | MissingDependencyError]]
+
+
+class Clips(NamedTuple):
+    """A track's clips.
+
+    Attributes:
+        latents: float32 (clips, width), their embeddings, each of length one.
+        silent: bool (clips,), which of them are silent.
+    """
+
+    latents: np.ndarray
+    silent: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Float32 (width,): the mean embedding of the clips that are not silent, if there is one;
+        not of length one."""
+        heard = ~self.silent | self.silent.all()
+        found: np.ndarray = self.latents[heard].mean(axis=0)
+        return found
 
 
 def stitched(
@@ -71,13 +91,15 @@ def track_tags(
     tagging, framing = require_output(runner.session, Tagging), runner.session.framing
     windowing = WindowingConfig.every(framing, tagging.window_seconds, hop_seconds)
 
-    def window_tags(job: Job) -> tuple[float, float, np.ndarray]:
+    def window_tags(job: Job) -> tuple[float, float, np.ndarray, bool]:
         start_seconds = job.window.keep.start / framing.steps_per_second
-        return start_seconds, windowing.end_seconds(job.window), job.result
+        end_seconds = windowing.end_seconds(job.window)
+        return start_seconds, end_seconds, job.result, job.window.is_silent
 
-    def joined(windows: list[tuple[float, float, np.ndarray]]) -> TrackTags:
-        starts, ends, scores = zip(*windows, strict=True)
-        return TrackTags(tagging, np.array([*starts, ends[-1]]), np.stack(scores))
+    def joined(windows: list[tuple[float, float, np.ndarray, bool]]) -> TrackTags:
+        starts, ends, scores, silent = zip(*windows, strict=True)
+        edges_seconds = np.array([*starts, ends[-1]])
+        return TrackTags(tagging, edges_seconds, np.stack(scores), silent=np.array(silent))
 
     jobs = runner.run(tracks, windowing, lambda window: TAGS, on_window)
     yield from _by_track(jobs, window_tags, joined)
@@ -101,14 +123,27 @@ def track_tokens(
     )
 
 
+def track_clips(
+    runner: Runner, tracks: Iterable[Track], last_clip: LastClip, on_window: OnWindow | None
+) -> Results[Clips]:
+    """Every track with its clips."""
+    joint = require_output(runner.session, Joint)
+    clipping = ClippingConfig(runner.session.framing, joint.clip_samples, last_clip)
+    jobs = runner.run(tracks, clipping, lambda window: LATENTS, on_window)
+
+    def joined(clips: list[tuple[np.ndarray, bool]]) -> Clips:
+        latents, silent = zip(*clips, strict=True)
+        return Clips(np.stack(latents), np.array(silent))
+
+    yield from _by_track(jobs, lambda job: (job.result, job.window.is_silent), joined)
+
+
 def clip_latents(
     runner: Runner, tracks: Iterable[Track], last_clip: LastClip, on_window: OnWindow | None
 ) -> Results[np.ndarray]:
     """Every track with the embeddings of its clips, float32 (clips, width), each of length one."""
-    joint = require_output(runner.session, Joint)
-    clipping = ClippingConfig(runner.session.framing, joint.clip_samples, last_clip)
-    jobs = runner.run(tracks, clipping, lambda window: LATENTS, on_window)
-    yield from _by_track(jobs, lambda job: job.result, np.stack)
+    for track, clips in track_clips(runner, tracks, last_clip, on_window):
+        yield track, clips.latents if isinstance(clips, Clips) else clips
 
 
 def track_latents(

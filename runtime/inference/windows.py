@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import AudioError, BundleError, SessionError, UsageError
 from ...kernels.log_mel.contract import PAD_SAMPLES
 from ..audio.recent import RecentSamples
+from ..audio.silence import is_silent
 from ..bundle.manifest import Framing
 
 
@@ -38,6 +39,11 @@ class Window:
     def is_whole_track(self) -> bool:
         """Whether the track is this window alone."""
         return self.is_last and self.start_step == 0
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether no sample of it is louder than ``SILENCE_DBFS``."""
+        return is_silent(self.waveform)
 
     def trim(self, features: np.ndarray) -> np.ndarray:
         """The kept part of what the model gave: (steps, ...) -> (len(keep), ...)."""

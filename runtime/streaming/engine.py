@@ -31,12 +31,14 @@ class Hop:
         end_seconds: where it ends.
         outputs: by name, without the batch: ``tags`` float32 (tags,), and so on.
         is_last: whether the stream ends with it.
+        is_silent: whether the window is silent; its ``tags`` are zeros then.
     """
 
     start_seconds: float
     end_seconds: float
     outputs: Arrays
     is_last: bool
+    is_silent: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,12 +192,16 @@ class Streaming:
         for name, array in job.outputs.items():
             check_finite(array, name, job.stream.name)
         framing = self.session.framing
-        start = job.window.start_step * framing.step_samples
+        start, silent = job.window.start_step * framing.step_samples, job.window.is_silent
+        outputs = {name: array[0] for name, array in job.outputs.items()}
+        if silent and TAGS in outputs:
+            outputs[TAGS] = np.zeros_like(outputs[TAGS])
         return Hop(
             start / framing.sample_rate_hz,
             (start + job.window.waveform.shape[1]) / framing.sample_rate_hz,
-            {name: array[0] for name, array in job.outputs.items()},
+            outputs,
             job.window.is_last,
+            silent,
         )
 
 

@@ -1,4 +1,4 @@
-"""Tags of a live stream as events: when each begins and when it is over."""
+"""Tags and silences of a live stream as events: when each begins and when it is over."""
 
 import math
 from collections import deque
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import UsageError
-from ..bundle.tagging import TAGS, Tagging
+from ..bundle.tagging import TAGS, Segment, Tagging
 from .engine import Hop
 
 # A stream may last for days.
@@ -57,9 +57,21 @@ class Event(NamedTuple):
         return f"{self.tag} {self.start_seconds:.1f} to {self.end_seconds:.1f} s"
 
 
+class Silence(NamedTuple):
+    """A silence has begun, ``end_seconds`` being None, or is over."""
+
+    start_seconds: float
+    end_seconds: float | None
+
+    def __str__(self) -> str:
+        if self.end_seconds is None:
+            return f"silence from {self.start_seconds:.1f} s"
+        return f"silence {self.start_seconds:.1f} to {self.end_seconds:.1f} s"
+
+
 @dataclass
 class _Run:
-    """A tag that is present; ``announced`` once it has lasted for the minimum."""
+    """A tag or a silence that is present; ``announced`` once it has lasted for the minimum."""
 
     start_seconds: float
     score: float
@@ -71,7 +83,11 @@ class TagEvents:
 
     A tag begins when its score reaches its threshold. Each window stands for the stretch of the
     stream that is nearer to its middle than to any other window's, the first from 0 on, the last
-    to the end. So an event lies half a window back when it becomes known.
+    to the end. So an event lies half a window back when it becomes known. In windows of silence
+    all tags are over.
+
+    Events come in the order of the times they tell: an end waits while a tag that began earlier
+    has not yet lasted for the minimum.
 
     Args:
         tagging: the tags' names and thresholds.
@@ -81,17 +97,25 @@ class TagEvents:
     def __init__(self, tagging: Tagging, smoothing: Smoothing | None = None) -> None:
         self._names = tagging.vocabulary
         self._smoothing = smoothing or Smoothing()
-        self._thresholds = np.array(tagging.thresholds)
-        self._runs: dict[int, _Run] = {}  # by the tag's index
+        # Silence is one more column behind the tags'.
+        self._thresholds = np.array([*tagging.thresholds, 1.0])
+        self._runs: dict[int, _Run] = {}  # by the column
         self._middle_seconds: float | None = None  # of the latest window
         self._segments: deque[Event] = deque(maxlen=_MOST_SEGMENTS)
+        self._silences: deque[Segment] = deque(maxlen=_MOST_SEGMENTS)
+        self._waiting: list[Event | Silence] = []
 
     @property
     def segments(self) -> list[Event]:
         """The tags that are over, in the order in which they ended; the newest 10,000."""
         return list(self._segments)
 
-    def push(self, hop: Hop) -> list[Event]:
+    @property
+    def silences(self) -> list[Segment]:
+        """The silences that are over, in order; the newest 10,000."""
+        return list(self._silences)
+
+    def push(self, hop: Hop) -> list[Event | Silence]:
         """The events that this hop makes known.
 
         Raises:
@@ -103,22 +127,22 @@ class TagEvents:
         self._middle_seconds = middle
         limits = self._thresholds.copy()
         limits[list(self._runs)] *= self._smoothing.release
-        scores = hop.outputs[TAGS]
+        tags = np.full(len(self._names), -1.0) if hop.is_silent else hop.outputs[TAGS]
+        scores = np.append(tags, float(hop.is_silent))
         present = set(np.flatnonzero(scores >= limits).tolist())
-        events = []
-        for index in sorted(self._runs.keys() | present):
-            if index not in present:
-                events += self._end(index, edge)
+        for column in sorted(self._runs.keys() | present):
+            if column not in present:
+                self._end(column, edge)
                 continue
-            score = float(scores[index])
-            run = self._runs.setdefault(index, _Run(edge, score))
+            score = float(scores[column])
+            run = self._runs.setdefault(column, _Run(edge, score))
             run.score = max(run.score, score)
             # The window's stretch reaches beyond its middle, wherever it will end.
-            events += self._announce(index, middle)
-        return events
+            self._announce(column, middle)
+        return self._in_order()
 
-    def finish(self, end_seconds: float) -> list[Event]:
-        """End the stream at ``end_seconds``; returns the events of the tags that end with it.
+    def finish(self, end_seconds: float) -> list[Event | Silence]:
+        """End the stream at ``end_seconds``; returns the events of what ends with it.
 
         Raises:
             UsageError: it ended before the last hop's middle.
@@ -128,7 +152,9 @@ class TagEvents:
                 f"a stream that ended at {end_seconds:.2f} s, after a hop around "
                 f"{self._middle_seconds:.2f} s; pass the seconds from its beginning."
             )
-        return [event for index in sorted(self._runs) for event in self._end(index, end_seconds)]
+        for column in sorted(self._runs):
+            self._end(column, end_seconds)
+        return self._in_order()
 
     def _edge_and_middle(self, hop: Hop) -> tuple[float, float]:
         """From where on a window stands for the stream, and its middle, in seconds."""
@@ -142,21 +168,42 @@ class TagEvents:
             "push them in order, and those of one stream only."
         )
 
-    def _announce(self, index: int, until_seconds: float) -> list[Event]:
-        """The event that a run has begun, if it has lasted for the minimum by then."""
-        run = self._runs[index]
+    def _announce(self, column: int, until_seconds: float) -> None:
+        """Say that a run has begun, if it has lasted for the minimum by then."""
+        run = self._runs[column]
         lasted = until_seconds - run.start_seconds + _ROUNDING_SECONDS
-        if run.announced or lasted < self._smoothing.minimum_seconds:
-            return []
-        run.announced = True
-        return [Event(self._names[index], run.start_seconds, None, run.score)]
+        if not run.announced and lasted >= self._smoothing.minimum_seconds:
+            run.announced = True
+            self._waiting.append(self._event(column, run, None))
 
-    def _end(self, index: int, edge_seconds: float) -> list[Event]:
+    def _end(self, column: int, edge_seconds: float) -> None:
         """End a run; it may have lasted for the minimum only now."""
-        events = self._announce(index, edge_seconds)
-        run = self._runs.pop(index)
-        if run.announced:
-            over = Event(self._names[index], run.start_seconds, edge_seconds, run.score)
+        self._announce(column, edge_seconds)
+        run = self._runs.pop(column)
+        if not run.announced:
+            return
+        over = self._event(column, run, edge_seconds)
+        self._waiting.append(over)
+        if isinstance(over, Event):
             self._segments.append(over)
-            events.append(over)
-        return events
+        else:
+            self._silences.append(Segment(run.start_seconds, edge_seconds))
+
+    def _event(self, column: int, run: _Run, end_seconds: float | None) -> Event | Silence:
+        if column == len(self._names):
+            return Silence(run.start_seconds, end_seconds)
+        return Event(self._names[column], run.start_seconds, end_seconds, run.score)
+
+    def _in_order(self) -> list[Event | Silence]:
+        """What can be said now: nothing earlier may still become known."""
+        unsure = [run.start_seconds for run in self._runs.values() if not run.announced]
+        until_seconds = min(unsure, default=math.inf)
+        self._waiting.sort(key=_time_seconds)
+        sure = [each for each in self._waiting if _time_seconds(each) <= until_seconds]
+        self._waiting = self._waiting[len(sure) :]
+        return sure
+
+
+def _time_seconds(event: Event | Silence) -> float:
+    """The time that an event tells."""
+    return event.start_seconds if event.end_seconds is None else event.end_seconds

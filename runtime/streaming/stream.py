@@ -6,8 +6,10 @@ import numpy as np
 
 from ...errors import AudioError, UsageError
 from ..audio import read as audio
+from ..audio.down_mix import DownMix
 from ..audio.recent import RecentSamples
 from ..audio.resampler import Resampler
+from ..audio.silence import is_silent
 from ..bundle.manifest import Framing
 from ..bundle.tagging import Tagging
 from ..engines.session import Session
@@ -117,6 +119,11 @@ class StreamWindow:
     waveform: np.ndarray
     is_last: bool
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether no sample of it is louder than ``SILENCE_DBFS``."""
+        return is_silent(self.waveform)
+
 
 class Stream:
     """The state of one stream: a window of samples and its frames, whatever the stream's age.
@@ -143,7 +150,7 @@ class Stream:
         self.forget_frames()
         self.ended = False
         self._resampler = Resampler(rate_hz, sliding.framing.sample_rate_hz)
-        self._samples = RecentSamples()
+        self._mix, self._samples = DownMix(), RecentSamples()
         self._hops = self._end_step = 0
 
     def forget_frames(self) -> None:
@@ -170,7 +177,8 @@ class Stream:
                     f"{self.name}: a chunk of {chunk.shape[-1]} samples; send at most {longest} "
                     f"({LONGEST_CHUNK_SECONDS:g} s) at once."
                 )
-            self._samples.append(self._resampler.push(audio.mono_from_array(chunk, self.name)))
+            mono = audio.mono_from_array(chunk, self.name, self._mix)
+            self._samples.append(self._resampler.push(mono))
         if not is_last:
             return
         self._samples.append(self._resampler.finish())

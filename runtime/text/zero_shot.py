@@ -10,7 +10,7 @@ from ..audio.tracks import Audio, AudioFile, Track, one_track
 from ..bundle.joint import Joint
 from ..bundle.tagging import TrackTags, one_limit
 from ..engines.session import Session, require_output
-from ..inference.results import Results, by_file, clip_latents, or_raise
+from ..inference.results import Clips, Results, by_file, or_raise, track_clips
 from ..inference.runner import OnWindow, Runner
 from .labels import LabelSet, unit
 
@@ -54,18 +54,19 @@ class ZeroShot:
         return found.astype(np.float32)
 
     def describe(
-        self, cosines: np.ndarray, clip_cosines: np.ndarray, seconds: float
+        self, cosines: np.ndarray, clip_cosines: np.ndarray, silent: np.ndarray, seconds: float
     ) -> "LabelTags":
         """A track's labels.
 
         Args:
             cosines: float32 (labels,), of the whole track's embedding with each label's.
             clip_cosines: float32 (clips, labels), of each clip's.
+            silent: bool (clips,), whether it is silent.
             seconds: how long the track is.
         """
         starts = np.arange(len(clip_cosines)) * self.window_seconds
         edges, scores = np.append(starts, seconds), self.probabilities(clip_cosines)
-        return LabelTags(self, edges, scores, cosines, clip_cosines)
+        return LabelTags(self, edges, scores, cosines, clip_cosines, silent=silent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +87,9 @@ class LabelTags(TrackTags):
 
     @property
     def scores(self) -> np.ndarray:
-        """Float32 (labels,): the whole track's probabilities, from its cosines."""
-        return self.tagging.probabilities(self.cosines)
+        """Float32 (labels,): the whole track's probabilities, from its cosines; zeros for a silent
+        track."""
+        return self.tagging.probabilities(self.cosines) * np.float32(not self.is_silent)
 
 
 class LabelTagger:
@@ -130,14 +132,14 @@ class LabelTagger:
 
     def _tagged(self, tracks: Iterable[Track], on_window: OnWindow | None) -> Results[LabelTags]:
         timed = (_Timed(each.source, each.rate_hz, each.name) for each in tracks)
-        for track, clips in clip_latents(self._runner, timed, "wrapped", on_window):
-            if not isinstance(clips, np.ndarray):
+        for track, clips in track_clips(self._runner, timed, "wrapped", on_window):
+            if not isinstance(clips, Clips):
                 yield track, clips
                 continue
             assert isinstance(track, _Timed)
-            whole = unit(clips.mean(axis=0)) @ self._latents.T
+            whole, by_clip = unit(clips.mean) @ self._latents.T, clips.latents @ self._latents.T
             seconds = track.samples / self._rate_hz
-            yield track, self.zero_shot.describe(whole, clips @ self._latents.T, seconds)
+            yield track, self.zero_shot.describe(whole, by_clip, clips.silent, seconds)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from ...errors import AudioError, MissingDependencyError, ServerError
 from ...runtime.audio.read import load
 from ...runtime.audio.tracks import AudioFile
+from ...runtime.inference.clips import ClippingConfig
 from ...runtime.text.labels import LabelSet
 from ...runtime.text.zero_shot import LabelTags, ZeroShot
 from ..contract.mulan import AUDIO_TOWER, tower_in
@@ -45,7 +48,9 @@ class ServedLabelTagger:
                 f"Model {model!r} at {url} takes no labels",
                 "Write one that does from a MuQ-MuLan's bundle with: muqrt repository",
             )
-        self._rate_hz = tower.contract.framing.sample_rate_hz
+        framing = tower.contract.framing
+        self._rate_hz = framing.sample_rate_hz
+        self._clipping = ClippingConfig(framing, tower.joint.clip_samples)
         clip_seconds = tower.joint.clip_samples / self._rate_hz
         self.zero_shot = ZeroShot(labels, tower.joint.temperature, clip_seconds)
 
@@ -83,5 +88,6 @@ class ServedLabelTagger:
             if _REFUSED in str(error):
                 raise AudioError(f"{path}: {error}") from None
             raise
+        silent = np.array([clip.is_silent for clip in self._clipping.cut([waveform], str(path))])
         seconds = len(waveform) / self._rate_hz
-        return self.zero_shot.describe(answer.cosines, answer.clip_cosines, seconds)
+        return self.zero_shot.describe(answer.cosines, answer.clip_cosines, silent, seconds)

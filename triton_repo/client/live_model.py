@@ -1,12 +1,13 @@
 """What the synchronous and the asynchronous streaming client share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...runtime.bundle.tagging import TAGS, Tagging
 from ...runtime.streaming.stream import SlidingConfig
-from ..contract.stream import SECONDS, StreamContract
+from ..contract.stream import SECONDS, SILENT, StreamContract
 from .connection import BusyError, GoneError, LostStreamError, contract_in, tensors
 from .stream_state import ClientStream, StreamRequest
 
@@ -35,6 +36,7 @@ class LiveModel:
 
     tagging: Tagging
     sliding: SlidingConfig
+    _outputs: Sequence[str]
 
     def __init__(
         self,
@@ -54,6 +56,9 @@ class LiveModel:
     def _describe(self, answer: Any) -> None:
         """Read the contract from the answer to ``get_model_config``."""
         contract = live_contract(answer, self.url, self.model)
+        # Repositories that were written by older versions do not tell silence.
+        given = {output.name for output in answer.config.output}
+        self._outputs = [name for name in (TAGS, SECONDS, SILENT) if name in given]
         self.tagging, self.sliding = contract.tagging, contract.sliding
 
     def _begin(self, rate_hz: int, name: str) -> ClientStream:
@@ -65,7 +70,7 @@ class LiveModel:
         """The arguments of a call of ``infer``."""
         inputs = {name: array[None] for name, array in request.inputs.items()}
         return {
-            **tensors(inputs, (TAGS, SECONDS)),
+            **tensors(inputs, self._outputs),
             "sequence_id": request.stream_id,
             "sequence_start": request.is_start,
             "sequence_end": request.is_end,
@@ -82,6 +87,9 @@ def live_contract(answer: Any, url: str, model: str) -> StreamContract:
     )
 
 
-def rows_in(answer: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The hops in an answer: tags float32 (hops, tags), seconds float64 (hops, 2)."""
-    return answer.as_numpy(TAGS)[0], answer.as_numpy(SECONDS)[0]
+def rows_in(answer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The hops in an answer: tags float32 (hops, tags), seconds float64 (hops, 2), and whether they
+    are silent, bool (hops,)."""
+    tags, seconds = answer.as_numpy(TAGS)[0], answer.as_numpy(SECONDS)[0]
+    silent = answer.as_numpy(SILENT)
+    return tags, seconds, np.zeros(len(tags), bool) if silent is None else silent[0]

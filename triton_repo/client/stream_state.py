@@ -16,6 +16,7 @@ import numpy as np
 from ...common.retry import Retry
 from ...errors import AudioError, ServerError
 from ...runtime.audio import read as audio
+from ...runtime.audio.down_mix import DownMix
 from ...runtime.audio.recent import RecentSamples
 from ...runtime.bundle.tagging import TAGS
 from ...runtime.streaming.engine import Hop
@@ -63,6 +64,7 @@ class ClientStream:
         self._window_seconds = sliding.window_seconds
         self._cell = _cell(sliding, rate_hz)
         self._samples, self._newest = RecentSamples(), np.zeros(0, np.float32)
+        self._mix = DownMix()
         self._finished = False
         self._kept_from = self._furthest = 0
         self._given_seconds = 0.0  # where the newest hop ended
@@ -77,7 +79,7 @@ class ClientStream:
 
     def append(self, chunk: np.ndarray) -> None:
         """Add audio, (samples,) or (channels, samples), of any length."""
-        self._newest = audio.mono_from_array(chunk, self.name)
+        self._newest = audio.mono_from_array(chunk, self.name, self._mix)
         self._samples.append(self._newest)
 
     def finish(self) -> None:
@@ -115,13 +117,16 @@ class ClientStream:
         self.is_open = False
         return StreamRequest(self._id, {}, is_start=False, is_end=True)
 
-    def answered(self, request: StreamRequest, tags: np.ndarray, seconds: np.ndarray) -> list[Hop]:
+    def answered(
+        self, request: StreamRequest, tags: np.ndarray, seconds: np.ndarray, silent: np.ndarray
+    ) -> list[Hop]:
         """The new hops in an answer.
 
         Args:
             request: what was answered.
             tags: float32 (hops, tags).
             seconds: float64 (hops, 2), each hop's start and end since the server's stream began.
+            silent: bool (hops,), whether it is silent.
         """
         self._position += len(request.inputs.get(WAVEFORM, ()))
         self._chunks += 1
@@ -135,7 +140,8 @@ class ClientStream:
             # Half a sample of tolerance, because sums of seconds are not exact.
             if end > self._given_seconds + 0.5 / self._model_rate_hz:
                 is_last = request.is_end and row == len(tags) - 1
-                hops.append(Hop(start, end, {TAGS: tags[row]}, is_last))
+                outputs = {TAGS: tags[row]}
+                hops.append(Hop(start, end, outputs, is_last, bool(silent[row])))
                 self._given_seconds = end
         self._forget()
         return hops

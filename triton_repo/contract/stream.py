@@ -20,7 +20,7 @@ from ...runtime.streaming.stream import HOP_SECONDS, SlidingConfig
 from .config import MODEL_NAME_PATTERN, ragged_input, scripted_config
 
 WAVEFORM, PCM, RATE, CHUNK_INDEX = "waveform", "pcm", "rate_hz", "chunk_index"
-SECONDS = "seconds"
+SECONDS, SILENT = "seconds", "silent"
 _MOST_STREAMS = 1 << 16
 # The server keeps the ids of refused streams too, until they are idle. Without room for them, it
 # would let clients wait instead of refusing them. Each takes 0.7 KB.
@@ -148,6 +148,7 @@ class StreamConfig:
                     "dims": [-1, len(self.contract.tagging.vocabulary)],
                 },
                 {"name": SECONDS, "data_type": "TYPE_FP64", "dims": [-1, 2]},
+                {"name": SILENT, "data_type": "TYPE_BOOL", "dims": [-1]},
             ],
             sequence_batching={
                 "max_sequence_idle_microseconds": round(

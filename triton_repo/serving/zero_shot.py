@@ -9,7 +9,7 @@ from ...errors import AudioError, MuqrtError, UsageError
 from ...runtime.audio.tracks import Track
 from ...runtime.bundle.joint import Joint
 from ...runtime.engines.session import Session, require_output
-from ...runtime.inference.results import clip_latents
+from ...runtime.inference.results import Clips, track_clips
 from ...runtime.inference.runner import Runner
 from ...runtime.text.labels import Embed, LabelSet, unit
 from ...runtime.text.zero_shot import ZeroShot
@@ -44,7 +44,7 @@ class Answer:
     Attributes:
         labels: the labels, in the order of the arrays.
         cosines: float32 (labels,), of the waveform's embedding with each label's.
-        probabilities: float32 (labels,), their softmax.
+        probabilities: float32 (labels,), their softmax; zeros for silence.
         clip_cosines: float32 (clips, labels), of each clip's embedding.
     """
 
@@ -130,24 +130,25 @@ class ZeroShotService:
                 f"waveform: {seconds:.0f} s; at most {_LONGEST_SECONDS} s. Send it in pieces."
             )
 
-    def _clips(self, waveforms: list[np.ndarray]) -> list[np.ndarray | MuqrtError]:
-        """Each waveform's clips, float32 (clips, width)."""
+    def _clips(self, waveforms: list[np.ndarray]) -> list[Clips | MuqrtError]:
         tracks = [Track(each, self._rate_hz, "waveform") for each in waveforms]
         try:
-            results = clip_latents(self._runner, tracks, "wrapped", None)
+            results = track_clips(self._runner, tracks, "wrapped", None)
             return [clips for _, clips in results]
         except MuqrtError as error:
             return [error] * len(tracks)
 
     def _compared(
-        self, clips: np.ndarray | MuqrtError, labels: LabelSet, latents: np.ndarray
+        self, clips: Clips | MuqrtError, labels: LabelSet, latents: np.ndarray
     ) -> Answer | MuqrtError:
         if isinstance(clips, MuqrtError):
             return clips
-        cosines = unit(clips.mean(axis=0)) @ latents.T
+        cosines = unit(clips.mean) @ latents.T
         seconds = self._joint.clip_samples / self._rate_hz
         probabilities = ZeroShot(labels, self._joint.temperature, seconds).probabilities(cosines)
-        return Answer(labels.labels, cosines, probabilities, clips @ latents.T)
+        if clips.silent.all():
+            probabilities = np.zeros_like(probabilities)
+        return Answer(labels.labels, cosines, probabilities, clips.latents @ latents.T)
 
 
 def _decoded(name: str, text: bytes) -> str:

@@ -11,6 +11,7 @@ from ....common.retry import Backoff, Retry
 from ....errors import AudioError, MissingDependencyError
 from ...audio import read as audio
 from ...audio.decode import AUDIO_FORMATS, frame_samples
+from ...audio.down_mix import DownMix
 from ...audio.resampler import Resampler
 from .chunks import cut, played
 
@@ -111,14 +112,14 @@ def _opened(url: str) -> "InputContainer":
 
 def _samples(container: "InputContainer", rate_hz: int, url: str) -> Iterator[np.ndarray]:
     """Mono float32 (samples,) at ``rate_hz``, whatever rates and channels are sent."""
-    resampler, own_rate_hz = Resampler(rate_hz, rate_hz), rate_hz
+    resampler, own_rate_hz, mix = Resampler(rate_hz, rate_hz), rate_hz, DownMix()
     for frame in _frames(container):
         if frame.sample_rate != own_rate_hz:
             audio.check_rate(frame.sample_rate, url)
             yield resampler.finish()
             own_rate_hz = frame.sample_rate
             resampler = Resampler(own_rate_hz, rate_hz)
-        yield resampler.push(frame_samples(frame).mean(axis=1))
+        yield resampler.push(mix.push(frame_samples(frame)))
     yield resampler.finish()
 
 

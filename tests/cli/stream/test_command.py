@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -242,7 +243,46 @@ def test_the_tag_heard_longest_comes_first() -> None:
         Event("[b]drums", 1.0, 5.5, 0.8),
         Event("piano", 3.0, 4.0, 0.7),
     ]
-    heading, found = segment_lines("radio", 6.0, segments)
+    events = SimpleNamespace(segments=segments, silences=[])
+    heading, found = segment_lines("radio", 6.0, events)
     assert heading == "radio: 6.0 s: [b]drums, piano"
     assert found.rows == [["[b]drums", "1.0-5.5"], ["piano", "0.0-2.0, 3.0-4.0"]]
-    assert list(segment_lines("radio", 6.0, [])) == ["radio: 6.0 s: no tags"]
+    nothing = SimpleNamespace(segments=[], silences=[])
+    assert list(segment_lines("radio", 6.0, nothing)) == ["radio: 6.0 s: no tags"]
+
+
+def test_a_silent_stream_is_told_apart(muqrt: Command, tagged_bundle: Path, tmp_path: Path) -> None:
+    song = tmp_path / "song.wav"
+    soundfile.write(song, np.zeros(6 * RATE_HZ, np.int16), RATE_HZ)
+    options = ["-b", tagged_bundle, "--fast", "--threshold", "0"]
+    done = muqrt("stream", song, *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "0.0 s  silence begins",
+        "6.0 s  silence ends (0.0 to 6.0 s)",
+        f"{song}: 6.0 s: silent",
+    ]
+    told = muqrt("stream", song, *options, "--json").stdout
+    documents = [json.loads(each) for each in told.splitlines()]
+    hops = [each for each in documents if each["type"] == "hop"]
+    assert hops and all(each["silent"] and each["tags"] == {} for each in hops)
+    assert [each for each in documents if each["type"] in ("event", "silence")] == [
+        {"type": "silence", "start_seconds": 0.0, "end_seconds": None},
+        {"type": "silence", "start_seconds": 0.0, "end_seconds": 6.0},
+    ]
+    assert documents[-1]["silent"] and documents[-1]["segments"] == {}
+
+
+def test_a_pause_ends_every_tag(muqrt: Command, tagged_bundle: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * RATE_HZ)
+    song = tmp_path / "song.wav"
+    soundfile.write(song, np.concatenate([noise, np.zeros(8 * RATE_HZ), noise]), RATE_HZ)
+    done = muqrt("stream", song, "-b", tagged_bundle, "--fast", "--threshold", "0", "--json")
+    documents = [json.loads(each) for each in done.stdout.splitlines()]
+    (pause,) = documents[-1]["silences"]
+    # Windows of 2 s are silent from a second into the pause to a second before its end.
+    assert pause == pytest.approx([6, 12], abs=0.3)
+    assert not documents[-1]["silent"]
+    for first, second in documents[-1]["segments"].values():
+        assert (first[0], first[1]) == (0.0, pause[0])
+        assert (second[0], second[1]) == (pause[1], 18.0)

@@ -157,8 +157,45 @@ def test_the_csv_has_the_windows_that_count_or_all(
     assert read_csv(table) == counting
     assert 0 < len(counting) < len(everything)
     assert set(counting[0]) == {
-        *("audio", "start_seconds", "end_seconds", "tag", "score", "threshold")
+        *("audio", "start_seconds", "end_seconds", "tag", "score", "threshold", "silent")
     }
+
+
+def test_silence_has_no_tags_in_any_output(
+    muqrt: Command, tagged_bundle: Path, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * 24_000)
+    silent, partly, opposite, table = (
+        tmp_path / name for name in ("silent.wav", "partly.wav", "opposite.wav", "tags.csv")
+    )
+    soundfile.write(silent, np.zeros(5 * 24_000, np.int16), 24_000)
+    soundfile.write(partly, np.concatenate([np.zeros(5 * 24_000), noise]), 24_000)
+    soundfile.write(opposite, np.stack([noise, -noise], axis=1), 24_000)
+    words = ["tag", silent, partly, opposite, "-b", tagged_bundle, "--threshold", "0", "--all"]
+    done = muqrt(*words, "--csv", table)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"{silent}: 5.0 s: silent"
+    assert lines[1].startswith(f"{partly}: 10.0 s: ") and "guitar" in lines[1]
+    assert lines[2] == "silent: 0.0-4.5 s"
+    by_file = {
+        Path(each["audio"]).name: each
+        for each in json.loads(muqrt(*words, "--json").stdout)["results"]
+    }
+    assert by_file["silent.wav"]["silent"]
+    assert by_file["silent.wav"]["tags"] == by_file["silent.wav"]["segments"] == {}
+    assert not any(by_file["silent.wav"]["scores"].values())
+    assert by_file["partly.wav"]["silences"] == [[0.0, pytest.approx(4.48)]]
+    assert [each["silent"] for each in by_file["partly.wav"]["windows"]] == [True] * 4 + [False] * 5
+    assert by_file["opposite.wav"]["silences"] == []
+    with load(tagged_bundle) as model:
+        left = model.tag(noise.astype(np.float32), 24_000)
+    assert by_file["opposite.wav"]["scores"]["guitar"] == pytest.approx(
+        dict(left.ranking())["guitar"], abs=1e-3
+    )
+    rows = read_csv(table)
+    assert [row["tag"] for row in rows if row["silent"] == "1"] == [""] * 8
+    assert len([row for row in rows if row["audio"] == str(silent)]) == 4
 
 
 def track_tags(scores: list[list[float]], names: list[str]) -> TrackTags:

@@ -141,6 +141,24 @@ def test_segments_are_runs_of_windows() -> None:
     assert track.segments(1) == {}
 
 
+def test_a_silent_window_has_no_tags_and_no_weight() -> None:
+    scores = np.array([[0.9, 0.1, 0.7], [0.8, 0.9, 0.9], [0.3, 0.1, 0.7]], np.float32)
+    silent = np.array([False, True, False])
+    track = TrackTags(TAGGING, np.array([0.0, 1.0, 5.0, 8.0]), scores, silent=silent)
+    assert not track.window_scores[1].any()
+    np.testing.assert_allclose(track.scores, [0.45, 0.1, 0.7], rtol=1e-6)
+    assert track.silences == [Segment(1, 5)] and not track.is_silent
+    assert track.segments(0)["low"] == [Segment(0, 1), Segment(5, 8)]
+
+
+def test_a_silent_track_has_no_tags_whatever_the_model_says() -> None:
+    model = Model(LocalSession(muq_tagging(["high", "low", "loud"], [0, 0, 0], WINDOW_SECONDS)))
+    track = model.tag(np.zeros(3 * WINDOW, np.float32), RATE_HZ)
+    assert track.is_silent and track.silences == [Segment(0, 3 * WINDOW_SECONDS)]
+    assert track.tags() == track.tags(0) == [] and track.segments(0) == {}
+    assert not track.scores.any()
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
 def test_segments_are_the_windows_that_count_and_apart(above: list[bool]) -> None:

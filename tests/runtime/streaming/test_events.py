@@ -1,5 +1,6 @@
 """Events follow from the scores as the rules say, window by window."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from muqrt.errors import UsageError
 from muqrt.runtime.bundle.tagging import Segment, TrackTags
 from muqrt.runtime.streaming.engine import Hop
-from muqrt.runtime.streaming.events import Event, Smoothing, TagEvents
+from muqrt.runtime.streaming.events import Event, Silence, Smoothing, TagEvents
 
 from ...framing import muq_tagging
 
@@ -52,7 +53,7 @@ def naive_segments(given: list[Hop], smoothing: Smoothing) -> set[Event]:
 
 
 def run(given: list[Hop], smoothing: Smoothing) -> tuple[TagEvents, list[list[Event]]]:
-    """What every hop and at last the end bring."""
+    """What every hop brings, and then the end."""
     events = TagEvents(TAGGING, smoothing)
     said = [events.push(hop) for hop in given]
     return events, [*said, events.finish(given[-1].end_seconds)]
@@ -76,8 +77,12 @@ def test_segments_are_those_of_the_rules(
     assert set(events.segments) == naive_segments(given, smoothing)
     over = [event for each in said for event in each if event.end_seconds is not None]
     assert events.segments == over
-    ends = [event.end_seconds for event in over]
-    assert ends == sorted(ends)  # type: ignore[type-var]
+    told = [
+        event.start_seconds if event.end_seconds is None else event.end_seconds
+        for each in said
+        for event in each
+    ]
+    assert told == sorted(told)
 
 
 @settings(max_examples=100, deadline=None)
@@ -149,6 +154,40 @@ def test_what_is_said_and_when() -> None:
     assert str(begun) == "guitar from 10.2 s"
     assert str(over) == "guitar 10.2 to 12.7 s"
     assert events.segments == [over]
+
+
+def test_an_end_waits_for_a_beginning_before_it() -> None:
+    scores = np.zeros((60, 3))
+    scores[30:36, 0] = 0.9  # guitar is over at the 36th window
+    scores[35:45, 1] = 0.9  # piano began at the 35th, which is sure after two more
+    given = hops(scores)
+    _, said = run(given, Smoothing(1.0, 0.8))
+    edges = edges_seconds(given)
+    assert said[36] == []
+    assert said[37] == [
+        Event("piano", edges[35], None, pytest.approx(0.9)),
+        Event("guitar", edges[30], edges[36], pytest.approx(0.9)),
+    ]
+
+
+def test_silence_ends_every_tag_and_is_an_event_itself() -> None:
+    given = hops(np.full((60, 3), 0.9))
+    given[30:40] = [replace(hop, is_silent=True) for hop in given[30:40]]
+    events, said = run(given, Smoothing(1.0, 0.8))
+    edges = edges_seconds(given)
+    assert said[30] == [
+        Event(tag, 0.0, edges[30], pytest.approx(0.9)) for tag in TAGGING.vocabulary
+    ]
+    assert said[32] == [Silence(edges[30], None)]
+    assert said[40] == [Silence(edges[30], edges[40])]
+    assert events.silences == [Segment(edges[30], edges[40])]
+    assert str(said[40][0]) == "silence 10.2 to 15.2 s"
+    # A threshold of 0 makes no tag of silence.
+    silent = [replace(hop, is_silent=True) for hop in given]
+    tagging = TAGGING.model_copy(update={"thresholds": [0.0, 0.0, 0.0]})
+    quiet = TagEvents(tagging)
+    assert [each for hop in silent for each in quiet.push(hop)] == [Silence(0.0, None)]
+    assert quiet.finish(30.0) == [Silence(0.0, 30.0)]
 
 
 def test_a_stretch_that_is_shorter_than_the_minimum_is_never_said() -> None:

@@ -88,6 +88,17 @@ def test_a_label_counts_from_chance_on_or_from_the_threshold() -> None:
     assert one.limits() == {"a": 1.0}
 
 
+def test_silent_clips_have_no_labels(model: Model) -> None:
+    tagger = LabelTagger(model.session, LABELS, LABELS.latents(model.embed_text))
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, 240_000).astype(np.float32)
+    silence = np.zeros_like(noise)
+    silent = tagger.tag(np.concatenate([silence, silence]), 24_000)
+    assert silent.is_silent and silent.tags(0) == [] and not silent.scores.any()
+    partly = tagger.tag(np.concatenate([silence, noise]), 24_000)
+    assert partly.silences == [(0, 10)]
+    np.testing.assert_allclose(partly.scores, tagger.tag(noise, 24_000).scores, atol=1e-6)
+
+
 def test_a_model_without_texts(tiny_bundle: Path) -> None:
     with load(tiny_bundle) as model, pytest.raises(BundleError, match="no space with texts"):
         LabelTagger(model.session, LABELS, np.zeros((3, 4), np.float32))

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -53,8 +53,10 @@ class Response:
 class Request:
     """Stream 7's, with a tenth of a second of audio."""
 
-    def __init__(self, flags: int = 0, cancelled: bool = False) -> None:
-        self.inputs = {"waveform": np.zeros((1, 2_400), np.float32)}
+    wanted: ClassVar[list[str]] = ["tags", "seconds", "silent"]
+
+    def __init__(self, flags: int = 0, cancelled: bool = False, level: float = 0.0) -> None:
+        self.inputs = {"waveform": np.full((1, 2_400), level, np.float32)}
         self._flags, self._cancelled = flags, cancelled
 
     def flags(self) -> int:
@@ -62,6 +64,9 @@ class Request:
 
     def correlation_id(self) -> int:
         return 7
+
+    def requested_output_names(self) -> list[str]:
+        return self.wanted
 
     def is_cancelled(self) -> bool:
         return self._cancelled
@@ -153,6 +158,24 @@ def test_one_call_answers_each_in_its_place(model: Any) -> None:
     assert answered.error is None
     assert answered.outputs["tags"].shape == (1, 1, 6)
     np.testing.assert_allclose(answered.outputs["seconds"], [[[0.0, 0.1]]])
+
+
+def test_silence_is_told_and_has_no_tags(model: Any) -> None:
+    (silent,) = model.execute([Request(START | END)])
+    np.testing.assert_array_equal(silent.outputs["silent"], [[True]])
+    np.testing.assert_array_equal(silent.outputs["tags"], np.zeros((1, 1, 6)))
+    (heard,) = model.execute([Request(START | END, level=0.5)])
+    np.testing.assert_array_equal(heard.outputs["silent"], [[False]])
+    assert (heard.outputs["tags"] > 0).all()
+
+
+def test_a_repository_of_an_older_version_does_not_tell_silence(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Request, "wanted", ["tags", "seconds"])
+    (response,) = model.execute([Request(START | END)])
+    assert response.error is None
+    assert set(response.outputs) == {"tags", "seconds"}
 
 
 def test_a_bundle_that_changed_is_the_servers_error(utils: ModuleType, repository: Path) -> None:

@@ -33,7 +33,7 @@ class ForgetfulServer:
     def forget(self) -> None:
         self._streams.clear()
 
-    def answer(self, request: StreamRequest) -> tuple[np.ndarray, np.ndarray]:
+    def answer(self, request: StreamRequest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if request.is_start:
             rate_hz = int(request.inputs["rate_hz"][0])
             self._streams[request.stream_id] = (Stream(self._sliding, rate_hz), 0)
@@ -43,12 +43,14 @@ class ForgetfulServer:
         assert request.inputs["chunk_index"] == [chunks]
         self._streams[request.stream_id] = (stream, chunks + 1)
         stream.append(request.inputs.get("waveform"), request.is_end)
-        tags, seconds = [], []
+        tags, seconds, silent = [], [], []
         while (window := stream.next_window()) is not None:
             start = window.start_step * FRAMING.step_samples
             seconds.append((start / 24_000, (start + window.waveform.shape[1]) / 24_000))
             tags.append(answers(window.waveform[0]))
-        return np.array(tags, np.float32).reshape(-1, 2), np.array(seconds).reshape(-1, 2)
+            silent.append(window.is_silent)
+        rows = np.array(tags, np.float32).reshape(-1, 2), np.array(seconds).reshape(-1, 2)
+        return *rows, np.array(silent, bool)
 
 
 def heard(
@@ -134,7 +136,7 @@ def test_long_chunks_are_sent_in_pieces_of_a_second() -> None:
     requests = []
     while (request := live.next_request()) is not None:
         requests.append(request)
-        live.answered(request, np.zeros((0, 2)), np.zeros((0, 2)))
+        live.answered(request, np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0, bool))
     assert [len(each.inputs.get("waveform", ())) for each in requests] == [8_000, 8_000, 4_000, 0]
     assert [each.inputs["chunk_index"].tolist() for each in requests] == [[0], [1], [2], [3]]
     assert [each.is_start for each in requests] == [True, False, False, False]

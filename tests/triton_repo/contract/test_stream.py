@@ -85,6 +85,7 @@ def test_chunks_of_any_length_share_a_batch(contract: StreamContract) -> None:
         "chunk_index": [1],
         "tags": [-1, 3],
         "seconds": [-1, 2],
+        "silent": [-1],
     }
 
 

@@ -70,6 +70,17 @@ def request(stream_id: int | str, start: bool, end: bool, **inputs: np.ndarray) 
     }
 
 
+def test_silence_is_told(live_server: Server, client: triton.InferenceServerClient) -> None:
+    hops = metrics(live_server)["hops_total"]
+    for level, silent in ((0.0, True), (0.1, False)):
+        chunk = np.full(24_000, level, np.float32)
+        asked = request(77, True, True, waveform=chunk)
+        answer = client.infer("muq_stream", **asked)
+        np.testing.assert_array_equal(answer.as_numpy("silent"), [[silent]])
+        assert answer.as_numpy("tags").any() != silent
+    wait_for(live_server, "hops_total", hops + 2)
+
+
 def whole(samples: int = 24_000, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(scale=0.1, size=samples).astype(np.float32)
 

@@ -72,6 +72,13 @@ def noise(clips: float, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=samples).astype(np.float32)
 
 
+def test_silence_has_no_probabilities(service: ZeroShotService) -> None:
+    quiet = np.full(2 * CLIP_SAMPLES, 1e-5, np.float32)  # -100 dBFS
+    (answer,) = service.answer([Question(quiet, b"aa\nbcd")])
+    assert isinstance(answer, Answer)
+    assert answer.probabilities.tolist() == [0, 0]
+
+
 def test_an_answer_is_the_naive_one(service: ZeroShotService, tower: Tower) -> None:
     waveform = noise(2)
     (answer,) = service.answer([Question(waveform, b"aa\nbcd", b"{}\nsome {}")])

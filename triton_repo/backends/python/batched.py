@@ -122,7 +122,8 @@ class Metrics:
 
 def tensor(name: str, array: np.ndarray) -> Any:
     """An output of one request, with its batch dimension."""
-    return pb_utils.Tensor.from_dlpack(name, Shared(array[None]))
+    # Not array[None]: where it is empty that has strides of 0, which Triton refuses.
+    return pb_utils.Tensor.from_dlpack(name, Shared(array.reshape(1, *array.shape)))
 
 
 def failure(error: MuqrtError) -> Any:

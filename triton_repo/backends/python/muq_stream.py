@@ -16,7 +16,7 @@ from muqrt.errors import MuqrtError
 from muqrt.runtime.bundle.tagging import TAGS
 from muqrt.runtime.streaming.engine import Hop
 from muqrt.triton_repo.backends.python.batched import BatchedModel
-from muqrt.triton_repo.contract.stream import CHUNK_INDEX, PCM, RATE, SECONDS, WAVEFORM
+from muqrt.triton_repo.contract.stream import CHUNK_INDEX, PCM, RATE, SECONDS, SILENT, WAVEFORM
 from muqrt.triton_repo.serving.live_streams import StreamChunk
 from muqrt.triton_repo.serving.load import load_streams
 
@@ -84,7 +84,13 @@ class StreamModel(BatchedModel[StreamChunk, list[Hop]]):
         tags = np.array([hop.outputs[TAGS] for hop in found], np.float32)
         seconds = np.array([(hop.start_seconds, hop.end_seconds) for hop in found], np.float64)
         hops = len(found)
-        return {TAGS: tags.reshape(hops, self._tags), SECONDS: seconds.reshape(hops, 2)}
+        outputs = {
+            TAGS: tags.reshape(hops, self._tags),
+            SECONDS: seconds.reshape(hops, 2),
+            SILENT: np.array([hop.is_silent for hop in found], bool),
+        }
+        # Repositories that were written by older versions do not name all of them.
+        return {name: outputs[name] for name in request.requested_output_names()}
 
     def _keep_publishing(self) -> None:
         # Also drops idle streams while no requests come. Not in execute(), because every change of
