@@ -12,14 +12,21 @@ from torch import Tensor, nn
 
 from ..common.files import atomic_folder, sha256
 from ..errors import CheckpointError
-from .config import MuQConfig, config_from, read_config
+from .config import COUNTS, MuQConfig, config_from, read_config
 from .hub import download, is_hub_id
 from .muq import MuQ
 from .stored import save_tensors
-from .weights import checked_state, load_strictly, read_weights
+from .weights import (
+    TORCH_WEIGHTS_FILE,
+    WEIGHTS_FILE,
+    checked_state,
+    load_strictly,
+    read_weights,
+    weights_file,
+)
 
 CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
+_FILES = [CONFIG_FILE, WEIGHTS_FILE, TORCH_WEIGHTS_FILE]
 
 
 @dataclass
@@ -40,9 +47,9 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     """Load a MuQ strictly.
 
     Args:
-        source: a folder with ``config.json`` and ``model.safetensors``; a ``.pt`` (read with
-            ``weights_only``) or ``.safetensors`` file, its configuration beside it in
-            ``config.json`` or inside the ``.pt`` under "config"; or a hub id such as
+        source: a folder with ``config.json`` and ``model.safetensors`` or ``pytorch_model.bin``; a
+            ``.pt`` (read with ``weights_only``) or ``.safetensors`` file, its configuration beside
+            it in ``config.json`` or inside the ``.pt`` under "config"; or a hub id such as
             ``OpenMuQ/MuQ-large-msd-iter``.
 
     Raises:
@@ -52,25 +59,24 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     path = Path(source)
     state: Mapping[str, Tensor]
     if path.is_dir():
-        config_path, weights_path = path / CONFIG_FILE, path / WEIGHTS_FILE
-        for needed in (config_path, weights_path):
-            if not needed.is_file():
-                raise CheckpointError(f"{path}: {needed.name} is missing from this checkpoint.")
-        config = read_config(config_path)
+        if not (path / CONFIG_FILE).is_file():
+            raise CheckpointError(f"{path}: {CONFIG_FILE} is missing from this checkpoint.")
+        weights_path = weights_file(path)
+        config = read_config(path / CONFIG_FILE)
         state = checked_state(read_weights(weights_path), weights_path)
     elif path.is_file():
         weights_path = path
         config, state = _read_file(path)
     elif is_hub_id(source):
-        downloaded = load_checkpoint(download(str(source), [CONFIG_FILE, WEIGHTS_FILE]))
+        downloaded = load_checkpoint(download(str(source), _FILES))
         return dataclasses.replace(downloaded, name=str(source))
     else:
         raise CheckpointError(
             f"{source}: no such folder or file, nor a hub id such as OpenMuQ/MuQ-large-msd-iter."
         )
-    model = MuQ(config)
-    load_strictly(model, state, str(source))
-    return Checkpoint(model.eval(), str(source), _digest(config, weights_path))
+    settings = dataclasses.asdict(config)
+    model = load_strictly(lambda: MuQ(config), settings, COUNTS, state, str(source))
+    return Checkpoint(model, str(source), _digest(config, weights_path))
 
 
 def save_checkpoint(model: MuQ, folder: Path, half: bool = False) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 
+from ..common.documents import check_nesting, read_json
 from ..common.validation import first_problem
 from ..errors import CheckpointError
 
@@ -18,6 +19,8 @@ RELEASED_STATISTICS = {
     "melspec_2048_mean": 6.768444971712967,
     "melspec_2048_std": 18.417922652295623,
 }
+# The fields that say how many modules there are of a kind.
+COUNTS = {"encoder_depth", "rvq_n_codebooks", "rvq_multi_layer_num"}
 _Config = TypeVar("_Config")
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -127,8 +130,8 @@ def read_config(path: Path) -> MuQConfig:
         CheckpointError: not JSON, unknown fields, or a model this package does not support.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        document = read_json(path)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a readable config.json ({error}).") from None
     return config_from(document, str(path))
 
@@ -143,6 +146,7 @@ def config_from(document: object, where: str) -> MuQConfig:
     # The official class's defaults for fields the file leaves out.
     document = {"codebook_size": 4096, "use_rvq_target": False, **document}
     try:
+        check_nesting(document)
         _validated(ConformerConfig, document.get("w2v2_config", {}))
         return _validated(MuQConfig, document)
     except CheckpointError as error:

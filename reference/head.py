@@ -116,5 +116,5 @@ def load_head(folder: Path) -> Head:
     Raises:
         CheckpointError: not a head's folder, or weights that are not those of its configuration.
     """
-    head, _ = load_module(folder, _NAME, HeadConfig, Head)
+    head, _ = load_module(folder, _NAME, HeadConfig, Head, counts=())
     return head

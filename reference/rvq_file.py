@@ -54,4 +54,4 @@ def load_rvq(folder: Path) -> tuple[ResidualVectorQuantize, RvqConfig]:
     Raises:
         CheckpointError: not an RVQ's folder, or weights that are not those of its configuration.
     """
-    return load_module(folder, _NAME, RvqConfig, RvqConfig.build)
+    return load_module(folder, _NAME, RvqConfig, RvqConfig.build, {"stages", "layers"})

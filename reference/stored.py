@@ -1,21 +1,26 @@
 """A module on disk: a folder with its configuration as JSON and its weights as safetensors."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..common.documents import read_json
 from ..common.files import atomic_folder
 from ..common.validation import first_problem
 from ..errors import CheckpointError
+from .weights import load_strictly
 
-_Config = TypeVar("_Config")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Config = TypeVar("_Config", bound="DataclassInstance")
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
@@ -51,7 +56,11 @@ def save_module(module: nn.Module, config: Any, folder: Path, name: str) -> None
 
 
 def load_module(
-    folder: Path, name: str, config_type: type[_Config], build: Callable[[_Config], _Module]
+    folder: Path,
+    name: str,
+    config_type: type[_Config],
+    build: Callable[[_Config], _Module],
+    counts: Collection[str],
 ) -> tuple[_Module, _Config]:
     """Read what ``save_module`` wrote: the module in eval mode, and its configuration.
 
@@ -61,18 +70,13 @@ def load_module(
     """
     path = folder / f"{name}.json"
     try:
-        document = path.read_text(encoding="utf-8")
+        document = json.dumps(read_json(path))
         config = TypeAdapter(config_type).validate_json(document, extra="forbid")
         state = load_file(folder / f"{name}.safetensors")
     except ValidationError as error:
         raise CheckpointError(f"{path}: {first_problem(error)}.") from None
-    except (OSError, UnicodeDecodeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: no {name} such as muqrt writes ({error}).") from None
-    module = build(config)
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(f"{folder}: not the weights of its {path.name}: {error}") from None
-    if not all(tensor.isfinite().all() for tensor in state.values()):
-        raise CheckpointError(f"{folder}: NaN or infinite weights.")
-    return module.eval(), config
+    sizes = {key: value for key, value in asdict(config).items() if key != "figures"}
+    module = load_strictly(lambda: build(config), sizes, counts, state, str(folder), path.name)
+    return module, config

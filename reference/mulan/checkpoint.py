@@ -16,6 +16,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...common.documents import read_json
 from ...common.files import atomic_folder, sha256
 from ...errors import CheckpointError
 from ..checkpoint import (
@@ -25,15 +26,21 @@ from ..checkpoint import (
     save_config,
     stored_state,
 )
+from ..config import COUNTS as MUQ_COUNTS
 from ..config import read_config
 from ..hub import download, is_hub_id
 from ..stored import save_tensors
-from ..weights import checked_state, load_strictly, read_weights
-from .config import MuLanConfig, read_config_as
-from .model import MuLan
+from ..weights import (
+    TORCH_WEIGHTS_FILE,
+    checked_state,
+    load_strictly,
+    read_weights,
+    weights_file,
+)
+from .config import COUNTS, MuLanConfig, read_config_as
+from .model import MuLan, check_fit
 from .xlm_roberta import XLMRobertaConfig
 
-TORCH_WEIGHTS_FILE = "pytorch_model.bin"
 TOKENIZER_FILE = "tokenizer.json"
 _SECTION = "mulan"  # of the configuration, which a MuQ's has not
 # Saved by transformers before 4.31: 0, 1, 2, ...
@@ -68,7 +75,7 @@ def is_mulan(source: str | Path) -> bool:
     if not folder.exists() and is_hub_id(source):
         folder = download(str(source), [CONFIG_FILE])
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG_FILE)
     except (OSError, ValueError):
         return False  # what is wrong with it the loader says
     return isinstance(config, dict) and _SECTION in config
@@ -92,22 +99,25 @@ def load_mulan(source: str | Path) -> MuLanCheckpoint:
             )
         folder = download(str(source), [CONFIG_FILE, WEIGHTS_FILE, TORCH_WEIGHTS_FILE])
     config = read_config_as(MuLanConfig, folder / CONFIG_FILE)
-    weights_path = _weights_path(folder)
+    weights_path = weights_file(folder)
     text_encoder = _encoder_folder(folder, config.text_model.name)
     muq = read_config(_encoder_folder(folder, config.audio_model.name) / CONFIG_FILE)
     xlm_roberta = read_config_as(XLMRobertaConfig, text_encoder / CONFIG_FILE)
-    try:
-        model = MuLan(config, muq, xlm_roberta)
-    except CheckpointError as error:
-        raise CheckpointError(f"{source}: {error}") from None
     state = dict(checked_state(read_weights(weights_path), weights_path))
     state.pop(_NOT_A_WEIGHT, None)
-    load_strictly(model, state, str(source))
     settings = [dataclasses.asdict(each) for each in (config, muq, xlm_roberta)]
+    parts = dict(zip(("mulan", "muq", "xlm_roberta"), settings, strict=True))
+    try:
+        check_fit(config, muq, xlm_roberta)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: {error}") from None
+    model = load_strictly(
+        lambda: MuLan(config, muq, xlm_roberta), parts, COUNTS | MUQ_COUNTS, state, str(source)
+    )
     document = f"{json.dumps(settings, sort_keys=True)}\n{sha256(weights_path)}"
     tokenizer = text_encoder / TOKENIZER_FILE
     return MuLanCheckpoint(
-        model.eval(),
+        model,
         str(source),
         hashlib.sha256(document.encode()).hexdigest(),
         tokenizer if tokenizer.is_file() else None,
@@ -150,15 +160,6 @@ def save_mulan(
         if tokenizer is not None:
             shutil.copyfile(tokenizer, temporary / model.config.text_model.name / TOKENIZER_FILE)
         save_tensors(stored_state(model, half), temporary / WEIGHTS_FILE)
-
-
-def _weights_path(folder: Path) -> Path:
-    for name in (WEIGHTS_FILE, TORCH_WEIGHTS_FILE):
-        if (folder / name).is_file():
-            return folder / name
-    raise CheckpointError(
-        f"{folder}: {WEIGHTS_FILE} or {TORCH_WEIGHTS_FILE} is missing from this checkpoint."
-    )
 
 
 def _encoder_folder(folder: Path, name: str) -> Path:

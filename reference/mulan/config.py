@@ -3,16 +3,21 @@
 A field on whose default the official classes do not agree among themselves has none here.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
+from ...common.documents import read_json
 from ...common.validation import first_problem
 from ...errors import CheckpointError
 from ..config import SAMPLE_RATE_HZ, Probability
 
+# The fields that say how many modules there are of a kind, a MuQ's not among them.
+COUNTS = {"tf_depth", "num_hidden_layers"}
+_LONGEST_CLIP_SECONDS = 600
 _Config = TypeVar("_Config")
 
 
@@ -93,6 +98,9 @@ class MuLanConfig:
             f"sr is {SAMPLE_RATE_HZ}": self.mulan.sr == SAMPLE_RATE_HZ,
             "hierarchical_contrastive_loss is false": not self.mulan.hierarchical_contrastive_loss,
             "sigmoid_contrastive_loss is false": not self.mulan.sigmoid_contrastive_loss,
+            f"clip_secs is at most {_LONGEST_CLIP_SECONDS}": (
+                self.mulan.clip_secs <= _LONGEST_CLIP_SECONDS
+            ),
             "audio_model.model_dim is given": self.audio_model.model_dim is not None,
         }
         unmet = [rule for rule, holds in supported.items() if not holds]
@@ -113,10 +121,11 @@ def read_config_as(kind: type[_Config], path: Path) -> _Config:
             package does not support.
     """
     try:
-        return TypeAdapter(kind).validate_json(path.read_text(encoding="utf-8"), strict=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: not a readable {path.name} ({error}).") from None
-    except ValidationError as error:
+        document = json.dumps(read_json(path))
+        return TypeAdapter(kind).validate_json(document, strict=True)
+    except ValidationError as error:  # is a ValueError
         raise CheckpointError(f"{path}: {first_problem(error)}.") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable {path.name} ({error}).") from None
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None

@@ -113,7 +113,7 @@ class MuLan(nn.Module):
 
     def __init__(self, config: MuLanConfig, muq: MuQConfig, xlm_roberta: XLMRobertaConfig) -> None:
         super().__init__()
-        _check_fit(config, muq, xlm_roberta)
+        check_fit(config, muq, xlm_roberta)
         self.config = config
         self.mulan = Towers(config, muq, xlm_roberta)
 
@@ -200,7 +200,8 @@ def clips_of(waveform: Tensor, clip_samples: int, last_clip: LastClip = "wrapped
     return torch.cat([waveform, filler], dim=1).unflatten(1, (whole + 1, -1))
 
 
-def _check_fit(config: MuLanConfig, muq: MuQConfig, xlm_roberta: XLMRobertaConfig) -> None:
+def check_fit(config: MuLanConfig, muq: MuQConfig, xlm_roberta: XLMRobertaConfig) -> None:
+    """Raise CheckpointError if the configurations do not fit each other."""
     text_width = config.text_model.model_dim or config.text_transformer.dim
     levels = muq.encoder_depth + 1
     level = config.audio_model.use_layer_idx

@@ -4,7 +4,6 @@
 inputs and outputs, and each artefact's parity certificate.
 """
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from ...common.documents import read_json
 from ...common.files import atomic_file, sha256
 from ...common.validation import first_problem
 from ...errors import BundleError
@@ -193,8 +193,8 @@ def load_bundle(folder: str | Path) -> Bundle:
     if manifest.stat().st_size > _MANIFEST_LIMIT_BYTES:
         raise BundleError(f"{manifest}: larger than any manifest; this is not a bundle.")
     try:
-        document = json.loads(manifest.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # also a number too long, or too many brackets
+        document = read_json(manifest, _MANIFEST_LIMIT_BYTES)
+    except (OSError, ValueError) as error:  # also a number too long, or too many brackets
         raise BundleError(f"{manifest}: not JSON ({error}). Export the bundle again.") from None
     version = document.get("format_version") if isinstance(document, dict) else None
     if type(version) is not int or version != FORMAT_VERSION:  # True equals 1

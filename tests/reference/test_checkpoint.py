@@ -1,8 +1,10 @@
-"""Loading is strict, says what is wrong and where, and runs nobody's code."""
+"""Loading is strict, says what is wrong and where, and runs no code of a file's."""
 
 import dataclasses
 import json
+import resource
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,7 +152,92 @@ def test_wrong_weights(folder: Path, change: Callable, expected: str) -> None:
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_missing_file(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    assert f"{name} is missing" in refusal(folder)
+    message = refusal(folder)
+    assert name in message and " is missing from this checkpoint" in message
+
+
+def test_a_folder_with_torchs_weights(tiny: MuQ, folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save(tiny.state_dict(), folder / "pytorch_model.bin")
+    assert_same(load_checkpoint(folder).model, tiny)
+    torch.save({"weights": Path("/")}, folder / "pytorch_model.bin")
+    assert "pytorch_model.bin: cannot be read with weights_only" in refusal(folder)
+
+
+def test_new_names_of_weight_norm_in_the_rvq(tiny: MuQ, folder: Path) -> None:
+    def rename(state: dict[str, Tensor]) -> None:
+        for name in [name for name in state if ".rvq." in name]:
+            for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
+                if name.endswith(old):
+                    renamed = name.removesuffix(old) + f"parametrizations.weight.{new}"
+                    state[renamed] = state.pop(name)
+
+    change_weights(folder, rename)
+    assert_same(load_checkpoint(folder).model, tiny)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"encoder_depth": 10**9}, "encoder_depth is 1000000000; there are "),
+        ({"rvq_n_codebooks": 10**9}, "rvq_n_codebooks is 1000000000"),
+        ({"rvq_multi_layer_num": 10**9}, "rvq_multi_layer_num is 1000000000"),
+        ({"codebook_size": 10**12}, "codebook_size is 1000000000000; the largest weight has"),
+        ({"conv_dim": 10**9}, "conv_dim is 1000000000; the largest weight has"),
+        ({"conv_dim": 10**400}, "conv_dim is 1000"),
+        ({"encoder_dim": 2**60}, "encoder_dim is 1152921504606846976"),
+        ({"w2v2_config": {"intermediate_size": 10**15}}, "intermediate_size is 1000000000000000"),
+        ({"conv_dim": 60_000}, "wrong shape: model.conv.conv.0"),
+    ],
+)
+def test_a_config_that_lies_about_sizes(
+    folder: Path, fields: dict[str, object], expected: str
+) -> None:
+    """Refused before anything of that size is made."""
+    if "w2v2_config" in fields:
+        own = json.loads((folder / "config.json").read_text())["w2v2_config"]
+        fields = {"w2v2_config": {**own, **fields["w2v2_config"]}}
+    change_config(folder, **fields)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert expected in refusal(folder)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KB
+
+
+@pytest.mark.parametrize("levels", [40, 900, 100_000])
+def test_a_config_that_is_nested_deeply(folder: Path, tmp_path: Path, levels: int) -> None:
+    nested = "[" * levels + "]" * levels
+    (folder / "config.json").write_text('{"w2v2_config": {"a": ' + nested + "}}")
+    assert "nested deeper than 32 levels" in refusal(folder)
+    shared: object = []
+    for _ in range(30):
+        shared = [shared, shared]  # 2 ** 30 values as JSON
+    torch.save({"model": {}, "config": {"stat": shared}}, tmp_path / "shared.pt")
+    assert "more than 1000000 values" in refusal(tmp_path / "shared.pt")
+
+
+def test_a_config_without_end(folder: Path) -> None:
+    (folder / "config.json").write_text(" " * 2_000_000 + "{}")
+    assert "longer than 1.05 MB" in refusal(folder)
+
+
+def test_weights_that_lie_about_their_size(tiny: MuQ, folder: Path, tmp_path: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    state = {**tiny.state_dict(), "model.cls_token": torch.zeros(1).expand(10**12)}
+    torch.save({"model": state, "config": config}, tmp_path / "lie.pt")
+    assert "model.cls_token has fewer values than its shape says" in refusal(tmp_path / "lie.pt")
+    torch.save({"model": tiny.state_dict(), "config": config}, tmp_path / "plain.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pt") as plain,
+        zipfile.ZipFile(tmp_path / "packed.pt", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    assert "its content is compressed" in refusal(tmp_path / "packed.pt")
+
+
+def test_weights_of_another_type(folder: Path) -> None:
+    change_weights(folder, lambda state: state.update({"model.cls_token": torch.zeros(32).int()}))
+    assert "model.cls_token is torch.int32, expected torch.float32" in refusal(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors", b"\xff" * 100])

@@ -72,7 +72,7 @@ def test_a_saved_head_answers_the_same(head: Head, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"width": 5}, "not the weights of its head.json"),
+        ({"width": 5}, "the weights are not those of its head.json"),
         ({"kind": "guess"}, "kind"),
         ({"labels": []}, "labels"),
         ({"thresholds": [0.5]}, "1 thresholds for 3 labels"),
