@@ -36,6 +36,10 @@ _BENCH: Sections = {
         "model": (".bench.command", "Measure a bundle's speed against PyTorch and plain ONNX."),
         "kernels": (".bench.command", "Measure the mel and Mel-RVQ kernels against PyTorch."),
         "towers": (".bench.command", "Measure a MuQ-MuLan's towers on a CPU, against PyTorch."),
+        "lengths": (
+            ".bench.command",
+            "Measure peak memory and seconds of long windows on a CPU, against PyTorch.",
+        ),
         "streams": (".bench.streams", "Measure how late the tags of many live streams come."),
         "gpu": (".bench.command", "Test, build, prove and measure all that this GPU can run."),
     }
@@ -70,7 +74,7 @@ _COMMANDS: Sections = {
     "Measure": {
         "bench": LazyGroup(
             "bench",
-            "Measure speed: a model, kernels, towers or live streams.",
+            "Measure speed: a model, kernels, towers, long windows or live streams.",
             _BENCH,
             not_a_command="bench BUNDLE is now: muqrt bench model BUNDLE",
         ),

@@ -10,7 +10,7 @@ from ..reference.muq import MuQ
 from ..runtime.bundle.parts import FRAMES
 from ..runtime.bundle.record import TensorSpec
 from .graph.conformer import conformer
-from .graph.front_end import front_end, log_mel
+from .graph.front_end import front_end, log_mel, over_time
 from .graph.writer import OPSET, Graph
 from .outputs.registry import output_named, output_specs
 from .sources.sources import NO_SOURCES, Sources
@@ -52,7 +52,7 @@ def onnx_from_checkpoint(
     states = []
     if any(output.needs_encoder(sources) for output in chosen):
         x = frames(graph, model, spectrum, target)
-        states = conformer(graph, model.model.conformer, x, level)
+        states = conformer(graph, model.model.conformer, x, level, query_blocks=target == "cpu")
     for output in chosen:
         graph.rename(output.write(graph, sources, spectrum, states), output.name)
     functions = [each for output in chosen for each in output.functions(sources)]
@@ -61,9 +61,16 @@ def onnx_from_checkpoint(
 
 def frames(graph: Graph, model: MuQ, spectrum: str, target: str) -> str:
     """Write the front end: hidden state 0, (batch, steps, width); ``target`` is "cpu" or "any"."""
-    x = graph.front_end(model, spectrum)
-    if x is None:
-        x = front_end(graph, model.model.conv, spectrum, winograd=target == "cpu")
+    frames_per_step, width = model.config.frames_per_step, model.config.encoder_dim
+
+    def write(log_mel: str) -> str:
+        x = graph.front_end(model, log_mel)
+        return x or front_end(graph, model.model.conv, log_mel, winograd=target == "cpu")
+
+    if target == "cpu":
+        x = over_time(graph, spectrum, frames_per_step, width, write)
+    else:
+        x = write(spectrum)
     graph.rename(x, FRAMES)  # because there the graph can be cut in two
     return FRAMES
 

@@ -13,10 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import SessionError
+
+if TYPE_CHECKING:
+    from ..measure.contenders import States
 
 WINDOW_SECONDS = 10.0
 # The first one may have to read the weights from the disk; the median does not.
@@ -88,7 +92,19 @@ def _summary(contender: str, starts: list[Start]) -> ColdStart:
 
 
 def _start(request: ColdStartRequest) -> Start:
-    module = "muqrt.benchmarks.model.cold_start"
+    seconds, facts = fresh_process("muqrt.benchmarks.model.cold_start", request)
+    return Start(cold_start_seconds=seconds, **facts)
+
+
+def fresh_process(module: str, request: ColdStartRequest) -> tuple[float, dict[str, Any]]:
+    """Run a module on a request, in a process of its own.
+
+    Returns:
+        The seconds until it had printed its line of JSON, and what that says.
+
+    Raises:
+        SessionError: the process failed; the message holds its last line.
+    """
     command = [sys.executable, "-m", module, json.dumps(asdict(request))]
     with tempfile.TemporaryFile("w+") as errors:
         begin = time.perf_counter()
@@ -100,7 +116,7 @@ def _start(request: ColdStartRequest) -> Start:
             errors.seek(0)
             reason = (errors.read().strip().splitlines() or ["no message"])[-1]
             raise SessionError(f"{request.contender}: a fresh process failed: {reason}")
-    return Start(cold_start_seconds=seconds, **json.loads(line))
+    return seconds, json.loads(line)
 
 
 def peak_rss_bytes() -> int:
@@ -123,7 +139,8 @@ def device_bytes() -> int:
     return total - free
 
 
-def _load(request: ColdStartRequest) -> Callable[[np.ndarray], object]:
+def load(request: ColdStartRequest) -> Callable[[np.ndarray], "States"]:
+    """Load what a request names; returns what answers a waveform."""
     from ..measure import contenders
 
     if request.checkpoint is not None:
@@ -145,7 +162,7 @@ def _main() -> None:
     request = ColdStartRequest(**json.loads(sys.argv[1]))
     waveform = np.load(request.waveform)
     begin = time.perf_counter()
-    run = _load(request)
+    run = load(request)
     loaded = time.perf_counter()
     run(waveform)
     answered = time.perf_counter()

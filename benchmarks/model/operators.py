@@ -16,6 +16,7 @@ from ..measure.contenders import onnx_session
 
 _RUNS = 5
 _SUFFIX = "_kernel_time"
+_LOOP = "Loop"  # its time is that of the nodes in it, which are there themselves
 MEL, FRONT_END, ATTENTION = "mel", "front end", "attention"
 FEED_FORWARD, CONVOLUTION, ENCODER_REST = "feed-forward", "convolution module", "rest of encoder"
 OTHER = "no scope"
@@ -92,6 +93,8 @@ def _attributed(run: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
     """
     found, nameless = [], MEL
     for event in sorted(run, key=lambda each: each["ts"]):
+        if event["args"]["op_name"] == _LOOP:
+            continue
         part = part_of(event["name"].removesuffix(_SUFFIX))
         if part is not None:
             nameless = OTHER

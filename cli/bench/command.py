@@ -1,4 +1,4 @@
-"""``muqrt bench model``, ``kernels``, ``towers`` and ``gpu``."""
+"""``muqrt bench model``, ``kernels``, ``towers``, ``lengths`` and ``gpu``."""
 
 import os
 import re
@@ -28,6 +28,7 @@ Output = Annotated[
     typer.Option("--output", "-o", help="Write NAME.json, NAME.md and any charts.", metavar="NAME"),
 ]
 _DEFAULT_CELLS = {"cpu": "1x10,1x30", "cuda": "1x10,64x30"}
+_LEAST_SECONDS, _MOST_SECONDS = 0.1, 3600.0  # of a window
 _CELL = re.compile(r"(\d+)x(\d+(?:\.\d+)?)")
 
 commands = typer.Typer()
@@ -110,6 +111,54 @@ def towers(
     with progress("Benchmark", len(TEXTS) + 1) as bar:
         report = run(loaded, checkpoint, threads or os.cpu_count() or 1, rounds, bar.advance)
     publish(report, output, as_json)
+
+
+@commands.command()
+def lengths(
+    bundle: BundleFolder,
+    checkpoint: Source,
+    windows: Annotated[
+        str, typer.Option(help="Windows in seconds, separated by commas.", metavar="S,...")
+    ] = "30,144,208.8,420",
+    memory_gb: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Stop a process that takes more memory than this, in GB."),
+    ] = None,
+    threads: Threads = None,
+    allow_uncertified: Annotated[
+        bool,
+        typer.Option("--allow-uncertified", help="Measure artefacts without a certificate, too."),
+    ] = False,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Measure peak memory and seconds of long windows on a CPU, against PyTorch."""
+    require("bench", "onnx", "psutil", "torch")
+    from ...benchmarks.model.lengths import measure_lengths
+    from ...runtime.bundle.manifest import load_bundle
+
+    seconds = _seconds(windows)
+    check_output(output)
+    loaded = load_bundle(bundle)
+    limit = None if memory_gb is None else round(memory_gb * 1e9)
+    about = threads or os.cpu_count() or 1, limit, allow_uncertified
+    steps = len(seconds) * (1 + len(loaded.audio_artefacts))
+    with progress("Benchmark", steps) as bar:
+        report = measure_lengths(loaded, checkpoint, seconds, *about, bar.advance)
+    publish(report, output, as_json)
+
+
+def _seconds(text: str) -> list[float]:
+    try:
+        found = [float(each) for each in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(_LEAST_SECONDS <= each <= _MOST_SECONDS for each in found):
+        raise UsageError(
+            f"--windows {text!r}: give lengths of {_LEAST_SECONDS:g} to {_MOST_SECONDS:g} seconds, "
+            "such as 30,144."
+        )
+    return found
 
 
 @commands.command()

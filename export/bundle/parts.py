@@ -66,7 +66,7 @@ def part(
     for node in reversed(whole.graph.node):
         if needed & set(node.output) - given:
             nodes.append(node)
-            needed |= set(node.input)
+            needed |= _read_by(node)
     called = {node.op_type for node in nodes}
     found = onnx.ModelProto(
         ir_version=whole.ir_version,
@@ -80,6 +80,12 @@ def part(
     found.graph.input.extend(map(_value, inputs))
     found.graph.output.extend(map(_value, outputs))
     return found
+
+
+def _read_by(node: onnx.NodeProto) -> set[str]:
+    """The values that a node reads, those of its own names in a Loop included."""
+    inner = (each for attribute in node.attribute for each in attribute.g.node)
+    return set(node.input).union(*map(_read_by, inner))
 
 
 def _value(spec: TensorSpec) -> onnx.ValueInfoProto:

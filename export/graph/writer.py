@@ -1,12 +1,12 @@
 """A thin writer of ONNX graphs: scoped names, constants stored once, nodes in order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from ...reference.muq import MuQ
 from ...runtime.bundle.record import TensorSpec
@@ -33,7 +33,7 @@ class Graph:
             ir_version=IR_VERSION,
             opset_imports=[helper.make_opsetid("", OPSET)],
         )
-        self.nodes = self._model.graph.node
+        self.nodes: MutableSequence[onnx.NodeProto] = self._model.graph.node
         self.initializers = self._model.graph.initializer
         self._scopes: list[str] = []
         self._names: set[str] = set()
@@ -66,6 +66,29 @@ class Graph:
         )
         self.nodes.append(node)
         return results
+
+    def loop(self, count: str, first: str, turn: Callable[[str, str], str]) -> str:
+        """Repeat what ``turn`` writes; returns the value that it gives the last time.
+
+        Args:
+            count: how often, int64 ().
+            first: the value before the first turn, float32; its shape may change with every turn.
+            turn: called once, with the names of the turn's number, int64 (), and of the value so
+                far; writes nodes, and returns the name of the next value. It may read whatever was
+                written before, and stores weights as ever.
+        """
+        number, going, value = (self._unique(name) for name in ("turn", "going", "value"))
+        outside, self.nodes = self.nodes, []
+        last = turn(number, value)
+        still = self.op("Identity", going)
+        body = onnx.GraphProto(name=self._unique("body"), node=self.nodes)
+        self.nodes = outside
+        kinds = TensorProto.INT64, TensorProto.BOOL, TensorProto.FLOAT
+        for into, names in ((body.input, (number, going, value)), (body.output, (still, last))):
+            for name, kind in zip(names, kinds[-len(names) :], strict=True):
+                shape: list[int] | None = None if kind == TensorProto.FLOAT else []
+                into.append(helper.make_tensor_value_info(name, kind, shape))
+        return self.op("Loop", count, "", first, body=body)
 
     def weight(self, name: str, value: np.ndarray) -> str:
         """Store a weight as float32; returns its name."""
