@@ -133,7 +133,7 @@ def lengths(
     as_json: Json = False,
 ) -> None:
     """Measure peak memory and seconds of long windows on a CPU, against PyTorch."""
-    require("bench", "onnx", "psutil", "torch")
+    import_extra("bench", "onnx", "psutil", "torch")
     from ...benchmarks.model.lengths import measure_lengths
     from ...runtime.bundle.manifest import load_bundle
 

@@ -51,6 +51,15 @@ def test_a_profile_is_summed_up_by_part_and_operator() -> None:
     assert all(isinstance(each, OperatorTime) and each.artefact == "onnx-fp32" for each in found)
 
 
+def test_a_loop_is_not_counted_beside_what_runs_in_it() -> None:
+    inside = node(2001, 40, "conformer/layer_0/self_attn/Softmax", "Softmax")
+    around = node(2000, 50, "conformer/layer_0/self_attn/Loop", "Loop")
+    events = [LOADING, *run(1000, 1), around, inside, *run(2000, 1)]
+    seconds = {each.operator: each.seconds for each in operator_times("onnx-fp32", events)}
+    assert seconds["Softmax"] == pytest.approx(40e-6)
+    assert "Loop" not in seconds
+
+
 @pytest.mark.parametrize(
     ("name", "part"),
     [
