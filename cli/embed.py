@@ -6,6 +6,7 @@ import typer
 
 from ..common.console import Json
 from ..errors import UsageError
+from .damage import DamageOptions
 from .options import AudioToArrays, audio_files
 from .parameters import expand_options
 
@@ -16,6 +17,7 @@ commands = typer.Typer()
 @expand_options
 def embed(
     options: AudioToArrays,
+    damage: DamageOptions,
     features: Annotated[
         bool,
         typer.Option(
@@ -39,10 +41,12 @@ def embed(
         raise UsageError("--features are large: say where they go with --output.")
     tasks = Tasks.for_files(list(audio_files(options.audio)), options.output)
     with options.place.open_session() as session:
-        model = Model(session, overlap_seconds, options.batch_size)
+        model = Model(
+            session, overlap_seconds, options.batch_size, tolerance=damage.damages.tolerance
+        )
         if features:
             tasks.run("Embedding", session, "features", with_features(tasks.tasks, model))
         else:
             running = with_results(tasks.tasks, model.embed_files(tasks.audio))
             tasks.run("Embedding", session, "embeddings", running)
-    tasks.report("embedding", as_json)
+    tasks.report("embedding", as_json, damage.damages)

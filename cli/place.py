@@ -13,6 +13,7 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..runtime.audio.damage import Tolerance
     from ..runtime.engines.session import Session
     from ..runtime.streaming.local import LocalStreams
     from ..runtime.text.labels import LabelSet
@@ -59,7 +60,12 @@ class Local:
 
     @contextmanager
     def open_label_tagger(
-        self, labels: "LabelSet", text_artefact: str | None, no_cache: bool, batch_size: int
+        self,
+        labels: "LabelSet",
+        text_artefact: str | None,
+        no_cache: bool,
+        batch_size: int,
+        tolerance: "Tolerance",
     ) -> "Iterator[LabelTagger | ServedLabelTagger]":
         """Embed the labels, then open the artefact to tag with them.
 
@@ -68,6 +74,7 @@ class Local:
             text_artefact: the artefact that embeds them; the first certified one when None.
             no_cache: keep no embeddings in the user's cache.
             batch_size: clips to run at once.
+            tolerance: how much damage of a file is accepted.
         """
         from ..runtime.text.zero_shot import LabelTagger
 
@@ -79,7 +86,7 @@ class Local:
                 )
             )
         with self.open_session() as session:
-            yield LabelTagger(session, labels, latents, batch_size)
+            yield LabelTagger(session, labels, latents, batch_size, tolerance)
 
     def embed_texts(
         self,
@@ -145,7 +152,12 @@ class Served:
 
     @contextmanager
     def open_label_tagger(
-        self, labels: "LabelSet", text_artefact: str | None, no_cache: bool, batch_size: int
+        self,
+        labels: "LabelSet",
+        text_artefact: str | None,
+        no_cache: bool,
+        batch_size: int,
+        tolerance: "Tolerance",
     ) -> "Iterator[LabelTagger | ServedLabelTagger]":
         """Connect to a model that takes labels; the server embeds them and sets the batch size.
 
@@ -160,4 +172,6 @@ class Served:
                 "--bulk, --text-artefact and --no-cache are not for labels on a server."
             )
         timeout_seconds = self.timeout_seconds or TIMEOUT_SECONDS
-        yield ServedLabelTagger(self.server, labels, self.model or "zeroshot", timeout_seconds)
+        yield ServedLabelTagger(
+            self.server, labels, self.model or "zeroshot", timeout_seconds, tolerance
+        )

@@ -9,7 +9,9 @@ import typer
 
 from ..common.console import Json, Table, show
 from ..errors import BundleError, UsageError
+from .damage import DamageOptions, Damages
 from .options import ArtefactName, BatchSize, TextArtefactName, Threads, audio_files
+from .parameters import expand_options
 from .place import Local
 
 if TYPE_CHECKING:
@@ -21,7 +23,9 @@ commands = typer.Typer()
 
 
 @commands.command()
+@expand_options
 def search(
+    *,
     folder: Annotated[Path, typer.Argument(help="Folder of music, searched with its subfolders.")],
     bundle: Annotated[Path, typer.Option("--bundle", "-b", help="Bundle of a MuQ-MuLan.")],
     words: Annotated[
@@ -44,6 +48,7 @@ def search(
     text_artefact: TextArtefactName = None,
     threads: Threads = None,
     batch_size: BatchSize = 1,
+    damage: DamageOptions,
     as_json: Json = False,
 ) -> None:
     """Find music by a description or by an example.
@@ -76,7 +81,8 @@ def search(
         # Without new files and --like the audio model is not needed: the index is up to date.
         if changes.new or like is not None:
             with place.open_session() as session:
-                model = Model(session, batch_size=batch_size)
+                tolerance = damage.damages.tolerance
+                model = Model(session, batch_size=batch_size, tolerance=tolerance)
                 sought = sought if like is None else model.embed_audio(like)
                 running = embed_into(library, files, changes.new, model.embed_audio_files)
                 # Closed at once, also when interrupted: it commits what it has.
@@ -87,7 +93,7 @@ def search(
     same = None if like is None else _name_in(folder, like)
     found = [] if sought is None else library.nearest(sought, top, same)
     matches = [(files.get(match.name, folder / match.name), match.cosine) for match in found]
-    _report(folder, changes, outcomes, None if sought is None else matches, as_json)
+    _report(folder, changes, outcomes, None if sought is None else matches, damage.damages, as_json)
 
 
 def _name_in(folder: Path, file: Path) -> Path | None:
@@ -103,6 +109,7 @@ def _report(
     changes: "Changes",
     outcomes: "Sequence[Outcome]",
     matches: Sequence[tuple[Path, float]] | None,
+    damages: Damages,
     as_json: bool,
 ) -> None:
     """Show the index's state, and the matches if something was searched for."""
@@ -119,9 +126,12 @@ def _report(
         for name, error in {**failures, **new_failures}.items()
     ]
     facts: dict[str, Any] = {"index": counts, "failed": failed}
+    if damages.names():
+        facts["damaged"] = [{"audio": name, **damages.facts(name)} for name in damages.names()]
     lines: list[str | Table] = [
         f"FAILED {folder / name}: {error}" for name, error in new_failures.items()
     ]
+    lines += [damages.line(name) for name in damages.names()]
     lines.append(
         f"{folder}: {counts['files']} files, {counts['new']} of them new or changed, "
         f"{counts['gone']} gone, {counts['unusable']} that cannot be used"

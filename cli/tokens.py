@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..common.console import Json
+from .damage import DamageOptions
 from .options import AudioToArrays, audio_files
 from .parameters import expand_options
 
@@ -33,7 +34,7 @@ class AudioToTokens(AudioToArrays):
 
 @commands.command()
 @expand_options
-def tokens(options: AudioToTokens, as_json: Json = False) -> None:
+def tokens(options: AudioToTokens, damage: DamageOptions, as_json: Json = False) -> None:
     """Turn audio into the tokens of an RVQ.
 
     The model runs on this machine (--bundle) or on a Triton server (--server).
@@ -59,6 +60,8 @@ def tokens(options: AudioToTokens, as_json: Json = False) -> None:
                 "artefact_sha256": session.artefact_sha256,
             }
             save = stack.enter_context(open_archive(archive, tokenizer.file_dtype, facts))
-        results = Model(session, batch_size=options.batch_size).tokens_files(tasks.audio)
+        results = Model(
+            session, batch_size=options.batch_size, tolerance=damage.damages.tolerance
+        ).tokens_files(tasks.audio)
         tasks.run("Tokenizing", session, "tokens", with_results(tasks.tasks, results, save))
-    tasks.report("tokens", as_json)
+    tasks.report("tokens", as_json, damage.damages)

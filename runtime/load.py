@@ -31,7 +31,7 @@ def load(
             engine's own when left out.
         text_artefact: name of a MuQ-MuLan's text tower; the first certified one when left out. It
             is opened when texts are first asked for.
-        options: ``Model``'s ``overlap_seconds`` and ``batch_size``.
+        options: ``Model``'s ``overlap_seconds``, ``batch_size`` and ``tolerance``.
 
     Raises:
         BundleError: not a bundle, changed since it was exported, or not certified.

@@ -6,6 +6,7 @@ from typing import overload
 import numpy as np
 
 from ..errors import AudioError
+from .audio.damage import Tolerance
 from .audio.tracks import Audio, AudioFile, Audios, as_tracks, one_track
 from .bundle.tagging import TrackTags
 from .engines.session import Session
@@ -40,6 +41,7 @@ class Model(MusicAndText):
         batch_size: how many windows of equal length, of one track or several, to run at once.
         open_texts: opens the text tower when texts are first asked for; it is closed with the
             model.
+        tolerance: how much damage of a file is accepted, and who is told; the usual when None.
 
     Every method raises AudioError for audio that cannot be used, UsageError for an array without
     its rate, and SessionError when the engine fails or its numbers are not finite.
@@ -51,8 +53,9 @@ class Model(MusicAndText):
         overlap_seconds: float | None = None,
         batch_size: int = 1,
         open_texts: Callable[[], TextEncoder] | None = None,
+        tolerance: Tolerance | None = None,
     ) -> None:
-        super().__init__(session, batch_size, open_texts)
+        super().__init__(session, batch_size, open_texts, tolerance)
         self.framing = session.framing
         if overlap_seconds is None:
             window_seconds = self.framing.window_samples / self.framing.sample_rate_hz

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..common.closing import Closing
 from ..errors import AudioError, BundleError
+from .audio.damage import Tolerance
 from .audio.tracks import Audio, AudioFile, Audios, as_tracks, one_track
 from .bundle.joint import Joint
 from .engines.session import Session, require_output
@@ -23,13 +24,18 @@ class MusicAndText(Closing):
         batch_size: how many clips to run at once.
         open_texts: opens the text tower when texts are first asked for; it is closed with the
             model.
+        tolerance: how much damage of a file is accepted.
     """
 
     def __init__(
-        self, session: Session, batch_size: int, open_texts: Callable[[], TextEncoder] | None
+        self,
+        session: Session,
+        batch_size: int,
+        open_texts: Callable[[], TextEncoder] | None,
+        tolerance: Tolerance | None = None,
     ) -> None:
         self.session = session
-        self._runner = Runner(session, batch_size)
+        self._runner = Runner(session, batch_size, tolerance)
         self._open_texts = open_texts
         self._texts: TextEncoder | None = None
 

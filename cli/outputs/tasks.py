@@ -12,6 +12,7 @@ from ...common.console import progress, show
 from ...common.files import atomic_file
 from ...errors import AudioError, MissingDependencyError, UsageError
 from ...runtime.audio.tracks import AudioFile
+from ..damage import Damages
 from .run_manifest import Kind, RunManifest
 
 if TYPE_CHECKING:
@@ -142,18 +143,24 @@ class Tasks:
                 running = _noted(running, manifest)
             collect(title, running, len(self.tasks), lambda task: task.audio.name)
 
-    def report(self, values_as: str, as_json: bool) -> None:
+    def report(self, values_as: str, as_json: bool, damages: Damages) -> None:
         """Show what became of every file.
 
         Args:
             values_as: the JSON's key for values that went to no file.
             as_json: print JSON.
+            damages: the files that are damaged.
 
         Raises:
             AudioError: a file could not be used.
         """
-        documents = [task.document(values_as if as_json else None) for task in self.tasks]
-        lines = [task.line() for task in self.tasks]
+        documents = [
+            task.document(values_as if as_json else None) | damages.facts(task.audio)
+            for task in self.tasks
+        ]
+        lines = [
+            line for task in self.tasks for line in (task.line(), damages.line(task.audio)) if line
+        ]
         if self.kept:
             lines.append(f"{self.kept} already there, kept.")
         show(as_json, {"results": documents, "kept": self.kept}, *lines)

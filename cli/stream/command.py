@@ -10,6 +10,7 @@ import typer
 
 from ...common.console import show
 from ...errors import AudioError
+from ..damage import DamageOptions
 from ..options import Threshold, Top, Where
 from ..parameters import expand_options
 from .source import Source
@@ -33,6 +34,7 @@ def _window_option(help: str) -> Any:
 @expand_options
 def stream(
     where: Where,
+    damage: DamageOptions,
     audio: Annotated[
         str | None,
         typer.Argument(
@@ -77,7 +79,7 @@ def stream(
     from .report import segment_lines, segments_document
 
     place = where.place
-    source = Source(audio, microphone, real_time=not fast)
+    source = Source(audio, microphone, not fast, damage.damages.tolerance)
     smoothing = Smoothing(minimum_seconds, release)
     lengths = {
         "hop_seconds": hop_seconds,
@@ -97,7 +99,9 @@ def stream(
         except AudioError as too_little:
             raise source.error or too_little from None
     result = (source.name, seconds, events)
-    show(as_json, segments_document(*result), *segment_lines(*result))
+    facts = damage.damages.facts(source.name)
+    lines = [damage.damages.line(source.name), *segment_lines(*result)]
+    show(as_json, segments_document(*result) | facts, *lines)
     if source.error is not None:
         raise source.error
 

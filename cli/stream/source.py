@@ -13,6 +13,8 @@ from ...errors import MuqrtError, UsageError
 if TYPE_CHECKING:
     import numpy as np
 
+    from ...runtime.audio.damage import Tolerance
+
 
 class Source:
     """A file, an http(s) address or a microphone; iterates once over its chunks.
@@ -23,6 +25,7 @@ class Source:
         where: a path, an address, or with ``microphone`` the input's number or name.
         microphone: whether to record from an audio input.
         real_time: read a file in real time instead of as fast as possible.
+        tolerance: how much damage of a file is accepted; the usual when None.
 
     Attributes:
         name: the source's name, for messages.
@@ -33,12 +36,19 @@ class Source:
         UsageError: no source, or a microphone faster than real time.
     """
 
-    def __init__(self, where: str | None, microphone: bool, real_time: bool) -> None:
+    def __init__(
+        self,
+        where: str | None,
+        microphone: bool,
+        real_time: bool,
+        tolerance: "Tolerance | None" = None,
+    ) -> None:
         if where is None and not microphone:
             raise UsageError("say what to listen to: an audio file, an address or --microphone.")
         if microphone and not real_time:
             raise UsageError("a microphone cannot be read faster than real time; drop --fast.")
         self._where, self._microphone, self._real_time = where, microphone, real_time
+        self._tolerance = tolerance
         # A file's name may be bytes that are no text.
         self.name = (where or "microphone").encode(errors="backslashreplace").decode()
         self.error: MuqrtError | None = None
@@ -48,6 +58,7 @@ class Source:
 
     def chunks(self, rate_hz: int) -> "Source":
         """Open the source: it then yields mono float32 (samples,) chunks at this rate."""
+        from ...runtime.audio.damage import USUAL
         from ...runtime.streaming.sources.chunks import from_file
         from ...runtime.streaming.sources.microphone import from_microphone
         from ...runtime.streaming.sources.radio import from_url, is_url
@@ -58,7 +69,9 @@ class Source:
         elif is_url(where):
             self._chunks = from_url(where, rate_hz, self._real_time)
         else:
-            self._chunks = from_file(Path(where), rate_hz, self._real_time)
+            self._chunks = from_file(
+                Path(where), rate_hz, self._real_time, self._tolerance or USUAL
+            )
         return self
 
     def __iter__(self) -> "Source":

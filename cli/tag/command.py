@@ -10,6 +10,7 @@ import typer
 from ...common.console import Json, show
 from ...common.environment import import_extra
 from ...errors import AudioError, UsageError
+from ..damage import DamageOptions
 from ..options import AudioPaths, Threshold, Top, WhereForFiles, audio_files
 from ..parameters import expand_options
 from .labels import LABELS_SHOWN, LabelOptions, LabelsCommand
@@ -51,6 +52,7 @@ def tag(
         typer.Option(help="Draw the tags of one track over time.", metavar="FILE.png"),
     ] = None,
     label_options: LabelOptions,
+    damage: DamageOptions,
     as_json: Json = False,
 ) -> None:
     """Tag audio with a head's tags or with your own labels.
@@ -71,6 +73,7 @@ def tag(
         if hop_seconds is not None:
             raise UsageError("--hop-seconds is for a head's tags; labels are for clip after clip.")
         top = top or (None if every_tag else LABELS_SHOWN)
+    tolerance = damage.damages.tolerance
     choice = Choice(threshold, top, every_tag)
     vocabulary: Vocabulary
     tagged: Iterator[tuple[AudioFile, Result]]
@@ -78,11 +81,12 @@ def tag(
         if labels is None:
             session = stack.enter_context(place.open_session())
             vocabulary = require_output(session, Tagging)
-            tagged = Model(session, batch_size=where.batch_size).tag_files(files, hop_seconds)
+            model = Model(session, batch_size=where.batch_size, tolerance=tolerance)
+            tagged = model.tag_files(files, hop_seconds)
         else:
             text = (label_options.text_artefact, label_options.no_cache)
             tagger = stack.enter_context(
-                place.open_label_tagger(labels, *text, batch_size=where.batch_size)
+                place.open_label_tagger(labels, *text, where.batch_size, tolerance)
             )
             vocabulary, tagged = tagger.zero_shot, tagger.tag_files(files)
         results: list[tuple[Path, Result]] = collect(
@@ -103,8 +107,12 @@ def tag(
         written.append(chart)
     show(
         as_json,
-        document(vocabulary, results, choice) if as_json else None,
-        *(line for path, result in results for line in lines(path, result, choice)),
+        document(vocabulary, results, choice, damage.damages) if as_json else None,
+        *(
+            line
+            for path, result in results
+            for line in (damage.damages.line(path), *lines(path, result, choice))
+        ),
         *(f"Wrote {path}" for path in written),
     )
     refuse_failures(sum(isinstance(result, AudioError) for _, result in results), len(files))

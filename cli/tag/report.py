@@ -14,6 +14,7 @@ from ...common.files import atomic_file
 from ...errors import AudioError
 from ...runtime.bundle.tagging import Segment, TrackTags, Vocabulary
 from ...runtime.text.zero_shot import LabelTags, ZeroShot
+from ..damage import Damages
 
 Result = TrackTags | AudioError
 
@@ -79,7 +80,10 @@ def lines(audio: Path, result: Result, choice: Choice) -> Iterator[str | Table]:
 
 
 def document(
-    vocabulary: Vocabulary, results: Sequence[tuple[Path, Result]], choice: Choice
+    vocabulary: Vocabulary,
+    results: Sequence[tuple[Path, Result]],
+    choice: Choice,
+    damages: Damages,
 ) -> dict[str, Any]:
     """Every track as JSON, with every score of every window, whatever the choice."""
     facts: dict[str, Any] = {
@@ -87,7 +91,9 @@ def document(
         "vocabulary": vocabulary.vocabulary,
         "thresholds": vocabulary.limits(choice.threshold),
         "window_seconds": vocabulary.window_seconds,
-        "results": [_facts(audio, result, choice) for audio, result in results],
+        "results": [
+            _facts(audio, result, choice) | damages.facts(audio) for audio, result in results
+        ],
     }
     if isinstance(vocabulary, ZeroShot):
         facts["templates"] = vocabulary.labels.templates

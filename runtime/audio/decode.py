@@ -1,99 +1,255 @@
-"""Open an audio file of any kind as a stream of float32 blocks: libsndfile first, then FFmpeg.
+"""Open an audio file of any kind as a stream of blocks: the fast reader first, on any doubt the
+tolerant one.
 
-libsndfile reads wav, flac, ogg, opus, mp3 and aiff. FFmpeg, through PyAV, reads m4a, aac and
-other formats that libsndfile refuses; PyAV is large, so it is an optional extra, imported on use.
+libsndfile is fast and always installed, but it takes the first link of a chain for the whole file,
+guesses the length of an mp3 that does not count its frames, and stops at the first byte that it
+does not understand. So a file's pages or frames are looked at before it is decoded, and FFmpeg
+reads what libsndfile cannot.
 """
 
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-import soundfile
+from ...errors import AudioError, MissingDependencyError, MuqrtError
+from .blocks import BLOCK_SAMPLES, PADDING_SECONDS, Block, DecodedAudio, DecodingError, Refusal
+from .damage import Damage
+from .ffmpeg import open_with_ffmpeg
+from .file_bytes import FileBytes, FileRange
+from .libsndfile import open_with_libsndfile
+from .mpeg_frames import MpegFrames, find_frames
+from .ogg_links import find_links
 
-from ...errors import AudioError, MissingDependencyError
-
-if TYPE_CHECKING:
-    import av
-
-# Large enough to make the cost of each block small, small enough to place an error in time.
-_BLOCK_SAMPLES = 16_384
-
-# libsndfile shortens a cut file's length to what is there and tells the difference in its log.
-_SHORTENED = re.compile(
-    r"^\s*(?:data|SSND|Data Size|Riff size|riff)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
-)
-# A program that writes a wav into a pipe cannot know its length and writes one of the largest
-# sizes instead: a promise of this many bytes is none.
-_UNKNOWN_BYTES = 0x7FFF_F000
-# What FFmpeg may open. It knows playlists too, that make it wait for a live broadcast or fetch
-# from a network, and images, subtitles and text.
-AUDIO_FORMATS = (
-    "mov,aac,loas,matroska,asf,caf,ac3,eac3,dts,amr,ape,wv,tta,mpc,mpc8,tak,ogg,mp3,wav,w64,flac,"
-    "aiff,au,dsf,iff,flv,avi,mpegts,mpeg"
-)
-_FFMPEG_OPTIONS = {"format_whitelist": AUDIO_FORMATS, "protocol_whitelist": "file"}
-# libsndfile's length of a file that does not tell its own.
-_UNKNOWN_SAMPLES = 2**62
+# What is read at once, and a flac's block: so much before the end of the file, what stops
+# libsndfile may be tags behind it.
+_TAIL_SAMPLES = 2 * BLOCK_SAMPLES
+_CURE = "pip install 'muqrt[av]'"
+# Yields blocks, and returns why there may be more than these; None if there is no reason.
+_Doubtful = Generator[Block, None, str | None]
 
 
-class DecodingError(Exception):
-    """The decoder met bytes that it cannot decode, after some that it could."""
+@dataclass
+class Decoding:
+    """One pass over a file's samples.
 
+    Args:
+        path: the file.
 
-@dataclass(frozen=True)
-class DecodedAudio:
-    """An open file: its rate, its length if the header states it, and its samples.
-
-    ``promised_samples`` is per channel, and None where a header says nothing reliable.
-    ``blocks`` are float32 of shape (samples, channels); reading them may raise DecodingError.
+    Attributes:
+        promised_seconds: the length that a header counts, known before the first block; 0 if none
+            does.
+        read_seconds: how much has been read.
+        lost_seconds: how much could not be.
     """
 
-    rate_hz: int
-    promised_samples: int | None
-    blocks: Iterator[np.ndarray]
+    path: Path
+    promised_seconds: float = 0.0
+    read_seconds: float = 0.0
+    lost_seconds: float = 0.0
+    _reasons: list[str] = field(default_factory=list)
+
+    def blocks(self) -> Iterator[Block]:
+        """The file's samples, in order.
+
+        Raises:
+            AudioError: it is no file, or no audio.
+            MissingDependencyError: it needs FFmpeg, and PyAV is not installed.
+        """
+        _check_file(self.path)
+        try:
+            yield from self._parts()
+        except MuqrtError:
+            raise
+        except OSError as error:
+            raise AudioError(f"{self.path}: cannot be read ({error.strerror or error}).") from None
+        except Exception as error:  # whatever a decoder stumbles over is this file's error
+            raise self.not_audio(" ".join(f"{type(error).__name__}: {error}".split())) from None
+
+    def damage(self) -> Damage | None:
+        """What could not be decoded, once everything has been read."""
+        if not self._reasons:
+            return None
+        return Damage(self.lost_seconds, self.read_seconds, "; ".join(dict.fromkeys(self._reasons)))
+
+    def lost(self, seconds: float, *reasons: str) -> None:
+        """Count audio that could not be decoded."""
+        self.lost_seconds += seconds
+        self._reasons += reasons
+
+    def not_audio(self, reason: str) -> AudioError:
+        """The error for a file that no reader can use."""
+        return AudioError(
+            f"{self.path}: not audio, or damaged from the start ({reason}). Copy or download it "
+            "again."
+        )
+
+    def _parts(self) -> Iterator[Block]:
+        with self.path.open("rb") as file:
+            data = FileBytes(file)
+            links = find_links(data) if data.at(0, 4) == b"OggS" else []
+            if len(links) < 2:
+                junk_bytes = sum(link.junk_bytes for link in links)
+                yield from _Part(self, data, self.path, junk_bytes).blocks()
+                return
+            failed = 0
+            for link in links:
+                part = FileRange(file, link.start, link.stop)
+                try:
+                    yield from _Part(self, data, part, link.junk_bytes).blocks()
+                except AudioError:
+                    failed += 1
+                    self.lost(0.0, f"{failed} of its {len(links)} links cannot be decoded")
+            if failed == len(links):
+                raise self.not_audio("none of its links can be decoded")
 
 
-class _SequentialFile(soundfile.SoundFile):
-    """A file read once from its beginning to its end."""
+@dataclass
+class _Part:
+    """A whole file or one link of a chain, read by one reader and then by the other.
 
-    def seekable(self) -> bool:
-        # Where it can, soundfile seeks after every read, to the place where it already is. That
-        # throws away the mp3 decoder's bit reservoir and spoils what follows.
-        return False
+    Attributes:
+        whole: what counts the audio read and lost.
+        data: the whole file's bytes.
+        source: the file's path, or the link.
+        junk_bytes: of the source, outside the pages of an Ogg.
+        read_samples: how many have been read.
+    """
 
+    whole: Decoding
+    data: FileBytes
+    source: Path | FileRange
+    junk_bytes: int
+    read_samples: int = 0
+    _rate_hz: int = 1
+    _read_seconds: float = 0.0
+    _expected_seconds: float | None = None
+    _slack_seconds: float = PADDING_SECONDS
+    _frames: MpegFrames | None = None
+    _refusal: str | None = None
+    _reasons: list[str] = field(default_factory=list)
 
-@contextmanager
-def open_audio(path: Path) -> Iterator[DecodedAudio]:
-    """Open ``path`` for decoding."""
-    _check_file(path)
-    try:
-        # As bytes: a name need not be valid UTF-8.
-        file = _SequentialFile(os.fsencode(path))
-    except soundfile.LibsndfileError as error:
-        refusal = error.error_string
-    except TypeError:  # soundfile asks for the format of a file called *.raw
-        refusal = "headerless samples"
-    else:
-        with file:
-            yield DecodedAudio(file.samplerate, _promised_by_header(file), _sndfile_blocks(file))
-        return
-    with _open_with_ffmpeg(path, refusal.rstrip(".")) as audio:
-        yield audio
+    def blocks(self) -> Iterator[Block]:
+        """The samples, and then what was lost is counted."""
+        doubt = yield from self._fast(trusting=False)
+        bad_seconds = 0.0
+        if doubt is not None:
+            try:
+                bad_seconds = yield from self._tolerant()
+            except ImportError:
+                if self._refusal is not None:
+                    raise MissingDependencyError(
+                        f"{self.whole.path}: libsndfile cannot read it ({self._refusal}). If it is "
+                        f"m4a, aac or another format that FFmpeg knows: {_CURE}"
+                    ) from None
+                self._reasons += [doubt, f"FFmpeg may read more: {_CURE}"]
+            except Refusal as refusal:
+                if self._refusal is not None:
+                    both = f"libsndfile: {self._refusal}; FFmpeg: {refusal}"
+                    raise self.whole.not_audio(both) from None
+                self._reasons.append(doubt)
+            if not self.read_samples and self._refusal is None:
+                yield from self._fast(trusting=True)
+        self._settle(bad_seconds)
 
+    def _fast(self, trusting: bool) -> _Doubtful:
+        source = self.source
+        if isinstance(source, FileRange):
+            source.seek(0)
+        try:
+            file = os.open(source, os.O_RDONLY) if isinstance(source, Path) else source
+            with open_with_libsndfile(file) as audio:
+                if not trusting:
+                    self._expect(audio)
+                    if (doubt := self._doubt()) is not None:
+                        return doubt
+                for block in audio.blocks:
+                    yield self._counted(block)
+        except Refusal as refusal:
+            self._refusal = str(refusal)
+            return self._refusal
+        except DecodingError as error:
+            # Near the end, tags may have stopped it.
+            tail_seconds = _TAIL_SAMPLES / self._rate_hz
+            if (self._expected_seconds or 0.0) - self._read_seconds > tail_seconds:
+                self._reasons.append(f"damaged soon after {self._read_seconds:.1f} s")
+            return f"decoding stopped ({error})"
+        return None if self.read_samples and self._missing_seconds == 0 else self._shortfall
 
-def to_float(samples: np.ndarray) -> np.ndarray:
-    """Integer or float samples as float32, integers scaled to [-1, 1); too large is infinite."""
-    if samples.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return samples.astype(np.float32, copy=False)
-    half_range = 2.0 ** (8 * samples.dtype.itemsize - 1)
-    scaled = samples.astype(np.float32) / np.float32(half_range)
-    return scaled - np.float32(1) if samples.dtype.kind == "u" else scaled
+    def _tolerant(self) -> Generator[Block, None, float]:
+        """Yields what the fast reader left; returns the length of what cannot be decoded, as far as
+        the packets tell."""
+        if isinstance(self.source, FileRange):
+            self.source.seek(0)
+        skipped = self.read_samples
+        with open_with_ffmpeg(self.source) as audio:
+            if self._refusal is not None:
+                self._expect(audio)
+            try:
+                for block in audio.blocks:
+                    samples = block.samples[skipped:]
+                    skipped -= len(block.samples) - len(samples)
+                    if len(samples):
+                        yield self._counted(Block(samples, block.rate_hz))
+            except DecodingError as error:
+                self._reasons.append(f"decoding stopped ({error})")
+        if audio.bad_packets:
+            packets = "packet" if audio.bad_packets == 1 else "packets"
+            self._reasons.append(f"{audio.bad_packets} {packets} could not be decoded")
+        return audio.bad_seconds
+
+    def _expect(self, audio: DecodedAudio) -> None:
+        self._expected_seconds = audio.promised_seconds
+        self._slack_seconds = audio.slack_seconds
+        if audio.is_mpeg:
+            if self._frames is None:
+                self._frames = find_frames(self.data)
+            self._expected_seconds = max(self._frames.promised_seconds or 0.0, self._frames.seconds)
+        self.whole.promised_seconds += self._expected_seconds or 0.0
+
+    def _doubt(self) -> str | None:
+        """Why the fast reader may not read everything."""
+        if self.junk_bytes:
+            return f"{self.junk_bytes:,} bytes between its pages are no audio"
+        return None if self._frames is None else self._frames.doubt
+
+    def _counted(self, block: Block) -> Block:
+        seconds = len(block.samples) / block.rate_hz
+        self._rate_hz = block.rate_hz
+        self.read_samples += len(block.samples)
+        self._read_seconds += seconds
+        self.whole.read_seconds += seconds
+        return block
+
+    @property
+    def _missing_seconds(self) -> float:
+        missing = (self._expected_seconds or 0.0) - self._read_seconds
+        return missing if missing > self._slack_seconds else 0.0
+
+    @property
+    def _shortfall(self) -> str:
+        counted = self._frames is None or self._frames.promised_seconds is not None
+        what = "its header promises" if counted else "its frames are"
+        return f"{what} {self._expected_seconds or 0.0:.1f} s"
+
+    def _settle(self, bad_seconds: float) -> None:
+        lost_seconds, frames = self._missing_seconds, self._frames
+        if frames is not None and frames.gaps:
+            self._reasons.append(f"{sum(frames.gaps):,} bytes between its frames are no audio")
+            if frames.promised_seconds is None:
+                lost_seconds += frames.gap_seconds
+        if frames is not None and frames.ends_inside_frame:
+            self._reasons.append("it ends inside a frame")
+        if self.junk_bytes:
+            self._reasons.append(f"{self.junk_bytes:,} bytes between its pages are no audio")
+        if lost_seconds:
+            self._reasons.append(self._shortfall)
+        elif self._expected_seconds is None:
+            lost_seconds = bad_seconds
+        elif self._reasons:
+            lost_seconds = max(0.0, self._expected_seconds - self._read_seconds)
+        if self._reasons:
+            self.whole.lost(lost_seconds, *self._reasons)
 
 
 def _check_file(path: Path) -> None:
@@ -110,101 +266,3 @@ def _check_file(path: Path) -> None:
         raise AudioError(f"{path}: cannot be opened ({error.strerror}).") from None
     if empty:
         raise AudioError(f"{path}: the file is empty; copy or download it again.")
-
-
-def _promised_by_header(file: soundfile.SoundFile) -> int | None:
-    if file.frames >= _UNKNOWN_SAMPLES:
-        return None
-    shortened = _SHORTENED.search(file.extra_info)
-    if shortened is None:
-        return int(file.frames)
-    promised_bytes, present_bytes = int(shortened[1]), int(shortened[2])
-    if promised_bytes >= _UNKNOWN_BYTES or present_bytes == 0:
-        return None
-    return int(file.frames * promised_bytes / present_bytes)
-
-
-def _sndfile_blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    while True:
-        try:
-            block = file.read(_BLOCK_SAMPLES, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise DecodingError(error.error_string.rstrip(".")) from None
-        if not len(block):
-            return
-        yield block
-
-
-@contextmanager
-def _open_with_ffmpeg(path: Path, refusal: str) -> Iterator[DecodedAudio]:
-    try:
-        import av
-    except ImportError:
-        raise MissingDependencyError(
-            f"{path}: libsndfile cannot read it ({refusal}). If it is m4a, aac or another format "
-            "that FFmpeg knows: pip install 'muqrt[av]'"
-        ) from None
-    try:
-        # The absolute path keeps a file named like a URL from being taken for one.
-        container = av.open(str(path.absolute()), options=_FFMPEG_OPTIONS)
-    except av.FFmpegError as error:
-        raise _not_audio(path, f"libsndfile: {refusal}; FFmpeg: {error.strerror}") from None
-    with container:
-        if not container.streams.audio:
-            raise _not_audio(path, "no audio track in it")
-        track = container.streams.audio[0]
-        frames = container.decode(track)
-        try:
-            first = next(frames, None)
-        except av.FFmpegError as error:
-            raise _not_audio(path, f"FFmpeg: {error.strerror}") from None
-        # Only the first decoded frame knows the rate for sure: HE-AAC headers tell half of it.
-        rate_hz = track.rate if first is None else first.sample_rate
-        blocks = _ffmpeg_blocks(first, frames, rate_hz)
-        yield DecodedAudio(rate_hz, _promised_by_index(container, rate_hz), blocks)
-
-
-def _not_audio(path: Path, reason: str) -> AudioError:
-    return AudioError(
-        f"{path}: not audio, or damaged from the start ({reason}). Copy or download it again."
-    )
-
-
-def _promised_by_index(container: "av.container.InputContainer", rate_hz: int) -> int | None:
-    # Only mp4 and its kin carry a true length of each track; elsewhere FFmpeg may be guessing.
-    track = container.streams.audio[0]
-    if "mp4" not in container.format.name or not track.duration or track.time_base is None:
-        return None
-    return int(track.duration * track.time_base * rate_hz)
-
-
-def _ffmpeg_blocks(
-    first: "av.AudioFrame | None", rest: "Iterator[av.AudioFrame]", rate_hz: int
-) -> Iterator[np.ndarray]:
-    import av
-
-    gathered: list[np.ndarray] = []
-    frame = first
-    try:
-        while frame is not None:
-            if frame.sample_rate != rate_hz:
-                raise DecodingError(f"the rate changes from {rate_hz} to {frame.sample_rate} Hz")
-            samples = frame_samples(frame)
-            # FFmpeg's frames are short, and their number of channels may change.
-            full = sum(map(len, gathered)) + len(samples) > _BLOCK_SAMPLES
-            if gathered and (full or gathered[-1].shape[1] != samples.shape[1]):
-                yield np.concatenate(gathered)
-                gathered = []
-            gathered.append(samples)
-            frame = next(rest, None)
-    except av.FFmpegError as error:
-        raise DecodingError(error.strerror) from None
-    if gathered:
-        yield np.concatenate(gathered)
-
-
-def frame_samples(frame: "av.AudioFrame") -> np.ndarray:
-    """FFmpeg's samples as float32 (samples, channels)."""
-    samples = frame.to_ndarray()
-    planar = frame.format.is_planar
-    return to_float(samples.T if planar else samples.reshape(-1, frame.layout.nb_channels))

@@ -1,6 +1,6 @@
 """Audio files and arrays as mono float32 at the model's sample rate."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 
@@ -9,7 +9,9 @@ import soxr
 
 from ...errors import AudioError
 from ...kernels.log_mel.contract import SAMPLE_RATE_HZ
-from .decode import DecodedAudio, DecodingError, open_audio, to_float
+from .blocks import to_float
+from .damage import USUAL, Tolerance
+from .decode import Decoding
 from .down_mix import DownMix
 from .resampler import QUALITY, Resampler
 
@@ -17,40 +19,62 @@ _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 768_000
 _MOST_CHANNELS = 64
 _LOUDEST = 1e3  # full scale is 1; a float file may exceed it, but not by 60 dB
 _LONGEST_HOURS = 24
-# A decoder may drop the padding its encoder added, which the header's length may include.
-_PADDING_SECONDS = 0.25
 _DTYPES = ("float32", "float64", "int16", "int32")
 
 
-def stream(path: str | PathLike[str], rate_hz: int = SAMPLE_RATE_HZ) -> Iterator[np.ndarray]:
+def stream(
+    path: str | PathLike[str], rate_hz: int = SAMPLE_RATE_HZ, tolerance: Tolerance = USUAL
+) -> Iterator[np.ndarray]:
     """Decode a file block by block, in memory that does not depend on its length.
 
     All channels are averaged with equal weight: stereo, 5.1 (its low-frequency channel included)
     or any other layout; where they cancel each other, the louder one is taken. The blocks joined
     are the samples that resampling the whole file at once would give, ``round(samples * rate_hz /
-    the file's rate)`` of them.
+    the file's rate)`` of them. Where the rate changes in the middle, each stretch is resampled by
+    itself.
 
-    A file that was cut short is recognised where its header tells its length (wav, flac, aiff,
-    m4a, mp3 with a Xing header) or where it stops decoding; a cut ogg, opus or plain mp3 file is
-    indistinguishable from a shorter one. The error comes after the readable blocks.
+    What cannot be decoded is left out and told, or refused, as ``tolerance`` says. A file that was
+    cut short is recognised where its header counts its samples (wav, flac, aiff, m4a, mp3 with a
+    Xing header) or where it stops inside a frame; a cut ogg or opus file is indistinguishable from
+    a shorter one. The error comes after the readable blocks.
 
     Yields:
         float32 (samples,) at ``rate_hz``; a block may be empty.
 
     Raises:
-        AudioError: missing, not audio, cut short, without samples, not finite, longer than 24
+        AudioError: missing, not audio, too damaged, without samples, not finite, longer than 24
             hours, or of an implausible rate or channel count.
         MissingDependencyError: the file needs FFmpeg and PyAV is not installed.
     """
-    path = Path(path)
-    with open_audio(path) as audio:
-        check_rate(audio.rate_hz, str(path))
-        yield from _resampled(_mono_blocks(audio, str(path)), audio.rate_hz, rate_hz)
+    decoding, mix = Decoding(Path(path)), DownMix()
+    name, own_rate_hz, resampler = str(path), 0, Resampler(rate_hz, rate_hz)
+    for block in decoding.blocks():
+        _check_length(decoding.read_seconds, name)
+        if tolerance.most_lost_share < 1:  # else a promise is not believed
+            _check_length(decoding.promised_seconds, name)
+        if block.rate_hz != own_rate_hz:
+            check_rate(block.rate_hz, name)
+            yield resampler.finish()
+            own_rate_hz, resampler = block.rate_hz, Resampler(block.rate_hz, rate_hz)
+        block_seconds = len(block.samples) / block.rate_hz
+        yield resampler.push(
+            _down_mix(mix, block.samples, name, decoding.read_seconds - block_seconds)
+        )
+    yield resampler.finish()
+    damage = decoding.damage()
+    if not own_rate_hz:
+        if damage is not None:
+            raise decoding.not_audio(damage.reason)
+        raise AudioError(f"{name}: has no samples; copy or record it again.")
+    if damage is not None:
+        tolerance.judge(name, damage)
 
 
-def load(path: str | PathLike[str], rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
+def load(
+    path: str | PathLike[str], rate_hz: int = SAMPLE_RATE_HZ, tolerance: Tolerance = USUAL
+) -> np.ndarray:
     """The whole file at once: float32 (samples,) at ``rate_hz``. Raises what ``stream`` raises."""
-    return np.concatenate(list(stream(path, rate_hz)))
+    return np.concatenate(list(stream(path, rate_hz, tolerance)))
 
 
 def from_array(
@@ -72,7 +96,7 @@ def from_array(
     """
     check_rate(rate_hz, name)
     mono = mono_from_array(waveform, name)
-    _check_length(len(mono), rate_hz, name)
+    _check_length(len(mono) / rate_hz, name)
     if rate_hz == target_rate_hz:
         return mono
     resampled: np.ndarray = soxr.resample(mono, rate_hz, target_rate_hz, quality=QUALITY)
@@ -101,25 +125,6 @@ def mono_from_array(
     return _down_mix(mix or DownMix(), to_float(channels).T, name, 0.0)
 
 
-def _mono_blocks(audio: DecodedAudio, name: str) -> Iterator[np.ndarray]:
-    read, mix = 0, DownMix()
-    if audio.promised_samples is not None:
-        _check_length(audio.promised_samples, audio.rate_hz, name)
-    try:
-        for block in audio.blocks:
-            yield _down_mix(mix, block, name, read / audio.rate_hz)
-            read += len(block)
-            _check_length(read, audio.rate_hz, name)
-    except DecodingError as reason:
-        raise _cut_short(name, f"decoding stopped ({reason})", read / audio.rate_hz) from None
-    if read == 0:
-        raise AudioError(f"{name}: has no samples; copy or record it again.")
-    promised_seconds = (audio.promised_samples or 0) / audio.rate_hz
-    if promised_seconds - read / audio.rate_hz > _PADDING_SECONDS:
-        promise = f"its header promises {promised_seconds:.1f} s"
-        raise _cut_short(name, promise, read / audio.rate_hz)
-
-
 def _down_mix(mix: DownMix, samples: np.ndarray, name: str, start_seconds: float) -> np.ndarray:
     """Float32 (samples, channels) to a checked (samples,)."""
     if samples.shape[1] > _MOST_CHANNELS:
@@ -141,15 +146,6 @@ def _down_mix(mix: DownMix, samples: np.ndarray, name: str, start_seconds: float
     return mono
 
 
-def _resampled(
-    blocks: Iterable[np.ndarray], rate_hz: int, target_rate_hz: int
-) -> Iterator[np.ndarray]:
-    resampler = Resampler(rate_hz, target_rate_hz)
-    for block in blocks:
-        yield resampler.push(block)
-    yield resampler.finish()
-
-
 def check_rate(rate_hz: int, name: str) -> None:
     """Raise AudioError for an implausible sample rate."""
     if not _LOWEST_RATE_HZ <= rate_hz <= _HIGHEST_RATE_HZ:
@@ -159,13 +155,6 @@ def check_rate(rate_hz: int, name: str) -> None:
         )
 
 
-def _check_length(samples: int, rate_hz: int, name: str) -> None:
-    if samples > _LONGEST_HOURS * 3600 * rate_hz:
+def _check_length(seconds: float, name: str) -> None:
+    if seconds > _LONGEST_HOURS * 3600:
         raise AudioError(f"{name}: longer than {_LONGEST_HOURS} hours; cut it into parts.")
-
-
-def _cut_short(name: str, reason: str, read_seconds: float) -> AudioError:
-    return AudioError(
-        f"{name}: cut short or damaged: {reason}, and only {read_seconds:.1f} s could be read. "
-        "Copy or download it again."
-    )

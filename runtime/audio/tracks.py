@@ -12,6 +12,7 @@ import numpy as np
 
 from ...errors import AudioError, MissingDependencyError, UsageError
 from . import read as audio
+from .damage import USUAL, Tolerance
 from .prefetch import prefetch
 
 AudioFile = str | PathLike[str]
@@ -44,10 +45,10 @@ class Track:
         if isinstance(self.source, np.ndarray) and self.rate_hz is None:
             raise UsageError(f"{self.name}: samples without their rate; pass rate_hz=...")
 
-    def blocks(self, rate_hz: int) -> Iterator[np.ndarray]:
+    def blocks(self, rate_hz: int, tolerance: Tolerance = USUAL) -> Iterator[np.ndarray]:
         """The samples as mono float32 blocks at ``rate_hz``; raises AudioError while read."""
         if not isinstance(self.source, np.ndarray):
-            yield from audio.stream(self.source, rate_hz)
+            yield from audio.stream(self.source, rate_hz, tolerance)
         elif self.rate_hz is not None:
             waveform = audio.from_array(self.source, self.rate_hz, rate_hz, self.name)
             for start in range(0, len(waveform), _ARRAY_BLOCK_SAMPLES):
@@ -71,7 +72,7 @@ def as_tracks(x: Audio | Audios, rate_hz: int | None) -> list[Track]:
 
 
 def prefetched_tracks(
-    tracks: Iterable[Track], rate_hz: int
+    tracks: Iterable[Track], rate_hz: int, tolerance: Tolerance = USUAL
 ) -> Iterator[tuple[Track, Iterator[np.ndarray]]]:
     """Every track with its blocks, which a thread decodes in advance.
 
@@ -79,7 +80,7 @@ def prefetched_tracks(
     Errors of a track are raised while its blocks are read, as by ``Track.blocks``. The
     thread ends when this generator is closed.
     """
-    with closing(prefetch(_decoded(tracks, rate_hz), _BLOCKS_AHEAD)) as decoded:
+    with closing(prefetch(_decoded(tracks, rate_hz, tolerance), _BLOCKS_AHEAD)) as decoded:
         for track, found in groupby(decoded, itemgetter(0)):
             yield track, _blocks(found)
 
@@ -88,10 +89,12 @@ def prefetched_tracks(
 _Decoded = tuple[Track, np.ndarray | AudioError | MissingDependencyError | None]
 
 
-def _decoded(tracks: Iterable[Track], rate_hz: int) -> Generator[_Decoded, None, None]:
+def _decoded(
+    tracks: Iterable[Track], rate_hz: int, tolerance: Tolerance
+) -> Generator[_Decoded, None, None]:
     for track in tracks:
         try:
-            for block in track.blocks(rate_hz):
+            for block in track.blocks(rate_hz, tolerance):
                 yield track, block
             yield track, None
         except (AudioError, MissingDependencyError) as error:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from ...errors import AudioError, MissingDependencyError, SessionError, UsageError
+from ..audio.damage import USUAL, Tolerance
 from ..audio.tracks import Track, prefetched_tracks
 from ..engines.session import Session, check_finite
 from .batching import Failure, Job, run_in_batches
@@ -25,13 +26,17 @@ class Runner:
     Args:
         session: runs the batches.
         batch_size: how many windows of equal length to run at once.
+        tolerance: how much damage of a file is accepted.
     """
 
-    def __init__(self, session: Session, batch_size: int) -> None:
+    def __init__(
+        self, session: Session, batch_size: int, tolerance: Tolerance | None = None
+    ) -> None:
         if batch_size < 1:
             raise UsageError(f"batch size {batch_size}; it must be at least 1.")
         self.session = session
         self._batch_size = batch_size
+        self._tolerance = tolerance or USUAL
 
     def run(
         self,
@@ -61,7 +66,8 @@ class Runner:
         output_of: Callable[[Window], str],
     ) -> Iterator[Job | Failure]:
         parts = self.session.parts if windowing.overlap_steps > 0 else None
-        for track, blocks in prefetched_tracks(tracks, windowing.framing.sample_rate_hz):
+        rate_hz = windowing.framing.sample_rate_hz
+        for track, blocks in prefetched_tracks(tracks, rate_hz, self._tolerance):
             frames = None if parts is None else OverlappingFrames(parts.front_end)
             try:
                 for window in windowing.cut(blocks, track.name):

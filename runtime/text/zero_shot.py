@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...errors import AudioError
+from ..audio.damage import USUAL, Tolerance
 from ..audio.tracks import Audio, AudioFile, Track, one_track
 from ..bundle.joint import Joint
 from ..bundle.tagging import TrackTags, one_limit
@@ -100,19 +101,25 @@ class LabelTagger:
         labels: the user's.
         latents: float32 (labels, width), their embeddings, as ``LabelSet.latents`` gives them.
         batch_size: how many clips to run at once.
+        tolerance: how much damage of a file is accepted.
 
     Raises:
         BundleError: the model shares no space with texts.
     """
 
     def __init__(
-        self, session: Session, labels: LabelSet, latents: np.ndarray, batch_size: int = 1
+        self,
+        session: Session,
+        labels: LabelSet,
+        latents: np.ndarray,
+        batch_size: int = 1,
+        tolerance: Tolerance | None = None,
     ) -> None:
         joint, rate_hz = require_output(session, Joint), session.framing.sample_rate_hz
         self.zero_shot = ZeroShot(labels, joint.temperature, joint.clip_samples / rate_hz)
         self._rate_hz = rate_hz
         self._latents = latents
-        self._runner = Runner(session, batch_size)
+        self._runner = Runner(session, batch_size, tolerance)
 
     def tag(
         self, x: Audio, rate_hz: int | None = None, on_window: OnWindow | None = None
@@ -152,7 +159,7 @@ class _Timed(Track):
     def samples(self) -> int:
         return sum(self.counts)
 
-    def blocks(self, rate_hz: int) -> Iterator[np.ndarray]:
-        for block in super().blocks(rate_hz):
+    def blocks(self, rate_hz: int, tolerance: Tolerance = USUAL) -> Iterator[np.ndarray]:
+        for block in super().blocks(rate_hz, tolerance):
             self.counts.append(len(block))
             yield block

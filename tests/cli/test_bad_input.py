@@ -36,7 +36,7 @@ def text(path: Path) -> None:
 
 
 def cut_short(path: Path) -> None:
-    soundfile.write(path, noise(40), RATE_HZ)
+    soundfile.write(path, noise(60), RATE_HZ)
     os.truncate(path, 36 * 2 * RATE_HZ)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ...errors import AudioError, MissingDependencyError, ServerError
+from ...runtime.audio.damage import USUAL, Tolerance
 from ...runtime.audio.read import load
 from ...runtime.audio.tracks import AudioFile
 from ...runtime.inference.clips import ClippingConfig
@@ -27,6 +28,7 @@ class ServedLabelTagger:
         labels: the labels to score, with their templates.
         model: name of the zero-shot model on the server.
         timeout_seconds: how long the answer for one track may take.
+        tolerance: how much damage of a file is accepted.
 
     Raises:
         ServerError: the server cannot be reached, or has no such model.
@@ -39,7 +41,9 @@ class ServedLabelTagger:
         labels: LabelSet,
         model: str = "zeroshot",
         timeout_seconds: float = TIMEOUT_SECONDS,
+        tolerance: Tolerance = USUAL,
     ) -> None:
+        self._tolerance = tolerance
         self._url, self._model, self._timeout_seconds = url, model, timeout_seconds
         with Connection(url) as connection:
             tower = contract_in(
@@ -74,7 +78,8 @@ class ServedLabelTagger:
                 yield path, AudioError(str(error))
 
     def _tag(self, path: AudioFile) -> LabelTags:
-        waveform, labels = load(path, self._rate_hz), self.zero_shot.labels
+        waveform = load(path, self._rate_hz, self._tolerance)
+        labels = self.zero_shot.labels
         try:
             answer = tag_labels(
                 self._url,

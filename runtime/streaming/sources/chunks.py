@@ -7,20 +7,24 @@ from os import PathLike
 import numpy as np
 
 from ...audio import read as audio
+from ...audio.damage import USUAL, Tolerance
 from ...audio.recent import RecentSamples
 
 CHUNK_SECONDS = 0.1
 
 
 def from_file(
-    path: str | PathLike[str], rate_hz: int, real_time: bool = True
+    path: str | PathLike[str],
+    rate_hz: int,
+    real_time: bool = True,
+    tolerance: Tolerance = USUAL,
 ) -> Iterator[np.ndarray]:
     """A file's chunks at ``rate_hz``: each once it has been played, or as fast as they are taken.
 
     Raises:
         AudioError, MissingDependencyError: what ``audio.stream`` raises.
     """
-    chunks = cut(audio.stream(path, rate_hz), rate_hz)
+    chunks = cut(audio.stream(path, rate_hz, tolerance), rate_hz)
     return played(chunks, rate_hz) if real_time else chunks
 
 

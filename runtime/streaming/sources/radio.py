@@ -10,8 +10,8 @@ import numpy as np
 from ....common.retry import Backoff, Retry
 from ....errors import AudioError, MissingDependencyError
 from ...audio import read as audio
-from ...audio.decode import AUDIO_FORMATS, frame_samples
 from ...audio.down_mix import DownMix
+from ...audio.ffmpeg import AUDIO_FORMATS, frame_samples
 from ...audio.resampler import Resampler
 from .chunks import cut, played
 

@@ -1,0 +1,75 @@
+"""What of a file could not be decoded, and how much of that is accepted."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ...errors import AudioError
+
+# A file that lacks more than this share of its audio is refused, unless it is asked for.
+MOST_LOST_SHARE = 0.2
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """The audio of a file that is missing or could not be decoded, and was left out.
+
+    Attributes:
+        lost_seconds: how much, as far as the file tells; 0 where it does not.
+        read_seconds: how much was decoded.
+        reason: what is wrong with the file.
+    """
+
+    lost_seconds: float
+    read_seconds: float
+    reason: str
+
+    @property
+    def lost_share(self) -> float:
+        """The lost part of the whole, from 0 to 1."""
+        return self.lost_seconds / max(self.lost_seconds + self.read_seconds, 1e-9)
+
+    def __str__(self) -> str:
+        total = self.lost_seconds + self.read_seconds
+        return f"{self.lost_seconds:.2f} s of {total:.2f} s left out: {self.reason}"
+
+
+def _warn(name: str, damage: Damage) -> None:
+    _log.warning("%s: %s.", name, damage)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How much damage is accepted, and who is told.
+
+    Attributes:
+        most_lost_share: files that lost a larger share of their audio are refused; 0 refuses any
+            damage, 1 accepts whatever can be decoded.
+        on_damage: called with a file's name and its damage, once the file has been read. May be
+            called from another thread. Writes a warning to the log by default.
+    """
+
+    most_lost_share: float = MOST_LOST_SHARE
+    on_damage: Callable[[str, Damage], None] = field(default=_warn, compare=False)
+
+    def judge(self, name: str, damage: Damage) -> None:
+        """Tell of the damage.
+
+        Raises:
+            AudioError: it is too much.
+        """
+        if self.most_lost_share > 0 and damage.lost_share <= self.most_lost_share:
+            self.on_damage(name, damage)
+            return
+        cure = "Copy or download it again"
+        if self.most_lost_share > 0:
+            cure += ", or take it as far as it goes with --partial (most_lost_share=1)"
+        raise AudioError(
+            f"{name}: cut short or damaged: {damage.reason}, and only "
+            f"{damage.read_seconds:.1f} s could be read. {cure}."
+        )
+
+
+USUAL = Tolerance()
