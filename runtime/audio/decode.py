@@ -13,13 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import AudioError, MissingDependencyError, MuqrtError
-from .blocks import BLOCK_SAMPLES, PADDING_SECONDS, Block, DecodedAudio, DecodingError, Refusal
 from .damage import Damage
-from .ffmpeg import open_with_ffmpeg
-from .file_bytes import FileBytes, FileRange
-from .libsndfile import open_with_libsndfile
-from .mpeg_frames import MpegFrames, find_frames
-from .ogg_links import find_links
+from .readers.blocks import (
+    BLOCK_SAMPLES,
+    PADDING_SECONDS,
+    Block,
+    DecodedAudio,
+    DecodingError,
+    Refusal,
+)
+from .readers.ffmpeg import open_with_ffmpeg
+from .readers.file_bytes import FileBytes, FileRange
+from .readers.libsndfile import open_with_libsndfile
+from .readers.mpeg_frames import MpegFrames, find_frames
+from .readers.ogg_links import find_links
 
 # What is read at once, and a flac's block: so much before the end of the file, what stops
 # libsndfile may be tags behind it.

@@ -9,10 +9,10 @@ import soxr
 
 from ...errors import AudioError
 from ...kernels.log_mel.contract import SAMPLE_RATE_HZ
-from .blocks import to_float
 from .damage import USUAL, Tolerance
 from .decode import Decoding
 from .down_mix import DownMix
+from .readers.blocks import to_float
 from .resampler import QUALITY, Resampler
 
 _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ = 1_000, 768_000

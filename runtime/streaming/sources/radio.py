@@ -11,7 +11,7 @@ from ....common.retry import Backoff, Retry
 from ....errors import AudioError, MissingDependencyError
 from ...audio import read as audio
 from ...audio.down_mix import DownMix
-from ...audio.ffmpeg import AUDIO_FORMATS, frame_samples
+from ...audio.readers.ffmpeg import AUDIO_FORMATS, frame_samples
 from ...audio.resampler import Resampler
 from .chunks import cut, played
 

@@ -9,7 +9,7 @@ import soundfile
 
 from muqrt.runtime.audio import read as audio
 from muqrt.runtime.audio.damage import Damage, Tolerance
-from muqrt.runtime.audio.ffmpeg import AUDIO_FORMATS, frame_samples
+from muqrt.runtime.audio.readers.ffmpeg import AUDIO_FORMATS, frame_samples
 
 SECONDS = 3.0
 
