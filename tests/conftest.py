@@ -26,10 +26,15 @@ if shutil.which("nvidia-smi") is None:
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first, so that no process ends long after the others; and where there
-    is no server, its tests skipped with the reason."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files with slow tests of this run first, so that no process ends long after the others; and
+    where there is no server, its tests skipped with the reason."""
+    is_full = "not full" not in config.option.markexpr
+    slow = {
+        item.path
+        for item in items
+        if item.get_closest_marker("slow") and (is_full or not item.get_closest_marker("full"))
+    }
     items.sort(key=lambda item: item.path not in slow)
     served = [item for item in items if item.get_closest_marker("server")]
     if not served:

@@ -8,18 +8,21 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, redirect_stdout
 from functools import cache
 from importlib.metadata import metadata
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
-from muqrt.cli.app import app
+from muqrt.cli.app import app, main
 from muqrt.cli.lazy import LazyCommand, LazyGroup
+from muqrt.triton_repo.server.ports import usable_ports
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -33,6 +36,7 @@ EVERY_PAGE += sorted(ROOT.glob("reference/checkpoints/*/README.md"))
 # The released weights cannot be had offline; a tiny checkpoint of the same format stands in.
 RELEASED = "OpenMuQ/MuQ-large-msd-iter"
 SHIPPED = "reference/checkpoints"
+PORTS = {"--http-port": 8000, "--grpc-port": 8001, "--metrics-port": 8002}
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -51,42 +55,63 @@ def desk(
     shutil.copytree(music, folder / "music")
     shutil.copytree(tiny_checkpoint, folder / RELEASED)
     shutil.copytree(ROOT / SHIPPED, folder / SHIPPED)
-    run_page(FIRST_BUNDLE, folder)
+    run_page(FIRST_BUNDLE, folder, here)
     yield folder
 
 
-def run(command: str, folder: Path) -> None:
+def here(words: list[str], folder: Path) -> None:
+    """Run a command in this process, which has imported what each process would import anew."""
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as output:
+        patch.chdir(folder)
+        # Two of the lengths that artefacts are compared at; test_full_size.py has all.
+        patch.setattr("muqrt.export.parity.excerpt.EXCERPT_SAMPLES", (24_000, 33_333))
+        if words[0] != "muqrt":
+            exec(words[-1], {"__name__": "__main__"})
+            return
+        patch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as end:
+            main()
+    signal.signal(signal.SIGTERM, handler)
+    assert not end.value.code, f"{shlex.join(words)}\n{output.getvalue()}"
+
+
+def anew(words: list[str], folder: Path) -> None:
+    """Run a command in a process of its own."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        shlex.split(command, comments=True),
-        cwd=folder,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    environment = {**os.environ, "PATH": path}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
 
 
-def run_page(page: Path, folder: Path) -> None:
-    """Run the blocks of a page in order; a server that it starts runs until the page ends."""
+def run_page(page: Path, folder: Path, run: Callable[[list[str], Path], None]) -> None:
+    """Run the blocks of a page in order; a server that it starts runs until the page ends.
+
+    It does not take the ports that the page names: another server may have them.
+    """
+    ports = [str(port) for port in usable_ports("127.0.0.1", dict.fromkeys(PORTS))]
     with ExitStack() as servers:
         for language, block in blocks(page):
+            for usual, free in zip(PORTS.values(), ports, strict=True):
+                block = block.replace(f"localhost:{usual}", f"localhost:{free}")
             if language == "python":
-                run(shlex.join([sys.executable, "-c", block]), folder)
+                run([sys.executable, "-c", block], folder)
                 continue
             for command in block.replace("\\\n", " ").strip().splitlines():
-                if command.startswith("muqrt serve"):
-                    servers.enter_context(serving(command, folder))
-                elif not command.startswith("pip install"):  # see test_every_extra_exists
-                    run(command, folder)
+                words = shlex.split(command, comments=True)
+                if words[:2] == ["muqrt", "serve"]:
+                    options = (f"{name}={free}" for name, free in zip(PORTS, ports, strict=True))
+                    servers.enter_context(serving([*words, *options], folder))
+                elif words[:2] != ["pip", "install"]:  # see test_every_extra_exists
+                    run(words, folder)
 
 
 class serving:  # noqa: N801 - used like a function
     """A context in which a ``muqrt serve`` command runs; it has said that it is ready."""
 
-    def __init__(self, command: str, folder: Path) -> None:
-        arguments = [sys.executable, "-m", *shlex.split(command), "--json"]
-        self._process = subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE)
+    def __init__(self, words: list[str], folder: Path) -> None:
+        command = [sys.executable, "-m", *words, "--json"]
+        self._process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE)
 
     def __enter__(self) -> None:
         assert self._process.stdout is not None
@@ -99,7 +124,7 @@ class serving:  # noqa: N801 - used like a function
 
 @pytest.mark.slow
 def test_the_readme_runs(desk: Path, tmp_path: Path) -> None:
-    run_page(README, shutil.copytree(desk, tmp_path / "desk"))
+    run_page(README, shutil.copytree(desk, tmp_path / "desk"), anew)
 
 
 @pytest.mark.slow
@@ -112,7 +137,15 @@ def test_the_readme_runs(desk: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_page_runs(page: Path, desk: Path) -> None:
-    run_page(page, desk)
+    run_page(page, desk, anew if page.stem in LONG else here)
+
+
+def test_the_ports_are_the_usual_ones() -> None:
+    """Or a page would be run with ports that its readers do not get."""
+    serve = app.commands["serve"]
+    assert isinstance(serve, LazyCommand)
+    defaults = {each.opts[0]: each.default for each in serve.load().params}
+    assert {name: defaults[name] for name in PORTS} == PORTS
 
 
 def test_pages_that_do_not_run_have_no_blocks_to_run() -> None:

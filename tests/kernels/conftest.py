@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,20 @@ from muqrt.reference.rvq import ResidualVectorQuantize
 NEAR = 1e-5  # relative: how much less similar than the best a code may be
 
 
+def mostly_full(values: Sequence[Any], *few: Any) -> list[Any]:
+    """Parameters of which only ``few`` are in every run."""
+    return [
+        value if value in few else pytest.param(value, marks=pytest.mark.full) for value in values
+    ]
+
+
 @pytest.fixture(scope="session")
 def compiling(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a process that may compile kernels: its own caches, no interpreter."""
-    caches = tmp_path_factory.mktemp("caches")
+    """The environment of a process that may compile kernels: this run's caches, no interpreter."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # what one worker has compiled the others need not
+    caches = folder / "caches"
     environment = os.environ | {
         "XDG_CACHE_HOME": str(caches / "user"),
         "TRITON_CACHE_DIR": str(caches / "triton"),

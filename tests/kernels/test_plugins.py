@@ -167,8 +167,9 @@ def test_each_precision_has_its_own_kernel_that_assembles(
         assemble(ptx, tmp_path)
 
 
+@pytest.mark.full  # for 90, every other test here has them
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", [80, pytest.param(120, marks=pytest.mark.full)])
+@pytest.mark.parametrize("capability", [80, 120])
 def test_the_kernels_are_those_of_the_gpu_at_hand(
     without_gpu: dict[str, str], capability: int, tmp_path: Path
 ) -> None:

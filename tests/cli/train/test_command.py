@@ -102,7 +102,7 @@ def test_the_whole_road(
     )
 
     arguments = (chord_corpus, "-o", second, "--checkpoint", first / "checkpoint", "--level", 1)
-    options = (*PRETRAIN, *CPU, "--learning-rate", 0.003, "--rvq-steps", 20, "--bf16")
+    options = (*PRETRAIN, *CPU, "--steps", 10, "--rvq-steps", 20, "--bf16")
     done = muqrt("train", "iterate", *arguments, *options)
     assert done.returncode == 0, done.stderr
     assert "Held out: loss" in done.stdout

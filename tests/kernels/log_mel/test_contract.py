@@ -21,6 +21,8 @@ from muqrt.kernels.log_mel.torch import log_mel as operator
 from muqrt.kernels.onnx_nodes import DOMAIN
 from muqrt.runtime.audio import read as audio
 
+from ..conftest import mostly_full
+
 OPSET = 18
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # In dB from a float64 transform, by how far a band lies below its frame's loudest one. Further
@@ -164,13 +166,13 @@ def assert_close(ours: np.ndarray, expected: np.ndarray) -> None:
         assert np.abs(ours - expected)[below_peak <= depth].max() <= tolerance
 
 
-@pytest.mark.parametrize("samples", LENGTHS)
+@pytest.mark.parametrize("samples", mostly_full(LENGTHS, 1025, 1200, 1441, 2048))
 def test_odd_lengths(log_mel: Implementation, samples: int) -> None:
     waveform = tune(samples)
     assert_close(log_mel(waveform[None])[0], naive_log_mel(waveform))
 
 
-@pytest.mark.parametrize("batch", range(1, 8))
+@pytest.mark.parametrize("batch", mostly_full(range(1, 8), 2, 7))
 def test_every_row_is_its_own(log_mel: Implementation, batch: int) -> None:
     waveforms = np.stack([tune(1300) * 10.0**-row for row in range(batch)]).astype(np.float32)
     for row, waveform in zip(log_mel(waveforms), waveforms, strict=True):
@@ -185,7 +187,7 @@ def test_any_batch_and_length(log_mel: Implementation, batch: int, samples: int)
         assert_close(row, naive_log_mel(waveform))
 
 
-@pytest.mark.parametrize("level_db", range(0, -121, -40))
+@pytest.mark.parametrize("level_db", mostly_full(range(0, -121, -40), 0, -120))
 def test_music_of_any_level(log_mel: Implementation, songs: np.ndarray, level_db: int) -> None:
     waveforms = songs * np.float32(10 ** (level_db / 20))
     for row, waveform in zip(log_mel(waveforms), waveforms, strict=True):

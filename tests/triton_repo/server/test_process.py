@@ -35,7 +35,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 def assert_gone(processes: list[psutil.Process]) -> None:
     """None is alive, or about to be: a kill takes effect a moment after it was sent."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while alive := [each for each in processes if is_alive(each)]:
         assert time.monotonic() < deadline, alive
         time.sleep(0.02)

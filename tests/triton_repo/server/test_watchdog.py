@@ -57,7 +57,7 @@ def test_a_killed_owners_child_ends(child: str) -> None:
         assert not wait_for(lambda: ended(pid), 0.1)
         owner.kill()
         owner.wait()
-        assert wait_for(lambda: ended(pid) and not buffer.exists(), 10)
+        assert wait_for(lambda: ended(pid) and not buffer.exists(), 60)
     finally:
         buffer.unlink(missing_ok=True)
         if not ended(pid):
