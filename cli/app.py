@@ -3,8 +3,6 @@
 0 done; 1 a gate failed (parity); 2 wrong usage; 3 bad input or a missing part.
 """
 
-import errno
-import signal
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -12,10 +10,10 @@ import typer
 from typer.main import get_command
 
 from ..errors import MuqrtError
+from .ending import INTERRUPTED, ended_by_signals
 from .lazy import LazyGroup, Sections
 
 BAD_INPUT = 3
-INTERRUPTED = 130
 
 _WIDTH_COLUMNS = 100
 
@@ -127,15 +125,18 @@ app = LazyGroup(
 
 def main() -> NoReturn:
     """Run the command line; users' mistakes become one line on stderr and an exit code."""
-    # A stopped container cleans up as after Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        app(prog_name="muqrt")
+        with ended_by_signals():
+            app(prog_name="muqrt")
     except MuqrtError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-            where = f"{error.filename}: " if error.filename else ""
+        from ..common.files import DISK_FULL
+
+        if error.errno in DISK_FULL:
+            # Where a file was copied, the first name is the source's.
+            full = error.filename2 or error.filename
+            where = f"{full}: " if full else ""
             _fail(f"{where}the disk is full; nothing was left half-written.", BAD_INPUT)
         _fail(str(error), BAD_INPUT)
     except KeyboardInterrupt:

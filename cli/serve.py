@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..common.console import Json, show
+from .ending import at_its_own_pace
 from .repository.command import repository
 
 if TYPE_CHECKING:
@@ -50,9 +51,12 @@ def serve(
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = {each: signal.signal(each, signal.default_int_handler) for each in signals}
     try:
-        with Server(
-            models, http_port, grpc_port, metrics_port, address, log_file, more_arguments=more
-        ) as server:
+        with (
+            at_its_own_pace(),
+            Server(
+                models, http_port, grpc_port, metrics_port, address, log_file, more_arguments=more
+            ) as server,
+        ):
             _announce(server, as_json)
             while True:
                 server.check()

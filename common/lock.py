@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import UsageError
-from .console import note, waiting
 
 LOCK_FILE = ".muqrt-lock"
 _POLL_SECONDS = 0.1
@@ -61,6 +60,8 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = _wait_for(folder)
     except NoLocksError:
+        from .console import note
+
         note(f"{folder}: this file system has no locks; let no other process write there.")
         lock = None
     except OSError as error:
@@ -108,6 +109,8 @@ def unlock(folder: Path, lock: int) -> None:
 
 
 def _wait_for(folder: Path) -> int:
+    from .console import waiting  # takes longer to import than everything here
+
     told_at = time.monotonic() + _SILENT_SECONDS
     with ExitStack() as shown:
         while (lock := try_lock(folder)) is None:

@@ -2,6 +2,7 @@
 
 from functools import partial
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any
 
 from .bundle.manifest import load_bundle
@@ -22,6 +23,8 @@ def load(
 ) -> Model:
     """Load a bundle's artefact on this machine.
 
+    A pickled model is opened again by its path, with the same arguments.
+
     Args:
         folder: the bundle.
         artefact: its name; the bundle's first certified one when left out.
@@ -39,7 +42,12 @@ def load(
     """
     arguments = threads, allow_uncertified, device
     open_texts = partial(open_text_encoder, folder, text_artefact, *arguments)
-    return Model(open_bundle(folder, artefact, *arguments), open_texts=open_texts, **options)
+    model = Model(open_bundle(folder, artefact, *arguments), open_texts=open_texts, **options)
+    absolute = fspath(Path(folder).absolute())  # another process may be in another folder
+    model.reopened_by(
+        partial(load, absolute, artefact, *arguments, text_artefact=text_artefact, **options)
+    )
+    return model
 
 
 def open_bundle(

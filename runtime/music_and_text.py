@@ -1,6 +1,6 @@
 """Music and texts in one space: what a MuQ-MuLan's two towers give."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from .inference.clips import LastClip
 from .inference.results import by_file, clip_latents, or_raise, track_latents
 from .inference.runner import OnWindow, Runner
 from .text.encoder import TextEncoder
+from .text.texts import Texts
 
 
 class MusicAndText(Closing):
@@ -38,6 +39,24 @@ class MusicAndText(Closing):
         self._runner = Runner(session, batch_size, tolerance)
         self._open_texts = open_texts
         self._texts: TextEncoder | None = None
+        self._reopen: Callable[[], Closing] | None = None
+
+    def reopened_by(self, reopen: Callable[[], Closing]) -> None:
+        """Say what opens the same model in another process, and when it is pickled."""
+        self._reopen = reopen
+
+    def __reduce__(self) -> tuple[Callable[[], Closing], tuple[()]]:
+        """Pickle what opens the model again, in place of the model.
+
+        Raises:
+            TypeError: the model was made from a session.
+        """
+        if self._reopen is None:
+            raise TypeError(
+                "a Model made from a session cannot be pickled, because its session cannot: open "
+                "one in each process, or use muqrt.load, whose models are opened again by path."
+            )
+        return self._reopen, ()
 
     @property
     def joint(self) -> Joint:
@@ -110,8 +129,10 @@ class MusicAndText(Closing):
         given = [one_track(x, rate_hz)]
         return or_raise(clip_latents(self._runner, given, "wrapped", on_window))[0]
 
-    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+    def embed_text(self, texts: Texts) -> np.ndarray:
         """Embeddings of texts, float32 (texts, width), each of length one.
+
+        A string is one text.
 
         Raises:
             BundleError: the model has no text tower. UsageError: no text, or an item that is not
@@ -119,10 +140,10 @@ class MusicAndText(Closing):
         """
         return self.texts.encode(texts)
 
-    def similarity(
-        self, x: Audio | Audios, texts: Sequence[str], rate_hz: int | None = None
-    ) -> np.ndarray:
+    def similarity(self, x: Audio | Audios, texts: Texts, rate_hz: int | None = None) -> np.ndarray:
         """How well each text describes each track: the cosine of their embeddings, -1 to 1.
+
+        A string is one text.
 
         Returns:
             float32 (texts,), or (tracks, texts) for a list.

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, NoReturn, Protocol, TypeVar
 
 import numpy as np
 
@@ -67,6 +67,13 @@ class Session(Closing, Explained):
         self.framing = described.framing
         self.artefact_sha256 = described.artefact_sha256
         self.meanings = described.meanings
+
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError: an engine belongs to its process."""
+        raise TypeError(
+            f"a {type(self).__name__} cannot be pickled: open one in each process, with "
+            "muqrt.open_bundle."
+        )
 
     def run(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> Arrays:
         """Run the engine on checked inputs.

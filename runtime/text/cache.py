@@ -12,6 +12,7 @@ import numpy as np
 from ..bundle.manifest import load_bundle
 from .encoder import open_text_encoder
 from .labels import Embed
+from .texts import Texts, as_texts
 
 TEXTS_FILE = "texts.sqlite"  # its name in the user's cache
 # Of 4 KB each on disk at a width of 512: 200 MB.
@@ -36,13 +37,14 @@ class TextCache:
         self._path = path
         self._artefact_sha256 = artefact_sha256
 
-    def embed(self, texts: Sequence[str], embed: Embed) -> np.ndarray:
+    def embed(self, texts: Texts, embed: Embed) -> np.ndarray:
         """Every text's embedding, float32 (texts, width).
 
         Args:
             texts: at least one.
             embed: gives those of the texts that are not in the cache; not called without any.
         """
+        texts = as_texts(texts)
         keys = [self._key(text) for text in texts]
         found = self._read(list(dict.fromkeys(keys)))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
@@ -95,7 +97,7 @@ class TextCache:
 
 def embed_texts(
     folder: Path,
-    texts: Sequence[str],
+    texts: Texts,
     artefact: str | None = None,
     threads: int | None = None,
     cache: Path | None = None,
@@ -116,6 +118,7 @@ def embed_texts(
         with open_text_encoder(folder, artefact, threads) as encoder:
             return encoder.encode(missing, on_texts)
 
+    texts = as_texts(texts)
     if cache is None:
         return embed(texts)
     chosen = load_bundle(folder).artefact(artefact, tower="text")

@@ -1,6 +1,6 @@
 """Texts in, embeddings out: a MuQ-MuLan's text tower with its tokenizer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from os import PathLike, fspath
 
 import numpy as np
@@ -11,6 +11,7 @@ from ..bundle.joint import IDS, LATENTS, MASK
 from ..bundle.manifest import load_bundle
 from ..engines.open_session import open_session
 from ..engines.session import Session, check_finite
+from .texts import Texts, as_texts
 from .tokenizer import TextTokenizer
 
 _TEXTS_AT_ONCE = 1_024  # tokenized together
@@ -34,14 +35,14 @@ class TextEncoder(Closing):
         return self._session.artefact_sha256
 
     def encode(
-        self, texts: Sequence[str], on_texts: Callable[[int], None] = lambda count: None
+        self, texts: Texts, on_texts: Callable[[int], None] = lambda count: None
     ) -> np.ndarray:
         """Embed texts; the memory needed grows only with the size of the result.
 
         The result for a text does not depend on the others. Texts that are too long are cut.
 
         Args:
-            texts: one or more.
+            texts: one, or several.
             on_texts: called with how many more are done.
 
         Returns:
@@ -51,6 +52,7 @@ class TextEncoder(Closing):
             UsageError: no text, or an item that is not text. SessionError: the engine failed, or
                 its numbers are not finite.
         """
+        texts = as_texts(texts)
         found = np.empty((len(texts), int(self._session.outputs[LATENTS].shape[-1])), np.float32)
         for start in range(0, max(len(texts), 1), _TEXTS_AT_ONCE):
             ids, mask = self._tokenizer.encode(texts[start : start + _TEXTS_AT_ONCE])

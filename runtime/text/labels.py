@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ...common.files import read_text
 from ...errors import UsageError
+from .texts import as_texts
 
 TEMPLATES = ("{}", "a piece of {} music", "一首{}的音乐")
 MOST_LABELS = 10_000
+_LIMIT_BYTES = 16 << 20  # of a file of them
 _PLACE = "{}"
 # Control characters and line ends: nothing that a tokenizer knows or a table can show.
 _UNPRINTABLE = {"Cc", "Zl", "Zp"}
@@ -26,7 +29,8 @@ class LabelSet:
     texts that a model was trained on, and no single sentence suits every label.
 
     Attributes:
-        labels: in any language, up to 10,000. Longer ones than the model's tokens are cut.
+        labels: in any language, up to 10,000; a string is one label. Longer ones than the model's
+            tokens are cut.
         templates: sentences with ``{}`` in the label's place.
 
     Raises:
@@ -38,6 +42,8 @@ class LabelSet:
     templates: tuple[str, ...] = TEMPLATES
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", as_texts(self.labels))
+        object.__setattr__(self, "templates", as_texts(self.templates))
         if not 1 <= len(self.labels) <= MOST_LABELS:
             raise UsageError(f"{len(self.labels)} labels; there may be 1 to {MOST_LABELS}.")
         _check_each("label", self.labels)
@@ -70,14 +76,16 @@ def read_labels(path: Path) -> list[str]:
     """The labels in a text file, one a line; empty lines are left out.
 
     Raises:
-        UsageError: no such file, or not UTF-8.
+        UsageError: no such file, not UTF-8, or larger than any list of labels.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path, _LIMIT_BYTES).removeprefix("\ufeff").splitlines()
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not a text file in UTF-8.") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not a list of labels: {error}.") from None
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -89,7 +97,7 @@ def unit(embedding: np.ndarray) -> np.ndarray:
 
 
 def _check_each(kind: str, texts: Sequence[str]) -> None:
-    if isinstance(texts, str) or not texts:
+    if not texts:
         raise UsageError(f"a list of at least one {kind} is needed, not {texts!r}.")
     seen: set[str] = set()
     for index, text in enumerate(texts):

@@ -1,12 +1,12 @@
 """Text to the tokens of XLM-RoBERTa."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ...common.environment import import_extra
 from ...errors import CheckpointError, UsageError
+from .texts import Texts, as_texts
 
 # Where XLM-RoBERTa has them, by the name they have in every ``tokenizer.json`` of its kind.
 SPECIAL_TOKENS = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
@@ -54,14 +54,15 @@ class TextTokenizer:
         """Number of tokens; the encoder needs as many embeddings at least."""
         return self._tokenizer.get_vocab_size()
 
-    def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens of a batch of texts. An empty text is ``<s>`` and ``</s>`` alone.
+    def encode(self, texts: Texts) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens of a text or a batch of texts. An empty text is ``<s>`` and ``</s>`` alone.
 
         Returns:
             The ids and the mask, both (batch, tokens of the longest) int64. The mask is 1 at a
             text's own tokens and 0 at the padding.
         """
-        if isinstance(texts, str) or not len(texts):
+        texts = as_texts(texts)
+        if not len(texts):
             raise UsageError(f"a list of at least one text is needed, not {texts!r}.")
         for index, text in enumerate(texts):
             if not isinstance(text, str):

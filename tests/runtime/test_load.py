@@ -1,5 +1,6 @@
 """``muqrt.load`` on a real, tiny bundle."""
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from muqrt.common.files import sha256
 from muqrt.errors import BundleError
 from muqrt.runtime.bundle.record import TensorSpec
-from muqrt.runtime.load import load
+from muqrt.runtime.load import load, open_bundle
+from muqrt.runtime.model import Model
 
 from ..framing import muq_framing, one_artefact
 
@@ -57,6 +59,24 @@ def test_loading_a_bundle(tmp_path: Path) -> None:
     with load(folder, "steps", threads=1, allow_uncertified=True, **options) as model:
         features = model.features(track, 24_000)
     np.testing.assert_allclose(features[:, 0], track.reshape(210, 960).mean(axis=1), atol=1e-6)
+
+
+def test_a_pickled_model_is_opened_again_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = onnx_bundle(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    track = np.random.default_rng(0).uniform(-1, 1, 210 * 960).astype(np.float32)
+    with load(".", "steps", threads=1, allow_uncertified=True, overlap_seconds=1.0) as model:
+        features, pickled = model.features(track, 24_000), pickle.dumps(model)
+    monkeypatch.chdir("/")
+    with pickle.loads(pickled) as again:
+        np.testing.assert_array_equal(again.features(track, 24_000), features)
+    with open_bundle(folder, "steps", allow_uncertified=True) as session:
+        with pytest.raises(TypeError, match=r"open one in each process, .* muqrt\.load"):
+            pickle.dumps(Model(session))
+        with pytest.raises(TypeError, match=r"open one in each process, .* muqrt\.open_bundle"):
+            pickle.dumps(session)
 
 
 def test_loading_what_is_no_bundle(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from ...errors import UsageError
 from ...runtime.bundle.joint import LATENTS
 from ...runtime.engines.session import WAVEFORM
+from ...runtime.text.texts import Texts, as_texts
 from ..contract.mulan import (
     CLIP_COSINES,
     COSINES,
@@ -26,10 +27,10 @@ from .session import TIMEOUT_SECONDS
 def tag_labels(
     url: str,
     waveform: np.ndarray,
-    labels: Sequence[str] | None = None,
+    labels: Texts | None = None,
     model: str = "zeroshot",
     *,
-    templates: Sequence[str] | None = None,
+    templates: Texts | None = None,
     label_set: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> Answer:
@@ -38,7 +39,7 @@ def tag_labels(
     Args:
         url: host and port of the server's gRPC endpoint.
         waveform: mono float32 (samples,) at 24 kHz, up to an hour.
-        labels: labels in your own words; give these or ``label_set``.
+        labels: one or several, in your own words; give these or ``label_set``.
         model: name of the zero-shot model on the server.
         templates: sentences with ``{}`` in place of the label; the default ones when None.
         label_set: name of a label set on the server.
@@ -79,8 +80,9 @@ def embed_text(
     return _infer(url, model, inputs, (LATENTS,), timeout_seconds)[LATENTS]
 
 
-def _lines(kind: str, texts: Sequence[str]) -> np.ndarray:
+def _lines(kind: str, texts: Texts) -> np.ndarray:
     """Texts as UTF-8, one a line."""
+    texts = as_texts(texts)
     for text in texts:
         if "\n" in text:
             raise UsageError(f"{kind} {text!r} contains a line break.")

@@ -58,7 +58,6 @@ def test_as_many_as_there_may_be() -> None:
         (("a\x1b[31m",), "cannot be printed"),
         (("a\u2028b",), "cannot be printed"),
         (("a", 7), "label 1 is not text but of type int"),
-        ("piano", "not 'piano'"),
     ],
 )
 def test_what_is_no_label(labels: tuple[str, ...], message: str) -> None:
@@ -78,6 +77,15 @@ def test_what_is_no_label(labels: tuple[str, ...], message: str) -> None:
 def test_what_is_no_template(templates: tuple[str, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         LabelSet(("piano",), templates)
+
+
+def test_a_string_is_one_label_and_one_template() -> None:
+    assert LabelSet("jazz piano", "{} music").texts == ["jazz piano music"]
+
+
+def test_a_file_without_end() -> None:
+    with pytest.raises(UsageError, match=r"/dev/zero: not a list of labels: longer than 16.8 MB"):
+        read_labels(Path("/dev/zero"))
 
 
 def test_a_file_of_labels(tmp_path: Path) -> None:

@@ -84,7 +84,6 @@ def test_512_tokens_is_the_most(path: Path) -> None:
     ("texts", "message"),
     [
         ([], "at least one text"),
-        ("piano", "a list of at least one text is needed, not 'piano'"),
         (["piano", None], "text 1 is not text but of type NoneType"),
         (["piano", b"piano"], "text 1 is not text but of type bytes"),
         (["\ud83c"], "text 0 is not valid Unicode"),
@@ -93,6 +92,15 @@ def test_512_tokens_is_the_most(path: Path) -> None:
 def test_what_is_no_list_of_texts(path: Path, texts: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         TextTokenizer(path).encode(texts)
+
+
+def test_a_string_is_one_text(path: Path) -> None:
+    for one, several in zip(
+        TextTokenizer(path).encode("jazz piano"),
+        TextTokenizer(path).encode(["jazz piano"]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, several)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b'{"version": "1.0"}', b"\xff\x00"])
