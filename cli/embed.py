@@ -49,4 +49,4 @@ def embed(
         else:
             running = with_results(tasks.tasks, model.embed_files(tasks.audio))
             tasks.run("Embedding", session, "embeddings", running)
-    tasks.report("embedding", as_json, damage.damages)
+    tasks.report("embedding", options.place, as_json, damage.damages)

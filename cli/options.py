@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import AudioError, UsageError
+from ..runtime.bundle.shipped import EXPORT_YOUR_OWN, SHIPPED_BUNDLE
 from .place import Local, Served
 
 _AUDIO_SUFFIXES = {".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg"}
@@ -19,6 +20,19 @@ def _place_option(*names: str, **settings: Any) -> Any:
     return typer.Option(*names, rich_help_panel="Where the model runs", **settings)
 
 
+def _no_bundle() -> Path:
+    raise UsageError(
+        "name the bundle, and with --checkpoint what it was made from. The one that comes with "
+        f"muqrt stays as it is: make your own with {EXPORT_YOUR_OWN}."
+    )
+
+
+OwnBundle = Annotated[
+    Path,
+    typer.Argument(
+        default_factory=_no_bundle, show_default=False, help="Folder that muqrt export wrote."
+    ),
+]
 AudioPaths = Annotated[list[Path], typer.Argument(help="Audio files, or folders of them.")]
 Threshold = Annotated[
     float | None,
@@ -49,7 +63,8 @@ class Where:
             "--bundle",
             "-b",
             metavar="FOLDER",
-            help="Run the model on this machine, from this bundle.",
+            help="Run this bundle's model on this machine; muq-mini, which comes with muqrt, by "
+            "default.",
         ),
     ] = None
     server: Annotated[
@@ -79,17 +94,17 @@ class Where:
         """The place these options name.
 
         Raises:
-            UsageError: neither place or both, or an option that belongs to the other place.
+            UsageError: both places, or an option that belongs to the other place.
         """
-        if self.bundle is not None and self.server is None:
+        if self.server is None:
             if self.model is not None or self.timeout_seconds is not None:
                 raise UsageError("--model and --timeout-seconds are for --server, not --bundle.")
-            return Local(self.bundle, self.artefact, self.threads)
-        if self.server is not None and self.bundle is None:
-            if self.artefact is not None or self.threads is not None:
-                raise UsageError("--artefact and --threads are for --bundle, not --server.")
-            return Served(self.server, self.model, self.timeout_seconds)
-        raise UsageError("say where to run it: either --bundle FOLDER or --server HOST:PORT.")
+            return Local(self.bundle or SHIPPED_BUNDLE, self.artefact, self.threads)
+        if self.bundle is not None:
+            raise UsageError("--bundle and --server are two places to run the model; choose one.")
+        if self.artefact is not None or self.threads is not None:
+            raise UsageError("--artefact and --threads are for --bundle, not --server.")
+        return Served(self.server, self.model, self.timeout_seconds)
 
 
 @dataclass(frozen=True)

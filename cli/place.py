@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..common.console import progress
 from ..common.files import cache_folder
 from ..errors import UsageError
+from ..runtime.bundle.shipped import SHIPPED_BUNDLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,14 +31,28 @@ class Local:
     of it, and SessionError if the engine refuses the artefact.
 
     Attributes:
-        bundle: its folder.
+        bundle: its folder; that of muq-mini, which comes with the package, by default.
         artefact: the artefact to run; the first certified one when None.
         threads: CPU threads; all cores when None.
     """
 
-    bundle: Path
+    bundle: Path = SHIPPED_BUNDLE
     artefact: str | None = None
     threads: int | None = None
+
+    @property
+    def model_name(self) -> str:
+        """What an answer says of which model gave it: the checkpoint's name."""
+        from ..runtime.bundle.manifest import load_bundle
+
+        return load_bundle(self.bundle).source.checkpoint
+
+    @property
+    def credit(self) -> str:
+        """Who answered, as a line for people who named no model; empty for others."""
+        if self.bundle != SHIPPED_BUNDLE:
+            return ""
+        return f"By {self.model_name}, which comes with muqrt. Use another model with --bundle."
 
     def open_session(self) -> "Session":
         """Open the artefact's session."""
@@ -127,6 +142,17 @@ class Served:
     model: str | None = None
     timeout_seconds: float | None = None
     bulk: bool = False
+
+    @property
+    def model_name(self) -> str:
+        """What an answer says of which model gave it: the server's address, and the name there if
+        it was given."""
+        return self.server if self.model is None else f"{self.model} on {self.server}"
+
+    @property
+    def credit(self) -> str:
+        """Empty: the user named the server."""
+        return ""
 
     def open_session(self) -> "Session":
         """Connect to a model that takes windows of audio."""

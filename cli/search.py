@@ -9,6 +9,7 @@ import typer
 
 from ..common.console import Json, Table, show
 from ..errors import BundleError, UsageError
+from ..runtime.bundle.shipped import EXPORT_WORDS
 from .damage import DamageOptions, Damages
 from .options import ArtefactName, BatchSize, TextArtefactName, Threads, audio_files
 from .parameters import expand_options
@@ -22,12 +23,28 @@ _INDEX = ".muqrt-index"
 commands = typer.Typer()
 
 
+def _no_bundle() -> Path:
+    raise UsageError(
+        "search needs a MuQ-MuLan, which knows words; muq-mini, which comes with muqrt, does not. "
+        f"Make a bundle with {EXPORT_WORDS} and name it with --bundle."
+    )
+
+
 @commands.command()
 @expand_options
 def search(
     *,
     folder: Annotated[Path, typer.Argument(help="Folder of music, searched with its subfolders.")],
-    bundle: Annotated[Path, typer.Option("--bundle", "-b", help="Bundle of a MuQ-MuLan.")],
+    bundle: Annotated[
+        Path,
+        typer.Option(
+            "--bundle",
+            "-b",
+            default_factory=_no_bundle,
+            show_default=False,
+            help="Bundle of a MuQ-MuLan.",
+        ),
+    ],
     words: Annotated[
         str | None, typer.Argument(help="Description of the music, in any language.")
     ] = None,

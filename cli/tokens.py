@@ -64,4 +64,4 @@ def tokens(options: AudioToTokens, damage: DamageOptions, as_json: Json = False)
             session, batch_size=options.batch_size, tolerance=damage.damages.tolerance
         ).tokens_files(tasks.audio)
         tasks.run("Tokenizing", session, "tokens", with_results(tasks.tasks, results, save))
-    tasks.report("tokens", as_json, damage.damages)
+    tasks.report("tokens", options.place, as_json, damage.damages)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .bundle.manifest import load_bundle
+from .bundle.shipped import SHIPPED_BUNDLE
 from .engines.open_session import open_session
 from .engines.session import Session
 from .model import Model
@@ -13,7 +14,7 @@ from .text.encoder import open_text_encoder
 
 
 def load(
-    folder: str | PathLike[str],
+    folder: str | PathLike[str] | None = None,
     artefact: str | None = None,
     threads: int | None = None,
     allow_uncertified: bool = False,
@@ -26,7 +27,8 @@ def load(
     A pickled model is opened again by its path, with the same arguments.
 
     Args:
-        folder: the bundle.
+        folder: the bundle; when left out muq-mini's, which comes with the package. The model's
+            ``checkpoint`` says which it is.
         artefact: its name; the bundle's first certified one when left out.
         threads: for the engine; all physical cores when left out.
         allow_uncertified: accept an artefact without a passing parity certificate.
@@ -40,6 +42,7 @@ def load(
         BundleError: not a bundle, changed since it was exported, or not certified.
         SessionError: the engine refused the artefact.
     """
+    folder = SHIPPED_BUNDLE if folder is None else folder
     arguments = threads, allow_uncertified, device
     open_texts = partial(open_text_encoder, folder, text_artefact, *arguments)
     model = Model(open_bundle(folder, artefact, *arguments), open_texts=open_texts, **options)
@@ -51,13 +54,13 @@ def load(
 
 
 def open_bundle(
-    folder: str | PathLike[str],
+    folder: str | PathLike[str] | None = None,
     artefact: str | None = None,
     threads: int | None = None,
     allow_uncertified: bool = False,
     device: str | None = None,
 ) -> Session:
     """The session of a bundle's artefact; arguments and errors are those of ``load``."""
-    bundle = load_bundle(fspath(folder))
+    bundle = load_bundle(SHIPPED_BUNDLE if folder is None else fspath(folder))
     chosen = bundle.artefact(artefact, allow_uncertified=allow_uncertified)
     return open_session(bundle, chosen, threads, device)

@@ -43,6 +43,10 @@ class Model(MusicAndText):
             model.
         tolerance: how much damage of a file is accepted, and who is told; the usual when None.
 
+    Attributes:
+        framing: how audio is cut for the model.
+        checkpoint: the name of what the model was exported from; empty for a server's.
+
     Every method raises AudioError for audio that cannot be used, UsageError for an array without
     its rate, and SessionError when the engine fails or its numbers are not finite.
     """
@@ -57,6 +61,7 @@ class Model(MusicAndText):
     ) -> None:
         super().__init__(session, batch_size, open_texts, tolerance)
         self.framing = session.framing
+        self.checkpoint = session.checkpoint
         if overlap_seconds is None:
             window_seconds = self.framing.window_samples / self.framing.sample_rate_hz
             overlap_seconds = min(_OVERLAP_SECONDS, window_seconds / 4)

@@ -13,12 +13,12 @@ from ...benchmarks.model.request import BenchmarkRequest
 from ...common.console import Json, Table, progress, show
 from ...common.environment import import_extra
 from ...errors import UsageError
+from ..options import OwnBundle
 from ..parameters import expand_options
 
 if TYPE_CHECKING:
     from ...benchmarks.measure.latency import Cell
 
-BundleFolder = Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")]
 Source = Annotated[str, typer.Option(help="The checkpoint that the bundle was made from.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads of each contender; all cores by default.")
@@ -37,7 +37,7 @@ commands = typer.Typer()
 @commands.command()
 @expand_options
 def model(
-    bundle: BundleFolder,
+    bundle: OwnBundle,
     checkpoint: Source,
     request: BenchmarkRequest,
     output: Output = None,
@@ -94,7 +94,7 @@ def kernels(
 
 @commands.command()
 def towers(
-    bundle: BundleFolder,
+    bundle: OwnBundle,
     checkpoint: Source,
     threads: Threads = None,
     rounds: Annotated[int, typer.Option(min=3, help="How often each contender runs.")] = 10,

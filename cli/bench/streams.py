@@ -13,6 +13,7 @@ from ...benchmarks.measure.report import check_output, publish
 from ...common.console import progress
 from ...common.environment import import_extra
 from ...errors import UsageError
+from ...runtime.bundle.shipped import SHIPPED_BUNDLE
 from ..parameters import configured
 from .command import Output
 
@@ -32,7 +33,13 @@ class StreamsOptions:
         str | None, typer.Option(help="Test a Triton server: host:port of its gRPC.")
     ] = None
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", "-b", help="Test the engine alone, in this process.")
+        Path | None,
+        typer.Option(
+            "--bundle",
+            "-b",
+            help="Test the engine alone, in this process; muq-mini, which comes with muqrt, by "
+            "default.",
+        ),
     ] = None
     model: Annotated[str, typer.Option(help="Name of the live model.")] = "muq_stream"
     artefact: Annotated[str | None, typer.Option(help="Artefact of the bundle to test.")] = None
@@ -89,11 +96,11 @@ class StreamsOptions:
 
     def check(self) -> None:
         """Raise UsageError unless there is one thing to test, with options that are for it."""
-        if (self.bundle is None) == (self.server is None):
-            raise UsageError("say what to test: either --server HOST:PORT or --bundle FOLDER.")
+        if self.bundle is not None and self.server is not None:
+            raise UsageError("--server and --bundle are two things to test; choose one.")
         if self.server is not None and (self.artefact, self.threads) != (None, None):
             raise UsageError("--artefact and --threads are for --bundle; a server has its own.")
-        if self.bundle is not None and (self.churn, self.pid, self.metrics) != (None, None, None):
+        if self.server is None and (self.churn, self.pid, self.metrics) != (None, None, None):
             raise UsageError("--churn, --pid and --metrics are for --server.")
 
 
@@ -109,11 +116,11 @@ def streams(options: StreamsOptions, as_json: bool) -> None:
     check_output(options.output, charts_from="loadtest")
     steps = int(load.seconds) if options.churn is None else options.churn
     with progress("Load", steps) as bar:
-        if options.bundle is None:
+        if options.server is not None:
             report = asyncio.run(_on_server(options, load, bar))
         else:
             audio = options.audio or ()
-            where = (options.bundle, options.artefact, options.threads)
+            where = (options.bundle or SHIPPED_BUNDLE, options.artefact, options.threads)
             report = load_engine(*where, load, audio, bar)
     publish(report, options.output, as_json)
 

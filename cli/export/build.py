@@ -10,6 +10,7 @@ from ...common.console import Json, progress, show
 from ...common.environment import import_extra
 from ...errors import UsageError
 from ...export.recipes import ENGINES, RECIPES, BuildOptions, precisions
+from ..options import OwnBundle
 from ..parameters import expand_options
 from .options import ProofOptions, proof_of
 
@@ -95,7 +96,7 @@ class TensorRtFlags:
 @commands.command()
 @expand_options
 def build(
-    bundle: Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")],
+    bundle: OwnBundle,
     checkpoint: Annotated[str, typer.Option(help="The checkpoint the bundle was made from.")],
     *,
     precision: Annotated[

@@ -9,6 +9,7 @@ import typer
 from ...common.console import Json, progress, show
 from ...common.environment import import_extra
 from ...errors import ParityError, UsageError
+from ..options import OwnBundle
 from ..parameters import expand_options
 from .options import ProofOptions, chosen_head, proof_of
 
@@ -100,7 +101,7 @@ def export(
 @commands.command()
 @expand_options
 def parity(
-    bundle: Annotated[Path, typer.Argument(help="Folder that muqrt export wrote.")],
+    bundle: OwnBundle,
     checkpoint: Annotated[str, typer.Option(help="The checkpoint the bundle was made from.")],
     proof_options: ProofOptions,
     layers: Annotated[

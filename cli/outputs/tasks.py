@@ -18,6 +18,7 @@ from .run_manifest import Kind, RunManifest
 if TYPE_CHECKING:
     from ...runtime.engines.session import Session
     from ...runtime.model import Model
+    from ..place import Local, Served
 
 _Item = TypeVar("_Item")
 _SHOWN_VALUES = 4
@@ -143,11 +144,14 @@ class Tasks:
                 running = _noted(running, manifest)
             collect(title, running, len(self.tasks), lambda task: task.audio.name)
 
-    def report(self, values_as: str, as_json: bool, damages: Damages) -> None:
+    def report(
+        self, values_as: str, place: "Local | Served", as_json: bool, damages: Damages
+    ) -> None:
         """Show what became of every file.
 
         Args:
             values_as: the JSON's key for values that went to no file.
+            place: where the model ran.
             as_json: print JSON.
             damages: the files that are damaged.
 
@@ -163,7 +167,8 @@ class Tasks:
         ]
         if self.kept:
             lines.append(f"{self.kept} already there, kept.")
-        show(as_json, {"results": documents, "kept": self.kept}, *lines)
+        facts = {"model": place.model_name, "results": documents, "kept": self.kept}
+        show(as_json, facts, *lines, place.credit)
         refuse_failures(sum(task.error is not None for task in self.tasks), len(self.tasks))
 
 

@@ -7,6 +7,7 @@ import typer
 
 from ...common.console import Json
 from ...errors import UsageError
+from ...runtime.bundle.shipped import SHIPPED_BUNDLE
 from ..parameters import expand_options
 from .options import MOST_SECONDS, ServingFlags, StreamFlags
 
@@ -19,8 +20,13 @@ if TYPE_CHECKING:
 @expand_options
 def repository(
     folder: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, written by muqrt export.")
-    ],
+        Path,
+        typer.Argument(
+            metavar="[BUNDLE]",
+            help="Bundle folder; muq-mini's, which comes with muqrt, by default.",
+            show_default=False,
+        ),
+    ] = SHIPPED_BUNDLE,
     *,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Model repository to write to.")

@@ -99,9 +99,10 @@ def stream(
         except AudioError as too_little:
             raise source.error or too_little from None
     result = (source.name, seconds, events)
-    facts = damage.damages.facts(source.name)
-    lines = [damage.damages.line(source.name), *segment_lines(*result)]
-    show(as_json, segments_document(*result) | facts, *lines)
+    facts = {"model": place.model_name, **segments_document(*result)}
+    facts |= damage.damages.facts(source.name)
+    lines = [damage.damages.line(source.name), *segment_lines(*result), place.credit]
+    show(as_json, facts, *lines)
     if source.error is not None:
         raise source.error
 

@@ -107,13 +107,16 @@ def tag(
         written.append(chart)
     show(
         as_json,
-        document(vocabulary, results, choice, damage.damages) if as_json else None,
+        {"model": place.model_name, **document(vocabulary, results, choice, damage.damages)}
+        if as_json
+        else None,
         *(
             line
             for path, result in results
             for line in (damage.damages.line(path), *lines(path, result, choice))
         ),
         *(f"Wrote {path}" for path in written),
+        place.credit,
     )
     refuse_failures(sum(isinstance(result, AudioError) for _, result in results), len(files))
 

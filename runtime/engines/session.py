@@ -32,6 +32,7 @@ class Description(Explained):
         framing: how audio is cut for this model.
         artefact_sha256: which artefact it is, as its certificate says.
         meanings: what outputs mean, by their names, where they are explained.
+        checkpoint: the name of what the model was exported from; empty where it is not known.
     """
 
     inputs: Sequence[TensorSpec]
@@ -39,6 +40,7 @@ class Description(Explained):
     framing: Framing
     artefact_sha256: str = ""
     meanings: Mapping[str, Output] = field(default_factory=dict)
+    checkpoint: str = ""
 
     @classmethod
     def of(cls, bundle: Bundle, artefact: Artefact) -> "Description":
@@ -49,6 +51,7 @@ class Description(Explained):
             bundle.framing,
             artefact.digest,
             bundle.meanings,
+            bundle.source.checkpoint,
         )
 
 
@@ -67,6 +70,7 @@ class Session(Closing, Explained):
         self.framing = described.framing
         self.artefact_sha256 = described.artefact_sha256
         self.meanings = described.meanings
+        self.checkpoint = described.checkpoint
 
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: an engine belongs to its process."""

@@ -36,7 +36,7 @@ def test_what_is_there_already_is_left_alone(tiny_checkpoint: Path, tiny_bundle:
 def test_a_failure_says_why_and_a_missing_package_which(tmp_path: Path) -> None:
     log = tmp_path / "errors.log"
     failed = run(Step("one", ["muqrt", "embed", "none.wav"]), tmp_path, log)
-    assert failed.outcome == "failed" and "--bundle FOLDER or --server" in failed.reason
+    assert failed.outcome == "failed" and "1 of 1 files" in failed.reason
     skipped = run(Step("two", ["muqrt"], ("no_such_package",)), tmp_path, log)
     assert (skipped.outcome, skipped.reason) == ("skipped", "not installed: no_such_package")
     assert run(Step("three", ["muqrt", "--help"]), tmp_path, log).outcome == "done"

@@ -11,6 +11,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+import soundfile
 
 from muqrt.common.files import sha256
 from muqrt.runtime.bundle.manifest import load_bundle
@@ -154,9 +155,8 @@ def test_another_checkpoint_proves_nothing(
         [],
         ["sing"],
         ["--sing"],
-        ["info"],
         ["info", "a", "b"],
-        ["embed", "a.wav"],
+        ["embed"],
         ["embed", "a.wav", "-b", "bundle", "--server", "localhost:1"],
         ["embed", "a.wav", "-b", "bundle", "--threads", "0"],
         ["embed", "a.wav", "-b", "bundle", "--batch-size", "none"],
@@ -166,6 +166,7 @@ def test_another_checkpoint_proves_nothing(
         ["export", "{checkpoint}", "-o", "out", "--target", "tpu"],
         ["export", "{checkpoint}", "-o", "out", "--level", "13"],
         ["export", "{checkpoint}", "-o", "out", "--window-seconds", "nan"],
+        ["parity"],
         ["parity", "bundle"],
         ["random-checkpoint", "-o", "out", "--size", "huge"],
         ["random-checkpoint", "-o", "out", "--seed", "99999999999999999999"],
@@ -205,6 +206,31 @@ def test_what_is_not_there(run_in_vain: Command, words: list[str], message: str)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith("muqrt: ")
     assert message in done.stderr
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory: pytest.TempPathFactory, music: Path) -> Path:
+    path = tmp_path_factory.mktemp("song") / "song.wav"
+    soundfile.write(path, *soundfile.read(music / "greensleeves_duo.flac", stop=96_000))
+    return path
+
+
+def test_without_a_bundle_the_shipped_one_answers(muqrt: Command, song: Path) -> None:
+    done = muqrt("embed", song)
+    assert "By muq-mini, which comes with muqrt." in done.stdout
+    assert json.loads(muqrt("embed", song, "--json").stdout)["model"] == "muq-mini"
+    assert json.loads(muqrt("info", "--json").stdout)["source"]["checkpoint"] == "muq-mini"
+
+
+def test_a_named_bundle_is_not_announced(muqrt: Command, song: Path, tiny_bundle: Path) -> None:
+    assert "comes with muqrt" not in muqrt("embed", song, "-b", tiny_bundle).stdout
+
+
+@pytest.mark.parametrize("command", ["build", "parity", "bench model"])
+def test_what_needs_a_bundle_of_your_own_says_so(muqrt: Command, command: str) -> None:
+    done = muqrt(*command.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "make your own with muqrt export CHECKPOINT -o BUNDLE" in done.stderr
 
 
 def test_progress_is_not_on_stdout(tiny_bundle: Path, music: Path) -> None:

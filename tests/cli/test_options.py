@@ -10,6 +10,7 @@ from muqrt.cli.options import Where, WhereForFiles, audio_files
 from muqrt.cli.parameters import expand_options
 from muqrt.cli.place import Local, Served
 from muqrt.errors import AudioError, UsageError
+from muqrt.runtime.bundle.shipped import SHIPPED_BUNDLE
 
 BUNDLE = Path("bundle")
 
@@ -17,6 +18,8 @@ BUNDLE = Path("bundle")
 @pytest.mark.parametrize(
     ("given", "place"),
     [
+        ({}, Local(SHIPPED_BUNDLE)),
+        ({"threads": 2}, Local(SHIPPED_BUNDLE, None, 2)),
         ({"bundle": BUNDLE}, Local(BUNDLE)),
         ({"bundle": BUNDLE, "artefact": "int8", "threads": 2}, Local(BUNDLE, "int8", 2)),
         ({"server": "host:1"}, Served("host:1")),
@@ -37,8 +40,8 @@ def test_bulk_belongs_to_a_server() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "either --bundle FOLDER or --server HOST:PORT"),
-        ({"bundle": BUNDLE, "server": "host:1"}, "either --bundle FOLDER or --server HOST:PORT"),
+        ({"bundle": BUNDLE, "server": "host:1"}, "two places to run the model; choose one"),
+        ({"model": "muq"}, "--model and --timeout-seconds are for --server"),
         ({"bundle": BUNDLE, "model": "muq"}, "--model and --timeout-seconds are for --server"),
         ({"bundle": BUNDLE, "timeout_seconds": 1.0}, "--timeout-seconds are for --server"),
         ({"server": "host:1", "artefact": "int8"}, "--artefact and --threads are for --bundle"),

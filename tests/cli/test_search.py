@@ -131,7 +131,7 @@ def test_another_models_index_is_refused(muqrt: Command, mulan_bundle: Path, lib
         (["{library}", "a", "-b", "{tiny}"], 3, "not the bundle of a MuQ-MuLan"),
         (["{library}", "a", "-b", "nowhere"], 3, "muqrt export"),
         (["{library}", "--like", "gone.mp3", "-b", "{mulan}"], 3, "no such file"),
-        (["{library}", "a"], 2, "--bundle"),
+        (["{library}", "a"], 2, "a MuQ-MuLan, which knows words"),
         (["{library}", "a", "-b", "{mulan}", "--artefact", "int4"], 3, "it has:"),
     ],
     ids=str,

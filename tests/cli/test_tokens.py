@@ -77,7 +77,7 @@ def test_a_folder_goes_on_where_it_ended(
         np.testing.assert_array_equal(np.load(out / f"{name}.npy"), expected(songs / name))
     bad.unlink()
     report = json.loads(muqrt(*command).stdout)
-    assert report == {"results": [], "kept": 3}
+    assert (report["results"], report["kept"]) == ([], 3)
 
 
 def test_a_folder_of_tokens_takes_nothing_else(
@@ -164,7 +164,6 @@ def test_without_pyarrow_the_hint_says_what_to_install(
     [
         (["-o", "{}/out.npy"], 2, "one file for 3 audio files"),
         (["{}/songs/album", "-o", "{}/out.npz"], 2, "the same name"),
-        ([], 2, "--bundle FOLDER or --server"),
         (["-b", "{plain}"], 3, "--outputs embedding,tokens"),
         (["-b", "{plain}", "-o", "{}/out.npz"], 3, "--outputs embedding,tokens"),
     ],

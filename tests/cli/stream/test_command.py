@@ -191,7 +191,7 @@ def text(path: Path) -> Path:
     ("words", "code", "message"),
     [
         (["stream", "-b", "{bundle}"], 2, "say what to listen to"),
-        (["stream", "{song}"], 2, "either --bundle FOLDER or --server"),
+        (["stream", "{song}", "-b", "{bundle}", "--server", "localhost:1"], 2, "choose one"),
         (["stream", "--microphone", "--fast", "-b", "{bundle}"], 2, "drop --fast"),
         (["stream", "{song}", "--server", "localhost:1", "--hop-seconds", "1"], 2, "--hop-seconds"),
         (["stream", "{song}", "--server", "localhost:1", "--threads", "1"], 2, "are for --bundle"),

@@ -311,7 +311,7 @@ def test_a_chart_needs_matplotlib(
         (["--threshold", "1.5"], ""),
         (["--threshold", "nan"], ""),
         (["--top", "0"], ""),
-        (["--server", "localhost:1"], "either --bundle FOLDER or --server"),
+        (["--server", "localhost:1"], "choose one"),
         (["--timeout-seconds", "1"], "are for --server"),
     ],
 )

@@ -158,7 +158,7 @@ def test_many_labels_and_a_very_long_one(
         (["--template", "{}"], "for --labels"),
         (["--labels", "a", "--hop-seconds", "5"], "--hop-seconds is for a head's tags"),
         (["--labels-file", "gone.txt"], "No such file"),
-        (["--labels", "a", "--server", "localhost:1"], "either --bundle FOLDER or --server"),
+        (["--labels", "a", "--server", "localhost:1"], "choose one"),
         (["--labels", "a", "--bulk"], "--bulk is for --server"),
         (["--labels-file", "{empty}"], "0 labels"),
     ],
