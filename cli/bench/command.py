@@ -115,7 +115,7 @@ def towers(
 
 @commands.command()
 def lengths(
-    bundle: BundleFolder,
+    bundle: OwnBundle,
     checkpoint: Source,
     windows: Annotated[
         str, typer.Option(help="Windows in seconds, separated by commas.", metavar="S,...")
