@@ -21,7 +21,8 @@ from ...errors import MissingDependencyError
 
 _DROP_IN = Path(__file__).parents[1] / "backends" / "onnxruntime" / "model.py"
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-_INSTALL = "pip install 'muqrt[server]'"
+# Without its dependencies: they pin numpy<2 for its Python API, which is not used.
+_INSTALL = "pip install --no-deps nvidia-pytriton==0.7.0"
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def test_without_any_server_the_error_has_the_command(
     wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(installation, "find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'muqrt\[server\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install --no-deps nvidia-pytriton=="):
         find_server()
 
 
