@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ...common.documents import read_json
 from ...common.files import atomic_file
 from ...common.lock import LOCK_FILE, locked
 from ...errors import UsageError
@@ -42,7 +43,7 @@ class RunManifest:
     def check(self) -> None:
         """Raise UsageError if the folder holds results of another model or kind."""
         try:
-            found = json.loads(self._file.read_text(encoding="utf-8"))
+            found = read_json(self._file)
         except FileNotFoundError:
             return
         except ValueError:

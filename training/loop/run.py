@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ...common.documents import read_json
 from ...common.files import atomic_file, atomic_folder, is_partial
 from ...common.lock import LOCK_FILE, locked
 from ...errors import CheckpointError, UsageError
@@ -81,7 +82,7 @@ class Run:
             facts = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
             tensors = {path.stem: load_file(path) for path in folder.glob("*.safetensors")}
             return State(**facts, tensors=tensors)
-        except (OSError, ValueError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, TypeError, RecursionError, SafetensorError) as error:
             raise CheckpointError(
                 f"{folder}: cannot be resumed from ({error}). Remove it to start over."
             ) from None
@@ -131,7 +132,7 @@ def _check_unused(folder: Path) -> None:
 
 def _check_same(path: Path, settings: Mapping[str, Any]) -> None:
     try:
-        older = json.loads(path.read_text(encoding="utf-8"))
+        older = read_json(path)
         differing = [k for k in {**older, **settings} if older.get(k) != settings.get(k)]
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{path}: cannot be read ({error}); choose another folder.") from None
