@@ -10,6 +10,15 @@ from .damage import DamageOptions
 from .options import AudioToArrays, audio_files
 from .parameters import expand_options
 
+Window = Annotated[
+    str | None,
+    typer.Option(
+        metavar="whole|SECONDS",
+        help="Length of the windows that tracks are cut into; whole: each track in one window, in "
+        "memory that grows with its length. The bundle's by default.",
+    ),
+]
+
 commands = typer.Typer()
 
 
@@ -28,25 +37,31 @@ def embed(
         float | None,
         typer.Option(min=0, max=600, help="Overlap of neighbouring windows; 2 by default."),
     ] = None,
+    window: Window = None,
     as_json: Json = False,
 ) -> None:
     """Turn audio into embeddings.
 
+    Long tracks are cut into windows, and a step depends on its window: a folder has one length.
+
     The model runs on this machine (--bundle) or on a Triton server (--server).
     """
+    from ..runtime.inference.windows import window_length
     from ..runtime.model import Model
     from .outputs.tasks import Tasks, with_features, with_results
 
     if features and options.output is None:
         raise UsageError("--features are large: say where they go with --output.")
+    length = window_length(window)
     tasks = Tasks.for_files(list(audio_files(options.audio)), options.output)
     with options.place.open_session() as session:
         model = Model(
             session, overlap_seconds, options.batch_size, tolerance=damage.damages.tolerance
         )
+        tasks.windowing = model.windowing(length)
         if features:
-            tasks.run("Embedding", session, "features", with_features(tasks.tasks, model))
+            tasks.run("Embedding", session, "features", with_features(tasks.tasks, model, length))
         else:
-            running = with_results(tasks.tasks, model.embed_files(tasks.audio))
+            running = with_results(tasks.tasks, model.embed_files(tasks.audio, window=length))
             tasks.run("Embedding", session, "embeddings", running)
     tasks.report("embedding", options.place, as_json, damage.damages)

@@ -50,6 +50,8 @@ TextArtefactName = Annotated[
     _place_option(help="Artefact of the bundle's text tower; the first certified one by default."),
 ]
 Threads = Annotated[int | None, _place_option(min=1, help="CPU threads; all cores by default.")]
+# Where there is no choice of windows, to say why.
+NoWindow = Annotated[str | None, typer.Option("--window", hidden=True)]
 BatchSize = Annotated[int, _place_option(min=1, help="Windows of audio to run at once.")]
 
 

@@ -11,7 +11,7 @@ from ..common.console import Json, Table, show
 from ..errors import BundleError, UsageError
 from ..runtime.bundle.shipped import EXPORT_WORDS
 from .damage import DamageOptions, Damages
-from .options import ArtefactName, BatchSize, TextArtefactName, Threads, audio_files
+from .options import ArtefactName, BatchSize, NoWindow, TextArtefactName, Threads, audio_files
 from .parameters import expand_options
 from .place import Local
 
@@ -66,6 +66,7 @@ def search(
     threads: Threads = None,
     batch_size: BatchSize = 1,
     damage: DamageOptions,
+    window: NoWindow = None,
     as_json: Json = False,
 ) -> None:
     """Find music by a description or by an example.
@@ -74,10 +75,13 @@ def search(
     An interrupted run continues where it stopped.
     """
     from ..runtime.bundle.manifest import load_bundle
+    from ..runtime.inference.clips import ClippingConfig
+    from ..runtime.inference.windows import refuse_window
     from ..runtime.model import Model
     from ..runtime.search.update import embed_into, recheck, updating
     from .outputs.tasks import collect
 
+    refuse_window(window, "latents")
     if words is not None and like is not None:
         raise UsageError("words and --like are two questions; ask one of them.")
     if not folder.is_dir():
@@ -90,7 +94,9 @@ def search(
     sought = None if words is None else place.embed_texts([words], text_artefact)[0]
     files = {name: path for path, name in audio_files([folder])}
     home = index or folder / _INDEX
-    with updating(home, chosen.digest, joint.width, files, retry) as (library, changes):
+    clips = ClippingConfig(described.framing, joint.clip_samples)
+    about = chosen.digest, joint.width, files, retry, clips.facts
+    with updating(home, *about) as (library, changes):
         checked = recheck(library, files, changes)
         collect("Comparing", checked, len(changes.touched), lambda name: name.name)
         library.drop(changes.gone)

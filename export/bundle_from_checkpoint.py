@@ -103,7 +103,7 @@ def bundle_from_checkpoint(
                 parameters=checkpoint.parameters,
             ),
             architecture=_architecture(checkpoint),
-            framing=_framing(checkpoint, window_seconds),
+            framing=framing(checkpoint, window_seconds),
             meanings=meanings,
             artefacts=artefacts,
             folder=temporary,
@@ -207,7 +207,8 @@ def _architecture(checkpoint: Checkpoint) -> dict[str, int | float]:
     }
 
 
-def _framing(checkpoint: Checkpoint, window_seconds: float) -> Framing:
+def framing(checkpoint: Checkpoint, window_seconds: float = WINDOW_SECONDS) -> Framing:
+    """How audio is cut for a checkpoint's model, in windows of whole steps."""
     step = checkpoint.model.config.step_samples
     window_steps = round(window_seconds * log_mel.SAMPLE_RATE_HZ / step)
     return Framing(

@@ -19,20 +19,24 @@ from .inference.results import (
     track_tokens,
 )
 from .inference.runner import OnWindow
-from .inference.windows import WindowingConfig
+from .inference.windows import WindowingConfig, WindowLength, refuse_window
 from .music_and_text import MusicAndText
 from .text.encoder import TextEncoder
-
-_OVERLAP_SECONDS = 2.0
 
 
 class Model(MusicAndText):
     """A MuQ or MuQ-MuLan ready for use. A context manager; ``close`` frees its session.
 
     In every method ``x`` is an audio file's path or an array, (samples,) or (channels, samples),
-    and ``rate_hz`` the array's sample rate; a file states its own. Long tracks are cut into
-    overlapping windows and their features stitched. ``on_window`` is called after each window, in
+    and ``rate_hz`` the array's sample rate; a file states its own. Several tracks are a list; of a
+    batch (tracks, samples) that is ``list(batch)``. ``on_window`` is called after each window, in
     order.
+
+    Long tracks are cut into overlapping windows and their features stitched: every step is there
+    once, but a step sees its own window and no more, so the numbers depend on the windows. With
+    ``window="whole"`` a track is one window, as in the official package, in memory that grows with
+    its length; with ``window=60.0`` windows have that many seconds; when left out the bundle's.
+    ``windowing(window).facts`` is what to store beside the results: do not mix two.
 
     Args:
         session: runs the windows, and is closed with the model.
@@ -62,62 +66,91 @@ class Model(MusicAndText):
         super().__init__(session, batch_size, open_texts, tolerance)
         self.framing = session.framing
         self.checkpoint = session.checkpoint
-        if overlap_seconds is None:
-            window_seconds = self.framing.window_samples / self.framing.sample_rate_hz
-            overlap_seconds = min(_OVERLAP_SECONDS, window_seconds / 4)
-        overlap_steps = round(overlap_seconds * self.framing.steps_per_second)
-        self._windowing = WindowingConfig(self.framing, overlap_steps)
+        self._overlap_seconds = overlap_seconds
+        self._windowing = self.windowing()
+
+    def windowing(self, window: WindowLength | None = None) -> WindowingConfig:
+        """How tracks are cut for features and embeddings.
+
+        Raises:
+            UsageError: no such window, or one that the overlap does not fit.
+        """
+        return WindowingConfig.of(self.framing, window, self._overlap_seconds)
 
     @overload
     def features(
-        self, x: Audio, rate_hz: int | None = None, on_window: OnWindow | None = None
+        self,
+        x: Audio,
+        rate_hz: int | None = None,
+        on_window: OnWindow | None = None,
+        window: WindowLength | None = None,
     ) -> np.ndarray: ...
 
     @overload
     def features(
-        self, x: Audios, rate_hz: int | None = None, on_window: OnWindow | None = None
+        self,
+        x: Audios,
+        rate_hz: int | None = None,
+        on_window: OnWindow | None = None,
+        window: WindowLength | None = None,
     ) -> list[np.ndarray]: ...
 
     def features(
-        self, x: Audio | Audios, rate_hz: int | None = None, on_window: OnWindow | None = None
+        self,
+        x: Audio | Audios,
+        rate_hz: int | None = None,
+        on_window: OnWindow | None = None,
+        window: WindowLength | None = None,
     ) -> np.ndarray | list[np.ndarray]:
         """The features of one track, float32 (steps, width), or a list of such for a list."""
         tracks: list[np.ndarray] = []
         parts: list[np.ndarray] = []
-        given = as_tracks(x, rate_hz)
-        for window, values in stitched(self._runner, self._windowing, given, on_window):
+        given, windowing = as_tracks(x, rate_hz), self.windowing(window)
+        for piece, values in stitched(self._runner, windowing, given, on_window):
             parts.append(values)
-            if window.is_last:
+            if piece.is_last:
                 tracks.append(np.concatenate(parts))
                 parts = []
         return tracks if isinstance(x, (list, tuple)) else tracks[0]
 
     def stream_features(
-        self, x: Audio, rate_hz: int | None = None, on_window: OnWindow | None = None
+        self,
+        x: Audio,
+        rate_hz: int | None = None,
+        on_window: OnWindow | None = None,
+        window: WindowLength | None = None,
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """One track's features in memory that does not grow with its length.
+        """One track's features in memory that does not grow with its length, but for one window.
 
         Yields:
             (first step, float32 (steps, width)), in order and without gaps.
         """
-        given = [one_track(x, rate_hz)]
-        for window, values in stitched(self._runner, self._windowing, given, on_window):
-            yield window.keep.start, values
+        given, windowing = [one_track(x, rate_hz)], self.windowing(window)
+        for piece, values in stitched(self._runner, windowing, given, on_window):
+            yield piece.keep.start, values
 
     def embed(
-        self, x: Audio | Audios, rate_hz: int | None = None, on_window: OnWindow | None = None
+        self,
+        x: Audio | Audios,
+        rate_hz: int | None = None,
+        on_window: OnWindow | None = None,
+        window: WindowLength | None = None,
     ) -> np.ndarray:
-        """The mean over time of a track's features, in memory that does not grow with its length.
+        """The mean over time of a track's features, in memory that does not grow with its length
+        unless the window does.
 
         Returns:
             float32 (width,), or (tracks, width) for a list.
         """
         given = as_tracks(x, rate_hz)
-        found = or_raise(embeddings(self._runner, self._windowing, given, on_window))
+        found = or_raise(embeddings(self._runner, self.windowing(window), given, on_window))
         return np.stack(found) if isinstance(x, (list, tuple)) else found[0]
 
     def embed_files(
-        self, paths: Iterable[AudioFile], on_window: OnWindow | None = None
+        self,
+        paths: Iterable[AudioFile],
+        on_window: OnWindow | None = None,
+        window: WindowLength | None = None,
     ) -> Iterator[tuple[AudioFile, np.ndarray | AudioError]]:
         """Embed many files; one that cannot be used does not stop the others.
 
@@ -125,7 +158,7 @@ class Model(MusicAndText):
             (path, float32 (width,) or what is wrong with the file), in order.
         """
         given = map(one_track, paths)
-        return by_file(embeddings(self._runner, self._windowing, given, on_window))
+        return by_file(embeddings(self._runner, self.windowing(window), given, on_window))
 
     @overload
     def tag(
@@ -134,6 +167,7 @@ class Model(MusicAndText):
         rate_hz: int | None = None,
         hop_seconds: float | None = None,
         on_window: OnWindow | None = None,
+        window: None = None,
     ) -> TrackTags: ...
 
     @overload
@@ -143,6 +177,7 @@ class Model(MusicAndText):
         rate_hz: int | None = None,
         hop_seconds: float | None = None,
         on_window: OnWindow | None = None,
+        window: None = None,
     ) -> list[TrackTags]: ...
 
     def tag(
@@ -151,6 +186,7 @@ class Model(MusicAndText):
         rate_hz: int | None = None,
         hop_seconds: float | None = None,
         on_window: OnWindow | None = None,
+        window: None = None,
     ) -> TrackTags | list[TrackTags]:
         """The tags of one track, window by window and as a whole, or a list of such for a list.
 
@@ -158,8 +194,10 @@ class Model(MusicAndText):
         ``hop_seconds``, half a window when left out.
 
         Raises:
-            BundleError: the model has no tags. UsageError: the hop is longer than a window.
+            BundleError: the model has no tags. UsageError: the hop is longer than a window; or a
+                ``window``, of which there is no choice.
         """
+        refuse_window(window, "tags")
         given = as_tracks(x, rate_hz)
         found = or_raise(track_tags(self._runner, given, hop_seconds, on_window))
         return found if isinstance(x, (list, tuple)) else found[0]
@@ -169,12 +207,17 @@ class Model(MusicAndText):
         paths: Iterable[AudioFile],
         hop_seconds: float | None = None,
         on_window: OnWindow | None = None,
+        window: None = None,
     ) -> Iterator[tuple[AudioFile, TrackTags | AudioError]]:
         """Tag many files; one that cannot be used does not stop the others.
 
         Yields:
             (path, its tags or what is wrong with the file), in order.
+
+        Raises:
+            UsageError: a ``window``, of which there is no choice.
         """
+        refuse_window(window, "tags")
         return by_file(track_tags(self._runner, map(one_track, paths), hop_seconds, on_window))
 
     @overload

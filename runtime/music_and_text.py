@@ -13,6 +13,7 @@ from .engines.session import Session, require_output
 from .inference.clips import LastClip
 from .inference.results import by_file, clip_latents, or_raise, track_latents
 from .inference.runner import OnWindow, Runner
+from .inference.windows import refuse_window
 from .text.encoder import TextEncoder
 from .text.texts import Texts
 
@@ -86,6 +87,7 @@ class MusicAndText(Closing):
         rate_hz: int | None = None,
         on_window: OnWindow | None = None,
         last_clip: LastClip = "wrapped",
+        window: None = None,
     ) -> np.ndarray:
         """A track's place among texts: the mean of its clips' embeddings, as the official package
         has it, so not of length one.
@@ -96,13 +98,15 @@ class MusicAndText(Closing):
             on_window: called after each clip.
             last_clip: what fills an incomplete last clip: the track's beginning, or silence
                 ("padded").
+            window: none; there is no choice.
 
         Returns:
             float32 (width,), or (tracks, width) for a list.
 
         Raises:
-            BundleError: the model shares no space with texts.
+            BundleError: the model shares no space with texts. UsageError: a ``window``.
         """
+        refuse_window(window, "latents")
         given = as_tracks(x, rate_hz)
         found = or_raise(track_latents(self._runner, given, last_clip, on_window))
         return np.stack(found) if isinstance(x, (list, tuple)) else found[0]

@@ -70,7 +70,7 @@ def export(
     head, rvq = proof_options.head, proof_options.rvq
     if head is not None and no_head:
         raise UsageError("--head and --no-head: choose one.")
-    from ...export.bundle_from_checkpoint import bundle_from_checkpoint
+    from ...export.bundle_from_checkpoint import bundle_from_checkpoint, framing
     from ...export.parity.excerpt import excerpts
     from ...export.parity.proof import Proof
     from ...export.sources.checkpoint import load_source
@@ -80,7 +80,8 @@ def export(
     loaded = load_source(checkpoint)
     tag_head = None if no_head else chosen_head(checkpoint, head)
     token_rvq = None if rvq is None else load_token_rvq(rvq, loaded)
-    chosen = excerpts(proof_options.music or []) if parity else []
+    window_samples = framing(loaded, window_seconds).window_samples
+    chosen = excerpts(proof_options.music or [], window_samples) if parity else []
     names = [name.strip() for name in outputs.split(",") if name.strip()]
     with progress("Exporting", len(chosen) or None) as bar:
         proof = Proof(loaded, tag_head, token_rvq, chosen, bar.advance)

@@ -67,4 +67,5 @@ def proof_of(
         token_rvq = load_token_rvq(options.rvq, loaded)
     elif bundle.tokenizer is not None:
         token_rvq = own_rvq(loaded)
-    return Proof(loaded, tag_head, token_rvq, excerpts(options.music or []), on_step)
+    music = excerpts(options.music or [], bundle.framing.window_samples)
+    return Proof(loaded, tag_head, token_rvq, music, on_step)

@@ -1,7 +1,7 @@
 """The note in a folder of results that says which model they are from."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +13,27 @@ from ...common.lock import LOCK_FILE, locked
 from ...errors import UsageError
 
 RUN_MANIFEST_FILE = "muqrt.json"
+_WINDOWING = "windowing"
 Kind = Literal["embeddings", "features", "tokens"]
 
 
 @dataclass(frozen=True)
 class RunManifest:
-    """A file in a folder of results that says what they are, so that no run mixes in others."""
+    """A file in a folder of results that says what they are, so that no run mixes in others.
+
+    Attributes:
+        folder: the folder.
+        artefact_sha256: the artefact's hash.
+        kind: of the results.
+        windowing: how tracks are cut, where the results depend on it.
+        usual_windowing: what a file that does not say stands for.
+    """
 
     folder: Path
     artefact_sha256: str
     kind: Kind
+    windowing: Mapping[str, Any] | None = None
+    usual_windowing: Mapping[str, Any] | None = None
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -48,10 +59,12 @@ class RunManifest:
             return
         except ValueError:
             found = None
+        if self.windowing is not None and isinstance(found, dict):
+            found.setdefault(_WINDOWING, self.usual_windowing)
         if found != self._facts:
             raise UsageError(
-                f"{self.folder}: holds results of another model, or other ones than {self.kind} "
-                f"({RUN_MANIFEST_FILE} says which); choose another folder."
+                f"{self.folder}: holds results of another model, of other windows, or other ones "
+                f"than {self.kind} ({RUN_MANIFEST_FILE} says which); choose another folder."
             )
 
     def write(self) -> None:
@@ -76,4 +89,7 @@ class RunManifest:
 
     @property
     def _facts(self) -> dict[str, Any]:
-        return {"artefact_sha256": self.artefact_sha256, "kind": self.kind}
+        facts: dict[str, Any] = {"artefact_sha256": self.artefact_sha256, "kind": self.kind}
+        if self.windowing is not None:
+            facts[_WINDOWING] = dict(self.windowing)
+        return facts

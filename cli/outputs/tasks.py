@@ -12,6 +12,7 @@ from ...common.console import progress, show
 from ...common.files import atomic_file
 from ...errors import AudioError, MissingDependencyError, UsageError
 from ...runtime.audio.tracks import AudioFile
+from ...runtime.inference.windows import WindowingConfig, WindowLength
 from ..damage import Damages
 from .run_manifest import Kind, RunManifest
 
@@ -87,11 +88,13 @@ class Tasks:
         tasks: what is still to be done.
         kept: how many results were there already.
         folder: the folder of results, where they go to one.
+        windowing: how tracks are cut, where the results depend on it.
     """
 
     tasks: list[Task]
     kept: int = 0
     folder: Path | None = None
+    windowing: WindowingConfig | None = None
 
     @classmethod
     def for_files(cls, files: list[tuple[Path, Path]], output: Path | None) -> "Tasks":
@@ -139,10 +142,18 @@ class Tasks:
         """
         with ExitStack() as claims:
             if self.folder is not None:
-                manifest = RunManifest(self.folder, session.artefact_sha256, kind)
+                manifest = RunManifest(
+                    self.folder, session.artefact_sha256, kind, *self._windowings(session)
+                )
                 claims.enter_context(manifest.claimed())
                 running = _noted(running, manifest)
             collect(title, running, len(self.tasks), lambda task: task.audio.name)
+
+    def _windowings(self, session: "Session") -> list[dict[str, Any]]:
+        """How tracks are cut, and how they are when nothing is said."""
+        if self.windowing is None:
+            return []
+        return [self.windowing.facts, WindowingConfig.of(session.framing).facts]
 
     def report(
         self, values_as: str, place: "Local | Served", as_json: bool, damages: Damages
@@ -167,7 +178,9 @@ class Tasks:
         ]
         if self.kept:
             lines.append(f"{self.kept} already there, kept.")
-        facts = {"model": place.model_name, "results": documents, "kept": self.kept}
+        facts: dict[str, Any] = {"model": place.model_name, "results": documents, "kept": self.kept}
+        if self.windowing is not None:
+            facts["windowing"] = self.windowing.facts
         show(as_json, facts, *lines, place.credit)
         refuse_failures(sum(task.error is not None for task in self.tasks), len(self.tasks))
 
@@ -217,22 +230,24 @@ def with_results(tasks: list[Task], results: FileResults, save: Save = save_npy)
         yield task
 
 
-def with_features(tasks: list[Task], model: "Model") -> Iterator[Task]:
+def with_features(tasks: list[Task], model: "Model", window: WindowLength | None) -> Iterator[Task]:
     """Write each task's features while they are computed."""
     for task in tasks:
         assert task.output is not None
         try:
-            task.shape = _write_features(model, task.audio, task.output)
+            task.shape = _write_features(model, window, task.audio, task.output)
         except (AudioError, MissingDependencyError) as error:
             task.error = str(error)
         yield task
 
 
-def _write_features(model: "Model", audio: Path, output: Path) -> tuple[int, int]:
+def _write_features(
+    model: "Model", window: WindowLength | None, audio: Path, output: Path
+) -> tuple[int, int]:
     """Write features as they come, so that a three-hour file needs no more memory than a song."""
     steps = width = 0
     with atomic_file(output) as temporary, temporary.open("wb") as file:
-        for _, block in model.stream_features(audio):
+        for _, block in model.stream_features(audio, window=window):
             if not steps:
                 width = block.shape[1]
                 _write_header(file, (0, width))

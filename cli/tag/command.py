@@ -11,7 +11,7 @@ from ...common.console import Json, show
 from ...common.environment import import_extra
 from ...errors import AudioError, UsageError
 from ..damage import DamageOptions
-from ..options import AudioPaths, Threshold, Top, WhereForFiles, audio_files
+from ..options import AudioPaths, NoWindow, Threshold, Top, WhereForFiles, audio_files
 from ..parameters import expand_options
 from .labels import LABELS_SHOWN, LabelOptions, LabelsCommand
 
@@ -53,6 +53,7 @@ def tag(
     ] = None,
     label_options: LabelOptions,
     damage: DamageOptions,
+    window: NoWindow = None,
     as_json: Json = False,
 ) -> None:
     """Tag audio with a head's tags or with your own labels.
@@ -61,10 +62,12 @@ def tag(
     """
     from ...runtime.bundle.tagging import Tagging
     from ...runtime.engines.session import require_output
+    from ...runtime.inference.windows import refuse_window
     from ...runtime.model import Model
     from ..outputs.tasks import collect, refuse_failures
     from .report import Choice, document, lines, write_csv
 
+    refuse_window(window, "tags")
     place = where.place
     files = [path for path, _ in audio_files(audio)]
     _check_outputs(csv, chart, len(files))

@@ -39,8 +39,10 @@ class Excerpt:
         return self.waveform.shape[-1] / audio.SAMPLE_RATE_HZ
 
 
-def excerpts(files: Sequence[Path] = ()) -> list[Excerpt]:
+def excerpts(files: Sequence[Path] = (), window_samples: int | None = None) -> list[Excerpt]:
     """Cut excerpts of every length in ``EXCERPT_SAMPLES``, cycling through the files.
+
+    One more is as long as the model's window, where none is.
 
     They are dithered to 16 bits, as mastered music is. Encoders and synthesisers leave bands
     that are emptier than that, over 100 dB below the loudest one, where any two fp32 transforms,
@@ -50,17 +52,21 @@ def excerpts(files: Sequence[Path] = ()) -> list[Excerpt]:
     Args:
         files: music; the clips that come with the package when empty. One that is shorter than
             an excerpt is played in a loop.
+        window_samples: the length of the windows that the model is declared for.
 
     Raises:
         AudioError: a file cannot be decoded, or is silent.
     """
     files = list(files) or [EXAMPLES / name for name in EXAMPLE_FILES]
-    music = [(path.name, dithered(beginning(path))) for path in files]
+    lengths = list(EXCERPT_SAMPLES)
+    if window_samples is not None and window_samples not in lengths:
+        lengths.append(window_samples)
+    music = [(path.name, dithered(beginning(path, max(lengths)))) for path in files]
     silent = [name for name, waveform in music if np.abs(waveform).max() < SILENCE]
     if silent:
         raise AudioError(f"parity needs music; these are silent: {', '.join(silent)}.")
     found = []
-    for turn, samples in enumerate(EXCERPT_SAMPLES):
+    for turn, samples in enumerate(lengths):
         name, waveform = music[turn % len(music)]
         found.append(Excerpt(name, np.resize(waveform, (1, samples))))
     # A batch of different music: an engine that mixes up its rows must not pass.
@@ -69,14 +75,14 @@ def excerpts(files: Sequence[Path] = ()) -> list[Excerpt]:
     return found
 
 
-def beginning(path: Path) -> np.ndarray:
+def beginning(path: Path, samples: int = max(EXCERPT_SAMPLES)) -> np.ndarray:
     """Read as much of a file as the longest excerpt needs."""
     blocks: list[np.ndarray] = []
     for block in audio.stream(path):
         blocks.append(block)
-        if sum(map(len, blocks)) >= max(EXCERPT_SAMPLES):
+        if sum(map(len, blocks)) >= samples:
             break
-    return np.concatenate(blocks)[: max(EXCERPT_SAMPLES)]
+    return np.concatenate(blocks)[:samples]
 
 
 def dithered(waveform: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ Audios = list[Audio] | list[str] | list[Path] | list[np.ndarray] | tuple[Audio, 
 # Of 0.37 s each in a file of 44.1 kHz: 12 s, or 1 MB.
 _BLOCKS_AHEAD = 32
 _ARRAY_BLOCK_SAMPLES = 16_384
+MOST_CHANNELS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,8 @@ class Track:
             )
         if isinstance(self.source, np.ndarray) and self.rate_hz is None:
             raise UsageError(f"{self.name}: samples without their rate; pass rate_hz=...")
+        if isinstance(self.source, np.ndarray) and self.source.ndim == 2:
+            _check_one_track(self.source, self.name)
 
     def blocks(self, rate_hz: int, tolerance: Tolerance = USUAL) -> Iterator[np.ndarray]:
         """The samples as mono float32 blocks at ``rate_hz``; raises AudioError while read."""
@@ -53,6 +56,16 @@ class Track:
             waveform = audio.from_array(self.source, self.rate_hz, rate_hz, self.name)
             for start in range(0, len(waveform), _ARRAY_BLOCK_SAMPLES):
                 yield waveform[start : start + _ARRAY_BLOCK_SAMPLES]
+
+
+def _check_one_track(samples: np.ndarray, name: str) -> None:
+    """Raise UsageError for a batch of tracks, which would become one by averaging."""
+    if min(samples.shape) > MOST_CHANNELS:
+        raise UsageError(
+            f"{name}: shape {samples.shape}; one track is (samples,) or (channels, samples), with "
+            f"at most {MOST_CHANNELS} channels. For a batch pass a list with an array for each "
+            "track: list(batch)."
+        )
 
 
 def one_track(x: Audio, rate_hz: int | None = None, name: str = "audio array") -> Track:

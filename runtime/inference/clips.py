@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,6 +30,15 @@ class ClippingConfig:
     clip_samples: int
     last_clip: LastClip = "wrapped"
     overlap_steps: int = 0
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What results depend on, as they record it."""
+        return {
+            "window_seconds": self.clip_samples / self.framing.sample_rate_hz,
+            "overlap_seconds": 0.0,
+            "last_clip": self.last_clip,
+        }
 
     def cut(self, blocks: Iterable[np.ndarray], name: str = "audio") -> Iterator[Window]:
         """Cut a track into clips, whatever the sizes of the blocks (samples,) it comes in.

@@ -6,6 +6,7 @@ is taken from the window in which it lies farther from an edge.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +15,13 @@ from ...kernels.log_mel.contract import PAD_SAMPLES
 from ..audio.recent import RecentSamples
 from ..audio.silence import is_silent
 from ..bundle.manifest import Framing
+
+# "whole", or seconds.
+WindowLength = Literal["whole"] | float
+
+_OVERLAP_SECONDS = 2.0
+# A window's activations are in memory at once, and its attention's work grows with its square.
+SHORTEST_SECONDS, LONGEST_SECONDS = 1.0, 1800.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +70,8 @@ class WindowingConfig:
     Windows are ``framing.window_samples`` long, begin at whole steps, and share ``overlap_steps``.
     The last one is moved back, so that it is full but for less than a step; a track no longer
     than a window is one window of its own length. The model gives a step for an incomplete last
-    one too, unless it counts ``whole_steps`` only.
+    one too, unless it counts ``whole_steps`` only. With ``whole_track`` a track longer than a
+    window is an error.
 
     Raises:
         UsageError: the overlap is negative, or as long as the window.
@@ -73,6 +82,7 @@ class WindowingConfig:
     framing: Framing
     overlap_steps: int
     whole_steps: bool = False
+    whole_track: bool = False
 
     def __post_init__(self) -> None:
         framing = self.framing
@@ -88,6 +98,51 @@ class WindowingConfig:
                 f"overlap of {self.overlap_steps} steps; it must be at least 0 and shorter than "
                 f"the window of {self._window_steps} steps ({seconds:.2f} s)."
             )
+
+    @classmethod
+    def of(
+        cls,
+        framing: Framing,
+        window: WindowLength | None = None,
+        overlap_seconds: float | None = None,
+    ) -> "WindowingConfig":
+        """Windows for features that are stitched.
+
+        Args:
+            framing: the model's.
+            window: their length in seconds, or "whole" for a track in one piece; the framing's
+                when left out.
+            overlap_seconds: how much neighbours share; 2 s, or a quarter of a short window, when
+                left out.
+
+        Raises:
+            UsageError: no such window, or an overlap that does not fit it.
+        """
+        seconds = framing.window_samples / framing.sample_rate_hz
+        if window == "whole":
+            if overlap_seconds:
+                raise UsageError("a whole track is one window: leave the overlap out.")
+            seconds = LONGEST_SECONDS
+        elif window is not None:
+            if (
+                isinstance(window, bool)
+                or not isinstance(window, (int, float))
+                or not SHORTEST_SECONDS <= window <= LONGEST_SECONDS
+            ):
+                raise UsageError(
+                    f"window {window!r}: give seconds, {SHORTEST_SECONDS:g} to "
+                    f'{LONGEST_SECONDS:g}, or "whole".'
+                )
+            seconds = window
+        if window is not None:
+            steps = round(seconds * framing.steps_per_second)
+            length = {"window_samples": steps * framing.step_samples}
+            framing = framing.model_copy(update=length)
+        if window == "whole":
+            return cls(framing, 0, whole_track=True)
+        if overlap_seconds is None:
+            overlap_seconds = min(_OVERLAP_SECONDS, seconds / 4)
+        return cls(framing, round(overlap_seconds * framing.steps_per_second))
 
     @classmethod
     def every(
@@ -120,6 +175,15 @@ class WindowingConfig:
         return cls(framing, overlap, whole_steps=True)
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What results depend on, as they record it."""
+        seconds = self.framing.window_samples / self.framing.sample_rate_hz
+        return {
+            "window_seconds": "whole" if self.whole_track else seconds,
+            "overlap_seconds": self.overlap_steps / self.framing.steps_per_second,
+        }
+
+    @property
     def _window_steps(self) -> int:
         return self.framing.window_samples // self.framing.step_samples
 
@@ -146,6 +210,12 @@ class WindowingConfig:
         start, kept = 0, 0
         for block in blocks:
             recent.append(block)
+            if self.whole_track and recent.stop > window_samples:
+                seconds = window_samples / self.framing.sample_rate_hz
+                raise AudioError(
+                    f"{name}: longer than {seconds:g} s, the most for a whole track in one window; "
+                    "give the window in seconds instead."
+                )
             # A window is complete once it is certain where the next one begins: a whole stride
             # later if the track goes on beyond that window too.
             while recent.stop > (start + stride) * step_samples + window_samples:
@@ -172,6 +242,31 @@ class WindowingConfig:
         if following is not None:
             stop = (following + stop) // 2  # the middle of the overlap
         return Window(start, steps, waveform, range(kept, stop), following is None)
+
+
+def window_length(text: str | None) -> WindowLength | None:
+    """A window's length from a command line: "whole" or seconds.
+
+    Raises:
+        UsageError: neither.
+    """
+    if text is None:
+        return None
+    if text == "whole":
+        return "whole"
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--window {text!r}: give seconds, or whole.") from None
+
+
+def refuse_window(window: object, what: str) -> None:
+    """Raise UsageError if a window is asked for where there is no choice."""
+    if window is not None:
+        raise UsageError(
+            f"window {window!r}: {what} come from clips of the length that they were trained on, "
+            "and others would not mean the same. Leave it out; features and embeddings have it."
+        )
 
 
 def too_short(framing: Framing, samples: int, name: str) -> AudioError:

@@ -20,6 +20,7 @@ from ...errors import UsageError
 
 _TABLE, _FACTS = "tracks", b"muqrt"
 _FORMAT_VERSION = 1
+_WINDOWING = "windowing"
 _DROPPED_AT_ONCE = 1000
 # Every commit adds a file and keeps the version before it, for readers that are not done yet.
 _MOST_SMALL_FILES = 64
@@ -158,23 +159,33 @@ class SearchIndex:
                 self._table.optimize(cleanup_older_than=_OLD_VERSIONS_STAY)
 
 
-def open_index(folder: Path, artefact_sha256: str, width: int) -> SearchIndex:
+def open_index(
+    folder: Path, artefact_sha256: str, width: int, windowing: Mapping[str, Any] | None = None
+) -> SearchIndex:
     """The index in a folder; a new one where there is none.
 
     Args:
         folder: the index's.
         artefact_sha256: the audio artefact's hash.
         width: dimensions of its embeddings.
+        windowing: how tracks are cut for them: ``Model.windowing(...).facts``. The clips of a
+            MuQ-MuLan when left out, as in every index that does not say.
 
     Raises:
-        UsageError: the index is another model's, or cannot be read or written.
+        UsageError: the index is another model's or windowing's, or cannot be read or written.
         MissingDependencyError: the library lancedb is not installed.
     """
     import_extra("search", "lancedb", "pyarrow")
     import lancedb
     import pyarrow
 
-    facts = {"format": _FORMAT_VERSION, "artefact_sha256": artefact_sha256, "width": width}
+    facts: dict[str, Any] = {
+        "format": _FORMAT_VERSION,
+        "artefact_sha256": artefact_sha256,
+        "width": width,
+    }
+    if windowing is not None:
+        facts[_WINDOWING] = dict(windowing)
     fields = [
         pyarrow.field("path", pyarrow.binary(), nullable=False),  # file names may be no text
         pyarrow.field("size_bytes", pyarrow.int64()),
@@ -192,13 +203,20 @@ def open_index(folder: Path, artefact_sha256: str, width: int) -> SearchIndex:
             with locked(folder):  # another process may be making it
                 table = database.create_table(_TABLE, schema=schema, exist_ok=True)
         found = json.loads((table.schema.metadata or {}).get(_FACTS, b"null"))
+    if _is_of_clips(found) and _is_of_clips(facts):
+        facts.pop(_WINDOWING, None)
+        found.pop(_WINDOWING, None)
     if found != facts:
         raise UsageError(
-            f"{folder}: this index is another model's, and embeddings of two models cannot be "
-            "compared. Search with the same bundle and artefact, name another folder with "
-            f"--index, or delete {folder}."
+            f"{folder}: this index is another model's, or of other windows, and such embeddings "
+            "cannot be compared. Search with the same bundle, artefact and windows, name another "
+            f"folder with --index, or delete {folder}."
         )
     return SearchIndex(folder, table)
+
+
+def _is_of_clips(facts: Mapping[str, Any] | None) -> bool:
+    return facts is not None and "last_clip" in facts.get(_WINDOWING, {"last_clip": ""})
 
 
 def _literal(name: Path) -> str:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -57,7 +57,12 @@ class Changes:
 
 @contextmanager
 def updating(
-    folder: Path, artefact_sha256: str, width: int, files: Files, retry: bool = False
+    folder: Path,
+    artefact_sha256: str,
+    width: int,
+    files: Files,
+    retry: bool = False,
+    windowing: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[SearchIndex, Changes]]:
     """Yield the index in a folder, and how the library differs from it.
 
@@ -65,15 +70,15 @@ def updating(
     for another that does, and looks again. An index with doubles is repaired.
 
     Args:
-        folder, artefact_sha256, width: see ``open_index``.
+        folder, artefact_sha256, width, windowing: see ``open_index``.
         files, retry: see ``find_changes``.
     """
-    index = open_index(folder, artefact_sha256, width)
+    index = open_index(folder, artefact_sha256, width, windowing)
     changes = find_changes(index, files, retry)
     with ExitStack() as held:
         if changes.any or index.doubles():
             held.enter_context(locked(folder))
-            index = open_index(folder, artefact_sha256, width)
+            index = open_index(folder, artefact_sha256, width, windowing)
             index.drop_rows(index.doubles())
             changes = find_changes(index, files, retry)
         yield index, changes

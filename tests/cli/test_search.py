@@ -127,6 +127,7 @@ def test_another_models_index_is_refused(muqrt: Command, mulan_bundle: Path, lib
     ("words", "status", "message"),
     [
         (["{library}", "a", "--like", "b.mp3", "-b", "{mulan}"], 2, "ask one of them"),
+        (["{library}", "a", "-b", "{mulan}", "--window", "whole"], 2, "latents come from clips"),
         (["{library}/low.wav", "a", "-b", "{mulan}"], 2, "no such folder"),
         (["{library}", "a", "-b", "{tiny}"], 3, "not the bundle of a MuQ-MuLan"),
         (["{library}", "a", "-b", "nowhere"], 3, "muqrt export"),

@@ -210,5 +210,38 @@ def test_a_folder_of_results_takes_no_others(
     for other in (["-b", short_windows], ["-b", tiny_bundle, "--features"]):
         done = muqrt("embed", songs, *other, "-o", out)
         assert done.returncode == 2
-        assert "another model, or other ones than" in done.stderr
+        assert "another model, of other windows, or other ones than" in done.stderr
     assert contents(out) == before
+
+
+def test_a_folder_of_results_has_one_length_of_windows(
+    muqrt: Command, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    song, out = write_noise(tmp_path / "a.wav", 3), tmp_path / "out"
+    whole = ("embed", song, "-b", tiny_bundle, "--window")
+    found = {
+        window: json.loads(muqrt(*whole, window, "--json").stdout) for window in ("whole", "1.2")
+    }
+    assert [each["windowing"]["window_seconds"] for each in found.values()] == ["whole", 1.2]
+    ours, other = (each["results"][0]["embedding"] for each in found.values())
+    assert not np.allclose(ours, other, atol=1e-3)
+    expected = load(tiny_bundle).embed(song, window="whole")
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+    done = muqrt(*whole, "whole", "--features", "-o", out / "a.npy")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.load(out / "a.npy").mean(axis=0), expected, atol=1e-5)
+    (out / "a.npy").unlink()
+
+    assert muqrt(*whole, "whole", "-o", out).returncode == 0
+    note = json.loads((out / RUN_MANIFEST_FILE).read_text())
+    assert note["windowing"] == {"window_seconds": "whole", "overlap_seconds": 0.0}
+    for window in (("1.2",), ("30", "--overlap-seconds", "1")):
+        done = muqrt(*whole, *window, "-o", out)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "of other windows" in done.stderr
+    # A note of an earlier version stands for the usual windows.
+    del note["windowing"]
+    (out / RUN_MANIFEST_FILE).write_text(json.dumps(note))
+    assert muqrt("embed", song, "-b", tiny_bundle, "-o", out).returncode == 0
+    assert muqrt(*whole, "whole", "-o", out).returncode == 2

@@ -313,6 +313,7 @@ def test_a_chart_needs_matplotlib(
         (["--top", "0"], ""),
         (["--server", "localhost:1"], "choose one"),
         (["--timeout-seconds", "1"], "are for --server"),
+        (["--window", "whole"], "clips of the length that they were trained on"),
     ],
 )
 def test_usage_errors(

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from muqrt.export.bundle.parts import part
 from muqrt.export.graph import conformer, front_end
 from muqrt.export.graph.blocks import Blocks
 from muqrt.export.onnx_from_checkpoint import INPUT, onnx_from_checkpoint
+from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import TINY, random_model
 from muqrt.runtime.bundle.parts import FRAMES, frames_spec
 from muqrt.runtime.bundle.record import TensorSpec
@@ -79,6 +81,17 @@ def test_blocks_join_to_the_whole(forms: Forms, batch: int, frames: int, more: i
     assert difference(apart, expected) < 2e-5
     if ours.shape[1] <= WHOLE:
         assert np.array_equal(ours, expected)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seconds", [31.7, 75.01])
+def test_the_blocks_of_real_windows(tiny: MuQ, seconds: float) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (1, round(seconds * 24_000)))
+    waveform = noise.astype(np.float32)
+    (ours,) = session(onnx_from_checkpoint(tiny, ["features"])).run(None, {INPUT.name: waveform})
+    with torch.inference_mode():
+        expected = tiny(torch.from_numpy(waveform)).hidden_states[-1].numpy()
+    assert difference(ours, expected) < 2e-5
 
 
 def test_a_halo_that_is_too_short_shows(forms: Forms, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,14 @@ def test_excerpts_have_the_lengths_that_are_promised(all_excerpts: list[Excerpt]
     assert len(all_excerpts[-1].waveform) > 1
 
 
+def test_an_excerpt_is_as_long_as_the_window() -> None:
+    window_samples = 45 * 24_000
+    found = [each.waveform.shape for each in excerpts([], window_samples)]
+    assert (1, window_samples) in found
+    assert len(found) == len(excerpts()) + 1
+    assert len(excerpts([], 720_000)) == len(excerpts())  # one of 30 s is there
+
+
 def test_dither_is_one_bit_of_sixteen() -> None:
     waveform = np.linspace(-1, 1, 10_001, dtype=np.float32)
     error = dithered(waveform) - waveform

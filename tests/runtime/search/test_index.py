@@ -125,6 +125,23 @@ def test_another_models_index(index: SearchIndex, tmp_path: Path) -> None:
             open_index(tmp_path / "index", model, width)
 
 
+def test_an_index_has_one_length_of_windows(tmp_path: Path) -> None:
+    clips = {"window_seconds": 10.0, "overlap_seconds": 0.0, "last_clip": "wrapped"}
+    whole = {"window_seconds": "whole", "overlap_seconds": 0.0}
+    # One that does not say is of clips: earlier versions had no other.
+    open_index(tmp_path / "clips", MODEL, WIDTH)
+    open_index(tmp_path / "whole", MODEL, WIDTH, whole)
+    for folder, right, wrong in (
+        ("clips", (None, clips), (whole,)),
+        ("whole", (whole,), (None, clips, {**whole, "window_seconds": 30.0})),
+    ):
+        for windowing in right:
+            open_index(tmp_path / folder, MODEL, WIDTH, windowing)
+        for windowing in wrong:
+            with pytest.raises(UsageError, match="or of other windows"):
+                open_index(tmp_path / folder, MODEL, WIDTH, windowing)
+
+
 def test_a_damaged_index(index: SearchIndex, tmp_path: Path) -> None:
     put(index, random_embeddings("a"))
     for file in (tmp_path / "index").rglob("*.lance"):
