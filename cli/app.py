@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.main import get_command
 
+from ..common.console import note
 from ..errors import MuqrtError
 from .ending import INTERRUPTED, ended_by_signals
 from .lazy import LazyGroup, Sections
@@ -145,5 +146,5 @@ def main() -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"muqrt: {message}", file=sys.stderr)
+    note(message)
     sys.exit(code)

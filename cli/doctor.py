@@ -28,6 +28,10 @@ def doctor(as_json: Json = False) -> None:
         "m4a and aac": lambda: _packages("av", "av"),
         "OpenVINO": lambda: _packages("openvino", "openvino"),
         "texts (MuQ-MuLan)": lambda: _packages("text", "tokenizers"),
+        "search": lambda: _packages("search", "tokenizers", "lancedb", "pyarrow"),
+        "Parquet files": lambda: _packages("parquet", "pyarrow"),
+        "microphone": _microphone,
+        "training": lambda: _packages("train", "torch", "lightning-fabric", "scikit-learn"),
         "client": lambda: _packages("server", "tritonclient"),
         "server": _server,
     }
@@ -107,6 +111,16 @@ def _onnxruntime_on_gpus() -> _Finding:
     if not found:
         return False, "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
     return True, f"onnxruntime {onnxruntime.__version__}: {', '.join(found)}"
+
+
+def _microphone() -> _Finding:
+    from ..runtime.streaming.sources.microphone import import_sounddevice
+
+    try:
+        library = import_sounddevice().get_portaudio_version()[1]
+    except MuqrtError as error:
+        return False, str(error)
+    return True, f"sounddevice {installed('sounddevice')}, {library}"
 
 
 def _server() -> _Finding:

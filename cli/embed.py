@@ -6,8 +6,9 @@ import typer
 
 from ..common.console import Json
 from ..errors import UsageError
+from .audio.files import audio_files
 from .damage import DamageOptions
-from .options import AudioToArrays, audio_files
+from .options import AudioToArrays
 from .parameters import expand_options
 
 Window = Annotated[
@@ -53,7 +54,7 @@ def embed(
     if features and options.output is None:
         raise UsageError("--features are large: say where they go with --output.")
     length = window_length(window)
-    tasks = Tasks.for_files(list(audio_files(options.audio)), options.output)
+    tasks = Tasks.for_files(audio_files(options.audio), options.output)
     with options.place.open_session() as session:
         model = Model(
             session, overlap_seconds, options.batch_size, tolerance=damage.damages.tolerance

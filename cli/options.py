@@ -1,18 +1,14 @@
 """Options that several commands share: which audio, and where the model runs."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..errors import AudioError, UsageError
+from ..errors import UsageError
 from ..runtime.bundle.shipped import EXPORT_YOUR_OWN, SHIPPED_BUNDLE
 from .place import Local, Served
-
-_AUDIO_SUFFIXES = {".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".mp4", ".oga", ".ogg"}
-_AUDIO_SUFFIXES |= {".opus", ".wav", ".webm", ".wma"}
 
 
 def _place_option(*names: str, **settings: Any) -> Any:
@@ -152,21 +148,3 @@ class AudioToArrays(WhereForFiles):
             "run can be continued.",
         ),
     ] = None
-
-
-def audio_files(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
-    """Yield every audio file with its path relative to the folder it was found in.
-
-    Raises:
-        AudioError: a folder without audio files.
-    """
-    for path in paths:
-        if not path.is_dir():
-            yield path, Path(path.name)
-            continue
-        found = sorted(
-            p for p in path.rglob("*") if p.suffix.lower() in _AUDIO_SUFFIXES and not p.is_dir()
-        )
-        if not found:
-            raise AudioError(f"{path}: no audio files in this folder.")
-        yield from ((file, file.relative_to(path)) for file in found)

@@ -10,8 +10,9 @@ import typer
 from ..common.console import Json, Table, show
 from ..errors import BundleError, UsageError
 from ..runtime.bundle.shipped import EXPORT_WORDS
+from .audio.files import AudioFiles, audio_files
 from .damage import DamageOptions, Damages
-from .options import ArtefactName, BatchSize, NoWindow, TextArtefactName, Threads, audio_files
+from .options import ArtefactName, BatchSize, NoWindow, TextArtefactName, Threads
 from .parameters import expand_options
 from .place import Local
 
@@ -92,8 +93,10 @@ def search(
     if joint is None:
         raise BundleError(f"{bundle}: not the bundle of a MuQ-MuLan, which search needs.")
     sought = None if words is None else place.embed_texts([words], text_artefact)[0]
-    files = {name: path for path, name in audio_files([folder])}
+    given = audio_files([folder])
+    files = {name: path for path, name in given}
     home = index or folder / _INDEX
+    same = None if like is None else _name_in(folder, like)
     clips = ClippingConfig(described.framing, joint.clip_samples)
     about = chosen.digest, joint.width, files, retry, clips.facts
     with updating(home, *about) as (library, changes):
@@ -101,22 +104,27 @@ def search(
         collect("Comparing", checked, len(changes.touched), lambda name: name.name)
         library.drop(changes.gone)
         outcomes: list[Outcome] = []
-        # Without new files and --like the audio model is not needed: the index is up to date.
-        if changes.new or like is not None:
+        if same in changes.known:
+            sought = library.embedding(same)
+        needs_embedding = like is not None and sought is None
+        # Otherwise the audio model is not needed: the index is up to date.
+        if changes.new or needs_embedding:
             with place.open_session() as session:
                 tolerance = damage.damages.tolerance
                 model = Model(session, batch_size=batch_size, tolerance=tolerance)
-                sought = sought if like is None else model.embed_audio(like)
                 running = embed_into(library, files, changes.new, model.embed_audio_files)
                 # Closed at once, also when interrupted: it commits what it has.
                 with closing(running):
                     outcomes = collect(
                         "Embedding", running, len(changes.new), lambda outcome: outcome.name.name
                     )
-    same = None if like is None else _name_in(folder, like)
+                if like is not None and needs_embedding:
+                    sought = library.embedding(same) if same in changes.new else None
+                    sought = model.embed_audio(like) if sought is None else sought
     found = [] if sought is None else library.nearest(sought, top, same)
     matches = [(files.get(match.name, folder / match.name), match.cosine) for match in found]
-    _report(folder, changes, outcomes, None if sought is None else matches, damage.damages, as_json)
+    shown = None if sought is None else matches
+    _report(folder, given, changes, outcomes, shown, damage.damages, as_json)
 
 
 def _name_in(folder: Path, file: Path) -> Path | None:
@@ -129,6 +137,7 @@ def _name_in(folder: Path, file: Path) -> Path | None:
 
 def _report(
     folder: Path,
+    given: AudioFiles,
     changes: "Changes",
     outcomes: "Sequence[Outcome]",
     matches: Sequence[tuple[Path, float]] | None,
@@ -148,7 +157,8 @@ def _report(
         {"audio": str(folder / name), "error": error}
         for name, error in {**failures, **new_failures}.items()
     ]
-    facts: dict[str, Any] = {"index": counts, "failed": failed}
+    skipped = [str(path) for path in given.skipped]
+    facts: dict[str, Any] = {"index": counts, "failed": failed, "skipped": skipped}
     if damages.names():
         facts["damaged"] = [{"audio": name, **damages.facts(name)} for name in damages.names()]
     lines: list[str | Table] = [

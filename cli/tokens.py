@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from ..common.console import Json
+from .audio.files import audio_files
 from .damage import DamageOptions
-from .options import AudioToArrays, audio_files
+from .options import AudioToArrays
 from .parameters import expand_options
 
 commands = typer.Typer()
@@ -47,7 +48,7 @@ def tokens(options: AudioToTokens, damage: DamageOptions, as_json: Json = False)
 
     output = options.output
     archive = output if output is not None and is_archive(output) else None
-    files = list(audio_files(options.audio))
+    files = audio_files(options.audio)
     tasks = Tasks.for_archive(files, archive) if archive else Tasks.for_files(files, output)
     with ExitStack() as stack:
         session = stack.enter_context(options.place.open_session())

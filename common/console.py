@@ -7,6 +7,7 @@ than many a command takes to run.
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 
 # A file or a log is wider than the 80 columns a pipe is taken for.
 _PIPE_COLUMNS = 120
+# C0 and C1 controls, and what changes the direction of writing.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,20 @@ def progress(title: str, total: int | None) -> Iterator[Bar]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("", total=total, doing="")
-        yield Bar(lambda steps, doing: shown.update(task, advance=steps, doing=doing))
+        yield Bar(lambda steps, doing: shown.update(task, advance=steps, doing=printable(doing)))
+
+
+def printable(text: str) -> str:
+    """Text with escapes for all that a terminal would take for a command, line ends included.
+
+    Names of files may hold anything: colours, cursor movements, letters in reversed order.
+    """
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def note(message: str) -> None:
     """Print a line for people on stderr."""
-    print(f"muqrt: {message}", file=sys.stderr, flush=True)
+    print(f"muqrt: {printable(message)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -102,7 +113,7 @@ def show(as_json: bool, facts: object, *lines: str | Table) -> bool:
 
 def _rendered(line: str | Table) -> str:
     if isinstance(line, str):
-        return f"{line}\n" if line else ""
+        return f"{printable(line)}\n" if line else ""
     from rich import table
     from rich.console import Console
 
@@ -110,7 +121,7 @@ def _rendered(line: str | Table) -> str:
     for index, column in enumerate(line.columns):
         drawn.add_column(column, justify="right" if index else "left")
     for row in line.rows:
-        drawn.add_row(*(str(cell) for cell in row))
+        drawn.add_row(*(printable(str(cell)) for cell in row))
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = _PIPE_COLUMNS

@@ -116,6 +116,8 @@ def _wait_for(folder: Path) -> int:
         while (lock := try_lock(folder)) is None:
             if time.monotonic() >= told_at:
                 told_at = float("inf")
+                from .console import waiting
+
                 shown.enter_context(waiting(f"{folder}: waiting for {_holder(folder)}"))
             time.sleep(_POLL_SECONDS)
     return lock

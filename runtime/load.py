@@ -5,6 +5,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from ..errors import UsageError
 from .bundle.manifest import load_bundle
 from .bundle.shipped import SHIPPED_BUNDLE
 from .engines.open_session import open_session
@@ -39,6 +40,7 @@ def load(
         options: ``Model``'s ``overlap_seconds``, ``batch_size`` and ``tolerance``.
 
     Raises:
+        UsageError: the folder is not a path.
         BundleError: not a bundle, changed since it was exported, or not certified.
         SessionError: the engine refused the artefact.
     """
@@ -61,6 +63,8 @@ def open_bundle(
     device: str | None = None,
 ) -> Session:
     """The session of a bundle's artefact; arguments and errors are those of ``load``."""
+    if folder is not None and not isinstance(folder, (str, PathLike)):
+        raise UsageError(f"a bundle's folder is needed, not {folder!r}: muqrt.load('mini/').")
     bundle = load_bundle(SHIPPED_BUNDLE if folder is None else fspath(folder))
     chosen = bundle.artefact(artefact, allow_uncertified=allow_uncertified)
     return open_session(bundle, chosen, threads, device)

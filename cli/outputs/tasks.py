@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -13,6 +13,7 @@ from ...common.files import atomic_file
 from ...errors import AudioError, MissingDependencyError, UsageError
 from ...runtime.audio.tracks import AudioFile
 from ...runtime.inference.windows import WindowingConfig, WindowLength
+from ..audio.files import AudioFiles
 from ..damage import Damages
 from .run_manifest import Kind, RunManifest
 
@@ -89,42 +90,46 @@ class Tasks:
         kept: how many results were there already.
         folder: the folder of results, where they go to one.
         windowing: how tracks are cut, where the results depend on it.
+        skipped: files of the given folders that cannot be decoded here.
     """
 
     tasks: list[Task]
     kept: int = 0
     folder: Path | None = None
     windowing: WindowingConfig | None = None
+    skipped: list[Path] = field(default_factory=list)
 
     @classmethod
-    def for_files(cls, files: list[tuple[Path, Path]], output: Path | None) -> "Tasks":
+    def for_files(cls, given: AudioFiles, output: Path | None) -> "Tasks":
         """Give every result a file of its own, or none.
 
         Args:
-            files: audio files with the relative paths their results take in a folder.
+            given: the audio files.
             output: an .npy file for a single audio file, a folder for several, or None.
 
         Raises:
             UsageError: an .npy file for several audio files, or two results of the same name.
         """
+        files, skipped = given.files, given.skipped
         if output is None:
-            return cls([Task(audio, name, None) for audio, name in files])
+            return cls([Task(audio, name, None) for audio, name in files], skipped=skipped)
         if output.suffix == ".npy" and not output.is_dir():
             if len(files) != 1:
                 raise UsageError(f"{output}: one file for {len(files)} audio files; give a folder.")
-            return cls([Task(*files[0], output)])
+            return cls([Task(*files[0], output)], skipped=skipped)
         if output.exists() and not output.is_dir():
             raise UsageError(f"{output}: a file is in the way; give a folder, or a name in .npy.")
         _check_names(files)
         paths = [(*file, output / f"{file[1]}.npy") for file in files]
         todo = [Task(*each) for each in paths if not each[-1].exists()]
-        return cls(todo, len(files) - len(todo), output)
+        return cls(todo, len(files) - len(todo), output, skipped=skipped)
 
     @classmethod
-    def for_archive(cls, files: list[tuple[Path, Path]], archive: Path) -> "Tasks":
+    def for_archive(cls, given: AudioFiles, archive: Path) -> "Tasks":
         """Put every result into one file, under the name given with its audio file."""
-        _check_names(files)
-        return cls([Task(audio, name, archive) for audio, name in files])
+        _check_names(given.files)
+        tasks = [Task(audio, name, archive) for audio, name in given]
+        return cls(tasks, skipped=given.skipped)
 
     @property
     def audio(self) -> list[Path]:
@@ -178,7 +183,12 @@ class Tasks:
         ]
         if self.kept:
             lines.append(f"{self.kept} already there, kept.")
-        facts: dict[str, Any] = {"model": place.model_name, "results": documents, "kept": self.kept}
+        facts: dict[str, Any] = {
+            "model": place.model_name,
+            "results": documents,
+            "kept": self.kept,
+            "skipped": [str(path) for path in self.skipped],
+        }
         if self.windowing is not None:
             facts["windowing"] = self.windowing.facts
         show(as_json, facts, *lines, place.credit)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...common.closing import Closing
+from ...common.console import printable
 from ...runtime.bundle.tagging import TAGS, Tagging
 from ...runtime.streaming.engine import Hop
 from ...runtime.streaming.events import Event, Silence
@@ -34,7 +35,7 @@ class LiveView(Closing):
     def __init__(
         self, name: str, tagging: Tagging, top: int | None = None, console: Console | None = None
     ) -> None:
-        self._name, self._tagging, self._top = name, tagging, top or _TAGS_SHOWN
+        self._name, self._tagging, self._top = printable(name), tagging, top or _TAGS_SHOWN
         self._events: deque[Event | Silence] = deque(maxlen=_EVENTS_SHOWN)
         self._hop: Hop | None = None
         self._latency_seconds = 0.0

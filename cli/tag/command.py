@@ -9,9 +9,10 @@ import typer
 
 from ...common.console import Json, show
 from ...common.environment import import_extra
-from ...errors import AudioError, UsageError
+from ...errors import AudioError, BundleError, UsageError
+from ..audio.files import audio_files
 from ..damage import DamageOptions
-from ..options import AudioPaths, NoWindow, Threshold, Top, WhereForFiles, audio_files
+from ..options import AudioPaths, NoWindow, Threshold, Top, WhereForFiles
 from ..parameters import expand_options
 from .labels import LABELS_SHOWN, LabelOptions, LabelsCommand
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from ...runtime.audio.tracks import AudioFile
     from ...runtime.bundle.tagging import Vocabulary
     from .report import Result
+
+_LABELS_NEEDED = (
+    "this is a MuQ-MuLan without a tag head: name what to tag with, for example "
+    '--labels "jazz piano" "heavy metal". For a head: muqrt export CHECKPOINT --head HEAD -o BUNDLE'
+)
 
 commands = typer.Typer()
 
@@ -69,7 +75,8 @@ def tag(
 
     refuse_window(window, "tags")
     place = where.place
-    files = [path for path, _ in audio_files(audio)]
+    given = audio_files(audio)
+    files = [path for path, _ in given]
     _check_outputs(csv, chart, len(files))
     labels = label_options.label_set()
     if labels is not None:
@@ -83,6 +90,8 @@ def tag(
     with ExitStack() as stack:
         if labels is None:
             session = stack.enter_context(place.open_session())
+            if session.meaning(Tagging) is None and session.joint is not None:
+                raise BundleError(_LABELS_NEEDED)
             vocabulary = require_output(session, Tagging)
             model = Model(session, batch_size=where.batch_size, tolerance=tolerance)
             tagged = model.tag_files(files, hop_seconds)
@@ -110,7 +119,10 @@ def tag(
         written.append(chart)
     show(
         as_json,
-        {"model": place.model_name, **document(vocabulary, results, choice, damage.damages)}
+        {
+            "model": place.model_name,
+            **document(vocabulary, results, choice, damage.damages, given.skipped),
+        }
         if as_json
         else None,
         *(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...errors import UsageError
+from ..audio.files import is_audio_name
 from ..lazy import SectionedCommand
 from ..options import TextArtefactName
 
@@ -90,6 +91,11 @@ def _repeated(words: Sequence[str]) -> list[str]:
                 repeated.append(word)
             elif index + 1 == len(words) or words[index + 1].startswith("-"):
                 raise UsageError(f"{_LABELS} needs a word or a quoted phrase.")
+        elif following and is_audio_name(word):
+            raise UsageError(
+                f"{_LABELS} ... {word}: an audio file, not a label. Name it before {_LABELS}, or "
+                "put -- before it."
+            )
         else:
             repeated += [_LABELS, word] if following else [word]
     return repeated

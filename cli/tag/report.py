@@ -24,6 +24,7 @@ _ROUNDING = 1e-6
 _SEGMENTS_SHOWN = 3
 _LONGEST_NAME_CHARACTERS = 60
 _CSV_COLUMNS = ("audio", "start_seconds", "end_seconds", "tag", "score", "threshold")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _CSV_SILENT = "silent"  # 1 or 0, the last column
 
 
@@ -84,8 +85,10 @@ def document(
     results: Sequence[tuple[Path, Result]],
     choice: Choice,
     damages: Damages,
+    skipped: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Every track as JSON, with every score of every window, whatever the choice."""
+    """Every track as JSON, with every score of every window, whatever the choice, and the files
+    that were skipped."""
     facts: dict[str, Any] = {
         "task": vocabulary.task,
         "vocabulary": vocabulary.vocabulary,
@@ -94,6 +97,7 @@ def document(
         "results": [
             _facts(audio, result, choice) | damages.facts(audio) for audio, result in results
         ],
+        "skipped": [str(path) for path in skipped],
     }
     if isinstance(vocabulary, ZeroShot):
         facts["templates"] = vocabulary.labels.templates
@@ -124,16 +128,21 @@ def _rows(audio: Path, track: TrackTags, choice: Choice) -> Iterator[list[object
     limits = track.tagging.limits(choice.threshold)
     cosines = track.window_cosines if isinstance(track, LabelTags) else None
     for window, ((start, end), scores) in enumerate(_windows(track)):
-        where = [audio, f"{start:.3f}", f"{end:.3f}"]
+        where = [_cell(str(audio)), f"{start:.3f}", f"{end:.3f}"]
         if track.silent[window]:
             yield [*where, *([""] * (3 if cosines is None else 4)), 1]
             continue
         for column, ((tag, limit), score) in enumerate(zip(limits.items(), scores, strict=True)):
             if choice.every_tag or score >= limit:
-                row = [*where, tag, f"{score:.6f}", limit]
+                row = [*where, _cell(tag), f"{score:.6f}", limit]
                 if cosines is not None:
                     row.append(f"{cosines[window, column]:.6f}")
                 yield [*row, 0]
+
+
+def _cell(text: str) -> str:
+    """Text that no spreadsheet takes for a formula: before one goes an apostrophe, as by OWASP."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _windows(track: TrackTags) -> Iterator[tuple[tuple[float, float], list[float]]]:

@@ -7,7 +7,7 @@ from ...reference.muq import MuQ
 from ...runtime.bundle.record import TensorSpec
 from ..sources.sources import Sources
 from .latents import Latents
-from .output import Output
+from .output import Output, SourcedOutput
 from .plain import Embedding, Features, HiddenStates
 from .tags import Tags
 from .tokens import Tokens
@@ -39,5 +39,12 @@ def output_specs(
     specs = {name: spec for name, spec in found.items() if spec is not None}
     unknown = [name for name in names if name not in specs]
     if unknown or not names:
-        raise UsageError(f"outputs {unknown}: choose among {', '.join(specs)}.")
+        with_source = [
+            f"; {output.name} with --{output.source_name.lower()}"
+            for output in OUTPUTS
+            if isinstance(output, SourcedOutput) and output.hashed and output.name not in specs
+        ]
+        raise UsageError(
+            f"outputs {unknown}: choose among {', '.join(specs)}{''.join(with_source)}."
+        )
     return [specs[name] for name in dict.fromkeys(names)]

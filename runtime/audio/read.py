@@ -1,13 +1,14 @@
 """Audio files and arrays as mono float32 at the model's sample rate."""
 
 from collections.abc import Iterator
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 import soxr
 
-from ...errors import AudioError
+from ...errors import AudioError, UsageError
 from ...kernels.log_mel.contract import SAMPLE_RATE_HZ
 from .damage import USUAL, Tolerance
 from .decode import Decoding
@@ -46,6 +47,9 @@ def stream(
             hours, or of an implausible rate or channel count.
         MissingDependencyError: the file needs FFmpeg and PyAV is not installed.
     """
+    if not isinstance(path, (str, PathLike)):
+        raise UsageError(f"an audio file's path is needed, not {path!r}.")
+    check_rate(rate_hz, str(path))
     decoding, mix = Decoding(Path(path)), DownMix()
     name, own_rate_hz, resampler = str(path), 0, Resampler(rate_hz, rate_hz)
     for block in decoding.blocks():
@@ -147,7 +151,11 @@ def _down_mix(mix: DownMix, samples: np.ndarray, name: str, start_seconds: float
 
 
 def check_rate(rate_hz: int, name: str) -> None:
-    """Raise AudioError for an implausible sample rate."""
+    """Raise UsageError for a sample rate that is no number, AudioError for an implausible one."""
+    if not isinstance(rate_hz, Real) or isinstance(rate_hz, bool):
+        raise UsageError(
+            f"{name}: rate_hz={rate_hz!r}; the sample rate is a number, such as 44100."
+        )
     if not _LOWEST_RATE_HZ <= rate_hz <= _HIGHEST_RATE_HZ:
         raise AudioError(
             f"{name}: a sample rate of {rate_hz} Hz; expected {_LOWEST_RATE_HZ} to "

@@ -20,3 +20,8 @@ def decodable_suffixes() -> frozenset[str]:
     """
     found = f"{_OF_LIBSNDFILE} {_OF_FFMPEG}" if find_spec("av") else _OF_LIBSNDFILE
     return frozenset(found.split())
+
+
+def suffixes_of_av() -> frozenset[str]:
+    """The suffixes that the extra ``av`` adds, whether it is installed or not."""
+    return frozenset(_OF_FFMPEG.split())

@@ -4,11 +4,14 @@ An engine's own choice is the machine's physical cores. In a container with a qu
 machine of 64 those are 64 threads, which the system stops for most of every tenth of a second.
 """
 
+import logging
 import os
 from pathlib import Path
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
+
+_log = logging.getLogger(__name__)
 
 
 def given_cpus(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int | None:
@@ -22,6 +25,23 @@ def given_cpus(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int 
         limits.append(float(len(os.sched_getaffinity(0))))
     fewest = min(limits, default=float("inf"))
     return max(1, int(fewest)) if fewest < (os.cpu_count() or 1) else None
+
+
+def bounded_threads(threads: int | None) -> int | None:
+    """A number of threads, no larger than that of the processors: more would only wait.
+
+    Warns where it is larger; None stays None.
+    """
+    most = given_cpus() or os.cpu_count() or 1
+    if threads is None or threads <= most:
+        return threads
+    _log.warning(
+        "%d threads: there %s here; using %d.",
+        threads,
+        "is 1 processor" if most == 1 else f"are {most} processors",
+        most,
+    )
+    return most
 
 
 def _own(cgroups: Path, membership: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """From an artefact to the session of its engine."""
 
 from ..bundle.manifest import Artefact, Bundle
+from .cpus import bounded_threads
 from .device_name import parse_device
 from .session import Session
 
@@ -13,7 +14,8 @@ def open_session(
     Args:
         bundle: the bundle the artefact belongs to.
         artefact: which one; its hashes are verified.
-        threads: for the engine on the CPU; all physical cores when None.
+        threads: for the engine on the CPU; all physical cores when None. No more than there are
+            processors are used, with a warning.
         device: "cpu", "cuda", or "tensorrt" for an ONNX artefact; of several GPUs "cuda:1". When
             None the GPU for a TensorRT plan, what a torch artefact chooses, the CPU for others.
 
@@ -21,6 +23,7 @@ def open_session(
         BundleError: the artefact's bytes changed. SessionError: the engine refused it, or does not
             run on this device. MissingDependencyError: the engine is not installed.
     """
+    threads = bounded_threads(threads)
     # Imported here, so that one engine loads without the others being installed.
     if artefact.engine == "openvino":
         from .openvino.session import OpenVinoSession

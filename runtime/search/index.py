@@ -104,6 +104,13 @@ class SearchIndex:
         """Remove files."""
         self._delete("path", list(map(_literal, names)))
 
+    def embedding(self, name: Path) -> np.ndarray | None:
+        """A file's embedding, float32 (width,); None if the file is not there or was unusable."""
+        with _reported(self._folder):
+            query = self._table.search().where(f"path = {_literal(name)}").limit(1)
+            found = query.select(["embedding"]).to_arrow()["embedding"].to_pylist()
+        return np.array(found[0], np.float32) if found and found[0] is not None else None
+
     def nearest(self, embedding: np.ndarray, top: int, without: Path | None = None) -> list[Match]:
         """The files whose embeddings have the largest cosine to this one, best first.
 

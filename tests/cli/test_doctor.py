@@ -14,7 +14,7 @@ Command = Callable[..., CompletedProcess[str]]
 
 
 def test_what_is_missing_is_no_failure(muqrt: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("torch", "tensorrt"):
+    for module in ("torch", "tensorrt", "sounddevice"):
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(doctor, "installed", lambda name: None)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
@@ -27,6 +27,10 @@ def test_what_is_missing_is_no_failure(muqrt: Command, monkeypatch: pytest.Monke
         "ONNX Runtime on GPUs": "pip install onnxruntime-gpu",
         "fused kernels": "pip install 'muqrt[gpu]'",
         "texts (MuQ-MuLan)": "pip install 'muqrt[text]'",
+        "search": "pip install 'muqrt[search]'",
+        "Parquet files": "pip install 'muqrt[parquet]'",
+        "microphone": "pip install 'muqrt[microphone]'",
+        "training": "pip install 'muqrt[train]'",
     }
     for name, cure in cures.items():
         assert not checks[name]["ok"] and cure in checks[name]["detail"]

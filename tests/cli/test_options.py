@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import pytest
 import typer
 
-from muqrt.cli.options import Where, WhereForFiles, audio_files
+from muqrt.cli.options import Where, WhereForFiles
 from muqrt.cli.parameters import expand_options
 from muqrt.cli.place import Local, Served
-from muqrt.errors import AudioError, UsageError
+from muqrt.errors import UsageError
 from muqrt.runtime.bundle.shipped import SHIPPED_BUNDLE
 
 BUNDLE = Path("bundle")
@@ -72,16 +72,3 @@ def test_a_dataclass_is_one_option_for_each_field() -> None:
 
     app(["-b", "bundle", "--bulk", "-n", "3", "--batch-size", "2"], standalone_mode=False)
     assert found == [(WhereForFiles(bundle=BUNDLE, bulk=True, batch_size=2), 3, False)]
-
-
-def test_the_audio_files_of_a_folder(tmp_path: Path) -> None:
-    for name in ("b.FLAC", "a/c.mp3", "a/notes.txt", "a.wav/"):
-        path = tmp_path / "songs" / name
-        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
-        if not name.endswith("/"):
-            path.touch()
-    found = list(audio_files([tmp_path / "songs", Path("x/any.name")]))
-    songs = [(tmp_path / "songs" / name, Path(name)) for name in ("a/c.mp3", "b.FLAC")]
-    assert found == [*songs, (Path("x/any.name"), Path("any.name"))]
-    with pytest.raises(AudioError, match="no audio files in this folder"):
-        list(audio_files([tmp_path / "songs" / "a.wav"]))

@@ -14,6 +14,7 @@ import soundfile
 
 pytest.importorskip("lancedb")
 
+from muqrt.cli.place import Local
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.load import load
 from muqrt.runtime.search.index import open_index
@@ -46,7 +47,9 @@ def answer(muqrt: Command, *words: object) -> dict:
     return json.loads(done.stdout, parse_constant=pytest.fail)
 
 
-def test_by_words_and_by_music(muqrt: Command, mulan_bundle: Path, library: Path) -> None:
+def test_by_words_and_by_music(
+    muqrt: Command, mulan_bundle: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = answer(muqrt, library, WORDS, "-b", mulan_bundle)
     assert found["index"] == {"files": 4, "new": 4, "gone": 0, "unusable": 1}
     (failed,) = found["failed"]
@@ -67,6 +70,10 @@ def test_by_words_and_by_music(muqrt: Command, mulan_bundle: Path, library: Path
     nearest = max(0, 2, key=lambda i: music[i] @ music[1])
     assert [each["audio"] for each in found["results"]] == [str(songs[nearest])]
     assert found["results"][0]["cosine"] == pytest.approx(music[nearest] @ music[1], abs=1e-5)
+    with monkeypatch.context() as patched:  # its embedding is in the index already
+        patched.setattr(Local, "open_session", None)
+        again = answer(muqrt, library, "--like", songs[1], "-b", mulan_bundle, "--top", "1")
+    assert again == found
     elsewhere = shutil.copy(songs[1], library.parent / "elsewhere.flac")
     found = answer(muqrt, library, "--like", elsewhere, "-b", mulan_bundle, "--top", "1")
     assert found["results"][0]["audio"] == str(songs[1])

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from muqrt.common.console import Table, progress, show
+from muqrt.common.console import Table, printable, progress, show
 
 
 def test_lines_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,3 +35,11 @@ def test_a_pipe_shows_no_progress(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with progress("Working", 2) as bar:
         bar.advance("a song")
+
+
+def test_nothing_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printable("caf\xe9 \U0001f3bb \u5f13") == "caf\xe9 \U0001f3bb \u5f13"
+    assert printable("a\x1b[2J\n\r\x9b\u202e") == r"a\x1b[2J\n\r\x9b\u202e"
+    show(False, {}, "\x1b]0;title\x07", Table("", ["name"], [["\x1b[31mred"]]))
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and r"\x1b]0;title\x07" in out and r"\x1b[31mred" in out

@@ -153,5 +153,5 @@ def test_a_target_that_is_not_there(tiny: MuQ) -> None:
 
 @pytest.mark.parametrize("outputs", [[], ["tags"], ["features", "logits"]])
 def test_an_output_that_is_not_there(tiny: MuQ, outputs: list[str]) -> None:
-    with pytest.raises(UsageError, match="choose among"):
+    with pytest.raises(UsageError, match=r"choose among .*; tags with --head; tokens with --rvq\."):
         onnx_from_checkpoint(tiny, outputs)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from muqrt.common.files import sha256
-from muqrt.errors import BundleError
+from muqrt.errors import BundleError, UsageError
 from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.load import load, open_bundle
 from muqrt.runtime.model import Model
@@ -89,3 +89,8 @@ def test_the_library_imports_no_engine_before_it_is_used() -> None:
     script = f"import sys, muqrt.runtime.load; print(set({late.split()}) & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr
+
+
+def test_a_folder_that_is_none_is_asked_for() -> None:
+    with pytest.raises(UsageError, match="a bundle's folder is needed, not 3"):
+        load(3)  # type: ignore[arg-type]

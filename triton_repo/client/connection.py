@@ -1,5 +1,6 @@
 """gRPC to a Triton server; failures are ServerErrors that say what to do."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -24,10 +25,20 @@ _CHANNEL_OPTIONS = [
     # By default clients of one process share a connection, and so one replica of a server.
     ("grpc.use_local_subchannel_pool", 1),
 ]
+# Triton's own.
+GRPC_PORT = 8001
+# A host's name or IPv4 address, or an IPv6 address in brackets; then a port.
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\[\]/:\s]+)(:(?P<port>[0-9]{1,5}))?")
 # Triton's status for this differs between its calls.
 _NO_SUCH_MODEL = ("unknown model", "is not available")
 # The served model's message for a stream that has expired, and Triton's for an unknown one.
 _NO_SUCH_STREAM = ("no such stream", "must specify the START flag")
+# What to do for a model that commands ask for by default.
+_HOW_TO_WRITE = {
+    "muq": " Write it with: muqrt repository BUNDLE -o MODELS",
+    "muq_stream": " Write it with: muqrt repository BUNDLE -o MODELS --stream",
+    "zeroshot": " Write it from the bundle of a MuQ-MuLan with: muqrt repository BUNDLE -o MODELS",
+}
 # Between attempts while a server is full or away.
 BACKOFF = Backoff(first_seconds=0.1, longest_seconds=2.0)
 
@@ -112,11 +123,15 @@ class AsyncConnection:
 
 
 def host_and_port(url: str) -> str:
-    """The address in the form that gRPC takes; raises ServerError for any other."""
+    """The address in the form that gRPC takes; raises ServerError for any other.
+
+    Without a port it is Triton's own, not the port that gRPC would try, 443.
+    """
     address = url.removeprefix("grpc://")
-    if "/" in address:
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
         raise ServerError(f"{address!r} is not a gRPC address; write host:port (localhost:8001).")
-    return address
+    return address if match["port"] else f"{address}:{GRPC_PORT}"
 
 
 @contextmanager
@@ -134,7 +149,8 @@ def explained(error: Any, url: str, model: str) -> ServerError:
     if any(words in details for words in _NO_SUCH_STREAM):
         return LostStreamError(f"{url} no longer has the stream ({details}).")
     if code == "NOT_FOUND" or any(words in details for words in _NO_SUCH_MODEL):
-        return ServerError(f"{url} serves no model {model!r} ({details}).")
+        cure = _HOW_TO_WRITE.get(model, "")
+        return ServerError(f"{url} serves no model {model!r} ({details}).{cure}")
     if code == "DEADLINE_EXCEEDED":
         return ServerError(
             f"{url} did not answer in time. Give it longer (--timeout-seconds), or send shorter "

@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import soundfile
 
 from .blocks import BLOCK_SAMPLES, PADDING_SECONDS, Block, DecodedAudio, DecodingError, Refusal
 from .file_bytes import FileRange
+from .quiet import quiet_libraries
 
 # libsndfile shortens a cut file's length to what is there and tells the difference in its log.
 _SHORTENED = re.compile(
@@ -22,7 +25,16 @@ _LOSSY = {"MP3", "OGG"}
 
 
 class _SequentialFile(soundfile.SoundFile):
-    """A file read once from its beginning to its end."""
+    """A file read once from its beginning to its end, and nothing printed about it."""
+
+    def __init__(self, file: int | FileRange) -> None:
+        with quiet_libraries():
+            super().__init__(file)
+
+    def read(self, *arguments: Any, **options: Any) -> np.ndarray:
+        with quiet_libraries():
+            found: np.ndarray = super().read(*arguments, **options)
+        return found
 
     def seekable(self) -> bool:
         # Where it can, soundfile seeks after every read, to the place where it already is. That

@@ -73,7 +73,7 @@ def from_microphone(device: str | None, rate_hz: int) -> Iterator[np.ndarray]:
         AudioError: no such device, it cannot be used, or it stopped.
         MissingDependencyError: sounddevice, or the PortAudio library, is not installed.
     """
-    sounddevice = _sounddevice()
+    sounddevice = import_sounddevice()
     which = int(device) if device and device.isdecimal() else device
     queue = ChunkQueue(round(_KEPT_SECONDS / CHUNK_SECONDS))
 
@@ -129,7 +129,8 @@ def _inputs(sounddevice: ModuleType) -> str:
     return f"Inputs here: {'; '.join(found) or 'none'}."
 
 
-def _sounddevice() -> ModuleType:
+def import_sounddevice() -> ModuleType:
+    """The module sounddevice; raises MissingDependencyError without it or without PortAudio."""
     try:
         import sounddevice
     except ImportError:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from muqrt.cli.audio.files import AudioFiles
 from muqrt.cli.outputs.run_manifest import RUN_MANIFEST_FILE
 from muqrt.cli.outputs.tasks import Tasks
 from muqrt.errors import UsageError
@@ -128,7 +129,7 @@ def test_jobs_of_one_file_and_of_many(tmp_path: Path) -> None:
         ([one, two], None, [None, None], 0),
         ([one, two], tmp_path / "out", [tmp_path / "out" / "x" / "b.wav.npy"], 1),
     ):
-        found = Tasks.for_files(files, output)
+        found = Tasks.for_files(AudioFiles(files), output)
         assert ([task.output for task in found.tasks], found.kept) == (written, kept)
 
 
@@ -136,11 +137,12 @@ def test_outputs_that_make_no_sense(tmp_path: Path) -> None:
     song = (tmp_path / "a.wav", Path("a.wav"))
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="one file for 2 audio files"):
-        Tasks.for_files([song, song], tmp_path / "out.npy")
+        Tasks.for_files(AudioFiles([song, song]), tmp_path / "out.npy")
     with pytest.raises(UsageError, match="the same name"):
-        Tasks.for_files([song, (tmp_path / "b" / "a.wav", Path("a.wav"))], tmp_path / "out")
+        other = (tmp_path / "b" / "a.wav", Path("a.wav"))
+        Tasks.for_files(AudioFiles([song, other]), tmp_path / "out")
     with pytest.raises(UsageError, match="a file is in the way"):
-        Tasks.for_files([song], tmp_path / "file")
+        Tasks.for_files(AudioFiles([song]), tmp_path / "file")
 
 
 @pytest.mark.parametrize(

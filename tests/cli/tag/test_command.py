@@ -161,6 +161,25 @@ def test_the_csv_has_the_windows_that_count_or_all(
     }
 
 
+def test_no_cell_is_a_formula_and_no_name_a_command_of_the_terminal(
+    muqrt: Command,
+    tagged_bundle: Path,
+    music: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["=1+1.flac", "@a.flac", "+a.flac", "a\x1b[31m\n\u202eb.flac", "plain.flac"]
+    for name in names:
+        shutil.copy(music / SONG, name)
+    done = muqrt("tag", *names, "-b", tagged_bundle, "--csv", "tags.csv", "--all")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "a\\x1b[31m\\n\\u202eb.flac: 11" in done.stdout
+    assert not set(done.stdout) & {"\x1b", "\u202e"}
+    cells = {row["audio"] for row in read_csv(Path("tags.csv"))}
+    assert cells == {"'=1+1.flac", "'@a.flac", "'+a.flac", *names[3:]}
+
+
 def test_silence_has_no_tags_in_any_output(
     muqrt: Command, tagged_bundle: Path, tmp_path: Path
 ) -> None:

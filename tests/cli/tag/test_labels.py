@@ -64,7 +64,7 @@ def test_json_is_everything_the_model_says(
     [
         ("a.mp3 b.mp3 --labels x y z", ["x", "y", "z"]),
         ("a.mp3 --labels x -n 1 b.mp3 --labels y z", ["x", "y", "z"]),
-        ("a.mp3 --labels x --labels y b.mp3", ["x", "y", "b.mp3"]),
+        ("a.mp3 --labels x --labels y b.x", ["x", "y", "b.x"]),
         ("--labels=-x --labels=y a.mp3 b.mp3", ["-x", "y"]),
         ("-n 1 --labels x y -- a.mp3 --labels", ["x", "y"]),
         ("a.mp3", None),
@@ -186,4 +186,15 @@ def test_bundles_that_know_no_texts_or_no_tags(
     assert "knows no texts" in done.stderr
     done = muqrt("tag", music / SONG, "-b", mulan_bundle)
     assert (done.returncode, done.stdout) == (3, "")
-    assert "this model has no tags" in done.stderr
+    assert "a MuQ-MuLan without a tag head" in done.stderr
+    assert "name what to tag with, for example --labels" in done.stderr
+
+
+@pytest.mark.parametrize("word", ["b.flac", "{music}/greensleeves_duo.flac"])
+def test_audio_behind_the_labels_is_not_swallowed(
+    muqrt: Command, mulan_bundle: Path, music: Path, word: str
+) -> None:
+    words = ["--labels", "rock", word.format(music=music), "-b", mulan_bundle]
+    for done in (muqrt("tag", music / SONG, *words), muqrt("tag", *words)):
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "an audio file, not a label. Name it before --labels" in done.stderr

@@ -3,12 +3,13 @@
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from muqrt.errors import AudioError, MissingDependencyError
+from muqrt.errors import AudioError, MissingDependencyError, UsageError
 from muqrt.runtime.audio import read as audio
 from muqrt.runtime.audio.damage import Damage, Tolerance
 
@@ -160,3 +161,17 @@ def test_samples_that_are_not_scaled_to_one() -> None:
     shouting = np.full(24_000, 32_767.0, dtype=np.float32)
     with pytest.raises(AudioError, match="full scale is 1"):
         audio.from_array(shouting, 24_000)
+
+
+@pytest.mark.parametrize("rate_hz", ["44100", None, True])
+def test_a_rate_that_is_no_number(tmp_path: Path, rate_hz: Any) -> None:
+    with pytest.raises(UsageError, match="the sample rate is a number, such as 44100"):
+        audio.from_array(SECOND, rate_hz)
+    soundfile.write(tmp_path / "a.wav", SECOND, 24_000)
+    with pytest.raises(UsageError, match="the sample rate is a number, such as 44100"):
+        audio.load(tmp_path / "a.wav", rate_hz)
+
+
+def test_a_path_that_is_none() -> None:
+    with pytest.raises(UsageError, match="an audio file's path is needed, not None"):
+        audio.load(None)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from muqrt.runtime.engines.cpus import given_cpus
+from muqrt.runtime.engines.cpus import bounded_threads, given_cpus
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +16,20 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
+
+
+def test_no_more_threads_than_processors(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert [bounded_threads(each) for each in (None, 1, 64)] == [None, 1, 64]
+    assert not caplog.messages
+    assert bounded_threads(999) == 64
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3}, raising=False)
+    assert bounded_threads(2) == 1
+    assert caplog.messages == [
+        "999 threads: there are 64 processors here; using 64.",
+        "2 threads: there is 1 processor here; using 1.",
+    ]
 
 
 def test_no_limit_leaves_the_choice_to_the_engine(tmp_path: Path) -> None:

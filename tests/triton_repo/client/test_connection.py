@@ -8,6 +8,7 @@ from muqrt.triton_repo.client.connection import (
     GoneError,
     LostStreamError,
     explained,
+    host_and_port,
 )
 
 utils = pytest.importorskip("tritonclient.utils")
@@ -47,3 +48,30 @@ def test_each_refusal(status: str, details: str, kind: type, message: str) -> No
     assert type(found) is kind
     assert message in str(found)
     assert "localhost:8001" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("localhost", "localhost:8001"),
+        ("grpc://localhost:9", "localhost:9"),
+        ("10.0.0.1", "10.0.0.1:8001"),
+        ("[::1]", "[::1]:8001"),
+        ("[::1]:7", "[::1]:7"),
+    ],
+)
+def test_without_a_port_it_is_tritons(given: str, address: str) -> None:
+    assert host_and_port(given) == address
+
+
+@pytest.mark.parametrize("given", ["", "http://a:8000", "localhost:", "a:http", "a b"])
+def test_what_is_no_address(given: str) -> None:
+    with pytest.raises(ServerError, match="write host:port"):
+        host_and_port(given)
+
+
+def test_a_missing_live_model_is_written_with_its_option() -> None:
+    error = utils.InferenceServerException("unknown model: 'muq_stream'", "StatusCode.NOT_FOUND")
+    assert str(explained(error, "a:1", "muq_stream")).endswith(
+        "repository BUNDLE -o MODELS --stream"
+    )
