@@ -149,14 +149,18 @@ def tag_metrics(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """ROC-AUC and average precision, means over the tags that some recordings have and some not.
 
     Args:
-        truth: (recordings, tags), 0 or 1.
+        truth: (recordings, tags), 0 or 1; NaN where that is not known.
         scores: the same shape, the higher the likelier; recordings of one score are as likely.
 
     Raises:
         ValueError: a score that is not finite.
     """
-    judged = (truth.min(0) == 0) & (truth.max(0) == 1)
-    columns = [(truth[:, label], scores[:, label]) for label in np.flatnonzero(judged)]
+    judged = (truth == 0).any(0) & (truth == 1).any(0)
+    known = np.isfinite(truth)
+    columns = [
+        (truth[known[:, label], label], scores[known[:, label], label])
+        for label in np.flatnonzero(judged)
+    ]
     return {
         "ROC-AUC": _mean([sklearn_metrics.roc_auc_score(*each) for each in columns]),
         "average precision": _mean(

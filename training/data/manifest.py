@@ -44,6 +44,8 @@ class Recording(BaseModel):
         song: what must not be in two splits; the file's name where a manifest does not say.
         sections: (start, end) in seconds and label, in order.
         valence, arousal: -1 to 1.
+        tags_unknown: tags of which it is not known whether they hold; any other that is not among
+            ``tags`` does not.
         pitch: MIDI key.
         captions: texts that describe it, in any language.
     """
@@ -59,6 +61,7 @@ class Recording(BaseModel):
     valence: FiniteFloat | None = None
     arousal: FiniteFloat | None = None
     tags: tuple[str, ...] | None = None
+    tags_unknown: tuple[str, ...] | None = None
     sections: Annotated[tuple[Section, ...], Field(min_length=1)] | None = None
     tempo_bpm: PositiveFloat | None = None
     singer: str | None = None

@@ -78,8 +78,11 @@ def fit(config: HeadConfig, train: Examples, valid: Examples, seed: int = 0) -> 
         scale.fold_into(head.output)
     if config.kind == "multilabel":
         probabilities = predict(head, valid.features)
+        known = np.isfinite(valid.targets)
         thresholds = [
-            calibrated_threshold(valid.targets[:, label], probabilities[:, label])
+            calibrated_threshold(
+                valid.targets[known[:, label], label], probabilities[known[:, label], label]
+            )
             for label in range(len(config.labels))
         ]
         head.config = replace(head.config, thresholds=thresholds)
@@ -87,7 +90,7 @@ def fit(config: HeadConfig, train: Examples, valid: Examples, seed: int = 0) -> 
 
 
 def loss_of(head: Head, features: Tensor, targets: Tensor) -> Tensor:
-    """The mean loss of a head's answers; a class of ``UNKNOWN`` does not count.
+    """The mean loss of a head's answers; a class of ``UNKNOWN`` or a tag of NaN does not count.
 
     Args:
         head: any.
@@ -96,6 +99,9 @@ def loss_of(head: Head, features: Tensor, targets: Tensor) -> Tensor:
     """
     answers = head(features)
     if head.config.kind == "multilabel":
+        told = targets.isfinite()
+        if not told.all():
+            answers, targets = answers[told], targets[told]
         return F.binary_cross_entropy_with_logits(answers, targets)
     if head.config.kind == "regression":
         return F.mse_loss(answers, targets)

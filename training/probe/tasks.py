@@ -73,7 +73,7 @@ class Task:
 
         Returns:
             int64 (rows,) of a class, ``UNKNOWN`` where it is none of the labels; float32
-            (rows, labels) otherwise: 0 or 1, or numbers.
+            (rows, labels) otherwise: 0 or 1, NaN where that is not known, or numbers.
         """
         if self.kind == "regression":
             numbers = [getattr(recording, field) for field in self.fields]
@@ -86,6 +86,10 @@ class Task:
             return np.full(rows, found[0] if found else UNKNOWN, np.int64)
         present = np.zeros((rows, len(labels)), np.float32)
         present[:, found] = 1
+        if self.fields == ("tags",):
+            present[:, [index[tag] for tag in recording.tags_unknown or () if tag in index]] = (
+                np.nan
+            )
         return present
 
 

@@ -144,7 +144,9 @@ def score(head: Head, test: Examples) -> dict[str, float]:
         errors = ((answers - targets) ** 2).sum(0)
         total = ((targets - targets.mean(0)) ** 2).sum(0)
         return {"R2": float((1 - errors / np.maximum(total, np.finfo(np.float32).tiny)).mean())}
-    said = answers > np.array(head.config.thresholds, np.float32)
+    known = np.isfinite(targets)
+    said = (answers > np.array(head.config.thresholds, np.float32)) & known
+    targets = np.where(known, targets, 0)
     hits = (said * targets).sum(0)
     f1 = 2 * hits / np.maximum(said.sum(0) + targets.sum(0), 1)
     judged = targets.any(0)

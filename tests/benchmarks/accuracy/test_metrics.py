@@ -193,3 +193,10 @@ def test_a_stepwise_answer_does_not_flicker() -> None:
 
 def test_every_task_has_the_papers_metrics() -> None:
     assert set(PAPER_METRICS) == {*TASKS, *ZERO_SHOT}
+
+
+def test_what_is_not_known_of_a_tag_is_left_out() -> None:
+    truth = np.array([[1.0], [0.0], [np.nan], [1.0]])
+    scores = np.array([[0.9], [0.5], [0.7], [0.2]])
+    known = np.isfinite(truth[:, 0])
+    assert tag_metrics(truth, scores) == tag_metrics(truth[known], scores[known])

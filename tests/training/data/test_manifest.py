@@ -18,6 +18,7 @@ EVERYTHING = {
     "valence": -0.5,
     "arousal": 1.0,
     "tags": ["loud", "fast"],
+    "tags_unknown": ["happy"],
     "sections": [[0.0, 2.5, "verse"], [2.5, 30.0, "chorus"]],
     "tempo_bpm": 120.0,
     "singer": "anna",

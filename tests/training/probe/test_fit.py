@@ -6,9 +6,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from muqrt.errors import AudioError
-from muqrt.reference.head import HeadConfig
+from muqrt.reference.head import Head, HeadConfig
 from muqrt.training.probe import fit as module
-from muqrt.training.probe.fit import NO_EVIDENCE_THRESHOLD, Examples, fit, predict
+from muqrt.training.probe.fit import NO_EVIDENCE_THRESHOLD, Examples, fit, loss_of, predict
 
 LEVELS, WIDTH = 3, 6
 RECIPES = module._RECIPES
@@ -162,3 +162,25 @@ def test_what_cannot_be_fitted() -> None:
     broken = Examples(np.full_like(good.features, np.nan), good.targets)
     with pytest.raises(AudioError, match="NaN or infinite training"):
         fit(config("class", 3), broken, good)
+
+
+def test_tags_that_are_not_known_do_not_count() -> None:
+    train, valid = tags(60, 0), tags(30, 1)
+
+    head = Head(config("multilabel", 3)).eval()
+    targets = torch.from_numpy(train.targets.copy())
+    with torch.no_grad():
+        whole = loss_of(head, torch.from_numpy(train.features[:1]), targets[:1])
+        masked = targets[:1].clone()
+        masked[0, 1] = torch.nan
+        answers = head(torch.from_numpy(train.features[:1]))[0]
+        expected = torch.nn.functional.binary_cross_entropy_with_logits(
+            answers[[0, 2]], targets[0, [0, 2]]
+        )
+        found = loss_of(head, torch.from_numpy(train.features[:1]), masked)
+    assert found == pytest.approx(float(expected), rel=1e-6)
+    assert torch.isfinite(whole)
+    half = Examples(valid.features, valid.targets.copy())
+    half.targets[::2] = np.nan
+    head = fit(config("multilabel", 3), train, half)
+    assert np.isfinite(head.config.thresholds).all()

@@ -85,3 +85,10 @@ def test_a_step_has_the_section_of_its_middle() -> None:
 def test_an_unknown_task_lists_the_others() -> None:
     with pytest.raises(UsageError, match="genre, key"):
         find_task("karaoke")
+
+
+def test_a_tag_that_is_not_known_is_nan() -> None:
+    tagging = find_task("tagging")
+    row = recording(tags=("a",), tags_unknown=("c", "never heard of"))
+    found = tagging.targets(row, ["a", "b", "c"], 2)
+    np.testing.assert_array_equal(found, np.array([[1, 0, np.nan]] * 2, np.float32))
