@@ -49,14 +49,14 @@ $(VENV)/installed: pyproject.toml Makefile
 	@$(MAKE) --no-print-directory debian
 	touch $@
 
-# What pip cannot bring: the libpython that the server's Python backend links, a synthesizer with a
-# small soundfont for synth-corpus, a compiler for the stubs in tests/kernels, an emulator of
+# What pip cannot bring: the libpython that the server's Python backend links, a synthesizer with two
+# small soundfonts and a voice for synth-corpus, a compiler for the stubs in tests/kernels, an emulator of
 # other processors, and Graphviz for the diagrams of the site.
 .PHONY: debian
 debian:
 	@python=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; updated=; \
-	for package in libpython$$python libfluidsynth3 timgm6mb-soundfont gcc libc6-dev qemu-user \
+	for package in libpython$$python libfluidsynth3 timgm6mb-soundfont csound-soundfont espeak-ng gcc libc6-dev qemu-user \
 	graphviz; do \
 	dpkg -s $$package >/dev/null 2>&1 && continue; \
 	[ -n "$$updated" ] || $$sudo apt-get update -qq; updated=1; \

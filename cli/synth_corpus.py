@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,14 @@ from ..common.environment import import_extra
 
 commands = typer.Typer()
 
+
+class Recipe(str, Enum):
+    """How a corpus is made."""
+
+    GENERAL_MIDI = "general-midi"
+    STUDIO = "studio"
+
+
 _SPLITS = ("train", "valid", "test")
 _SECONDS_PER_HOUR = 3600
 
@@ -19,8 +28,17 @@ _SECONDS_PER_HOUR = 3600
 @commands.command("synth-corpus")
 def synth_corpus(
     output: Annotated[Path, typer.Option("--output", "-o", help="Corpus folder to write.")],
+    recipe: Annotated[
+        Recipe,
+        typer.Option(
+            help="general-midi: the corpus of the first muq-mini. studio: closer to music."
+        ),
+    ] = Recipe.GENERAL_MIDI,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 0,
     songs: Annotated[int, typer.Option(help="Number of songs.")] = 1200,
+    scores: Annotated[
+        int, typer.Option(help="Number of performances of scores that people wrote (studio only).")
+    ] = 0,
     voices: Annotated[int, typer.Option(help="Number of clips of one singer.")] = 1200,
     notes: Annotated[int, typer.Option(help="Number of clips of one note.")] = 2400,
     song_seconds: Annotated[
@@ -39,7 +57,9 @@ def synth_corpus(
     import_extra("train", "scipy")
     from ..training.synth.corpus import MANIFEST, synthesize_corpus
 
-    counts = {"song": songs, "voice": voices, "note": notes}
+    counts = {"song": songs, "score": scores, "voice": voices, "note": notes}
+    if not scores:
+        del counts["score"]
     with progress("Synthesizing", sum(counts.values())) as bar:
         rows = synthesize_corpus(
             output,
@@ -49,6 +69,7 @@ def synth_corpus(
             soundfont or [],
             jobs or os.cpu_count() or 1,
             on_step=bar.advance,
+            recipe=recipe.value,
         )
     hours = sum(row["seconds"] for row in rows) / _SECONDS_PER_HOUR
     kinds = Counter((row["song"].partition("-")[0], row["split"]) for row in rows)

@@ -15,6 +15,7 @@ PACKAGE = Path(muqrt.__file__).parent
 GRAPH = module_graph(PACKAGE)
 EXTRAS = ("torch", "onnx", "safetensors", "huggingface_hub", "tritonclient", "av", "matplotlib")
 EXTRAS += ("scipy", "fluidsynth", "lightning_fabric", "sklearn", "mir_eval", "pyarrow", "openvino")
+EXTRAS += ("mido", "music21", "pyloudnorm", "pyworld")
 EXTRAS += ("sounddevice", "lancedb", "tokenizers", "cuda", "tensorrt")
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "soundfile", "pydantic", "typer", "rich")
 # What only PyTorch's session imports, when it is used: the model itself needs torch.

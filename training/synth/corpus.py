@@ -14,12 +14,15 @@ from typing import Any
 
 from ...common.files import atomic_file, sha256
 from ...errors import UsageError
-from .item import KINDS, Item
-from .synthesizer import Synthesizer, find_soundfonts
+from .item import Item
+from .studio.recipe import RECIPES, Recipe
+from .synthesizer import Synthesizer
 
 MANIFEST = "manifest.jsonl"
 # What the audio files were made with; as long as it is there, they can be added to.
 SETTINGS = "settings.json"
+# A finished item's row, where the recipe keeps it.
+_ROWS = "rows"
 # Grows whenever the same settings would sound different, or have other labels.
 GENERATION = 1
 
@@ -32,12 +35,14 @@ class Settings:
     """What a corpus follows from.
 
     Args:
+        recipe: how items are made.
         seed: random seed.
-        counts: of songs, voice clips and note clips.
+        counts: of the items of each kind.
         song_seconds: about how long songs are.
         soundfonts: files; their order matters.
     """
 
+    recipe: Recipe
     seed: int
     counts: dict[str, int]
     song_seconds: float
@@ -45,11 +50,7 @@ class Settings:
 
     def items(self) -> list[Item]:
         """All items, the songs first."""
-        return [
-            Item(self.seed, kind, index, self.song_seconds)
-            for kind in KINDS
-            for index in range(self.counts[kind])
-        ]
+        return self.recipe.items(self.seed, self.counts, self.song_seconds)
 
     def facts(self) -> dict[str, Any]:
         """What has to be the same for the audio files to be the same."""
@@ -58,6 +59,7 @@ class Settings:
             "seed": self.seed,
             "song_seconds": self.song_seconds,
             "soundfonts": [sha256(path) for path in self.soundfonts],
+            **self.recipe.facts(),
         }
 
 
@@ -69,17 +71,19 @@ def synthesize_corpus(
     soundfonts: Sequence[Path] = (),
     jobs: int = 1,
     on_step: Callable[[str], None] = lambda name: None,
+    recipe: str = "general-midi",
 ) -> list[dict[str, Any]]:
     """Write a corpus's audio files, those that are not there yet, and its manifest.
 
     Args:
         folder: to write; absent, empty, or such a corpus, whole or not, of any size.
         seed: random seed.
-        counts: of "song", "voice" and "note" items.
+        counts: of "song", "voice" and "note" items, and of the recipe's other kinds.
         song_seconds: about how long songs are.
         soundfonts: files; Debian's by default.
         jobs: processes; the result does not depend on it.
         on_step: called with the name of each finished item.
+        recipe: a name in ``RECIPES``.
 
     Returns:
         The manifest's rows.
@@ -90,13 +94,16 @@ def synthesize_corpus(
     """
     if min(counts.values()) < 0 or not any(counts.values()):
         raise UsageError("A corpus needs at least one song, voice clip or note clip.")
-    settings = Settings(seed, counts, song_seconds, tuple(find_soundfonts(soundfonts)))
-    # Here too, so that what is wrong with a soundfont is said before anything is written.
-    _load(settings.soundfonts)
-    _check_or_begin(folder, settings)
+    made = RECIPES[recipe]
+    if others := [kind for kind, count in counts.items() if count and kind not in made.kinds]:
+        raise UsageError(f"Recipe {recipe} makes no items of kind {others[0]}; leave them out.")
+    settings = Settings(made, seed, counts, song_seconds, made.fonts(soundfonts))
     items = settings.items()
+    # Here too, so that what is wrong with a soundfont is said before anything is written.
+    _load(recipe, settings.soundfonts)
+    _check_or_begin(folder, settings)
     rows = []
-    for row in _rendered(items, folder, settings.soundfonts, jobs):
+    for row in _rendered(items, folder, recipe, settings.soundfonts, jobs):
         rows.append(row)
         on_step(row["song"])
     with atomic_file(folder / MANIFEST) as path:
@@ -114,7 +121,8 @@ def _check_or_begin(folder: Path, settings: Settings) -> None:
             there = dict(json.loads(kept.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
             there = {}
-        different = sorted(name for name in facts if there.get(name) != facts[name])
+        names = facts.keys() | there.keys()
+        different = sorted(name for name in names if there.get(name) != facts.get(name))
         if different:
             raise UsageError(
                 f"{folder}: a corpus of another {', '.join(different)}; choose another folder."
@@ -127,25 +135,27 @@ def _check_or_begin(folder: Path, settings: Settings) -> None:
 
 
 def _rendered(
-    items: Sequence[Item], folder: Path, soundfonts: Sequence[Path], jobs: int
+    items: Sequence[Item], folder: Path, recipe: str, soundfonts: Sequence[Path], jobs: int
 ) -> Iterator[dict[str, Any]]:
     """The rows of the items in their order, once their files are there."""
+    keeps = repeat(RECIPES[recipe].keeps_rows)
     if jobs == 1:
-        yield from map(_render, items, repeat(folder))
+        yield from map(_render, items, repeat(folder), keeps)
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker, (soundfonts,)) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _start_worker, (recipe, soundfonts)) as pool:
         try:
-            yield from pool.map(_render, items, repeat(folder), chunksize=_ITEMS_PER_TASK)
+            yield from pool.map(_render, items, repeat(folder), keeps, chunksize=_ITEMS_PER_TASK)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _start_worker(soundfonts: Sequence[Path]) -> None:
+def _start_worker(recipe: str, soundfonts: Sequence[Path]) -> None:
     # Ctrl-C reaches the whole group; the parent says when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
-    _load(soundfonts)
+    _load(recipe, soundfonts)
 
 
 def _end_with_parent() -> None:
@@ -156,16 +166,24 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _load(soundfonts: Sequence[Path]) -> None:
+def _load(recipe: str, soundfonts: Sequence[Path]) -> None:
     global _synthesizer
-    _synthesizer = Synthesizer(soundfonts)
+    _synthesizer = RECIPES[recipe].synthesizer(soundfonts)
 
 
-def _render(item: Item, folder: Path) -> dict[str, Any]:
+def _render(item: Item, folder: Path, keeps_rows: bool) -> dict[str, Any]:
     assert _synthesizer is not None
+    kept = folder / _ROWS / f"{item.name}.json"
+    if keeps_rows and kept.is_file():
+        row: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        if (folder / row["audio"]).is_file():
+            return row
     plan = item.plan()
     path = folder / plan.audio
     if not path.is_file():
         with atomic_file(path) as temporary:
             temporary.write_bytes(plan.encoded(_synthesizer))
+    if keeps_rows:
+        with atomic_file(kept) as temporary:
+            temporary.write_text(json.dumps(plan.row), encoding="utf-8")
     return plan.row

@@ -1,7 +1,9 @@
 """The instruments: which General MIDI programs play them, and which presets are kept for tests."""
 
-from collections.abc import Callable
+from bisect import bisect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 DRUM_BANK = 128
 
@@ -70,22 +72,43 @@ KITS = {
 }
 
 
+# The families of the programs that no instrument has.
+_OTHER_FAMILIES = {
+    20: "organ", 31: "distorted guitar", 43: "strings", 44: "strings", 67: "woodwind",
+    76: "woodwind", 78: "woodwind", 104: "", 108: "mallets", 109: "", 111: "",
+    **dict.fromkeys((82, 83, 85, 86, 92, 93, *range(96, 104)), "synth"),
+}  # fmt: skip
+PROGRAM_FAMILIES = {
+    program: each.family for each in INSTRUMENTS.values() for program in each.programs
+} | _OTHER_FAMILIES
+
+
 class Palette:
     """The presets of every instrument, those for training apart from those held out for tests.
 
     Every third preset of an instrument, from its second, is held out, so that a soundfont alone
-    will do.
+    will do. Where whole soundfonts are held out, no other preset is.
 
     Args:
         soundfonts: how many there are.
         exists: whether a soundfont has a preset.
+        held_out: which soundfonts are held out; None: presets of all of them.
+        weights: how often each soundfont is chosen; equal presets by default.
 
     Raises:
-        LookupError: an instrument has fewer than two presets.
+        LookupError: an instrument has no preset for training, or none held out.
     """
 
-    def __init__(self, soundfonts: int, exists: Callable[[Preset], bool]) -> None:
+    def __init__(
+        self,
+        soundfonts: int,
+        exists: Callable[[Preset], bool],
+        held_out: Sequence[bool] | None = None,
+        weights: Sequence[float] | None = None,
+    ) -> None:
         self._presets = {}
+        self._weights = weights
+        self._exists, self._held_out = exists, held_out or [False] * soundfonts
         for name, instrument in (INSTRUMENTS | KITS).items():
             found = [
                 preset
@@ -93,10 +116,11 @@ class Palette:
                 for font in range(soundfonts)
                 if exists(preset := Preset(font, instrument.bank, program))
             ]
-            if len(found) < 2:
+            kept = found[1::3] if held_out is None else [p for p in found if held_out[p.soundfont]]
+            training = [each for each in found if each not in kept]
+            if not training or not kept:
                 raise LookupError(name)
-            held_out = found[1::3]
-            self._presets[name] = ([each for each in found if each not in held_out], held_out)
+            self._presets[name] = (training, kept)
 
     def presets(self, instrument: str, held_out: bool) -> list[Preset]:
         """The presets of an instrument for training, or with ``held_out`` for tests."""
@@ -105,4 +129,18 @@ class Palette:
     def preset(self, instrument: str, held_out: bool, choice: float) -> Preset:
         """One of them, by a number from 0 to below 1."""
         presets = self.presets(instrument, held_out)
-        return presets[int(choice * len(presets))]
+        if self._weights is None:
+            return presets[int(choice * len(presets))]
+        return self._chosen(presets, choice)
+
+    def program(self, bank: int, program: int, held_out: bool, choice: float) -> Preset | None:
+        """A program of a font that training has, or with ``held_out`` tests; None: none has it."""
+        fonts = [font for font, kept in enumerate(self._held_out) if kept == held_out]
+        presets = [each for font in fonts if self._exists(each := Preset(font, bank, program))]
+        return self._chosen(presets, choice) if presets else None
+
+    def _chosen(self, presets: Sequence[Preset], choice: float) -> Preset:
+        weights = self._weights or [1.0] * len(self._held_out)
+        fonts = [preset.soundfont for preset in presets]
+        shares = list(accumulate(weights[font] / fonts.count(font) for font in fonts))
+        return presets[min(bisect(shares, choice * shares[-1]), len(presets) - 1)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,6 +27,33 @@ _VOICE_OVER_BAND_DB = (-2.0, 5.0)
 _DECIMALS = 4
 
 Sound = Callable[[np.random.Generator, Synthesizer, float], np.ndarray]
+
+
+class Finish(Protocol):
+    """What happens between a sound and its file.
+
+    Attributes:
+        cents: tuning.
+        suffix: of the file.
+    """
+
+    @property
+    def cents(self) -> float:
+        """Tuning of the instruments."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """The file name's ending."""
+        ...
+
+    def record(self, rng: np.random.Generator, audio: np.ndarray) -> np.ndarray:
+        """The sound as recorded, (samples,)."""
+        ...
+
+    def encode(self, audio: np.ndarray) -> bytes:
+        """The bytes of the file."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -84,7 +111,7 @@ class ItemPlan:
     seconds: float
     labels: dict[str, Any]
     sound: Sound
-    recording: Recording
+    recording: Finish
     rng: np.random.Generator
 
     @property
@@ -111,7 +138,12 @@ def singer(seed: int, number: int) -> Singer:
 
 def _song(item: Item, rng: np.random.Generator) -> tuple[float, dict[str, Any], Sound]:
     song = compose(rng, item.song_seconds, held_out=item.split == "test")
-    labels = {
+    return song.seconds, song_labels(song), lambda *context: _performed(song, *context)
+
+
+def song_labels(song: Song) -> dict[str, Any]:
+    """What there is to learn of a song."""
+    return {
         "genre": song.genre,
         "key": song.key,
         "valence": round(valence(song), _DECIMALS),
@@ -123,7 +155,6 @@ def _song(item: Item, rng: np.random.Generator) -> tuple[float, dict[str, Any], 
         ],
         "tempo_bpm": song.tempo_bpm,
     }
-    return song.seconds, labels, lambda *context: _performed(song, *context)
 
 
 def _voice(item: Item, rng: np.random.Generator) -> tuple[float, dict[str, Any], Sound]:

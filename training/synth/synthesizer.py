@@ -75,12 +75,23 @@ def find_soundfonts(chosen: Sequence[Path]) -> list[Path]:
 class Synthesizer:
     """FluidSynth with its soundfonts loaded; every rendering starts from the same state.
 
+    Args:
+        soundfonts: files.
+        held_out: which of them are kept for tests, with samples read as they are needed; None:
+            presets of all of them.
+        weights: how often each is chosen; equal presets by default.
+
     Raises:
         MissingDependencyError: FluidSynth or its binding is not installed.
         UsageError: a soundfont cannot be loaded, or they lack an instrument.
     """
 
-    def __init__(self, soundfonts: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        soundfonts: Sequence[Path],
+        held_out: Sequence[bool] | None = None,
+        weights: Sequence[float] | None = None,
+    ) -> None:
         try:
             import fluidsynth
         except ImportError as error:
@@ -106,10 +117,13 @@ class Synthesizer:
         )
         for level in _LOG_LEVELS:
             silence(level, None, None)
+        self._options = {"synth.reverb.active": 0, "synth.chorus.active": 0}
+        if held_out is not None:
+            self._options["synth.dynamic-sample-loading"] = 1
         self._library = self._new()
         self._fonts = [self._load(path) for path in soundfonts]
         try:
-            self.palette = Palette(len(self._fonts), self._exists)
+            self.palette = Palette(len(self._fonts), self.exists, held_out, weights)
         except LookupError as error:
             raise UsageError(f"The soundfonts have fewer than two presets of {error}.") from None
 
@@ -138,8 +152,7 @@ class Synthesizer:
         return audio[:, : round(seconds * SAMPLE_RATE_HZ)]
 
     def _new(self) -> Any:
-        off = {"synth.reverb.active": 0, "synth.chorus.active": 0}
-        return self._fluidsynth.Synth(_GAIN, SAMPLE_RATE_HZ, CHANNELS, **off)
+        return self._fluidsynth.Synth(_GAIN, SAMPLE_RATE_HZ, CHANNELS, **self._options)
 
     @contextmanager
     def _fresh(self) -> Iterator[tuple[Any, list[int]]]:
@@ -171,7 +184,8 @@ class Synthesizer:
             raise UsageError(f"{path}: FluidSynth cannot load it.")
         return handle
 
-    def _exists(self, preset: Preset) -> bool:
+    def exists(self, preset: Preset) -> bool:
+        """Whether a soundfont has a preset."""
         font = self._fonts[preset.soundfont]
         return self._library.sfpreset_name(font, preset.bank, preset.program) is not None
 

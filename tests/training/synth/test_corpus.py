@@ -142,7 +142,7 @@ def test_another_folder_is_left_alone(soundfont: Path, tmp_path: Path) -> None:
 def test_a_soundfont_without_instruments_is_refused(
     soundfont: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Synthesizer, "_exists", lambda self, preset: preset.program > 3)
+    monkeypatch.setattr(Synthesizer, "exists", lambda self, preset: preset.program > 3)
     with pytest.raises(UsageError, match="fewer than two presets of piano"):
         synthesize_corpus(tmp_path / "c", 0, COUNTS, SONG_SECONDS, [soundfont], jobs=2)
     assert not (tmp_path / "c").exists()
