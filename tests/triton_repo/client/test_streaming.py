@@ -284,6 +284,8 @@ def test_the_command_says_the_same_of_a_server(
         documents.append([json.loads(line) for line in done.stdout.splitlines()])
     served, local = documents
     assert [each["type"] for each in served] == [each["type"] for each in local]
+    assert served[-1].pop("model") == live_server.grpc_url
+    assert local[-1].pop("model") == load_bundle(tagged_bundle).source.checkpoint
     assert served[-1] == local[-1]
     done = muqrt("stream", song, "--server", live_server.grpc_url, "--model", "nothing")
     assert (done.returncode, done.stdout) == (3, "")
