@@ -12,7 +12,7 @@ from ...errors import UsageError
 from ...export.recipes import ENGINES, RECIPES, BuildOptions, precisions
 from ..options import OwnBundle
 from ..parameters import expand_options
-from .options import ProofOptions, proof_of
+from .options import ProofOptions, Verbose, proof_of
 
 if TYPE_CHECKING:
     from ...runtime.bundle.manifest import Artefact, Bundle
@@ -131,6 +131,7 @@ def build(
     ] = None,
     tensorrt: TensorRtFlags,
     proof_options: ProofOptions,
+    verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Add an artefact for another engine or precision.
@@ -168,7 +169,7 @@ def build(
     show(
         as_json,
         artefact.model_dump(),
-        *parity_tables([artefact]),
+        *parity_tables([artefact], verbose),
         *_remarks(loaded, artefact),
         f"Added {artefact.name} to {bundle}: {size / 1e6:.1f} MB."
         + (f" Choose it with --artefact {artefact.name}." if artefact.certified else ""),

@@ -11,7 +11,7 @@ from ...common.environment import import_extra
 from ...errors import ParityError, UsageError
 from ..options import OwnBundle
 from ..parameters import expand_options
-from .options import ProofOptions, chosen_head, proof_of
+from .options import ProofOptions, Verbose, chosen_head, proof_of
 
 if TYPE_CHECKING:
     from ...export.sources.head import TagHead
@@ -63,6 +63,7 @@ def export(
     no_head: Annotated[
         bool, typer.Option("--no-head", help="Export no tags although the checkpoint has a head.")
     ] = False,
+    verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle with proven numbers."""
@@ -92,7 +93,7 @@ def export(
     show(
         as_json,
         bundle.model_dump(),
-        *parity_tables(bundle.artefacts),
+        *parity_tables(bundle.artefacts, verbose),
         f"Wrote {output}: {loaded.parameters / 1e6:.1f}M parameters, {size / 1e6:.1f} MB.",
         _head_line(tag_head, is_own=head is None) if tag_head is not None else "",
         "" if parity else "No certificate yet: muqrt parity proves it.",
@@ -118,6 +119,7 @@ def parity(
             "--output", "-o", help="With --layers: file of the chart, NAME.png.", metavar="NAME"
         ),
     ] = None,
+    verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Compare a bundle with PyTorch and write its certificates."""
@@ -146,7 +148,7 @@ def parity(
     show(
         as_json,
         loaded.model_dump(),
-        *parity_tables(able),
+        *parity_tables(able, verbose),
         *(unproven(loaded, each) for each in loaded.artefacts if each not in able),
     )
     failed = [artefact.name for artefact in able if not artefact.certified]

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from ...runtime.bundle.manifest import Bundle
 
 
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", help="Also show every output on every audio, not only the worst."),
+]
+
+
 @dataclass(frozen=True)
 class ProofOptions:
     """The options that say what artefacts are compared on, besides the checkpoint."""
