@@ -48,6 +48,19 @@ class UsageError(MuqrtError):
     exit_code = 2
 
 
+class TrainingPausedError(MuqrtError):
+    """A training saved its state and ended before its last step, as it was asked to.
+
+    Args:
+        message: where it stands.
+        exit_code: 0 where ``--until-step`` ended it, 128 and the signal's number otherwise.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class ParityError(MuqrtError):
     """An artefact's numbers are not the reference's."""
 

@@ -1,4 +1,4 @@
-"""``muqrt bench model``, ``kernels``, ``towers``, ``lengths`` and ``gpu``."""
+"""``muqrt bench model``, ``kernels``, ``towers``, ``lengths``, ``training`` and ``gpu``."""
 
 import os
 import re
@@ -159,6 +159,27 @@ def _seconds(text: str) -> list[float]:
             "such as 30,144."
         )
     return found
+
+
+@commands.command()
+def training(
+    size: Annotated[str, typer.Option(help="Model: mini, tiny or a config.json's path.")] = "mini",
+    batch_size: Annotated[int, typer.Option(min=2, help="Crops in a step.")] = 12,
+    crop_seconds: Annotated[float, typer.Option(min=0.4, help="Length of a crop.")] = 5.0,
+    bf16: Annotated[bool, typer.Option(help="Compute in bfloat16; the mel in float32.")] = False,
+    threads: Threads = None,
+    rounds: Annotated[int, typer.Option(min=3, help="How often each contender runs.")] = 10,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a step of pre-training on a CPU."""
+    import_extra("bench", "psutil", "torch")
+    from ...benchmarks.training import Step, run
+    from ..train.options import muq_config
+
+    check_output(output)
+    step = Step(muq_config(size), batch_size, crop_seconds, bf16, threads or os.cpu_count() or 1)
+    publish(run(step, rounds), output, as_json)
 
 
 @commands.command()

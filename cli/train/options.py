@@ -66,6 +66,11 @@ class TrainingOptions:
     save_every_steps: Annotated[
         int, Ge(1), typer.Option(help="Steps between two saved states.")
     ] = 500
+    until_step: Annotated[
+        int | None,
+        Ge(1),
+        typer.Option(help="Save and end after this step; the same command goes on from there."),
+    ] = None
     accelerator: Accelerator = "auto"
     devices: Annotated[
         int, Ge(1), typer.Option(help="Processes on each machine, one GPU each.")
@@ -74,6 +79,11 @@ class TrainingOptions:
     workers: Annotated[
         int, Ge(0), typer.Option(help="Processes that read audio, for each training process.")
     ] = 2
+    threads: Annotated[
+        int | None,
+        Ge(1),
+        typer.Option(help="CPU threads of each training process; all cores by default."),
+    ] = None
 
     def plan(self) -> "TrainingPlan":
         """How long, how fast and from which seed."""
@@ -87,13 +97,14 @@ class TrainingOptions:
             warmup_steps=self.warmup_steps,
             seed=self.seed,
             save_every_steps=self.save_every_steps,
+            until_step=self.until_step,
         )
 
     def hardware(self) -> "Hardware":
         """Where it runs."""
         from ...training.loop.devices import Hardware
 
-        return Hardware(self.accelerator, self.devices, self.nodes, self.workers)
+        return Hardware(self.accelerator, self.devices, self.nodes, self.workers, self.threads)
 
     def least_seconds(self) -> float:
         """Length of the shortest track that is used."""

@@ -146,7 +146,7 @@ def _tuned(
         "what": f"fine-tune for {wanted.task.name}",
         "checkpoint": checkpoint.sha256,
         "head": dataclasses.asdict(trained.head.config),
-        **dataclasses.asdict(plan),
+        **plan.settings(),
     }
     run = Run(output.with_name(f"{output.name}-tuned"), settings)
     training = splits_of(recordings, wanted.task)["train"]

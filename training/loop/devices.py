@@ -1,10 +1,14 @@
 """Where a training runs: one process or several, on CPUs or GPUs."""
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
+from ...common.environment import cpu_name
 from ...errors import UsageError
-from .plan import TrainingPlan
+from .plan import Precision, TrainingPlan
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -19,12 +23,14 @@ class Hardware:
         devices: processes on each node, a GPU each.
         nodes: machines.
         workers: further processes for each of these, reading audio ahead.
+        threads: of each process on a CPU; the cores divided among the processes when None.
     """
 
     accelerator: str = "auto"
     devices: int = 1
     nodes: int = 1
     workers: int = 2
+    threads: int | None = None
 
     @property
     def processes(self) -> int:
@@ -45,17 +51,36 @@ def launched(plan: TrainingPlan, hardware: Hardware) -> "Fabric":
         )
     from lightning_fabric import Fabric
 
+    on_cpu = hardware.accelerator == "cpu" or not torch.cuda.is_available()
     try:
         fabric = Fabric(
             accelerator=hardware.accelerator,
             devices=hardware.devices,
             num_nodes=hardware.nodes,
             strategy="ddp" if hardware.processes > 1 else "auto",
-            precision=plan.precision,
+            precision=available_precision(plan.precision) if on_cpu else plan.precision,
         )
         fabric.launch()
     except (ValueError, RuntimeError) as error:
         raise UsageError(
             f"{hardware.devices} {hardware.accelerator} devices cannot be used: {error}"
         ) from None
+    if fabric.device.type == "cpu":
+        shared = max(1, torch.get_num_threads() // hardware.devices)
+        torch.set_num_threads(hardware.threads or shared)
     return fabric
+
+
+def available_precision(wanted: Precision) -> Precision:
+    """What a CPU computes in: bfloat16 only where it has instructions for it; elsewhere it would
+    be slower than float32."""
+    if wanted == "32-true" or has_bf16():
+        return wanted
+    print(f"{cpu_name()} has no bfloat16: training in float32.", file=sys.stderr)
+    return "32-true"
+
+
+def has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16."""
+    found = torch.cpu.get_capabilities()
+    return any(value is True for name, value in found.items() if "bf16" in name)

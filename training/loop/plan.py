@@ -1,12 +1,13 @@
 """How long, how fast and from which seed a model is trained."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from ...errors import UsageError
 
 Precision = Literal["32-true", "bf16-mixed"]
+_OF_THE_WAY = ("save_every_steps", "until_step")
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class TrainingPlan:
         ema_decay: keep an exponential moving average of the weights, and return that.
         seed: of the weights, the crops and the masks.
         precision: "bf16-mixed" computes under autocast; the mel stays float32.
-        save_every_steps: how much an interruption can cost.
+        save_every_steps: how much a kill can cost.
+        until_step: save and end after this step, to go on some other time.
     """
 
     steps: int
@@ -37,6 +39,7 @@ class TrainingPlan:
     seed: int = 0
     precision: Precision = "32-true"
     save_every_steps: int = 200
+    until_step: int | None = None
 
     def __post_init__(self) -> None:
         wrong = [
@@ -48,6 +51,10 @@ class TrainingPlan:
             raise UsageError(f"{', '.join(wrong)}: must be above zero.")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise UsageError(f"EMA decay {self.ema_decay}: must be between 0 and 1.")
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the weights, and not how the way to them is divided."""
+        return {k: v for k, v in asdict(self).items() if k not in _OF_THE_WAY}
 
     def learning_rate_at(self, step: int) -> float:
         """The rate at a step, from 0; nothing else decides it, so a run resumes exactly."""

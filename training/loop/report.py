@@ -1,7 +1,7 @@
 """How a training ended, for people and for machines."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ class TrainingReport:
         valid: loss and figures on held-out crops.
         skipped: how many files could not be used.
         skipped_list: where they are listed.
+        pieces: what each stretch without a break was trained with.
     """
 
     output: Path
@@ -31,6 +32,7 @@ class TrainingReport:
     valid: Mapping[str, Any]
     skipped: int
     skipped_list: Path
+    pieces: Sequence[Mapping[str, Any]] = ()
 
     def show(self, as_json: bool) -> None:
         """Say it once, however many processes there are."""

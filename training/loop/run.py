@@ -22,6 +22,7 @@ SETTINGS_FILE = "settings.json"
 STATE_FOLDER = "state"
 SKIPPED_FILE = "skipped.jsonl"
 LOG_FOLDER = "log"
+_FACTS = ("step", "seconds", "history", "pieces")
 
 
 @dataclass
@@ -33,12 +34,14 @@ class State:
         seconds: spent training so far.
         history: what was logged, one row each time.
         tensors: by file, such as "weights" or "optimizer".
+        pieces: where each stretch without a break was trained.
     """
 
     step: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    pieces: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Run:
@@ -90,7 +93,7 @@ class Run:
     def save_state(self, state: State) -> None:
         """Replace the newest state, whole or not at all."""
         with atomic_folder(self.folder / STATE_FOLDER) as temporary:
-            facts = {"step": state.step, "seconds": state.seconds, "history": state.history}
+            facts = {name: vars(state)[name] for name in _FACTS}
             (temporary / "progress.json").write_text(json.dumps(facts), encoding="utf-8")
             for name, tensors in state.tensors.items():
                 save_tensors(tensors, temporary / f"{name}.safetensors")

@@ -1,5 +1,7 @@
 """The training loop: resumable at any step, the same weights whenever it was interrupted."""
 
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -12,8 +14,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from ...common.console import progress
-from ...errors import AudioError, CheckpointError
+from ...errors import AudioError, CheckpointError, TrainingPausedError
 from ..data.crops import Batch, batch_of, joined
+from .piece import Waiting, piece, stop_signals
 from .plan import TrainingPlan
 from .run import LOG_FOLDER, Run, State
 
@@ -28,6 +31,11 @@ _BETAS = (0.9, 0.98)
 class Trainee(nn.Module):
     """What the loop trains. ``forward`` takes a batch's inputs and returns the loss, and figures
     to log beside it, all scalars."""
+
+    @property
+    def threads(self) -> int:
+        """How many CPU threads divide the work, which decides how sums are rounded."""
+        return torch.get_num_threads()
 
     @property
     def weights(self) -> nn.Module:
@@ -82,6 +90,8 @@ def train(
     Raises:
         AudioError: draw after draw of the dataset could not be used.
         CheckpointError: the loss is not finite.
+        TrainingPausedError: it ended before the plan's last step, by ``until_step`` or a signal;
+            what was done is saved.
     """
     with run.lock() if fabric.is_global_zero else nullcontext():
         fabric.barrier()  # all read the same state, which is the last of who trained here before
@@ -97,9 +107,8 @@ def _train(
     workers: int,
 ) -> State:
     state = run.load_state()
-    optimizer: Any = torch.optim.AdamW(
-        decay_groups(trainee, plan.weight_decay), betas=_BETAS, eps=1e-8
-    )
+    groups = decay_groups(trainee, plan.weight_decay)
+    optimizer: Any = torch.optim.AdamW(groups, betas=_BETAS, eps=1e-8, fused=True)
     ema = _ema(trainee, plan)
     _restore(state, trainee, optimizer, ema)
     model, optimizer = fabric.setup(trainee, optimizer)
@@ -108,13 +117,22 @@ def _train(
         batch_sampler=_Steps(plan, fabric, state.step),
         collate_fn=joined,
         num_workers=workers,
+        worker_init_fn=_leave_ctrl_c,
     )
-    began = time.monotonic() - state.seconds
+    end = min(plan.steps, plan.until_step or plan.steps)
+    own = piece(state.step, trainee.threads, fabric)
+    if state.step < end:
+        state.pieces.append({})
+    seconds_before = state.seconds
+    began = time.monotonic() - seconds_before
     board = _board(run, state) if fabric.is_global_zero else None
     recent: list[Mapping[str, float]] = []
-    with progress("Training", plan.steps) as bar:
+    # Other processes may be at another step when a signal comes.
+    listening = fabric.world_size == 1 and threading.current_thread() is threading.main_thread()
+    with progress("Training", plan.steps) as bar, stop_signals(listening) as stop:
         bar.advance(steps=state.step)
-        for batch in _readable(loader):
+        waiting = Waiting(iter(_readable(loader)))
+        for batch in waiting if state.step < end else ():
             run.skip(batch.skipped)
             _seed(plan.seed, state.step, fabric.global_rank)
             recent.append(_step(model, optimizer, batch, plan, state.step, fabric))
@@ -122,18 +140,29 @@ def _train(
             if ema is not None:
                 ema.update_parameters(trainee.weights)
             state.step += 1
-            last = state.step == plan.steps
-            if state.step % LOG_EVERY_STEPS == 0 or last:
+            last = state.step == end or stop.signal is not None
+            if state.step % LOG_EVERY_STEPS == 0 or state.step == plan.steps:
                 _log(state, recent, plan, board)
             bar.advance(f"loss {state.history[-1]['loss']:.3f}" if state.history else "")
             if state.step % plan.save_every_steps == 0 or last:
                 state.seconds = time.monotonic() - began
+                own.last_step, own.waiting_seconds = state.step, waiting.seconds
+                own.seconds = state.seconds - seconds_before
+                state.pieces[-1] = own.facts()
                 state.tensors = _tensors(trainee, optimizer, ema)
                 if fabric.is_global_zero:
                     run.save_state(state)
                 fabric.barrier()
+            if last:
+                break
     if board is not None:
         board.close()
+    if state.step < plan.steps:
+        raise TrainingPausedError(
+            f"{run.folder}: saved after step {state.step} of {plan.steps}; the same command goes "
+            "on from there.",
+            0 if stop.signal is None else 128 + stop.signal,
+        )
     if ema is not None:
         trainee.weights.load_state_dict(ema.module.state_dict())
     return state
@@ -207,6 +236,11 @@ def _readable(loader: DataLoader[Batch]) -> Iterator[Batch]:
     except AudioError as error:
         message = str(error).strip().splitlines()[-1]
         raise AudioError(message.removeprefix(f"{AudioError.__module__}.AudioError: ")) from None
+
+
+def _leave_ctrl_c(worker: int) -> None:
+    """A terminal's Ctrl-C reaches the reading processes too: the training ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _seed(seed: int, step: int, rank: int) -> None:

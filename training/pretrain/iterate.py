@@ -47,7 +47,7 @@ def iterate(job: Job, rvq_plan: TrainingPlan, teacher: Checkpoint, level: int) -
     if not 0 <= level <= config.encoder_depth:
         raise UsageError(f"level {level}: this model has levels 0 to {config.encoder_depth}.")
     what = {"teacher": teacher.sha256, "level": level}
-    run = job.run("iterate", config, **what, rvq=dataclasses.asdict(rvq_plan))
+    run = job.run("iterate", config, **what, rvq=rvq_plan.settings())
     fitting = dataclasses.replace(job, folder=job.folder / TOKENIZER_FOLDER, plan=rvq_plan)
     fitting_run = fitting.run("latent rvq", config, **what)
     fabric = launched(job.plan, job.hardware)

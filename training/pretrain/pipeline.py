@@ -57,8 +57,7 @@ class Job:
         Raises:
             UsageError: the folder is of another run.
         """
-        settings = {"what": what, "corpus": self.corpus.digest, **asdict(self.plan), **more}
-        del settings["save_every_steps"]  # decides only what an interruption costs
+        settings = {"what": what, "corpus": self.corpus.digest, **self.plan.settings(), **more}
         settings |= {"processes": self.hardware.processes, "config": asdict(config)}
         return Run(self.folder, settings)
 
@@ -145,7 +144,7 @@ def train_muq(
     valid: Dataset[Batch],
 ) -> TrainingReport:
     """Train a MuQ on masked crops, and measure it on held-out ones."""
-    trainee = MaskedPrediction(muq)
+    trainee = MaskedPrediction(muq, _shards(job, fabric, muq.config))
     state = train(trainee, crops, job.plan, run, fabric, job.hardware.workers)
     figures = validate(trainee, valid, _MEASURED_BATCHES, job.plan.batch_size)
     output = run.folder / CHECKPOINT_FOLDER
@@ -153,6 +152,23 @@ def train_muq(
         save_checkpoint(muq, output)
     fabric.barrier()
     return reported(output, state, figures, job, run)
+
+
+def _shards(job: Job, fabric: "Fabric", config: MuQConfig) -> int:
+    """Threads that each take a share of a batch; PyTorch's own keep to one core then."""
+    shape = config.conformer
+    random = (
+        shape.hidden_dropout,
+        shape.activation_dropout,
+        shape.attention_dropout,
+        shape.conformer_conv_dropout,
+        shape.layerdrop,
+    )
+    threads = min(torch.get_num_threads(), job.plan.batch_size)
+    if fabric.device.type != "cpu" or fabric.world_size > 1 or any(random) or threads == 1:
+        return 1
+    torch.set_num_threads(1)
+    return threads
 
 
 def sample(crops: Dataset[Batch], batch_size: int) -> list[torch.Tensor]:
@@ -174,6 +190,7 @@ def reported(
         valid=figures,
         skipped=len(run.skipped()),
         skipped_list=run.folder / SKIPPED_FILE,
+        pieces=state.pieces,
     )
 
 

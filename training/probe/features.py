@@ -49,11 +49,32 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Featured:
-    """A recording and its features, (rows, levels, 2 * width) float32: a row for each window, or
-    for every ``STEP_SECONDS`` of a stepwise task."""
+    """A recording and where its features are: in memory, or on disk, from where they are read each
+    time they are asked for, so that a large corpus needs little memory.
+
+    Attributes:
+        recording: whose.
+        rows: one for each window, or for every ``STEP_SECONDS`` of a stepwise task.
+        source: a .npy file, or the features.
+    """
 
     recording: Recording
-    features: np.ndarray
+    rows: int
+    source: Path | np.ndarray
+
+    @property
+    def features(self) -> np.ndarray:
+        """(rows, levels, 2 * width) float32.
+
+        Raises:
+            AudioError: they were changed on disk since.
+        """
+        if isinstance(self.source, np.ndarray):
+            return self.source
+        features = _read(self.source)
+        if features is None or len(features) != self.rows:
+            raise AudioError(f"{self.source}: these features were changed meanwhile. Start again.")
+        return features
 
 
 @dataclass(frozen=True)
@@ -122,12 +143,15 @@ def features_of(
         path = folder / f"{sha256(track.path)}.npy"
         try:
             features = _read(path)
+            source: Path | np.ndarray = path
             if features is None:
                 features, reasons = _encoded(encoder, track, task)
                 skipped += [Skipped(track.path, reason) for reason in reasons]
                 if not reasons:  # or they would be forgotten
                     _write(path, features)
-            found.append(Featured(by_path[track.path], features))
+                else:
+                    source = features
+            found.append(Featured(by_path[track.path], len(features), source))
         except AudioError as error:
             skipped.append(Skipped(track.path, str(error)))
         on_step(track.path)
@@ -141,8 +165,16 @@ def features_of(
 
 def examples(found: Sequence[Featured], task: Task, labels: Sequence[str]) -> Examples:
     """Every row of every recording with its target."""
-    targets = [task.targets(each.recording, labels, len(each.features)) for each in found]
-    return Examples(np.concatenate([each.features for each in found]), np.concatenate(targets))
+    targets = [task.targets(each.recording, labels, each.rows) for each in found]
+    # One recording after the other into their place: a list of all would need twice the memory.
+    features = np.empty(
+        (sum(each.rows for each in found), *found[0].features.shape[1:]), np.float32
+    )
+    place = 0
+    for each in found:
+        features[place : place + each.rows] = each.features
+        place += each.rows
+    return Examples(features, np.concatenate(targets))
 
 
 def _encoded(encoder: Encoder, track: Track, task: Task) -> tuple[np.ndarray, list[str]]:

@@ -144,6 +144,30 @@ def test_sigkill_at_any_moment_costs_nothing_but_time(
     assert all(torch.equal(ours[name], expected[name]) for name in expected)
 
 
+@pytest.mark.parametrize(
+    "steps", [6, pytest.param(200, marks=[pytest.mark.full, pytest.mark.slow])]
+)
+def test_two_pieces_on_two_threads_are_one_run(
+    pretrain: Command, tmp_path: Path, steps: int
+) -> None:
+    options = ("--threads", 2, "--steps", steps, "--bf16")
+    done = pretrain(tmp_path / "whole", *options)
+    assert done.returncode == 0, done.stderr
+    done = pretrain(tmp_path / "pieces", *options, "--until-step", steps // 2)
+    assert done.returncode == 0, done.stderr
+    assert f"saved after step {steps // 2} of {steps}" in done.stderr
+    assert not (tmp_path / "pieces" / "checkpoint").exists()
+    done = pretrain(tmp_path / "pieces", *options, "--json")
+    assert done.returncode == 0, done.stderr
+    pieces = json.loads(done.stdout)["pieces"]
+    assert [each["threads"] for each in pieces] == [2, 2]
+    ours, expected = (
+        load_file(tmp_path / name / "checkpoint" / "model.safetensors")
+        for name in ("pieces", "whole")
+    )
+    assert all(torch.equal(ours[name], expected[name]) for name in expected)
+
+
 @pytest.mark.full
 @pytest.mark.slow
 def test_two_processes_train_one_model(

@@ -1,6 +1,8 @@
 """The loop: interrupted anywhere it ends with the same weights, and it does learn."""
 
 import copy
+import os
+import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from muqrt.errors import AudioError, CheckpointError
+from muqrt.errors import AudioError, CheckpointError, TrainingPausedError
 from muqrt.training.data.crops import Batch, Skipped
 from muqrt.training.loop.devices import Hardware, launched
 from muqrt.training.loop.plan import TrainingPlan
@@ -73,6 +75,42 @@ def test_killed_and_resumed_is_bit_for_bit_uninterrupted(
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / "killed", plan, Numbers(killed_at=killed_at_step * plan.batch_size))
     assert equal(trained(tmp_path / "killed", plan), whole)
+
+
+def test_in_pieces_it_is_bit_for_bit_in_one(tmp_path: Path) -> None:
+    whole = trained(tmp_path / "whole")
+    for until in (7, 20):
+        with pytest.raises(TrainingPausedError, match=f"saved after step {until} of 25") as raised:
+            trained(tmp_path / "pieces", replace(PLAN, until_step=until))
+        assert raised.value.exit_code == 0
+    assert equal(trained(tmp_path / "pieces"), whole)
+    pieces = Run(tmp_path / "pieces", {}).load_state().pieces
+    assert [(p["first_step"], p["last_step"]) for p in pieces] == [(0, 7), (7, 20), (20, 25)]
+    assert {p["torch"] for p in pieces} == {torch.__version__}
+    assert all(0 <= p["waiting_seconds"] <= p["seconds"] for p in pieces)
+
+
+@dataclass
+class Signalling(Numbers):
+    """Sends this process a signal when a row is read."""
+
+    at: int = 0
+    number: int = signal.SIGTERM
+
+    def __getitem__(self, index: int) -> Batch:
+        if index == self.at:
+            os.kill(os.getpid(), self.number)
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_what_was_done_saved(tmp_path: Path, number: int) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(TrainingPausedError, match="saved after step 14 of 25") as raised:
+        trained(tmp_path / "run", dataset=Signalling(at=13 * PLAN.batch_size, number=number))
+    assert raised.value.exit_code == 128 + number
+    assert signal.getsignal(number) is before
+    assert equal(trained(tmp_path / "run"), trained(tmp_path / "whole"))
 
 
 def test_the_reading_processes_change_nothing(tmp_path: Path) -> None:

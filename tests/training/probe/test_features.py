@@ -1,6 +1,7 @@
 """Features of recordings: windows that cover them, kept on disk, bad audio left out."""
 
 import dataclasses
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -177,3 +178,29 @@ def test_examples_are_rows_with_targets(tmp_path: Path) -> None:
     rows = examples(found, GENRE, ["f", "g"])
     assert rows.features.shape == (4, 1, 2)
     assert rows.targets.tolist() == [1, 1, 1, 1]
+
+
+class Wide(Mean):
+    """Features of 1.6 MB a window."""
+
+    identity = "wide"
+
+    def __call__(self, waveforms: np.ndarray, parts: int) -> np.ndarray:
+        return np.repeat(super().__call__(waveforms, parts), 200_000, axis=-1)
+
+
+def test_a_corpus_is_in_memory_once_as_examples_and_not_before(tmp_path: Path) -> None:
+    """Bounds the peak, by what numpy allocates."""
+    recordings = [ramp(tmp_path / f"{index}.wav", 1.0 + index / 100) for index in range(24)]
+    tracemalloc.start()
+    try:
+        found, _ = features_of(Wide(), recordings, GENRE, tmp_path / "cache")
+        _, while_encoding = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        made = examples(found, GENRE, ["g"])
+        _, while_joining = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    one = made.features.nbytes / len(recordings)
+    assert while_encoding < 6 * one  # what the encoder itself needs for a recording
+    assert while_joining < made.features.nbytes + 4 * one
