@@ -11,6 +11,7 @@ from annotated_types import Ge
 from ...common.console import Json, show
 from ...common.environment import import_extra
 from ...errors import UsageError
+from ..ending import at_its_own_pace
 from ..parameters import configured
 from .options import (
     Checkpoint,
@@ -45,7 +46,8 @@ def rvq(options: RvqOptions, as_json: bool) -> None:
     import_extra("train", "lightning_fabric", "torch")
     from ...training.pretrain.pipeline import train_rvq
 
-    train_rvq(options.job(), muq_config(options.size)).show(as_json)
+    with at_its_own_pace():  # a signal is for the training, which saves first
+        train_rvq(options.job(), muq_config(options.size)).show(as_json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,8 @@ def pretrain(options: PretrainOptions, as_json: bool) -> None:
     config = dataclasses.replace(
         muq_config(options.size), use_rvq_target=options.targets == "mel-rvq"
     )
-    pipeline.pretrain(options.job(), config, options.rvq).show(as_json)
+    with at_its_own_pace():
+        pipeline.pretrain(options.job(), config, options.rvq).show(as_json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +105,8 @@ def iterate(options: IterateOptions, as_json: bool) -> None:
     from ...training.pretrain import iterate
 
     teacher, plan = load_checkpoint(options.checkpoint), options.rvq_plan()
-    iterate.iterate(options.job(), plan, teacher, options.level).show(as_json)
+    with at_its_own_pace():
+        iterate.iterate(options.job(), plan, teacher, options.level).show(as_json)
 
 
 @commands.command()

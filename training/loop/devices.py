@@ -65,6 +65,8 @@ def launched(plan: TrainingPlan, hardware: Hardware) -> "Fabric":
         raise UsageError(
             f"{hardware.devices} {hardware.accelerator} devices cannot be used: {error}"
         ) from None
+    # Under mixed precision it would round the audio to bfloat16 before the mel is computed.
+    fabric.strategy.precision.convert_input = lambda data: data  # type: ignore[method-assign]
     if fabric.device.type == "cpu":
         shared = max(1, torch.get_num_threads() // hardware.devices)
         torch.set_num_threads(hardware.threads or shared)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...common.environment import device_name
+from ...common.environment import hardware_name
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -54,7 +54,7 @@ def piece(first_step: int, threads: int, fabric: "Fabric") -> Piece:
     return Piece(
         first_step=first_step,
         last_step=first_step,
-        device=device_name(fabric.device.type),
+        device=hardware_name(fabric.device.type),
         vectors=torch.backends.cpu.get_cpu_capability(),
         threads=threads,
         precision=str(fabric._precision.precision),

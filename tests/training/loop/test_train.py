@@ -159,6 +159,22 @@ def test_skipped_files_are_listed(tmp_path: Path) -> None:
     assert Run(tmp_path / "run", {}).skipped() == [*skipped]
 
 
+class Seeing(Line):
+    """Notes what it is given."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        self.seen = x
+        return super().forward(x)
+
+
+def test_mixed_precision_does_not_round_the_audio(tmp_path: Path) -> None:
+    plan = replace(PLAN, steps=1, precision="bf16-mixed")
+    line, fabric = Seeing(), launched(plan, Hardware("cpu"))
+    train(line, Numbers(), plan, Run(tmp_path / "run", {}), fabric, workers=0)
+    expected = torch.cat([Numbers()[index].inputs[0] for index in range(4)])
+    assert torch.equal(line.seen, expected)
+
+
 class Unreadable(Numbers):
     def __getitem__(self, index: int) -> Batch:
         raise AudioError("song.wav: cannot be decoded")
