@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -22,6 +23,14 @@ _RETIRED = ".muqrt-old"
 _ABANDONED_SECONDS = 24 * 3600
 _swept: set[Path] = set()
 _being_written: set[Path] = set()
+
+
+def disk_full_error(error: Exception, path: Path) -> OSError | None:
+    """The OSError that a library's own error stands for, if the disk is full; it names ``path``."""
+    found = re.search(r"os error (\d+)", str(error))
+    if found is None or (code := int(found[1])) not in DISK_FULL:
+        return None
+    return OSError(code, os.strerror(code), str(path))
 
 
 def sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..common.documents import read_json
-from ..common.files import atomic_folder
+from ..common.files import atomic_folder, disk_full_error
 from ..common.validation import first_problem
 from ..errors import CheckpointError
 from .weights import load_strictly
@@ -35,7 +35,7 @@ def save_tensors(
         metadata: what the file says of itself.
 
     Raises:
-        CheckpointError: it cannot be written.
+        OSError: the disk is full. CheckpointError: it cannot be written.
     """
     path.touch()  # gets the user's usual mode, where safetensors would make it 0600
     mode = path.stat().st_mode
@@ -43,6 +43,8 @@ def save_tensors(
     try:
         save_file(whole, path, metadata={"format": "pt", **(metadata or {})})
     except SafetensorError as error:
+        if (full := disk_full_error(error, path)) is not None:
+            raise full from None
         raise CheckpointError(f"{path}: cannot be written ({error}).") from None
     path.chmod(mode)
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...common.environment import import_extra
+from ...common.files import disk_full_error
 from ...common.lock import locked
 from ...errors import UsageError
 
@@ -237,6 +238,8 @@ def _reported(folder: Path) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError, OSError) as error:
+        if (full := disk_full_error(error, folder)) is not None:
+            raise full from None
         raise UsageError(
             f"{folder}: the index cannot be read or written ({error}). If it is damaged, delete "
             "that folder, and it is made again."
