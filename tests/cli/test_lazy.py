@@ -23,6 +23,7 @@ HEAVY = {"torch", "onnx", "onnxruntime", "openvino", "tensorrt", "scipy", "sklea
 HEAVY |= {"matplotlib", "pyarrow", "soundfile", "soxr", "tokenizers", "tritonclient", "triton"}
 HEAVY |= {"numpy", "rich"}
 OF_THE_TABLE = {"muqrt", "muqrt.errors", "muqrt.common", "muqrt.common.moved"}
+OF_THE_TABLE |= {"muqrt.common.console"}
 OF_THE_TABLE |= {"muqrt.cli", "muqrt.cli.app", "muqrt.cli.ending", "muqrt.cli.lazy"}
 SYSTEM = sysconfig._get_sysconfigdata_name()  # Python's own, named after the machine
 MUQRT = [sys.executable, "-m", "muqrt"]
