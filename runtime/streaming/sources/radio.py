@@ -1,8 +1,9 @@
 """Audio from an address on the network: radio over http, live hls, or a file. Through PyAV."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +12,10 @@ from ....common.retry import Backoff, Retry
 from ....errors import AudioError, MissingDependencyError
 from ...audio import read as audio
 from ...audio.down_mix import DownMix
+from ...audio.prefetch import prefetch
 from ...audio.readers.ffmpeg import AUDIO_FORMATS, frame_samples
 from ...audio.resampler import Resampler
+from .address import USER_AGENT, Body, NotAudioError, check_playlist
 from .chunks import cut, played
 
 if TYPE_CHECKING:
@@ -29,14 +32,23 @@ _FFMPEG_OPTIONS = {
     "format_whitelist": f"{AUDIO_FORMATS},hls",
     # No local file, whatever a playlist found there names.
     "protocol_whitelist": "http,https,httpproxy,tcp,tls,crypto",
-    "user_agent": "muqrt",
+    "user_agent": USER_AGENT,
+    # A segment is sound and no further playlist.
+    "seg_format_options": f"format_whitelist={AUDIO_FORMATS}",
 }
+_FRAMES_AHEAD = 64
 
 _log = logging.getLogger(__name__)
 
 
 class _BrokenOffError(Exception):
     """Why an address sends nothing more."""
+
+
+class _Connection:
+    """One opening of an address; ``length_known`` once something has come from it."""
+
+    length_known = False
 
 
 def is_url(source: str) -> bool:
@@ -66,43 +78,92 @@ def from_url(
     """
     retry, has_begun = retry or Retry(_BACKOFF, PATIENCE_SECONDS), False
     while True:
-        length_known = False
+        connection = _Connection()
         try:
-            with closing(_opened(url)) as container:
-                length_known = bool(container.duration)
-                chunks = cut(_samples(container, rate_hz, url), rate_hz)
-                for chunk in played(chunks, rate_hz) if length_known and real_time else chunks:
+            # FFmpeg waits in a thread of its own: a signal would not interrupt it.
+            with closing(prefetch(_heard(url, rate_hz, connection), _FRAMES_AHEAD)) as heard:
+                next(heard)  # empty: it is open
+                at_its_speed = connection.length_known and real_time
+                chunks = cut(heard, rate_hz)
+                for chunk in played(chunks, rate_hz) if at_its_speed else chunks:
                     retry.succeeded()
                     has_begun = True
                     yield chunk
-            if length_known:
+            if connection.length_known:
                 return
             reason = "the broadcast ended"
         except _BrokenOffError as error:
             reason = str(error)
+        except NotAudioError as error:
+            raise _no_audio(url, str(error)) from None
         if not has_begun:
-            raise AudioError(
-                f"{url}: {reason}. Check the address; it must be the audio's own, or an hls "
-                "playlist's (.m3u8), not a web page's."
-            )
+            raise _no_audio(url, reason)
         given_up = AudioError(f"{url}: {reason}. Try again later.")
-        if length_known:
+        if connection.length_known:
             raise given_up
         pause = retry.pause_after(given_up)
         _log.warning("%s: %s; opening it again in %.1f s.", url, reason, pause)
         retry.sleep(pause)
 
 
-def _opened(url: str) -> "InputContainer":
+def _no_audio(url: str, reason: str) -> AudioError:
+    return AudioError(
+        f"{url}: {reason}. Check the address; it must be the audio's own, or an hls playlist's "
+        "(.m3u8), not a web page's."
+    )
+
+
+def _heard(url: str, rate_hz: int, connection: _Connection) -> Generator[np.ndarray, None, None]:
+    """An empty block once the address is open, and then its samples."""
     try:
-        import av
+        import av  # noqa: F401
     except ImportError:
         raise MissingDependencyError(
             f"{url}: PyAV is needed to listen to an address. Run: pip install 'muqrt[av]'"
         ) from None
+    with ExitStack() as stack:
+        body = _body(url)
+        if body is not None:
+            stack.callback(body.close)
+        container = stack.enter_context(_opened(url, body))
+        connection.length_known = body is None and bool(container.duration)
+        yield np.zeros(0, np.float32)
+        yield from _samples(container, rate_hz, url, body)
+
+
+def _body(url: str) -> Body | None:
+    """What a broadcast sends; None for what FFmpeg fetches itself: files, for it looks at their
+    ends first, and playlists."""
     try:
-        container = av.open(url, options=_FFMPEG_OPTIONS, timeout=_TIMEOUT_SECONDS)
-    except av.FFmpegError as error:
+        with ExitStack() as stack:
+            body = Body(url, _TIMEOUT_SECONDS)
+            stack.callback(body.close)
+            if body.is_playlist:
+                check_playlist(body.url, body.text(), _TIMEOUT_SECONDS)
+                return None
+            if body.has_length:
+                return None
+            stack.pop_all()
+            return body
+    except OSError as error:
+        cause = getattr(error, "reason", None)
+        reason = _reason(cause if isinstance(cause, OSError) else error)
+        raise _BrokenOffError(f"it cannot be opened ({reason})") from None
+    except (HTTPException, ValueError):  # an old station's answer, or an address with a password
+        return None
+
+
+def _opened(url: str, body: Body | None) -> "InputContainer":
+    import av
+
+    try:
+        container: InputContainer = av.open(  # type: ignore[assignment]
+            url if body is None else body,
+            options=_FFMPEG_OPTIONS,
+            timeout=_TIMEOUT_SECONDS,
+            metadata_errors="replace",
+        )
+    except (av.FFmpegError, OSError, HTTPException) as error:
         raise _BrokenOffError(f"it cannot be opened ({_reason(error)})") from None
     if not container.streams.audio:
         container.close()
@@ -110,10 +171,14 @@ def _opened(url: str) -> "InputContainer":
     return container
 
 
-def _samples(container: "InputContainer", rate_hz: int, url: str) -> Iterator[np.ndarray]:
+def _samples(
+    container: "InputContainer", rate_hz: int, url: str, body: Body | None
+) -> Iterator[np.ndarray]:
     """Mono float32 (samples,) at ``rate_hz``, whatever rates and channels are sent."""
     resampler, own_rate_hz, mix = Resampler(rate_hz, rate_hz), rate_hz, DownMix()
     for frame in _frames(container):
+        if body is not None:
+            body.heard()
         if frame.sample_rate != own_rate_hz:
             audio.check_rate(frame.sample_rate, url)
             yield resampler.finish()
@@ -138,13 +203,18 @@ def _frames(container: "InputContainer") -> Iterator["av.AudioFrame"]:
                 continue
             bad = 0
             yield from frames
-    except av.FFmpegError as error:
+    except (av.FFmpegError, OSError, HTTPException) as error:
         raise _BrokenOffError(f"it broke off ({_reason(error)})") from None
 
 
-def _reason(error: "av.FFmpegError") -> str:
+def _reason(error: Exception) -> str:
     import av
 
-    if isinstance(error, av.error.ExitError):  # FFmpeg was interrupted, by PyAV's clock
-        return f"nothing came for {_TIMEOUT_SECONDS:g} s"
-    return error.strerror or str(error)
+    # FFmpeg was interrupted, by PyAV's clock, or Python waited too long.
+    if isinstance(error, (av.error.ExitError, TimeoutError)):
+        return _nothing_came()
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _nothing_came() -> str:
+    return f"nothing came for {_TIMEOUT_SECONDS:g} s"

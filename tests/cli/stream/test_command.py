@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -121,6 +123,41 @@ def test_ctrl_c_ends_the_stream_and_tells_the_segments(tagged_bundle: Path, musi
     # Of 11 s, played in time.
     assert 0.5 <= documents[-1]["seconds"] < 8
     assert documents[-1]["segments"]["guitar"] == [[0, documents[-1]["seconds"]]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.0 200 OK\r\n\r\n"], ids=["silent", "stalled"])
+def test_a_signal_ends_a_stream_that_waits_for_its_address(
+    tagged_bundle: Path, number: signal.Signals, answer: bytes
+) -> None:
+    pytest.importorskip("av")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/live.mp3"
+        process = start("stream", url, "-b", tagged_bundle)
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(answer)
+            time.sleep(0.2)
+            process.send_signal(number)
+            # Sooner than the address itself is given up, after 10 s.
+            _, errors = process.communicate(timeout=8)
+    assert "Traceback" not in errors
+
+
+def test_a_damaged_file_is_said_and_refused_when_strict(
+    muqrt: Command, tagged_bundle: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.wav"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * RATE_HZ)
+    soundfile.write(path, noise, RATE_HZ)
+    os.truncate(path, 44 + 2 * round(3.6 * RATE_HZ))
+    command = ("stream", path, "-b", tagged_bundle, "--fast")
+    done = muqrt(*command)
+    assert done.returncode == 0
+    assert f"DAMAGED {path}: 0.40 s of 4.00 s left out: its header promises 4.0 s" in done.stdout
+    last = json.loads(muqrt(*command, "--json").stdout.splitlines()[-1])
+    assert last["damage"]["lost_seconds"] == pytest.approx(0.4, abs=1e-3)
+    assert muqrt(*command, "--strict").returncode == 3
 
 
 def test_a_reader_that_goes_ends_the_stream(tagged_bundle: Path, music: Path) -> None:

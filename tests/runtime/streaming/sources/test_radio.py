@@ -1,8 +1,10 @@
 """Addresses of a server that sends in pieces, breaks off, stalls, or sends no audio."""
 
 import logging
+import resource
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
@@ -175,10 +177,10 @@ def test_hls_is_played_but_never_a_local_file(
 ) -> None:
     song = music / SONG
     segment = station(*[file(song.read_bytes(), kind="audio/mpeg")] * 9)
-    found = np.concatenate(list(from_url(station(playlist(f"{segment}.mp3")), RATE_HZ)))
+    found = np.concatenate(list(from_url(station(*[playlist(f"{segment}.mp3")] * 3), RATE_HZ)))
     assert len(found) == pytest.approx(len(audio.load(song)), abs=RATE_HZ / 10)
     with pytest.raises(AudioError, match="cannot be opened"):
-        next(from_url(station(playlist(song.as_uri())), RATE_HZ))
+        next(from_url(station(*[playlist(song.as_uri())] * 3), RATE_HZ))
 
 
 @pytest.mark.parametrize(
@@ -197,6 +199,72 @@ def test_what_is_no_broadcast_is_refused_at_once(
     with pytest.raises(AudioError, match=f"{url}: .*{message}"):
         next(from_url(url, RATE_HZ))
     assert not pauses
+
+
+def hls(lines: str) -> Respond:
+    return file(f"#EXTM3U\n{lines}\n".encode(), kind="application/vnd.apple.mpegurl")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("#EXT-X-STREAM-INF:BANDWIDTH=100000\n/live", "playlist of playlists"),
+        ("#EXT-X-STREAM-INF:BANDWIDTH=100000\n/live\n" * 2000, "playlist of playlists"),
+        (
+            "".join(f"#EXT-X-STREAM-INF:BANDWIDTH=1\n/{index}\n" for index in range(2000)),
+            "names 2000 others",
+        ),
+        ("#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n/live\n#EXT-X-ENDLIST", "cannot be opened"),
+        ("#EXT-X-TARGETDURATION:9\n" + "#EXTINF:9,\n/0.mp3\n" * 300_000, "longer than 4 MiB"),
+    ],
+    ids=["itself", "itself often", "many", "itself as its segment", "endless"],
+)
+def test_a_playlist_that_has_no_end_is_refused(
+    station: Callable[..., str], lines: str, message: str
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(AudioError, match=message):
+        next(from_url(station(*[hls(lines)] * 20), RATE_HZ))
+    assert time.monotonic() - began < 10
+
+
+def endless(first: bytes, rest: bytes, kind: str = "audio/mpeg") -> Respond:
+    def respond(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", kind)
+        request.send_header("icy-name", "Radio Caf\u00e9")  # sent as Latin-1
+        request.end_headers()
+        request.wfile.write(first)
+        while True:
+            try:
+                request.wfile.write(rest)
+            except OSError:
+                return
+
+    return respond
+
+
+def test_zeros_without_an_end_are_refused_in_little_memory(station: Callable[..., str]) -> None:
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(AudioError, match=r"cannot be opened|no audio in them"):
+        next(from_url(station(endless(b"", bytes(1 << 16))), RATE_HZ))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 200 << 10
+
+
+def test_zeros_after_a_song_end_the_broadcast(station: Callable[..., str], music: Path) -> None:
+    song, heard = without_length((music / SONG).read_bytes()), 0
+    with pytest.raises(AudioError, match="no audio in them"):
+        for chunk in from_url(station(endless(song, bytes(1 << 16))), RATE_HZ):
+            heard += len(chunk)
+    assert heard / RATE_HZ == pytest.approx(36.9, abs=1)
+
+
+def test_a_stations_name_in_any_encoding_decides_nothing(
+    station: Callable[..., str], music: Path
+) -> None:
+    song = without_length((music / SONG).read_bytes())
+    for respond in (endless(song, song), file(song, "audio/mpeg; name=caf\u00e9")):
+        assert len(next(from_url(station(*[respond] * 20), RATE_HZ))) == RATE_HZ // 10
 
 
 def test_an_address_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
