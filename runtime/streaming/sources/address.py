@@ -1,7 +1,8 @@
 """What an http(s) address sends: a broadcast without an end, a file, or an hls playlist.
 
-Broadcasts are read here and not by FFmpeg, which gathers whatever comes until it finds audio in it.
-Playlists are looked at before FFmpeg follows them, for it follows one that names itself for ever.
+Broadcasts are read here and not by FFmpeg, which gathers whatever comes until it finds audio in
+it. Playlists are looked at before FFmpeg follows them: it would follow one that names itself
+without an end.
 """
 
 import re
