@@ -47,6 +47,7 @@ def _stderr_and_null() -> tuple[ctypes.c_void_p, int] | None:
     if not sys.platform.startswith("linux"):
         return None
     try:
+        os.confstr("CS_GNU_LIBC_VERSION")  # only glibc's variable may be written to
         library = ctypes.CDLL(None)
         library.fopen.restype = ctypes.c_void_p
         null = library.fopen(os.devnull.encode(), b"w")
