@@ -32,6 +32,7 @@ PAGES = {
     "benchmarks/results/cpu-epyc-2-cores-10s.md": "measurements.md#muq-on-two-cores-10-s-only",
     "benchmarks/results/kernels-cpu-epyc-1-core.md": "measurements.md#kernels-on-one-core",
     "benchmarks/results/kernels-cpu-epyc-2-cores.md": "measurements.md#kernels-on-two-cores",
+    "benchmarks/results/lengths-cpu-epyc-2-cores.md": "measurements.md#long-windows-on-two-cores",
     "benchmarks/results/streams-full-size.md": "measurements.md#live-streams-full-size",
     "benchmarks/results/streams-muq-mini.md": "measurements.md#live-streams-muq-mini",
     "benchmarks/results/towers-cpu-epyc-2-cores.md": "measurements.md#muq-mulan-s-towers",
