@@ -1,4 +1,4 @@
-"""The options that say how much damage of an audio file is accepted, and what was found."""
+"""How much damage of an audio file is accepted, and what is said of one."""
 
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Damages:
-    """The damaged files that were used all the same.
+    """The files that were not used as they are: damaged, or heard from one channel.
 
     Attributes:
         tolerance: what adds to them.
@@ -23,27 +23,42 @@ class Damages:
 
     most_lost_share: float
     _found: "dict[str, Damage]" = field(default_factory=dict)
+    _one_channel_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def tolerance(self) -> "Tolerance":
         """How much is accepted; what is found comes here."""
         from ..runtime.audio.damage import Tolerance
 
-        return Tolerance(self.most_lost_share, self._found.__setitem__)
+        return Tolerance(
+            self.most_lost_share,
+            self._found.__setitem__,
+            self._one_channel_seconds.__setitem__,
+        )
 
     def facts(self, audio: str | PathLike[str]) -> dict[str, Any]:
-        """A file's damage as JSON, under ``damage``; nothing if there is none."""
-        found = self._found.get(str(audio))
-        return {} if found is None else {"damage": asdict(found)}
+        """A file's ``damage`` and ``one_channel_seconds`` as JSON, where there are any."""
+        name, facts = str(audio), dict[str, Any]()
+        if name in self._found:
+            facts["damage"] = asdict(self._found[name])
+        if name in self._one_channel_seconds:
+            facts["one_channel_seconds"] = self._one_channel_seconds[name]
+        return facts
 
-    def line(self, audio: str | PathLike[str]) -> str:
-        """A file's damage as a line of text; empty if there is none."""
-        found = self._found.get(str(audio))
-        return "" if found is None else f"DAMAGED {audio}: {found}"
+    def lines(self, audio: str | PathLike[str]) -> list[str]:
+        """The same as lines of text."""
+        from ..runtime.audio.damage import one_channel_line
+
+        name, lines = str(audio), list[str]()
+        if name in self._found:
+            lines.append(f"DAMAGED {name}: {self._found[name]}")
+        if name in self._one_channel_seconds:
+            lines.append(f"{name}: {one_channel_line(self._one_channel_seconds[name])}")
+        return lines
 
     def names(self) -> list[str]:
-        """The damaged files."""
-        return list(self._found)
+        """The files of which there is something to say."""
+        return list(dict.fromkeys([*self._found, *self._one_channel_seconds]))
 
 
 @dataclass(frozen=True, kw_only=True)

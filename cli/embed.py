@@ -49,6 +49,7 @@ def embed(
     """
     from ..runtime.inference.windows import window_length
     from ..runtime.model import Model
+    from .audio.progress import AudioProgress
     from .outputs.tasks import Tasks, with_features, with_results
 
     if features and options.output is None:
@@ -60,9 +61,12 @@ def embed(
             session, overlap_seconds, options.batch_size, tolerance=damage.damages.tolerance
         )
         tasks.windowing = model.windowing(length)
+        heard = AudioProgress(tasks.audio, session.framing)
         if features:
-            tasks.run("Embedding", session, "features", with_features(tasks.tasks, model, length))
+            running = with_features(tasks.tasks, model, length, heard.on_window)
+            tasks.run("Embedding", session, "features", running, heard)
         else:
-            running = with_results(tasks.tasks, model.embed_files(tasks.audio, window=length))
-            tasks.run("Embedding", session, "embeddings", running)
+            embedded = model.embed_files(tasks.audio, heard.on_window, length)
+            running = with_results(tasks.tasks, embedded)
+            tasks.run("Embedding", session, "embeddings", running, heard)
     tasks.report("embedding", options.place, as_json, damage.damages)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,6 +81,7 @@ def search(
     from ..runtime.inference.windows import refuse_window
     from ..runtime.model import Model
     from ..runtime.search.update import embed_into, recheck, updating
+    from .audio.progress import AudioProgress
     from .outputs.tasks import collect
 
     refuse_window(window, "latents")
@@ -112,11 +114,13 @@ def search(
             with place.open_session() as session:
                 tolerance = damage.damages.tolerance
                 model = Model(session, batch_size=batch_size, tolerance=tolerance)
-                running = embed_into(library, files, changes.new, model.embed_audio_files)
+                heard = AudioProgress([files[name] for name in changes.new], session.framing)
+                embed = partial(model.embed_audio_files, on_window=heard.on_window)
+                running = embed_into(library, files, changes.new, embed)
                 # Closed at once, also when interrupted: it commits what it has.
                 with closing(running):
-                    outcomes = collect(
-                        "Embedding", running, len(changes.new), lambda outcome: outcome.name.name
+                    outcomes = heard.collect(
+                        "Embedding", running, lambda outcome: outcome.name.name
                     )
                 if like is not None and needs_embedding:
                     sought = library.embedding(same) if same in changes.new else None
@@ -159,12 +163,14 @@ def _report(
     ]
     skipped = [str(path) for path in given.skipped]
     facts: dict[str, Any] = {"index": counts, "failed": failed, "skipped": skipped}
-    if damages.names():
-        facts["damaged"] = [{"audio": name, **damages.facts(name)} for name in damages.names()]
+    said = [{"audio": name, **damages.facts(name)} for name in damages.names()]
+    for key, of in (("damaged", "damage"), ("one_channel", "one_channel_seconds")):
+        if some := [facts_of for facts_of in said if of in facts_of]:
+            facts[key] = some
     lines: list[str | Table] = [
         f"FAILED {folder / name}: {error}" for name, error in new_failures.items()
     ]
-    lines += [damages.line(name) for name in damages.names()]
+    lines += [line for name in damages.names() for line in damages.lines(name)]
     lines.append(
         f"{folder}: {counts['files']} files, {counts['new']} of them new or changed, "
         f"{counts['gone']} gone, {counts['unusable']} that cannot be used"

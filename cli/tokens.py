@@ -43,6 +43,7 @@ def tokens(options: AudioToTokens, damage: DamageOptions, as_json: Json = False)
     from ..runtime.bundle.tokens import Tokenizer
     from ..runtime.engines.session import require_output
     from ..runtime.model import Model
+    from .audio.progress import AudioProgress
     from .outputs.archives import is_archive, open_archive
     from .outputs.tasks import Save, Tasks, save_npy, with_results
 
@@ -61,8 +62,9 @@ def tokens(options: AudioToTokens, damage: DamageOptions, as_json: Json = False)
                 "artefact_sha256": session.artefact_sha256,
             }
             save = stack.enter_context(open_archive(archive, tokenizer.file_dtype, facts))
-        results = Model(
-            session, batch_size=options.batch_size, tolerance=damage.damages.tolerance
-        ).tokens_files(tasks.audio)
-        tasks.run("Tokenizing", session, "tokens", with_results(tasks.tasks, results, save))
+        model = Model(session, batch_size=options.batch_size, tolerance=damage.damages.tolerance)
+        heard = AudioProgress(tasks.audio, session.framing)
+        results = model.tokens_files(tasks.audio, heard.on_window)
+        running = with_results(tasks.tasks, results, save)
+        tasks.run("Tokenizing", session, "tokens", running, heard)
     tasks.report("tokens", options.place, as_json, damage.damages)

@@ -37,36 +37,78 @@ class Bar:
     """A progress bar's handle.
 
     Args:
-        on_advance: called with the steps and with what is being done.
+        on_change: called with how much is done, of how much, and with what is being done.
+        total: how much there is to do; None if that is not known.
+        is_shown: whether anything is shown.
     """
 
-    def __init__(self, on_advance: Callable[[int, str], None]) -> None:
-        self._on_advance = on_advance
+    def __init__(
+        self,
+        on_change: Callable[[float, float | None, str], None],
+        total: float | None = None,
+        is_shown: bool = True,
+    ) -> None:
+        self._on_change = on_change
+        self._done, self._total = 0.0, total
+        self.is_shown = is_shown
 
-    def advance(self, doing: object = "", steps: int = 1) -> None:
+    def advance(self, doing: object = "", steps: float = 1) -> None:
         """Advance by some steps, and show what is being done."""
-        self._on_advance(steps, str(doing))
+        self.move_to(self._done + steps, self._total, doing)
+
+    def move_to(self, done: float, total: float | None, doing: object = "") -> None:
+        """Show how much is done, of how much, and what is being done."""
+        self._done, self._total = done, total
+        self._on_change(done, total, str(doing))
+
+
+def _count(number: float) -> str:
+    return f"{number:.0f}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as minutes and seconds, or hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 @contextmanager
-def progress(title: str, total: int | None) -> Iterator[Bar]:
-    """Show a progress bar on stderr if it is a terminal."""
+def progress(
+    title: str, total: float | None, amount: Callable[[float], str] = _count
+) -> Iterator[Bar]:
+    """Show a progress bar on stderr if it is a terminal.
+
+    Args:
+        title: what is going on.
+        total: how much there is to do; None if that is not known.
+        amount: how much as text: a count by default.
+    """
     if not sys.stderr.isatty():
-        yield Bar(lambda steps, doing: None)
+        yield Bar(lambda done, total, doing: None, total, is_shown=False)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    def of(done: float, total: float | None) -> str:
+        return f"{amount(done)}/{'?' if total is None else amount(total)}"
 
     columns = (
         TextColumn(title),
         BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[amount]}"),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[doing]}"),
+        TextColumn("{task.fields[doing]}", markup=False),  # a file's name may hold brackets
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("", total=total, doing="")
-        yield Bar(lambda steps, doing: shown.update(task, advance=steps, doing=printable(doing)))
+        task = shown.add_task("", total=total, doing="", amount=of(0, total))
+
+        def change(done: float, total: float | None, doing: str) -> None:
+            shown.update(
+                task, completed=done, total=total, amount=of(done, total), doing=printable(doing)
+            )
+
+        yield Bar(change, total)
 
 
 def printable(text: str) -> str:

@@ -14,11 +14,13 @@ from ...errors import AudioError, MissingDependencyError, UsageError
 from ...runtime.audio.tracks import AudioFile
 from ...runtime.inference.windows import WindowingConfig, WindowLength
 from ..audio.files import AudioFiles
+from ..audio.progress import AudioProgress
 from ..damage import Damages
 from .run_manifest import Kind, RunManifest
 
 if TYPE_CHECKING:
     from ...runtime.engines.session import Session
+    from ...runtime.inference.runner import OnWindow
     from ...runtime.model import Model
     from ..place import Local, Served
 
@@ -136,7 +138,14 @@ class Tasks:
         """The audio files that are still to be used."""
         return [task.audio for task in self.tasks]
 
-    def run(self, title: str, session: "Session", kind: Kind, running: Iterator[Task]) -> None:
+    def run(
+        self,
+        title: str,
+        session: "Session",
+        kind: Kind,
+        running: Iterator[Task],
+        heard: AudioProgress,
+    ) -> None:
         """Run the tasks with a progress bar of this title.
 
         Args:
@@ -144,6 +153,7 @@ class Tasks:
             session: what computes the results.
             kind: what they are.
             running: what ``with_results`` or ``with_features`` returns.
+            heard: told of every window.
         """
         with ExitStack() as claims:
             if self.folder is not None:
@@ -152,7 +162,7 @@ class Tasks:
                 )
                 claims.enter_context(manifest.claimed())
                 running = _noted(running, manifest)
-            collect(title, running, len(self.tasks), lambda task: task.audio.name)
+            heard.collect(title, running, lambda task: task.audio.name)
 
     def _windowings(self, session: "Session") -> list[dict[str, Any]]:
         """How tracks are cut, and how they are when nothing is said."""
@@ -178,9 +188,7 @@ class Tasks:
             task.document(values_as if as_json else None) | damages.facts(task.audio)
             for task in self.tasks
         ]
-        lines = [
-            line for task in self.tasks for line in (task.line(), damages.line(task.audio)) if line
-        ]
+        lines = [line for task in self.tasks for line in (task.line(), *damages.lines(task.audio))]
         if self.kept:
             lines.append(f"{self.kept} already there, kept.")
         facts: dict[str, Any] = {
@@ -240,24 +248,25 @@ def with_results(tasks: list[Task], results: FileResults, save: Save = save_npy)
         yield task
 
 
-def with_features(tasks: list[Task], model: "Model", window: WindowLength | None) -> Iterator[Task]:
+def with_features(
+    tasks: list[Task], model: "Model", window: WindowLength | None, on_window: "OnWindow"
+) -> Iterator[Task]:
     """Write each task's features while they are computed."""
     for task in tasks:
         assert task.output is not None
         try:
-            task.shape = _write_features(model, window, task.audio, task.output)
+            features = model.stream_features(task.audio, on_window=on_window, window=window)
+            task.shape = _write_features(features, task.output)
         except (AudioError, MissingDependencyError) as error:
             task.error = str(error)
         yield task
 
 
-def _write_features(
-    model: "Model", window: WindowLength | None, audio: Path, output: Path
-) -> tuple[int, int]:
+def _write_features(features: Iterator[tuple[int, np.ndarray]], output: Path) -> tuple[int, int]:
     """Write features as they come, so that a three-hour file needs no more memory than a song."""
     steps = width = 0
     with atomic_file(output) as temporary, temporary.open("wb") as file:
-        for _, block in model.stream_features(audio, window=window):
+        for _, block in features:
             if not steps:
                 width = block.shape[1]
                 _write_header(file, (0, width))

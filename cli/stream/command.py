@@ -101,7 +101,7 @@ def stream(
     result = (source.name, seconds, events)
     facts = {"model": place.model_name, **segments_document(*result)}
     facts |= damage.damages.facts(source.name)
-    lines = [damage.damages.line(source.name), *segment_lines(*result), place.credit]
+    lines = [*damage.damages.lines(source.name), *segment_lines(*result), place.credit]
     show(as_json, facts, *lines)
     if source.error is not None:
         raise source.error

@@ -70,7 +70,8 @@ def tag(
     from ...runtime.engines.session import require_output
     from ...runtime.inference.windows import refuse_window
     from ...runtime.model import Model
-    from ..outputs.tasks import collect, refuse_failures
+    from ..audio.progress import AudioProgress
+    from ..outputs.tasks import refuse_failures
     from .report import Choice, document, lines, write_csv
 
     refuse_window(window, "tags")
@@ -94,17 +95,18 @@ def tag(
                 raise BundleError(_LABELS_NEEDED)
             vocabulary = require_output(session, Tagging)
             model = Model(session, batch_size=where.batch_size, tolerance=tolerance)
-            tagged = model.tag_files(files, hop_seconds)
+            heard = AudioProgress(files, session.framing)
+            tagged = model.tag_files(files, hop_seconds, heard.on_window)
         else:
             text = (label_options.text_artefact, label_options.no_cache)
             tagger = stack.enter_context(
                 place.open_label_tagger(labels, *text, where.batch_size, tolerance)
             )
-            vocabulary, tagged = tagger.zero_shot, tagger.tag_files(files)
-        results: list[tuple[Path, Result]] = collect(
+            heard = AudioProgress(files, tagger.framing)
+            vocabulary, tagged = tagger.zero_shot, tagger.tag_files(files, heard.on_window)
+        results: list[tuple[Path, Result]] = heard.collect(
             "Tagging",
             ((Path(path), result) for path, result in tagged),
-            len(files),
             lambda item: item[0].name,
         )
     written = []
@@ -128,7 +130,7 @@ def tag(
         *(
             line
             for path, result in results
-            for line in (damage.damages.line(path), *lines(path, result, choice))
+            for line in (*damage.damages.lines(path), *lines(path, result, choice))
         ),
         *(f"Wrote {path}" for path in written),
         place.credit,

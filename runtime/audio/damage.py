@@ -40,6 +40,15 @@ def _warn(name: str, damage: Damage) -> None:
     _log.warning("%s: %s.", name, damage)
 
 
+def one_channel_line(seconds: float) -> str:
+    """What is said of a file heard from one of its channels for so many seconds."""
+    return f"heard from one channel for {seconds:.1f} s, in which its channels cancel each other"
+
+
+def _warn_of_one_channel(name: str, seconds: float) -> None:
+    _log.warning("%s: %s.", name, one_channel_line(seconds))
+
+
 @dataclass(frozen=True)
 class Tolerance:
     """How much damage is accepted, and who is told.
@@ -49,10 +58,15 @@ class Tolerance:
             damage, 1 accepts whatever can be decoded.
         on_damage: called with a file's name and its damage, once the file has been read. May be
             called from another thread. Writes a warning to the log by default.
+        on_one_channel: called likewise with a file's name and for how many seconds its channels
+            cancel each other, so that the louder one was taken.
     """
 
     most_lost_share: float = MOST_LOST_SHARE
     on_damage: Callable[[str, Damage], None] = field(default=_warn, compare=False)
+    on_one_channel: Callable[[str, float], None] = field(
+        default=_warn_of_one_channel, compare=False
+    )
 
     def judge(self, name: str, damage: Damage) -> None:
         """Tell of the damage.

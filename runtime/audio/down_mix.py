@@ -19,10 +19,14 @@ class DownMix:
 
     Channels of opposite polarity, such as those of a cable wired the wrong way round, would average
     to silence. A block in which they do is the louder channel's instead.
+
+    Attributes:
+        one_channel_samples: how many samples were one channel's.
     """
 
     def __init__(self) -> None:
         self._channel: int | None = None
+        self.one_channel_samples = 0
         self._forget(0)
 
     def _forget(self, channels: int) -> None:
@@ -44,6 +48,7 @@ class DownMix:
             return mix
         if self._channel is None:
             self._channel = int(self._powers.argmax())
+        self.one_channel_samples += samples
         return planes[self._channel]
 
     def _remember(self, mix: np.ndarray, planes: np.ndarray) -> None:

@@ -29,7 +29,8 @@ def stream(
     """Decode a file block by block, in memory that does not depend on its length.
 
     All channels are averaged with equal weight: stereo, 5.1 (its low-frequency channel included)
-    or any other layout; where they cancel each other, the louder one is taken. The blocks joined
+    or any other layout; where they cancel each other, the louder one is taken, and ``tolerance`` is
+    told. The blocks joined
     are the samples that resampling the whole file at once would give, ``round(samples * rate_hz /
     the file's rate)`` of them. Where the rate changes in the middle, each stretch is resampled by
     itself.
@@ -52,6 +53,7 @@ def stream(
     check_rate(rate_hz, str(path))
     decoding, mix = Decoding(Path(path)), DownMix()
     name, own_rate_hz, resampler = str(path), 0, Resampler(rate_hz, rate_hz)
+    one_channel_seconds = 0.0
     for block in decoding.blocks():
         _check_length(decoding.read_seconds, name)
         if tolerance.most_lost_share < 1:  # else a promise is not believed
@@ -61,9 +63,10 @@ def stream(
             yield resampler.finish()
             own_rate_hz, resampler = block.rate_hz, Resampler(block.rate_hz, rate_hz)
         block_seconds = len(block.samples) / block.rate_hz
-        yield resampler.push(
-            _down_mix(mix, block.samples, name, decoding.read_seconds - block_seconds)
-        )
+        before = mix.one_channel_samples
+        mono = _down_mix(mix, block.samples, name, decoding.read_seconds - block_seconds)
+        one_channel_seconds += (mix.one_channel_samples - before) / block.rate_hz
+        yield resampler.push(mono)
     yield resampler.finish()
     damage = decoding.damage()
     if not own_rate_hz:
@@ -72,6 +75,8 @@ def stream(
         raise AudioError(f"{name}: has no samples; copy or record it again.")
     if damage is not None:
         tolerance.judge(name, damage)
+    if one_channel_seconds:
+        tolerance.on_one_channel(name, one_channel_seconds)
 
 
 def load(

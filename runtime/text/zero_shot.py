@@ -103,6 +103,10 @@ class LabelTagger:
         batch_size: how many clips to run at once.
         tolerance: how much damage of a file is accepted.
 
+    Attributes:
+        zero_shot: what it knows of the labels.
+        framing: how audio is cut for the model.
+
     Raises:
         BundleError: the model shares no space with texts.
     """
@@ -117,7 +121,7 @@ class LabelTagger:
     ) -> None:
         joint, rate_hz = require_output(session, Joint), session.framing.sample_rate_hz
         self.zero_shot = ZeroShot(labels, joint.temperature, joint.clip_samples / rate_hz)
-        self._rate_hz = rate_hz
+        self.framing, self._rate_hz = session.framing, rate_hz
         self._latents = latents
         self._runner = Runner(session, batch_size, tolerance)
 

@@ -54,3 +54,40 @@ def test_strict_refuses_and_partial_accepts(
     assert errors("--partial") == [False, False]
     both = muqrt(*words, "--strict", "--partial")
     assert both.returncode == 2 and "contradict each other" in both.stderr
+
+
+@pytest.mark.parametrize("command", ["embed", "tag", "stream"])
+def test_one_channel_is_said_in_a_line_and_in_json(
+    muqrt: Command, tagged_bundle: Path, tmp_path: Path, command: str
+) -> None:
+    left = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * RATE_HZ)
+    path, usual = tmp_path / "a.wav", tmp_path / "b.wav"
+    soundfile.write(path, np.stack([left, -left], 1), RATE_HZ, subtype="FLOAT")
+    soundfile.write(usual, np.stack([left, left], 1), RATE_HZ, subtype="FLOAT")
+    rest = ["--fast"] if command == "stream" else []
+    done = muqrt(command, path, "-b", tagged_bundle, *rest)
+    assert (done.returncode, done.stderr) == (0, "")
+    said = f"{path}: heard from one channel for 4.0 s, in which its channels cancel each other"
+    assert said in done.stdout.splitlines()
+
+    def facts(audio: Path) -> dict[str, object]:
+        shown = muqrt(command, audio, "-b", tagged_bundle, *rest, "--json").stdout
+        answer = json.loads(shown.splitlines()[-1])
+        return answer if command == "stream" else answer["results"][0]
+
+    assert facts(path)["one_channel_seconds"] == pytest.approx(4)
+    assert "one_channel_seconds" not in facts(usual)
+
+
+def test_search_says_it_too(muqrt: Command, mulan_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    left = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * RATE_HZ)
+    soundfile.write(folder / "b.wav", np.stack([left, -left], 1), RATE_HZ, subtype="FLOAT")
+    cut(folder / "a.wav", 3.6)
+    done = muqrt("search", folder, "-b", mulan_bundle, "--json")
+    answer = json.loads(done.stdout)
+    assert [each["audio"] for each in answer["damaged"]] == [str(folder / "a.wav")]
+    assert answer["one_channel"] == [
+        {"audio": str(folder / "b.wav"), "one_channel_seconds": pytest.approx(2)}
+    ]

@@ -9,6 +9,7 @@ from ...runtime.audio.damage import USUAL, Tolerance
 from ...runtime.audio.read import load
 from ...runtime.audio.tracks import AudioFile
 from ...runtime.inference.clips import ClippingConfig
+from ...runtime.inference.runner import OnWindow
 from ...runtime.text.labels import LabelSet
 from ...runtime.text.zero_shot import LabelTags, ZeroShot
 from ..contract.mulan import AUDIO_TOWER, tower_in
@@ -52,16 +53,18 @@ class ServedLabelTagger:
                 f"Model {model!r} at {url} takes no labels",
                 "Write one that does from a MuQ-MuLan's bundle with: muqrt repository",
             )
-        framing = tower.contract.framing
-        self._rate_hz = framing.sample_rate_hz
-        self._clipping = ClippingConfig(framing, tower.joint.clip_samples)
+        self.framing = tower.contract.framing
+        self._rate_hz = self.framing.sample_rate_hz
+        self._clipping = ClippingConfig(self.framing, tower.joint.clip_samples)
         clip_seconds = tower.joint.clip_samples / self._rate_hz
         self.zero_shot = ZeroShot(labels, tower.joint.temperature, clip_seconds)
 
     def tag_files(
-        self, paths: Iterable[AudioFile]
+        self, paths: Iterable[AudioFile], on_window: OnWindow | None = None
     ) -> Iterator[tuple[AudioFile, LabelTags | AudioError]]:
         """Tag many files; a bad file does not stop the others.
+
+        ``on_window`` is called with each of a file's clips, once the server has answered.
 
         Yields:
             (path, its labels or the error of a bad file), in order.
@@ -71,13 +74,13 @@ class ServedLabelTagger:
         """
         for path in paths:
             try:
-                yield path, self._tag(path)
+                yield path, self._tag(path, on_window)
             except AudioError as error:
                 yield path, error
             except MissingDependencyError as error:
                 yield path, AudioError(str(error))
 
-    def _tag(self, path: AudioFile) -> LabelTags:
+    def _tag(self, path: AudioFile, on_window: OnWindow | None) -> LabelTags:
         waveform = load(path, self._rate_hz, self._tolerance)
         labels = self.zero_shot.labels
         try:
@@ -93,6 +96,10 @@ class ServedLabelTagger:
             if _REFUSED in str(error):
                 raise AudioError(f"{path}: {error}") from None
             raise
-        silent = np.array([clip.is_silent for clip in self._clipping.cut([waveform], str(path))])
+        clips = list(self._clipping.cut([waveform], str(path)))
+        if on_window is not None:
+            for clip in clips:
+                on_window(clip)
+        silent = np.array([clip.is_silent for clip in clips])
         seconds = len(waveform) / self._rate_hz
         return self.zero_shot.describe(answer.cosines, answer.clip_cosines, silent, seconds)

@@ -22,6 +22,7 @@ _UNKNOWN_BYTES = 0x7FFF_F000
 # libsndfile's length of a file that does not tell its own.
 _UNKNOWN_SAMPLES = 2**62
 _LOSSY = {"MP3", "OGG"}
+_LOSSY_SUBTYPES = {"MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"}  # in a wav, too
 
 
 class _SequentialFile(soundfile.SoundFile):
@@ -61,9 +62,10 @@ def open_with_libsndfile(file: int | FileRange) -> Iterator[DecodedAudio]:
         # It guesses an mp3's length.
         is_mpeg = opened.format == "MP3"
         promise = None if is_mpeg else _promised_samples(opened)
+        is_lossy = opened.format in _LOSSY or opened.subtype in _LOSSY_SUBTYPES
         yield DecodedAudio(
             None if promise is None else promise / opened.samplerate,
-            PADDING_SECONDS if opened.format in _LOSSY else 0.5 / opened.samplerate,
+            PADDING_SECONDS if is_lossy else 0.5 / opened.samplerate,
             is_mpeg,
             _blocks(opened),
         )

@@ -1,5 +1,6 @@
 """Every odd file gives what FFmpeg decodes, and what is left out is said."""
 
+import io
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,21 @@ def wav(data_bytes: int) -> bytes:
     return bytes(content)
 
 
+def mp3_in_wav() -> bytes:
+    """An mp3 in a wav, whose header counts the encoder's padding too."""
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="wav") as container:
+        track = container.add_stream("libmp3lame", rate=44_100, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(STEREO.T), "fltp", "stereo")
+        frame.sample_rate = 44_100
+        split = av.AudioResampler("fltp", "stereo", 44_100, frame_size=1152)
+        for each in [*split.resample(frame), *split.resample(None), None]:
+            container.mux(track.encode(each))
+    return file.getvalue()
+
+
 def middle(content: bytes, inserted: bytes, instead_of: int = 0) -> bytes:
     half = len(content) // 2
     return content[:half] + inserted + content[half + instead_of :]
@@ -69,6 +85,7 @@ INTACT = {
     "stereo then mono": PLAIN + uncounted(encoded(MONO)),
     "44.1 then 48 kHz": PLAIN + uncounted(encoded(music(rate_hz=48_000), 48_000)),
     "two counted mp3s": MP3 + MP3,
+    "mp3 in a wav": mp3_in_wav(),
     "Layer II after ID3v2": ID3V2 + PLAIN,
 }
 
