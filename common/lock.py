@@ -109,14 +109,12 @@ def unlock(folder: Path, lock: int) -> None:
 
 
 def _wait_for(folder: Path) -> int:
-    from .console import waiting  # takes longer to import than everything here
-
     told_at = time.monotonic() + _SILENT_SECONDS
     with ExitStack() as shown:
         while (lock := try_lock(folder)) is None:
             if time.monotonic() >= told_at:
                 told_at = float("inf")
-                from .console import waiting
+                from .console import waiting  # takes longer to import than everything here
 
                 shown.enter_context(waiting(f"{folder}: waiting for {_holder(folder)}"))
             time.sleep(_POLL_SECONDS)
