@@ -1,13 +1,14 @@
 """``muqrt repository`` and ``muqrt serve``."""
 
 import signal
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..common.console import Json, show
+from ..common.network import is_loopback
+from ..errors import UsageError
 from .ending import at_its_own_pace
 from .repository.command import repository
 
@@ -27,8 +28,20 @@ def serve(
     grpc_port: _Port = 8001,
     metrics_port: _Port = 8002,
     address: Annotated[
-        str, typer.Option(help="Interface to listen on; 0.0.0.0 opens the server to the network.")
+        str,
+        typer.Option(help="Interface to listen on; others than loopback need --allow-remote."),
     ] = "127.0.0.1",
+    allow_remote: Annotated[
+        bool,
+        typer.Option("--allow-remote", help="Let --address open the server to the network."),
+    ] = False,
+    allow_shared_memory: Annotated[
+        bool,
+        typer.Option(
+            "--allow-shared-memory",
+            help="Let clients register shared memory. They can then read and write the server's.",
+        ),
+    ] = False,
     log_file: Annotated[
         Path | None, typer.Option(help="File for the server's log; a temporary one by default.")
     ] = None,
@@ -44,7 +57,9 @@ def serve(
 ) -> None:
     """Run Triton on a model repository until Ctrl-C."""
     from ..triton_repo.server.process import Server
+    from ..triton_repo.server.supervisor import Supervisor
 
+    _check_address(address, allow_remote, allow_shared_memory)
     more = [f"--cache-config=local,size={cache_mib << 20}"] if cache_mib else []
     more += ["--rate-limit=execution_count"] if rate_limit else []
     # A service manager's SIGTERM and a closed terminal end the server as Ctrl-C does.
@@ -54,18 +69,42 @@ def serve(
         with (
             at_its_own_pace(),
             Server(
-                models, http_port, grpc_port, metrics_port, address, log_file, more_arguments=more
+                models,
+                http_port,
+                grpc_port,
+                metrics_port,
+                address,
+                log_file,
+                more_arguments=more,
+                allow_shared_memory=allow_shared_memory,
             ) as server,
+            Supervisor(server) as supervisor,
         ):
             _announce(server, as_json)
-            while True:
-                server.check()
-                time.sleep(1)
+            supervisor.wait()
     except KeyboardInterrupt:
         pass
     finally:
         for each, handler in previous.items():
             signal.signal(each, handler)
+
+
+def _check_address(address: str, allow_remote: bool, allow_shared_memory: bool) -> None:
+    """Refuse to open the server to the network by mistake."""
+    if is_loopback(address):
+        return
+    if not allow_remote:
+        raise UsageError(
+            f"--address {address} opens the server to the network: everyone who reaches it can use "
+            "the models. Add --allow-remote if that is what you want."
+        )
+    if allow_shared_memory:
+        raise UsageError("--allow-shared-memory is for clients on this machine: no --allow-remote.")
+    typer.echo(
+        f"Warning: everyone who reaches {address} can use the models. What to put in front: "
+        "docs/security.md.",
+        err=True,
+    )
 
 
 def _announce(server: "Server", as_json: bool) -> None:

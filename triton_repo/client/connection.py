@@ -33,6 +33,8 @@ _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\[\]/:\s]+)(:(?P<port>[0-9]{1,5})
 _NO_SUCH_MODEL = ("unknown model", "is not available")
 # The served model's message for a stream that has expired, and Triton's for an unknown one.
 _NO_SUCH_STREAM = ("no such stream", "must specify the START flag")
+# Of a model whose process has died: until that is noticed, and while it is loaded again.
+_RESTARTING = ("is not healthy", "has no available versions")
 # What to do for a model that commands ask for by default.
 _HOW_TO_WRITE = {
     "muq": " Write it with: muqrt repository BUNDLE -o MODELS",
@@ -148,6 +150,11 @@ def explained(error: Any, url: str, model: str) -> ServerError:
     code, details = str(error.status()).removeprefix("StatusCode."), str(error.message())
     if any(words in details for words in _NO_SUCH_STREAM):
         return LostStreamError(f"{url} no longer has the stream ({details}).")
+    if any(words in details for words in _RESTARTING):
+        return GoneError(
+            f"Model {model!r} at {url} has died ({details}). muqrt serve loads it again; try again "
+            "in a few seconds."
+        )
     if code == "NOT_FOUND" or any(words in details for words in _NO_SUCH_MODEL):
         cure = _HOW_TO_WRITE.get(model, "")
         return ServerError(f"{url} serves no model {model!r} ({details}).{cure}")

@@ -7,21 +7,27 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
+from threading import Lock
 from urllib.error import URLError
+from urllib.parse import quote
 from urllib.request import ProxyHandler, Request, build_opener
 from uuid import uuid4
 
 from ...common.closing import Closing
 from ...errors import ServerError
+from .access import SHARED_MEMORY, RestrictedApis
 from .installation import find_server
 from .ports import usable_ports
 from .watchdog import ParentWatchdog
 
 _POLL_SECONDS = 0.1
+_ASK_SECONDS = 5.0
+# What the server writes is for its user alone.
+_PRIVATE_UMASK, _PRIVATE_MODE = 0o077, 0o600
 _TAIL_COLUMNS = 400
 # For unloading the models, in addition to the time for requests in flight.
 _UNLOAD_SECONDS = 10
@@ -38,6 +44,9 @@ class Server(Closing):
         start_timeout_seconds: how long the models may take to load and warm up.
         exit_timeout_seconds: how long requests in flight may take when the server stops.
         more_arguments: further arguments of tritonserver, such as ``--rate-limit=execution_count``.
+        inner_address: the interface that Triton's own HTTP and metrics endpoints listen on when
+            something in front of them answers at ``address``; ``address`` when None.
+        allow_shared_memory: let clients register shared memory: for trusted ones, on this machine.
 
     Raises:
         ServerError: the repository or a port cannot be used.
@@ -56,6 +65,8 @@ class Server(Closing):
         start_timeout_seconds: float = 600.0,
         exit_timeout_seconds: int = 10,
         more_arguments: Sequence[str] = (),
+        inner_address: str | None = None,
+        allow_shared_memory: bool = False,
     ) -> None:
         self.repository = Path(repository)
         if not any(self.repository.glob("*/config.pbtxt")):
@@ -64,17 +75,28 @@ class Server(Closing):
                 "Make one with: muqrt repository BUNDLE -o models/"
             )
         self.address, self._more_arguments = address, more_arguments
+        self._inner_address = inner_address or address
         self.start_timeout_seconds = start_timeout_seconds
         self.exit_timeout_seconds = exit_timeout_seconds
-        self.http_port, self.grpc_port, self.metrics_port = usable_ports(
-            address, {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
+        self.http_port, self.grpc_port, self.metrics_port = self._choose_ports(
+            {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
         )
+        self._apis = RestrictedApis([SHARED_MEMORY] if allow_shared_memory else [])
         self._installation = find_server()
         self._keeps_log = log is not None
         self.log = log if log is not None else _temporary_log()
         self._shared_memory = f"muqrt-{uuid4().hex}-"
+        # A supervisor restarts it in another thread than the one that stops it.
+        self._lifecycle, self._is_wanted = Lock(), False
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: ParentWatchdog | None = None
+
+    def _choose_ports(self, wanted: dict[str, int | None]) -> list[int]:
+        if self._inner_address == self.address:
+            return usable_ports(self.address, wanted)
+        (grpc,) = usable_ports(self.address, {"grpc": wanted.pop("grpc")})
+        http, metrics = usable_ports(self._inner_address, wanted)
+        return [http, grpc, metrics]
 
     @property
     def grpc_url(self) -> str:
@@ -83,13 +105,18 @@ class Server(Closing):
 
     @property
     def http_url(self) -> str:
-        """Base URL of the HTTP endpoint."""
-        return f"http://{_host(self.address)}:{self.http_port}"
+        """Base URL of Triton's own HTTP endpoint."""
+        return f"http://{_host(self._inner_address)}:{self.http_port}"
 
     @property
     def metrics_url(self) -> str:
-        """URL that Prometheus scrapes."""
-        return f"http://{_host(self.address)}:{self.metrics_port}/metrics"
+        """URL of Triton's own metrics."""
+        return f"http://{_host(self._inner_address)}:{self.metrics_port}/metrics"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What requests to the restricted HTTP APIs must carry; changes with every start."""
+        return self._apis.headers
 
     @property
     def pid(self) -> int:
@@ -108,9 +135,18 @@ class Server(Closing):
         Raises:
             ServerError: it died or was not ready in time; the message has its last log lines.
         """
+        self._is_wanted = True
+        return self._start()
+
+    def _start(self) -> "Server":
         environment = {**os.environ, **self._installation.environment}
+        self._apis.renew()
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
+        self.log.touch(_PRIVATE_MODE)
+        self._log_start = self.log.stat().st_size
+        with self._lifecycle, self.log.open("ab") as log:
+            if not self._is_wanted:
+                raise ServerError("The Triton server was stopped.")
             # In a group of its own: Ctrl-C does not reach it, and all its children can be ended.
             self._process = subprocess.Popen(
                 self._command(),
@@ -119,36 +155,71 @@ class Server(Closing):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=_PRIVATE_UMASK,
             )
         atexit.register(self.stop)
         try:
             self._watchdog = ParentWatchdog(self.pid, self._stop_seconds, self._shared_memory)
             self._wait_until_ready()
         except BaseException:
-            self.stop()
+            self._end(self._stop_seconds)
+            self._forget_log()
             raise
         return self
 
     def stop(self) -> None:
         """Stop the server and every process it started. Calling it twice is harmless."""
+        self._is_wanted = False
+        self._end(self._stop_seconds)
+        self._forget_log()
+
+    def restart(self) -> None:
+        """Kill what is left of a server that died or hangs, and start it on the same ports.
+
+        Raises:
+            ServerError: as for ``start``, or another thread has stopped it.
+        """
+        self._end(grace_seconds=0)
+        self._start()
+
+    def _end(self, grace_seconds: float) -> None:
         atexit.unregister(self.stop)
-        process, self._process = self._process, None
-        if process is not None:
-            try:
+        with self._lifecycle:
+            process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            if grace_seconds:
                 process.terminate()
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(self._stop_seconds)
-            finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                # A killed server leaves the buffers of its Python backend in shared memory.
-                for buffer in Path("/dev/shm").glob(f"{self._shared_memory}*"):
-                    buffer.unlink(missing_ok=True)
-                if self._watchdog is not None:
-                    self._watchdog.revoke()
+                    process.wait(grace_seconds)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            # A killed server leaves the buffers of its Python backend in shared memory.
+            for buffer in self._buffers():
+                buffer.unlink(missing_ok=True)
+            if self._watchdog is not None:
+                self._watchdog.revoke()
+
+    def _forget_log(self) -> None:
         if not self._keeps_log:
             self.log.unlink(missing_ok=True)
+
+    def _buffers(self) -> Iterator[Path]:
+        return Path("/dev/shm").glob(f"{self._shared_memory}*")
+
+    def _protect_buffers(self) -> None:
+        # The Python backend's library makes them readable for everyone, whatever the umask.
+        for buffer in self._buffers():
+            with suppress(OSError):
+                buffer.chmod(_PRIVATE_MODE)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process runs."""
+        return self._process is not None and self._process.poll() is None
 
     def check(self) -> None:
         """Raise ServerError, with the last log lines, when the server has died."""
@@ -158,9 +229,23 @@ class Server(Closing):
 
     def models(self) -> dict[str, str]:
         """State of each model in the repository by name, READY when it can be used."""
-        request = Request(f"{self.http_url}/v2/repository/index", data=b"{}", method="POST")
-        index = json.loads(self._ask(request))
+        index = json.loads(self._control("index"))
         return {each["name"]: each.get("state", "UNAVAILABLE") for each in index}
+
+    def reload(self, model: str) -> None:
+        """Unload a model and load it again, with new processes; the other models go on.
+
+        Raises:
+            ServerError: it could not be loaded.
+        """
+        try:
+            self._control(f"models/{quote(model)}/unload")
+            self._control(f"models/{quote(model)}/load", self.start_timeout_seconds)
+            self._protect_buffers()
+        except (HTTPException, OSError) as error:
+            raise ServerError(
+                f"Model {model!r} could not be loaded again ({error}). The log ends:\n{self.tail()}"
+            ) from error
 
     def tail(self, lines: int = 20) -> str:
         """The last lines of the server's log without its tables, cut to a readable width."""
@@ -180,19 +265,25 @@ class Server(Closing):
             str(self._installation.binary),
             *self._installation.arguments(self._shared_memory),
             f"--model-repository={self.repository.resolve()}",
-            "--model-control-mode=none",
+            # So that one model can be loaded again; the API needs a key.
+            "--model-control-mode=explicit",
+            "--load-model=*",
+            *self._apis.arguments(),
+            # Environment variables would open these.
+            "--allow-sagemaker=false",
+            "--allow-vertex-ai=false",
             # The configurations are complete, and must be served as written.
             "--disable-auto-complete-config",
             "--exit-on-error=true",
             "--strict-readiness=true",
             f"--exit-timeout-secs={self.exit_timeout_seconds}",
-            f"--http-address={self.address}",
+            f"--http-address={self._inner_address}",
             f"--http-port={self.http_port}",
             f"--grpc-address={self.address}",
             f"--grpc-port={self.grpc_port}",
             # By default a client that vanished keeps its connection for two hours.
             "--grpc-keepalive-time=60000",
-            f"--metrics-address={self.address}",
+            f"--metrics-address={self._inner_address}",
             f"--metrics-port={self.metrics_port}",
             "--metrics-interval-ms=1000",
             *self._more_arguments,
@@ -200,21 +291,37 @@ class Server(Closing):
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + self.start_timeout_seconds
+        hidden = False
         while time.monotonic() < deadline:
             self.check()
+            if not self._is_wanted:
+                raise ServerError("The Triton server was stopped while it started.")
+            # What it logs comes after it has read its arguments.
+            has_read = self.log.stat().st_size > self._log_start
+            hidden = hidden or (has_read and self._apis.hide(self.pid))
             with suppress(URLError, HTTPException, OSError):
                 self._ask(f"{self.http_url}/v2/health/ready")
                 self._ask(self.metrics_url)  # whose port opens last
+                self._protect_buffers()
                 return
+            self._protect_buffers()
             time.sleep(_POLL_SECONDS)
         raise ServerError(
             f"The Triton server was not ready within {self.start_timeout_seconds:g} s. "
             f"Its log ends:\n{self.tail()}"
         )
 
-    def _ask(self, request: Request | str) -> bytes:
+    def ask(self, path: str, timeout_seconds: float = _ASK_SECONDS) -> bytes:
+        """The body of Triton's answer to a GET request; raises OSError or HTTPException."""
+        return self._ask(f"{self.http_url}{path}", timeout_seconds)
+
+    def _control(self, path: str, timeout_seconds: float = _ASK_SECONDS) -> bytes:
+        url = f"{self.http_url}/v2/repository/{path}"
+        return self._ask(Request(url, b"{}", self.headers, method="POST"), timeout_seconds)
+
+    def _ask(self, request: Request | str, timeout_seconds: float = _ASK_SECONDS) -> bytes:
         # Without the environment's proxy: the server is local.
-        with build_opener(ProxyHandler({})).open(request, timeout=5) as response:
+        with build_opener(ProxyHandler({})).open(request, timeout=timeout_seconds) as response:
             return bytes(response.read())
 
 

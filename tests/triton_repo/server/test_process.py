@@ -16,7 +16,9 @@ import numpy as np
 import psutil
 import pytest
 
-from muqrt.errors import ServerError
+from muqrt.cli.serve import serve
+from muqrt.common.network import is_loopback
+from muqrt.errors import ServerError, UsageError
 from muqrt.runtime.bundle.manifest import Bundle
 from muqrt.triton_repo.client.session import TritonSession
 from muqrt.triton_repo.contract.config import ServingOptions
@@ -231,6 +233,19 @@ import typer
 from muqrt.cli.serve import commands
 typer.main.get_command(commands)()
 """
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.1", "music.example"])
+def test_the_network_is_not_served_by_mistake(address: str, models: Path) -> None:
+    with pytest.raises(UsageError, match="--allow-remote"):
+        serve(models, address=address)
+    with pytest.raises(UsageError, match="on this machine"):
+        serve(models, address=address, allow_remote=True, allow_shared_memory=True)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
+def test_loopback_is_known(address: str) -> None:
+    assert is_loopback(address)
 
 
 @pytest.mark.server
