@@ -56,6 +56,7 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Run Triton on a model repository until Ctrl-C."""
+    from ..triton_repo.server.metrics import MetricsEndpoint
     from ..triton_repo.server.process import Server
     from ..triton_repo.server.supervisor import Supervisor
 
@@ -68,19 +69,23 @@ def serve(
     try:
         with (
             at_its_own_pace(),
+            MetricsEndpoint(address, metrics_port) as metrics,
             Server(
                 models,
                 http_port,
                 grpc_port,
-                metrics_port,
+                None,
                 address,
                 log_file,
                 more_arguments=more,
+                metrics_address="127.0.0.1",
                 allow_shared_memory=allow_shared_memory,
             ) as server,
             Supervisor(server) as supervisor,
         ):
-            _announce(server, as_json)
+            metrics.add(server.metrics_text)
+            metrics.add(supervisor.metrics_text)
+            _announce(server, metrics.url, as_json)
             supervisor.wait()
     except KeyboardInterrupt:
         pass
@@ -107,12 +112,12 @@ def _check_address(address: str, allow_remote: bool, allow_shared_memory: bool) 
     )
 
 
-def _announce(server: "Server", as_json: bool) -> None:
+def _announce(server: "Server", metrics_url: str, as_json: bool) -> None:
     states = server.models()
     facts = {
         "grpc": server.grpc_url,
         "http": server.http_url,
-        "metrics": server.metrics_url,
+        "metrics": metrics_url,
         "models": states,
         "log": str(server.log),
         "pid": server.pid,
@@ -121,7 +126,7 @@ def _announce(server: "Server", as_json: bool) -> None:
         f"Serving {', '.join(f'{name} ({state})' for name, state in states.items())}",
         f"gRPC     {server.grpc_url}",
         f"HTTP     {server.http_url}",
-        f"metrics  {server.metrics_url}",
+        f"metrics  {metrics_url}",
         f"log      {server.log}",
         "Stop with Ctrl-C.",
     ]

@@ -3,6 +3,13 @@
 from ipaddress import ip_address
 
 
+def local_host(address: str) -> str:
+    """The host a local client connects to for a server listening on ``address``, for a URL."""
+    if address in ("0.0.0.0", "::"):
+        return "localhost"
+    return f"[{address}]" if ":" in address else address
+
+
 def is_loopback(address: str) -> bool:
     """Whether only programs on this machine can reach what listens on an address.
 

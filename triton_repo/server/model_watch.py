@@ -10,7 +10,9 @@ from .probe import Answer, Probe
 from .process import Server
 from .stubs import processor_ticks, stubs_of
 
+# How long answers may take, and how often a model that nobody uses is asked.
 _STATISTICS_SECONDS, _PROBE_SECONDS = 1.0, 2.0
+_IDLE_SECONDS = 0.5
 # How long to wait before a model that did not answer is asked again; its queue has the first
 # request still.
 _PATIENCE_SECONDS = 10.0
@@ -50,6 +52,7 @@ class ModelWatch:
         self._successes = -1
         self._ticks = 0
         self._progress_seconds = self._asked_seconds = clock()
+        self._works_until = 0.0
         self._is_silent = False
 
     def look(self) -> Condition:
@@ -62,6 +65,8 @@ class ModelWatch:
         except (HTTPException, OSError):
             return Condition.UNKNOWN
         now = self._clock()
+        if now < self._works_until:
+            return Condition.WORKS
         if self._is_silent and now < self._asked_seconds + _PATIENCE_SECONDS:
             return self._busy(now)
         self._asked_seconds = now
@@ -77,6 +82,7 @@ class ModelWatch:
     def _works(self) -> Condition:
         self._failures, self._is_silent = 0, False
         self._progress_seconds = self._clock()
+        self._works_until = self._progress_seconds + _IDLE_SECONDS
         return Condition.WORKS
 
     def _busy(self, now: float) -> Condition:

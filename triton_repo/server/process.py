@@ -18,6 +18,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 from uuid import uuid4
 
 from ...common.closing import Closing
+from ...common.network import local_host
 from ...errors import ServerError
 from .access import SHARED_MEMORY, RestrictedApis
 from .installation import find_server
@@ -44,8 +45,8 @@ class Server(Closing):
         start_timeout_seconds: how long the models may take to load and warm up.
         exit_timeout_seconds: how long requests in flight may take when the server stops.
         more_arguments: further arguments of tritonserver, such as ``--rate-limit=execution_count``.
-        inner_address: the interface that Triton's own HTTP and metrics endpoints listen on when
-            something in front of them answers at ``address``; ``address`` when None.
+        http_address, metrics_address: the interfaces for HTTP and metrics, where these differ
+            because something in front of Triton listens on ``address``.
         allow_shared_memory: let clients register shared memory: for trusted ones, on this machine.
 
     Raises:
@@ -65,7 +66,8 @@ class Server(Closing):
         start_timeout_seconds: float = 600.0,
         exit_timeout_seconds: int = 10,
         more_arguments: Sequence[str] = (),
-        inner_address: str | None = None,
+        http_address: str | None = None,
+        metrics_address: str | None = None,
         allow_shared_memory: bool = False,
     ) -> None:
         self.repository = Path(repository)
@@ -75,11 +77,16 @@ class Server(Closing):
                 "Make one with: muqrt repository BUNDLE -o models/"
             )
         self.address, self._more_arguments = address, more_arguments
-        self._inner_address = inner_address or address
+        self._http_address = http_address or address
+        self._metrics_address = metrics_address or address
         self.start_timeout_seconds = start_timeout_seconds
         self.exit_timeout_seconds = exit_timeout_seconds
-        self.http_port, self.grpc_port, self.metrics_port = self._choose_ports(
-            {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
+        self.http_port, self.grpc_port, self.metrics_port = usable_ports(
+            {
+                "http": (self._http_address, http_port),
+                "grpc": (address, grpc_port),
+                "metrics": (self._metrics_address, metrics_port),
+            }
         )
         self._apis = RestrictedApis([SHARED_MEMORY] if allow_shared_memory else [])
         self._installation = find_server()
@@ -91,27 +98,20 @@ class Server(Closing):
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: ParentWatchdog | None = None
 
-    def _choose_ports(self, wanted: dict[str, int | None]) -> list[int]:
-        if self._inner_address == self.address:
-            return usable_ports(self.address, wanted)
-        (grpc,) = usable_ports(self.address, {"grpc": wanted.pop("grpc")})
-        http, metrics = usable_ports(self._inner_address, wanted)
-        return [http, grpc, metrics]
-
     @property
     def grpc_url(self) -> str:
         """``host:port`` for ``TritonSession``."""
-        return f"{_host(self.address)}:{self.grpc_port}"
+        return f"{local_host(self.address)}:{self.grpc_port}"
 
     @property
     def http_url(self) -> str:
         """Base URL of Triton's own HTTP endpoint."""
-        return f"http://{_host(self._inner_address)}:{self.http_port}"
+        return f"http://{local_host(self._http_address)}:{self.http_port}"
 
     @property
     def metrics_url(self) -> str:
         """URL of Triton's own metrics."""
-        return f"http://{_host(self._inner_address)}:{self.metrics_port}/metrics"
+        return f"http://{local_host(self._metrics_address)}:{self.metrics_port}/metrics"
 
     @property
     def headers(self) -> dict[str, str]:
@@ -227,6 +227,10 @@ class Server(Closing):
         if status is not None:
             raise ServerError(f"The Triton server exited ({status}). Its log ends:\n{self.tail()}")
 
+    def metrics_text(self) -> str:
+        """Triton's own metrics; raises OSError or HTTPException if they cannot be had."""
+        return self._ask(self.metrics_url).decode()
+
     def models(self) -> dict[str, str]:
         """State of each model in the repository by name, READY when it can be used."""
         index = json.loads(self._control("index"))
@@ -277,13 +281,13 @@ class Server(Closing):
             "--exit-on-error=true",
             "--strict-readiness=true",
             f"--exit-timeout-secs={self.exit_timeout_seconds}",
-            f"--http-address={self._inner_address}",
+            f"--http-address={self._http_address}",
             f"--http-port={self.http_port}",
             f"--grpc-address={self.address}",
             f"--grpc-port={self.grpc_port}",
             # By default a client that vanished keeps its connection for two hours.
             "--grpc-keepalive-time=60000",
-            f"--metrics-address={self._inner_address}",
+            f"--metrics-address={self._metrics_address}",
             f"--metrics-port={self.metrics_port}",
             "--metrics-interval-ms=1000",
             *self._more_arguments,
@@ -329,10 +333,3 @@ def _temporary_log() -> Path:
     handle, name = tempfile.mkstemp(prefix="muqrt-triton-", suffix=".log")
     os.close(handle)
     return Path(name)
-
-
-def _host(address: str) -> str:
-    """The host a local client connects to for a server listening on ``address``."""
-    if address in ("0.0.0.0", "::"):
-        return "localhost"
-    return f"[{address}]" if ":" in address else address
