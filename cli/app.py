@@ -3,7 +3,6 @@
 0 done; 1 a gate failed (parity); 2 wrong usage; 3 bad input or a missing part.
 """
 
-import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -11,7 +10,7 @@ from typer.main import get_command
 
 from ..common.console import note
 from ..errors import MuqrtError
-from .ending import INTERRUPTED, ended_by_signals
+from .ending import INTERRUPTED, ended_by_signals, leave
 from .lazy import LazyGroup, Sections
 
 BAD_INPUT = 3
@@ -130,6 +129,8 @@ def main() -> NoReturn:
     try:
         with ended_by_signals():
             app(prog_name="muqrt")
+    except SystemExit as ended:  # Click's way to end a command
+        leave(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
     except MuqrtError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:
@@ -143,9 +144,9 @@ def main() -> NoReturn:
         _fail(str(error), BAD_INPUT)
     except KeyboardInterrupt:
         _fail("interrupted.", INTERRUPTED)
-    sys.exit(0)
+    leave(0)
 
 
 def _fail(message: str, code: int) -> NoReturn:
     note(message)
-    sys.exit(code)
+    leave(code)

@@ -11,7 +11,7 @@ _MOST_LEVELS = 32
 _MOST_VALUES = 1_000_000
 
 
-def read_json(path: Path, limit_bytes: int = _LIMIT_BYTES) -> Any:
+def read_json(path: Path, limit_bytes: int = _LIMIT_BYTES, most_values: int = _MOST_VALUES) -> Any:
     """A JSON file's value.
 
     Raises:
@@ -22,11 +22,11 @@ def read_json(path: Path, limit_bytes: int = _LIMIT_BYTES) -> Any:
         document = json.loads(read_text(path, limit_bytes))
     except RecursionError:
         raise ValueError(f"nested deeper than {_MOST_LEVELS} levels") from None
-    check_nesting(document)
+    check_nesting(document, most_values)
     return document
 
 
-def check_nesting(document: object) -> None:
+def check_nesting(document: object, most_values: int = _MOST_VALUES) -> None:
     """Raise ValueError if lists and dictionaries are nested too deeply, or hold too many values.
 
     A value counts wherever it is referred to, as it would in JSON.
@@ -40,7 +40,7 @@ def check_nesting(document: object) -> None:
         if level == _MOST_LEVELS:
             raise ValueError(f"nested deeper than {_MOST_LEVELS} levels")
         values += len(value)
-        if values > _MOST_VALUES:
-            raise ValueError(f"more than {_MOST_VALUES} values")
+        if values > most_values:
+            raise ValueError(f"more than {most_values} values")
         items = value.values() if isinstance(value, dict) else value
         waiting += [(each, level + 1) for each in items]

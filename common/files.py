@@ -107,7 +107,7 @@ def partial_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if (parent := path.parent.resolve()) not in _swept:
         _swept.add(parent)
-        _sweep(parent)
+        remove_abandoned(parent)
     folder, lock = _partial_name(path), None
     try:
         while lock is None:
@@ -153,7 +153,7 @@ def _partial_name(path: Path) -> Path:
     return path.with_name(f".{name}-{uuid4().hex[:8]}{_PARTIAL_SUFFIX}")
 
 
-def _sweep(parent: Path) -> None:
+def remove_abandoned(parent: Path) -> None:
     """Remove what processes that are no more have left half-written in a folder."""
     with suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:

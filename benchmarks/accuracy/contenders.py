@@ -16,6 +16,7 @@ from ...reference.checkpoint import Checkpoint
 from ...reference.mel import LogMel
 from ...runtime.bundle.joint import LATENTS
 from ...runtime.bundle.manifest import Artefact, Bundle, load_bundle
+from ...runtime.bundle.shipped import SHIPPED_BUNDLE
 from ...runtime.engines.open_session import open_session
 from ...runtime.engines.session import WAVEFORM, Session
 from ...runtime.inference.results import FEATURES
@@ -48,10 +49,10 @@ class Contender:
 
 
 def contenders(wanted: Wanted) -> list[Contender]:
-    """The contenders that were asked for; baselines come last.
+    """The contenders that were asked for, or muq-mini, which comes with muqrt; baselines come last.
 
     Raises:
-        UsageError: nothing was asked for, or an unknown baseline.
+        UsageError: an unknown baseline, or two contenders of the same name.
         BundleError: no bundle, or no such artefact.
         ParityError: an artefact is not certified.
         CheckpointError: no checkpoint.
@@ -62,9 +63,10 @@ def contenders(wanted: Wanted) -> list[Contender]:
     if UNTRAINED in wanted.baselines and not wanted.checkpoints:
         raise UsageError(f"--baseline {UNTRAINED} needs the architecture of a --checkpoint.")
     checkpoints = [load_source(name) for name in wanted.checkpoints]
+    others = bool(checkpoints or wanted.baselines or wanted.server)
     found = [
         _from_artefact(loaded, artefact, wanted)
-        for loaded in map(load_bundle, wanted.bundles)
+        for loaded in map(load_bundle, wanted.bundles or ([] if others else [SHIPPED_BUNDLE]))
         for artefact in _chosen(loaded, wanted.artefacts)
     ]
     found += map(_from_checkpoint, checkpoints)
@@ -76,10 +78,6 @@ def contenders(wanted: Wanted) -> list[Contender]:
         found += [_untrained(each, wanted.seeds) for each in _one_of_each_kind(checkpoints)]
     if MEL in wanted.baselines:
         found.append(Contender(MEL, lambda: nullcontext(MelEncoder()), {"baseline": MEL}))
-    if not found:
-        raise UsageError(
-            "nothing to evaluate: give bundles, --checkpoint, --server HOST:PORT or --baseline mel."
-        )
     names = [each.name for each in found]
     if len(set(names)) < len(names):
         raise UsageError(f"two contenders have the same name: {', '.join(names)}. Rename a folder.")

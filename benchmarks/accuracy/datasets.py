@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,12 +9,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ...common.documents import read_json
 from ...errors import AudioError, MissingDependencyError, UsageError
 from ...training.data.manifest import AUDIO_SUFFIXES, Recording, Split
 
 # Where a dataset publishes no splits.
 _SHARES: tuple[tuple[Split, float], ...] = (("test", 0.2), ("valid", 0.1))
 _KEY = re.compile("[A-G][#b]? (major|minor)")
+# NSynth's largest examples.json has 289,205 notes of about 20 values.
+_NOTES_BYTES, _NOTES_VALUES = 512 << 20, 20_000_000
 _MTT_TAGS = 50  # the most frequent ones, as everyone does
 # Wilkins et al. 2018, section 4: who sings in VocalSet's test set, and which techniques count.
 _VOCALSET_TEST = {"female2", "female8", "male3", "male5", "male10"}
@@ -65,7 +67,7 @@ def read_dataset(name: str, home: Path, splits: Path | None = None) -> list[Reco
     dataset = DATASETS[name]
     try:
         found = list(dataset.read(home))
-    except (OSError, KeyError, ValueError, IndexError) as error:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise AudioError(f"{home}: not {name} ({reason}). Expected: {dataset.layout}.") from None
     if not found:
@@ -221,7 +223,8 @@ def _nsynth(home: Path) -> Iterator[Recording]:
     splits: tuple[Split, ...] = ("train", "valid", "test")
     for split in splits:
         folder = home / f"nsynth-{split}"
-        for name, note in json.loads((folder / "examples.json").read_text("utf-8")).items():
+        notes = read_json(folder / "examples.json", _NOTES_BYTES, _NOTES_VALUES)
+        for name, note in notes.items():
             yield Recording(
                 audio=folder / "audio" / f"{name}.wav",
                 song=name,

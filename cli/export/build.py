@@ -12,7 +12,7 @@ from ...errors import UsageError
 from ...export.recipes import ENGINES, RECIPES, BuildOptions, precisions
 from ..options import OwnBundle
 from ..parameters import expand_options
-from .options import ProofOptions, Verbose, proof_of
+from .options import ProofOptions, Verbose, proof_of, refuse_shipped
 
 if TYPE_CHECKING:
     from ...runtime.bundle.manifest import Artefact, Bundle
@@ -160,6 +160,7 @@ def build(
     from ...runtime.bundle.manifest import load_bundle
     from .report import parity_tables
 
+    refuse_shipped(bundle)
     loaded = load_bundle(bundle)
     with progress(f"Building {engine} {name}", None) as bar:
         proof = proof_of(loaded, checkpoint, proof_options, bar.advance)

@@ -11,7 +11,7 @@ from ...common.environment import import_extra
 from ...errors import ParityError, UsageError
 from ..options import OwnBundle
 from ..parameters import expand_options
-from .options import ProofOptions, Verbose, chosen_head, proof_of
+from .options import ProofOptions, Verbose, chosen_head, proof_of, refuse_shipped
 
 if TYPE_CHECKING:
     from ...export.sources.head import TagHead
@@ -135,6 +135,7 @@ def parity(
     from ...runtime.bundle.manifest import Bundle, load_bundle
     from .report import parity_tables
 
+    refuse_shipped(bundle)
     loaded = load_bundle(bundle)
     with progress("Parity", None) as bar:
         proof = proof_of(loaded, checkpoint, proof_options, bar.advance)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...errors import UsageError
+
 if TYPE_CHECKING:
     from ...export.parity.proof import OnStep, Proof
     from ...export.sources.head import TagHead
@@ -75,3 +77,14 @@ def proof_of(
         token_rvq = own_rvq(loaded)
     music = excerpts(options.music or [], bundle.framing.window_samples)
     return Proof(loaded, tag_head, token_rvq, music, on_step)
+
+
+def refuse_shipped(bundle: Path) -> None:
+    """Raise UsageError for the bundle that came with the package, which is not to be written to."""
+    from ...runtime.bundle.shipped import EXPORT_YOUR_OWN, SHIPPED_BUNDLE
+
+    if bundle.resolve() == SHIPPED_BUNDLE.resolve():
+        raise UsageError(
+            f"{bundle}: belongs to the installed package, and an update would replace it. Copy the "
+            f"folder and name the copy, or make a bundle with {EXPORT_YOUR_OWN}."
+        )

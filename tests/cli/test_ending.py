@@ -1,11 +1,15 @@
 """A signal ends every command within two seconds, without a traceback or anything half-written."""
 
+import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -54,58 +58,179 @@ def test_whatever_it_is_in_the_midst_of(where: str, tmp_path: Path) -> None:
     process.communicate()
 
 
-def commands(folder: Path, checkpoint: Path, bundle: Path, head_bundle: Path) -> dict[str, list]:
+class Models(NamedTuple):
+    """What the commands are given."""
+
+    checkpoint: Path
+    bundle: Path
+    tagged: Path
+    tokens: Path
+    mulan: Path
+    mulan_checkpoint: Path
+    rvq: Path
+    silent_server: str
+
+
+def commands(folder: Path, models: "Models") -> dict[str, list[object]]:
+    """Every command that may run for long, at work for at least some seconds where it can be."""
     song, out = folder / "long.wav", folder / "out"
+    tiny, bundle, tagged = models.checkpoint, models.bundle, models.tagged
+    train = [folder, "-o", out, "--steps", "9999", "--accelerator", "cpu"]
+    small = ["--size", "tiny"]
+    measured = [bundle, "--checkpoint", tiny]
     return {
-        "export": ["export", checkpoint, "-o", out],
-        "build": ["build", bundle, "--checkpoint", checkpoint, "--precision", "fp16"],
-        "parity": ["parity", bundle, "--checkpoint", checkpoint],
+        "export": ["export", tiny, "-o", out],
+        "build": ["build", *measured, "--precision", "fp16"],
+        "parity": ["parity", *measured],
+        "build-kernels": ["build-kernels"],
+        "random-checkpoint": ["random-checkpoint", "-o", out],
         "embed": ["embed", song, "-b", bundle, "-o", out],
-        "tag": ["tag", song, "-b", head_bundle],
-        "stream": ["stream", song, "-b", head_bundle],
-        "bench": ["bench", "model", bundle, "--checkpoint", checkpoint],
-        "rvq": ["train", "rvq", folder, "-o", out, "--size", "tiny", "--steps", "9999"],
+        "embed features": ["embed", song, "-b", bundle, "-o", out / "a.npy", "--features"],
+        "tag": ["tag", song, "-b", tagged],
+        "tag labels": ["tag", song, "-b", models.mulan, "--labels", "a", "b", "--no-cache"],
+        "tokens": ["tokens", song, "-b", models.tokens, "-o", out],
+        "search": ["search", folder, "-b", models.mulan, "--index", out],
+        "stream": ["stream", song, "-b", tagged],
+        "stream fast": ["stream", song, "-b", tagged, "--fast"],
+        "stream server": ["stream", song, "--server", models.silent_server],
+        "embed server": ["embed", song, "--server", models.silent_server],
+        "info": ["info", bundle],
+        "doctor": ["doctor"],
+        "repository": ["repository", tagged, "-o", out],
+        "train rvq": ["train", "rvq", *train, *small],
+        "train pretrain": ["train", "pretrain", *train, *small, "--rvq", models.rvq],
+        "train iterate": ["train", "iterate", *train, "--checkpoint", tiny, "--level", "2"],
+        "train probe": ["train", "probe", tiny, folder, "--task", "genre", "-o", out],
+        "train mulan": ["train", "mulan", *train, "--muq", tiny],
+        "train compact": ["train", "compact", tiny, "-o", out],
         "synth-corpus": ["synth-corpus", "-o", out],
+        "synth-corpus alone": ["synth-corpus", "-o", out, "--jobs", "1"],
+        "evaluate": ["evaluate", folder, "--cache", folder / "cache"],
+        "bench model": ["bench", "model", *measured],
+        "bench kernels": ["bench", "kernels", models.rvq],
+        "bench towers": ["bench", "towers", models.mulan, "--checkpoint", models.mulan_checkpoint],
+        "bench lengths": ["bench", "lengths", *measured],
+        "bench streams": ["bench", "streams", "-b", tagged],
+        "bench training": ["bench", "training", "--size", "tiny", "--rounds", "9999"],
     }
 
 
-def check(folder: Path, arguments: Sequence[object], after_seconds: float, number: int) -> None:
+def wait_until_caught(process: "subprocess.Popen[bytes]") -> None:
+    """Wait until a process has begun its command: it then catches SIGTERM."""
+    for _ in range(600):
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        caught = int(status.split("SigCgt:")[1].split()[0], 16)
+        if caught >> (signal.SIGTERM - 1) & 1 or process.poll() is not None:
+            return
+        time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    """A process's children and theirs."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [one for child in map(int, found) for one in (child, *children(child))]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def check(
+    folder: Path, arguments: Sequence[object], after_seconds: float, number: int, at_work: bool
+) -> None:
+    """Interrupt a command so long after it has begun.
+
+    Args:
+        folder: where it may write.
+        arguments: the command.
+        after_seconds: when the signal is sent.
+        number: the signal.
+        at_work: whether the command must still be running then.
+    """
     before = {path.name for path in folder.iterdir()}
     command = [sys.executable, "-m", "muqrt", *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(after_seconds)  # it is still at work
-    assert ended(process, number) < WITHIN_SECONDS
-    error = process.communicate()[1].decode()
-    assert "Traceback" not in error
-    assert process.returncode in (0, 130), error
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache")}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
+    wait_until_caught(process)
+    try:
+        code = process.wait(after_seconds)
+        error = process.communicate()[1].decode()
+        assert not at_work and code == 0, error
+    except subprocess.TimeoutExpired:
+        family = children(process.pid)
+        assert ended(process, number) < WITHIN_SECONDS
+        error = process.communicate()[1].decode()
+        # 143: the signal came when the command was done.
+        assert process.returncode in (0, 130, -signal.SIGTERM), error
+        time.sleep(0.5)
+        assert not [pid for pid in family if is_running(pid)]
+    assert "Traceback" not in error and "leaked" not in error, error
     left = {path.name for path in folder.rglob("*") if path.name.endswith(".muqrt-partial")}
-    assert not left and {path.name for path in folder.iterdir()} <= before | {"out"}
+    assert not left and {path.name for path in folder.iterdir()} <= before | {"out", "cache"}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """Music, one track of it long, with a manifest."""
+    folder = tmp_path / "music"
+    folder.mkdir()
     generator = np.random.default_rng(0)
-    soundfile.write(tmp_path / "long.wav", generator.uniform(-0.1, 0.1, 24_000 * 1200), 24_000)
-    return tmp_path
+    minute = generator.uniform(-0.1, 0.1, 24_000 * 60)
+    soundfile.write(folder / "long.wav", np.tile(minute, 20), 24_000)
+    rows = []
+    for index, split in enumerate(("train", "valid", "test") * 8):
+        samples = generator.uniform(-0.1, 0.1, 24_000 * 12)
+        soundfile.write(folder / f"{index}.wav", samples, 24_000)
+        genre = ("jazz", "metal")[index // 3 % 2]
+        rows.append({"audio": f"{index}.wav", "song": str(index), "split": split, "genre": genre})
+        rows[-1]["description"] = f"some {genre}"
+    (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
 
 
-def test_an_export(folder: Path, tiny_checkpoint: Path) -> None:
-    check(folder, ["export", tiny_checkpoint, "-o", folder / "out"], 4.0, signal.SIGTERM)
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("after_seconds", [1.0, 3.0, 6.0])
-@pytest.mark.parametrize(
-    "name", ["export", "build", "parity", "embed", "tag", "stream", "bench", "rvq", "synth-corpus"]
-)
-def test_every_command(
-    folder: Path,
+@pytest.fixture
+def models(
     tiny_checkpoint: Path,
     bundle_copy: Path,
     tagged_bundle: Path,
-    name: str,
-    after_seconds: float,
+    token_bundle: Path,
+    mulan_bundle: Path,
+    mulan_checkpoint: Path,
+    tmp_path: Path,
+) -> Iterator[Models]:
+    from muqrt.reference.rvq_file import RvqConfig, save_rvq
+
+    config = RvqConfig(width=512, mean=0.0, std=1.0)
+    save_rvq(config.build(), config, tmp_path / "rvq")
+    made = tiny_checkpoint, bundle_copy, tagged_bundle, token_bundle, mulan_bundle
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, and says nothing
+        url = f"127.0.0.1:{server.getsockname()[1]}"
+        yield Models(*made, mulan_checkpoint, tmp_path / "rvq", url)
+
+
+# They may be done before the signal comes.
+BRIEF = ("info", "doctor", "repository", "random-checkpoint", "train compact")
+NAMES = tuple(commands(Path(), Models(*[Path()] * 7, "")))
+
+
+@pytest.mark.parametrize("name", ["stream", "export", "train rvq", "synth-corpus", "bench model"])
+def test_one_command_of_each_group(folder: Path, models: Models, name: str) -> None:
+    arguments = commands(folder, models)[name]
+    check(folder, arguments, 1.5, signal.SIGTERM, at_work=name not in BRIEF)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("after_seconds", "number"), [(0.5, signal.SIGHUP), (2.0, signal.SIGTERM), (6.0, signal.SIGINT)]
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command(
+    folder: Path, models: Models, name: str, after_seconds: float, number: int
 ) -> None:
-    arguments = commands(folder, tiny_checkpoint, bundle_copy, tagged_bundle)[name]
-    check(folder, arguments, after_seconds, signal.SIGINT)
+    check(folder, commands(folder, models)[name], after_seconds, number, at_work=False)

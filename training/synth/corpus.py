@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from ...common.files import atomic_file, sha256
+from ...common.documents import read_json
+from ...common.files import atomic_file, remove_abandoned, sha256
 from ...errors import UsageError
 from .item import Item
 from .studio.recipe import RECIPES, Recipe
@@ -118,8 +120,8 @@ def _check_or_begin(folder: Path, settings: Settings) -> None:
         raise UsageError(f"{folder}: not a folder.")
     if kept.is_file():
         try:
-            there = dict(json.loads(kept.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
+            there = dict(read_json(kept))
+        except (OSError, ValueError, TypeError):
             there = {}
         names = facts.keys() | there.keys()
         different = sorted(name for name in names if there.get(name) != facts.get(name))
@@ -144,16 +146,34 @@ def _rendered(
         return
     context = get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _start_worker, (recipe, soundfonts)) as pool:
+        # Ctrl-C reaches the whole group, but the workers, which inherit this mask, leave it to the
+        # parent to say when to stop.
+        others = active_children()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            yield from pool.map(_render, items, repeat(folder), keeps, chunksize=_ITEMS_PER_TASK)
+            rows = pool.map(_render, items, repeat(folder), keeps, chunksize=_ITEMS_PER_TASK)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        try:
+            yield from rows
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            _kill([each for each in active_children() if each not in others], folder)
             raise
 
 
+def _kill(workers: Sequence[BaseProcess], folder: Path) -> None:
+    """End workers in the midst of their items, and remove what they leave of those."""
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join()
+    for each in folder.iterdir():
+        if each.is_dir():
+            remove_abandoned(each)
+
+
 def _start_worker(recipe: str, soundfonts: Sequence[Path]) -> None:
-    # Ctrl-C reaches the whole group; the parent says when to stop.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
     _load(recipe, soundfonts)
 
@@ -171,13 +191,20 @@ def _load(recipe: str, soundfonts: Sequence[Path]) -> None:
     _synthesizer = RECIPES[recipe].synthesizer(soundfonts)
 
 
+def _kept_row(path: Path) -> dict[str, Any] | None:
+    """A finished item's row; None if there is none that can be used."""
+    try:
+        row = read_json(path)
+    except (OSError, ValueError):
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("audio"), str) else None
+
+
 def _render(item: Item, folder: Path, keeps_rows: bool) -> dict[str, Any]:
     assert _synthesizer is not None
     kept = folder / _ROWS / f"{item.name}.json"
-    if keeps_rows and kept.is_file():
-        row: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        if (folder / row["audio"]).is_file():
-            return row
+    if keeps_rows and (row := _kept_row(kept)) and (folder / row["audio"]).is_file():
+        return row
     plan = item.plan()
     path = folder / plan.audio
     if not path.is_file():

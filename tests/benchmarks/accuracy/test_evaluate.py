@@ -228,11 +228,18 @@ def test_a_served_model_is_judged_like_its_bundle(
     assert found == {**expected, "contender": "muq at localhost:8001"}
 
 
+def test_the_shipped_bundle_where_none_is_named(labelled: Path, cache: Path) -> None:
+    options = ("--task", "genre", "--seeds", 1, "--cache", cache, "--json")
+    done = evaluate(labelled, *options)
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(done.stdout)["results"]
+    assert found["contender"].startswith("muq-mini/")
+
+
 def test_what_makes_no_sense(
     labelled: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(contenders_module, "open_session", None)  # nothing may start
-    assert "nothing to evaluate" in refused(evaluate(labelled), UsageError)
     assert "choose among mel" in refused(evaluate(labelled, "--baseline", "cqt"), UsageError)
     assert "genre, key" in refused(evaluate(tiny_bundle, labelled, "--task", "x"), UsageError)
     assert "--output" in refused(evaluate(tiny_bundle, labelled, "--predictions"), UsageError)

@@ -8,6 +8,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from muqrt.runtime.bundle.manifest import load_bundle
+from muqrt.runtime.bundle.shipped import SHIPPED_BUNDLE
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -49,3 +50,16 @@ def test_every_engine_of_this_machine_joins_the_bundle(
     assert all(each.certified for each in bundle.artefacts)
     # Nothing but what is asked for: the first stays the default.
     assert bundle.artefact().name == "onnx-fp32"
+
+
+@pytest.mark.parametrize("command", ["build", "parity"])
+def test_the_shipped_bundle_stays_as_it_is(
+    muqrt: Command, tiny_checkpoint: Path, tmp_path: Path, command: str
+) -> None:
+    named = tmp_path / "link"
+    named.symlink_to(SHIPPED_BUNDLE)
+    before = (SHIPPED_BUNDLE / "bundle.json").read_bytes()
+    done = muqrt(command, named, "--checkpoint", tiny_checkpoint)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Copy the folder and name the copy, or make a bundle with" in done.stderr
+    assert (SHIPPED_BUNDLE / "bundle.json").read_bytes() == before
