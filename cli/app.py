@@ -9,8 +9,8 @@ import typer
 from typer.main import get_command
 
 from ..common.console import note
-from ..errors import MuqrtError
-from .ending import INTERRUPTED, ended_by_signals, leave
+from ..errors import MissingDependencyError, MuqrtError
+from .ending import INTERRUPTED, ended_by_signals, leave, was_interrupted
 from .lazy import LazyGroup, Sections
 
 BAD_INPUT = 3
@@ -132,6 +132,8 @@ def main() -> NoReturn:
     except SystemExit as ended:  # Click's way to end a command
         leave(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
     except MuqrtError as error:
+        if isinstance(error, MissingDependencyError) and was_interrupted():
+            _fail("interrupted.", INTERRUPTED)
         _fail(str(error), error.exit_code)
     except OSError as error:
         from ..common.files import DISK_FULL
@@ -144,6 +146,11 @@ def main() -> NoReturn:
         _fail(str(error), BAD_INPUT)
     except KeyboardInterrupt:
         _fail("interrupted.", INTERRUPTED)
+    except Exception:
+        # Libraries make another error of a KeyboardInterrupt, such as numpy while it is imported.
+        if was_interrupted():
+            _fail("interrupted.", INTERRUPTED)
+        raise
     leave(0)
 
 

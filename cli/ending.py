@@ -61,6 +61,11 @@ def at_its_own_pace() -> Iterator[None]:
         _patient.clear()
 
 
+def was_interrupted() -> bool:
+    """Whether a signal has come since the block was entered."""
+    return _signalled.wait(_POLL_SECONDS)  # the watching thread may be about to learn of it
+
+
 def leave(code: int) -> NoReturn:
     """End the process with an exit code.
 

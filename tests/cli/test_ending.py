@@ -58,6 +58,32 @@ def test_whatever_it_is_in_the_midst_of(where: str, tmp_path: Path) -> None:
     process.communicate()
 
 
+# numpy makes an ImportError of a signal that comes while it is imported.
+IMPORTING = """
+import os, signal
+from muqrt.cli import app
+from muqrt.errors import MissingDependencyError
+
+def command(**options):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        while True:
+            pass
+    except KeyboardInterrupt:
+        raise {error} from None
+
+app.app = command
+app.main()
+"""
+
+
+@pytest.mark.parametrize("error", ["ImportError('numpy')", "MissingDependencyError('numpy')"])
+def test_an_error_that_a_library_makes_of_a_signal(error: str) -> None:
+    command = [sys.executable, "-c", IMPORTING.format(error=error)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "muqrt: interrupted.\n")
+
+
 class Models(NamedTuple):
     """What the commands are given."""
 
@@ -166,8 +192,9 @@ def check(
         family = children(process.pid)
         assert ended(process, number) < WITHIN_SECONDS
         error = process.communicate()[1].decode()
-        # 143: the signal came when the command was done.
-        assert process.returncode in (0, 130, -signal.SIGTERM), error
+        # By the signal itself where it came when the command was done.
+        usual = (-signal.SIGINT, -signal.SIGTERM, -signal.SIGHUP)
+        assert process.returncode in (0, 130, *usual), error
         time.sleep(0.5)
         assert not [pid for pid in family if is_running(pid)]
     assert "Traceback" not in error and "leaked" not in error, error
