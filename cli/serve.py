@@ -43,7 +43,15 @@ def serve(
         ),
     ] = False,
     log_file: Annotated[
-        Path | None, typer.Option(help="File for the server's log; a temporary one by default.")
+        Path | None,
+        typer.Option(help="File for the server's log; a temporary one by default. - is stderr."),
+    ] = None,
+    exit_seconds: Annotated[
+        int, typer.Option(min=0, help="Time for requests in flight when the server stops.")
+    ] = 10,
+    triton_argument: Annotated[
+        list[str] | None,
+        typer.Option(help="Further argument of tritonserver, such as --log-verbose=1. Repeatable."),
     ] = None,
     cache_mib: Annotated[
         int | None,
@@ -61,7 +69,8 @@ def serve(
     from ..triton_repo.server.supervisor import Supervisor
 
     _check_address(address, allow_remote, allow_shared_memory)
-    more = [f"--cache-config=local,size={cache_mib << 20}"] if cache_mib else []
+    more = list(triton_argument or [])
+    more += [f"--cache-config=local,size={cache_mib << 20}"] if cache_mib else []
     more += ["--rate-limit=execution_count"] if rate_limit else []
     # A service manager's SIGTERM and a closed terminal end the server as Ctrl-C does.
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -77,6 +86,7 @@ def serve(
                 None,
                 address,
                 log_file,
+                exit_timeout_seconds=exit_seconds,
                 more_arguments=more,
                 metrics_address="127.0.0.1",
                 allow_shared_memory=allow_shared_memory,

@@ -20,7 +20,7 @@ def everything() -> dict[str, Any]:
     return {
         "imagePullSecrets": [{"name": "registry"}],
         "models": {"fetch": {"image": "fetcher:1", "command": ["sync", "/models"]}},
-        "arguments": ["--rate-limit=execution_count"],
+        "arguments": ["--rate-limit"],
         "resources": {"limits": {"nvidia.com/gpu": 1}},
         "nodeSelector": {"gpu": "yes"},
         "tolerations": [{"key": "gpu", "operator": "Exists"}],
@@ -46,8 +46,9 @@ def render(deploy: Path) -> Iterator[Callable[[dict[str, Any]], list[dict[str, A
 
 @pytest.fixture(scope="session")
 def server_arguments(deploy: Path) -> dict[str, str]:
-    """What the image starts the server with: values by option."""
+    """What the image runs ``muqrt serve`` with: values by option, Triton's own by theirs."""
     command = (deploy / "Dockerfile").read_text().partition("\nENTRYPOINT ")[2]
     words: list[str] = yaml.safe_load(command.replace("\\\n", " "))
-    assert words[1] == "tritonserver"
-    return dict(word.removeprefix("--").partition("=")[::2] for word in words[2:])
+    assert words[1:4] == ["muqrt", "serve", "/models"]
+    options = [word.removeprefix("--triton-argument=") for word in words[4:]]
+    return dict(word.removeprefix("--").partition("=")[::2] for word in options)

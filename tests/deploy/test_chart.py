@@ -104,7 +104,7 @@ def test_selectors_and_ports_lead_to_the_server(render: Render, everything: dict
 def test_a_pod_has_time_to_drain(render: Render, server_arguments: dict[str, str]) -> None:
     pod = by_kind(render({}), "Deployment")[0]["spec"]["template"]["spec"]
     leaving = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
-    draining = int(server_arguments["exit-timeout-secs"])
+    draining = int(server_arguments["exit-seconds"])
     assert pod["terminationGracePeriodSeconds"] > leaving + draining
 
 

@@ -15,7 +15,9 @@ import yaml
 
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.triton_repo.repository.write import write_repository, write_stream_repository
+from muqrt.triton_repo.server.metrics import MetricsEndpoint
 from muqrt.triton_repo.server.process import Server
+from muqrt.triton_repo.server.supervisor import Supervisor
 
 promql = pytest.importorskip(
     "promql_parser", reason="promql_parser is not installed; make setup installs it where it can"
@@ -53,8 +55,12 @@ def exported(tagged_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> s
     write_repository(bundle, folder / "models")
     write_stream_repository(bundle, folder / "models")
     ask = build_opener(ProxyHandler({})).open
-    with Server(folder / "models", log=folder / "triton.log", start_timeout_seconds=60) as server:
-        text: str = ask(server.metrics_url, timeout=5).read().decode()
+    with (
+        Server(folder / "models", log=folder / "triton.log", start_timeout_seconds=60) as server,
+        Supervisor(server) as supervisor,
+        MetricsEndpoint("127.0.0.1", 0, server.metrics_text, supervisor.metrics_text) as metrics,
+    ):
+        text: str = ask(metrics.url, timeout=5).read().decode()
     return text
 
 
@@ -84,7 +90,7 @@ def test_series_are_found_in_expressions() -> None:
 def test_the_server_exports_all_that_is_asked_for(
     exported: str, rules: list[dict[str, Any]], recorded: set[str], panels: list[dict[str, Any]]
 ) -> None:
-    served = set(re.findall(r"^(\w+)\{", exported, flags=re.MULTILINE))
+    served = set(re.findall(r"^(\w+)[{ ]", exported, flags=re.MULTILINE))
     wanted = set().union(*map(asked_for, [rule["expr"] for rule in rules] + shown(panels)))
     assert len(wanted) > 15
     unknown = wanted - served - recorded - GPU - PROMETHEUS
@@ -121,7 +127,7 @@ def test_the_autoscaler_asks_for_what_is_recorded_and_served(
 
 def test_every_alert_says_what_is_wrong(rules: list[dict[str, Any]]) -> None:
     alerts = [rule for rule in rules if "alert" in rule]
-    assert len(alerts) == 5
+    assert len(alerts) == 6
     for alert in alerts:
         assert alert["labels"]["severity"] in ("critical", "warning")
         assert alert["annotations"]["summary"].endswith(".")

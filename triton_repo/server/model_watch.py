@@ -46,7 +46,7 @@ class ModelWatch:
         self, server: Server, name: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._server, self._name, self._clock = server, name, clock
-        self._probe = Probe.of(json.loads(server.ask(f"/v2/models/{name}/config")))
+        self._probe = Probe.of(json.loads(server.http.get(f"/v2/models/{name}/config")))
         self._stubs = stubs_of(server.pid, name)
         self._failures = 0
         self._successes = -1
@@ -95,7 +95,9 @@ class ModelWatch:
 
     def _has_answered(self) -> bool:
         """Whether clients have had answers since the last look."""
-        answer = json.loads(self._server.ask(f"/v2/models/{self._name}/stats", _STATISTICS_SECONDS))
+        answer = json.loads(
+            self._server.http.get(f"/v2/models/{self._name}/stats", _STATISTICS_SECONDS)
+        )
         versions = answer["model_stats"]
         successes = sum(each["inference_stats"]["success"]["count"] for each in versions)
         before, self._successes = self._successes, successes

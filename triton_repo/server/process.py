@@ -1,20 +1,15 @@
 """Run a Triton Inference Server as a child process."""
 
 import atexit
-import json
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from threading import Lock
-from urllib.error import URLError
-from urllib.parse import quote
-from urllib.request import ProxyHandler, Request, build_opener
 from uuid import uuid4
 
 from ...common.closing import Closing
@@ -22,14 +17,14 @@ from ...common.network import local_host
 from ...errors import ServerError
 from .access import SHARED_MEMORY, RestrictedApis
 from .installation import find_server
+from .log import ServerLog
 from .ports import usable_ports
+from .triton_http import TritonHttp
 from .watchdog import ParentWatchdog
 
 _POLL_SECONDS = 0.1
-_ASK_SECONDS = 5.0
 # What the server writes is for its user alone.
 _PRIVATE_UMASK, _PRIVATE_MODE = 0o077, 0o600
-_TAIL_COLUMNS = 400
 # For unloading the models, in addition to the time for requests in flight.
 _UNLOAD_SECONDS = 10
 
@@ -41,13 +36,17 @@ class Server(Closing):
         repository: folder of models, written by ``write_repository``.
         http_port, grpc_port, metrics_port: where to listen; a free port when None or 0.
         address: the interface to listen on; loopback by default.
-        log: file for the server's output; a temporary file when None.
+        log: file for the server's output; a temporary file when None, this process's stderr when
+            "-".
         start_timeout_seconds: how long the models may take to load and warm up.
         exit_timeout_seconds: how long requests in flight may take when the server stops.
         more_arguments: further arguments of tritonserver, such as ``--rate-limit=execution_count``.
         http_address, metrics_address: the interfaces for HTTP and metrics, where these differ
             because something in front of Triton listens on ``address``.
         allow_shared_memory: let clients register shared memory: for trusted ones, on this machine.
+
+    Attributes:
+        http: asks Triton's own HTTP endpoints.
 
     Raises:
         ServerError: the repository or a port cannot be used.
@@ -89,9 +88,9 @@ class Server(Closing):
             }
         )
         self._apis = RestrictedApis([SHARED_MEMORY] if allow_shared_memory else [])
+        self.http = TritonHttp(self.http_url, self.metrics_url, self._apis)
         self._installation = find_server()
-        self._keeps_log = log is not None
-        self.log = log if log is not None else _temporary_log()
+        self._log = ServerLog(log)
         self._shared_memory = f"muqrt-{uuid4().hex}-"
         # A supervisor restarts it in another thread than the one that stops it.
         self._lifecycle, self._is_wanted = Lock(), False
@@ -112,6 +111,11 @@ class Server(Closing):
     def metrics_url(self) -> str:
         """URL of Triton's own metrics."""
         return f"http://{local_host(self._metrics_address)}:{self.metrics_port}/metrics"
+
+    @property
+    def log(self) -> Path:
+        """The file of the server's output, or "-" for stderr."""
+        return self._log.path
 
     @property
     def headers(self) -> dict[str, str]:
@@ -141,10 +145,7 @@ class Server(Closing):
     def _start(self) -> "Server":
         environment = {**os.environ, **self._installation.environment}
         self._apis.renew()
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.log.touch(_PRIVATE_MODE)
-        self._log_start = self.log.stat().st_size
-        with self._lifecycle, self.log.open("ab") as log:
+        with self._lifecycle, self._log.open() as log:
             if not self._is_wanted:
                 raise ServerError("The Triton server was stopped.")
             # In a group of its own: Ctrl-C does not reach it, and all its children can be ended.
@@ -163,7 +164,7 @@ class Server(Closing):
             self._wait_until_ready()
         except BaseException:
             self._end(self._stop_seconds)
-            self._forget_log()
+            self._log.forget()
             raise
         return self
 
@@ -171,7 +172,7 @@ class Server(Closing):
         """Stop the server and every process it started. Calling it twice is harmless."""
         self._is_wanted = False
         self._end(self._stop_seconds)
-        self._forget_log()
+        self._log.forget()
 
     def restart(self) -> None:
         """Kill what is left of a server that died or hangs, and start it on the same ports.
@@ -203,10 +204,6 @@ class Server(Closing):
             if self._watchdog is not None:
                 self._watchdog.revoke()
 
-    def _forget_log(self) -> None:
-        if not self._keeps_log:
-            self.log.unlink(missing_ok=True)
-
     def _buffers(self) -> Iterator[Path]:
         return Path("/dev/shm").glob(f"{self._shared_memory}*")
 
@@ -229,12 +226,11 @@ class Server(Closing):
 
     def metrics_text(self) -> str:
         """Triton's own metrics; raises OSError or HTTPException if they cannot be had."""
-        return self._ask(self.metrics_url).decode()
+        return self.http.metrics_text()
 
     def models(self) -> dict[str, str]:
         """State of each model in the repository by name, READY when it can be used."""
-        index = json.loads(self._control("index"))
-        return {each["name"]: each.get("state", "UNAVAILABLE") for each in index}
+        return self.http.models()
 
     def reload(self, model: str) -> None:
         """Unload a model and load it again, with new processes; the other models go on.
@@ -243,8 +239,7 @@ class Server(Closing):
             ServerError: it could not be loaded.
         """
         try:
-            self._control(f"models/{quote(model)}/unload")
-            self._control(f"models/{quote(model)}/load", self.start_timeout_seconds)
+            self.http.reload(model, self.start_timeout_seconds)
             self._protect_buffers()
         except (HTTPException, OSError) as error:
             raise ServerError(
@@ -253,9 +248,7 @@ class Server(Closing):
 
     def tail(self, lines: int = 20) -> str:
         """The last lines of the server's log without its tables, cut to a readable width."""
-        text = self.log.read_text(encoding="utf-8", errors="replace")
-        kept = [line for line in text.splitlines() if line[:1] not in ("", "|", "+")]
-        return "\n".join(line[:_TAIL_COLUMNS] for line in kept[-lines:])
+        return self._log.tail(lines)
 
     def __enter__(self) -> "Server":
         return self.start()
@@ -301,12 +294,13 @@ class Server(Closing):
             if not self._is_wanted:
                 raise ServerError("The Triton server was stopped while it started.")
             # What it logs comes after it has read its arguments.
-            has_read = self.log.stat().st_size > self._log_start
-            hidden = hidden or (has_read and self._apis.hide(self.pid))
-            with suppress(URLError, HTTPException, OSError):
-                self._ask(f"{self.http_url}/v2/health/ready")
-                self._ask(self.metrics_url)  # whose port opens last
+            hidden = hidden or (self._log.has_grown and self._apis.hide(self.pid))
+            with suppress(HTTPException, OSError):
+                self.http.get("/v2/health/ready")
+                self.http.metrics_text()  # whose port opens last
                 self._protect_buffers()
+                if not hidden:
+                    self._apis.hide(self.pid)
                 return
             self._protect_buffers()
             time.sleep(_POLL_SECONDS)
@@ -314,22 +308,3 @@ class Server(Closing):
             f"The Triton server was not ready within {self.start_timeout_seconds:g} s. "
             f"Its log ends:\n{self.tail()}"
         )
-
-    def ask(self, path: str, timeout_seconds: float = _ASK_SECONDS) -> bytes:
-        """The body of Triton's answer to a GET request; raises OSError or HTTPException."""
-        return self._ask(f"{self.http_url}{path}", timeout_seconds)
-
-    def _control(self, path: str, timeout_seconds: float = _ASK_SECONDS) -> bytes:
-        url = f"{self.http_url}/v2/repository/{path}"
-        return self._ask(Request(url, b"{}", self.headers, method="POST"), timeout_seconds)
-
-    def _ask(self, request: Request | str, timeout_seconds: float = _ASK_SECONDS) -> bytes:
-        # Without the environment's proxy: the server is local.
-        with build_opener(ProxyHandler({})).open(request, timeout=timeout_seconds) as response:
-            return bytes(response.read())
-
-
-def _temporary_log() -> Path:
-    handle, name = tempfile.mkstemp(prefix="muqrt-triton-", suffix=".log")
-    os.close(handle)
-    return Path(name)

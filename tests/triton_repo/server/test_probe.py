@@ -133,10 +133,12 @@ def test_a_decoupled_model_is_asked_too(
         'output { name: "y" data_type: TYPE_INT32 dims: -1 }'
     )
     server = start_server(tmp_path / "models")
-    probe = Probe.of(json.loads(server.ask("/v2/models/many/config")))
+    probe = Probe.of(json.loads(server.http.get("/v2/models/many/config")))
     assert probe.path.endswith("generate_stream")
     assert probe.send(server.http_url, 10) is Answer.WORKS
     # Counted a moment after the answer.
     deadline = time.monotonic() + 10
-    while not json.loads(server.ask("/v2/models/many/stats"))["model_stats"][0]["inference_count"]:
+    while not json.loads(server.http.get("/v2/models/many/stats"))["model_stats"][0][
+        "inference_count"
+    ]:
         assert time.monotonic() < deadline
