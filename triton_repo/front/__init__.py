@@ -1,0 +1,1 @@
+"""What stands between the network and Triton's HTTP and gRPC: limits, checks, tokens, admission."""

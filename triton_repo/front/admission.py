@@ -1,0 +1,163 @@
+"""How many requests run, how many wait for that, and whose turn is next."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from .asgi import App, Message, Receive, RefusedError, Scope, Send, refuse
+from .paths import INFER
+
+FULL = "too many requests at once; try again later"
+
+
+@dataclass(frozen=True)
+class AdmissionConfig:
+    """How much is admitted.
+
+    Attributes:
+        running: requests that are with the server at once.
+        waiting: requests that wait for that; one more is refused.
+    """
+
+    running: int = 64
+    waiting: int = 64
+
+
+class FullError(RefusedError):
+    """No room for a request."""
+
+    def __init__(self) -> None:
+        super().__init__(429, FULL)
+
+
+class Admission:
+    """Slots for requests, for one event loop.
+
+    Fair between clients: the next slot goes to a client with the fewest requests running, by turns;
+    and when all places to wait are taken, the client with the most of them gives one up to another
+    that has at least two fewer.
+    """
+
+    def __init__(self, config: AdmissionConfig) -> None:
+        self.config = config
+        self.refused = 0
+        self._running: Counter[str] = Counter()
+        # Its order is that of the turns.
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    @property
+    def running(self) -> int:
+        """How many requests hold a slot."""
+        return self._running.total()
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for one."""
+        return sum(map(len, self._waiting.values()))
+
+    def check(self, client: str) -> None:
+        """Raise FullError if a request of this client would be refused now."""
+        if self.running >= self.config.running and self.waiting >= self.config.waiting:
+            self._busier_than(client)
+
+    @asynccontextmanager
+    async def slot(self, client: str) -> AsyncIterator[None]:
+        """Hold a slot, after waiting for it if need be.
+
+        Raises:
+            FullError: no place to wait, or it was given to another client.
+        """
+        await self._take(client)
+        try:
+            yield
+        finally:
+            self._release(client)
+
+    async def _take(self, client: str) -> None:
+        if self.running < self.config.running and not self._waiting:
+            self._running[client] += 1
+            return
+        if self.waiting >= self.config.waiting:
+            busiest = self._busier_than(client)
+            self._remove(busiest, self._waiting[busiest][-1], FullError())
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(client, deque()).append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled() and place.exception() is None:
+                self._release(client)  # the slot came just as the client left
+            elif place in self._waiting.get(client, ()):
+                self._remove(client, place)
+            raise
+
+    def _busier_than(self, client: str) -> str:
+        """The client that gives up a place for this one."""
+        busiest = max(self._waiting, key=lambda each: len(self._waiting[each]), default=None)
+        own = len(self._waiting.get(client, ()))
+        if busiest is None or len(self._waiting[busiest]) < own + 2:
+            self.refused += 1
+            raise FullError
+        return busiest
+
+    def _remove(
+        self, client: str, place: "asyncio.Future[None]", error: FullError | None = None
+    ) -> None:
+        self._waiting[client].remove(place)
+        if not self._waiting[client]:
+            del self._waiting[client]
+        if error is not None and not place.done():
+            self.refused += 1
+            place.set_exception(error)
+
+    def _release(self, client: str) -> None:
+        self._running[client] -= 1
+        if not self._running[client]:
+            del self._running[client]
+        while self._waiting and self.running < self.config.running:
+            following = min(self._waiting, key=self._running.__getitem__)
+            places = self._waiting.pop(following)
+            place = places.popleft()
+            if places:
+                self._waiting[following] = places  # behind the others
+            if not place.done():
+                self._running[following] += 1
+                place.set_result(None)
+
+
+class Admitted:
+    """Gives inference requests their slots; the others need none.
+
+    A slot is taken when the last of the body is here, so that a slow client holds none, but a
+    request that would be refused is refused before its body is read.
+    """
+
+    def __init__(self, app: App, admission: Admission) -> None:
+        self._app, self._admission = app, admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if not INFER.fullmatch(scope["path"]):
+            return await self._app(scope, receive, send)
+        client = scope["state"]["client"]
+        slot = self._admission.slot(client)
+        entered = False
+
+        async def receive_with_slot() -> Message:
+            nonlocal entered
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body") and not entered:
+                await slot.__aenter__()
+                entered = True
+            return message
+
+        try:
+            self._admission.check(client)
+            await self._app(scope, receive_with_slot, send)
+        except FullError as full:
+            await refuse(scope, send, full)
+        finally:
+            if entered:
+                await slot.__aexit__(None, None, None)

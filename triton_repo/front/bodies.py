@@ -1,0 +1,83 @@
+"""Bodies within limits, each with a length that is known before it is passed on."""
+
+from collections import Counter
+
+from .asgi import App, Message, Receive, RefusedError, Scope, Send, header, length_in, refuse
+from .limits import Limits
+
+
+class BoundedBodies:
+    """Passes on requests whose bodies, all together, fit into the limits.
+
+    A body sent in chunks is gathered first, and has a ``content-length`` from then on: what follows
+    can rely on that header, and on ``scope["state"]["length"]``, its value.
+    """
+
+    def __init__(self, app: App, limits: Limits) -> None:
+        self._app, self._limits = app, limits
+        self._buffered: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        client, held = scope["state"]["client"], 0
+        try:
+            if header(scope, b"content-encoding") not in (None, b"identity"):
+                raise RefusedError(415, "compressed bodies are not taken; send it as it is")
+            chunked = header(scope, b"transfer-encoding") is not None
+            length = length_in(scope, b"content-length")
+            size = self._limits.body_bytes if chunked else length or 0
+            if size > self._limits.body_bytes:
+                raise self._too_long()
+            self._hold(client, size)
+            held = size
+            if chunked:
+                body = await self._gather(receive)
+                if body is None:
+                    return
+                length, receive = len(body), replay(body, receive)
+            scope["state"]["length"] = length or 0
+            await self._app(scope, receive, send)
+        except RefusedError as refused:
+            await refuse(scope, send, refused)
+        finally:
+            self._buffered[client] -= held
+            if not self._buffered[client]:
+                del self._buffered[client]
+
+    def _hold(self, client: str, size: int) -> None:
+        if (
+            self._buffered.total() + size > self._limits.buffered_bytes
+            or self._buffered[client] + size > self._limits.client_buffered_bytes
+        ):
+            raise RefusedError(429, "too much audio on its way at once; try again later")
+        self._buffered[client] += size
+
+    async def _gather(self, receive: Receive) -> bytes | None:
+        body = bytearray()
+        while (message := await receive())["type"] == "http.request":
+            body += message.get("body", b"")
+            if len(body) > self._limits.body_bytes:
+                raise self._too_long()
+            if not message.get("more_body"):
+                return bytes(body)
+        return None
+
+    def _too_long(self) -> RefusedError:
+        mib = self._limits.body_bytes >> 20
+        return RefusedError(413, f"a body may have {mib} MiB; send shorter or fewer waveforms")
+
+
+def replay(body: bytes, receive: Receive, more: bool = False) -> Receive:
+    """A ``receive`` that first gives what has been read.
+
+    Args:
+        body: what has been read.
+        receive: gives the rest, or the end of the connection.
+        more: the body has a rest.
+    """
+    first: list[Message] = [{"type": "http.request", "body": body, "more_body": more}]
+
+    async def receive_again() -> Message:
+        return first.pop() if first else await receive()
+
+    return receive_again

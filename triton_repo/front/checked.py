@@ -1,0 +1,58 @@
+"""Inference requests are checked before they are passed on."""
+
+import asyncio
+
+from .asgi import App, Receive, RefusedError, Scope, Send, length_in
+from .bodies import replay
+from .infer_request import check_infer_request
+from .limits import Limits
+from .paths import INFER
+
+HEAD_LENGTH = b"inference-header-content-length"
+# Longer JSON is checked in a thread.
+_AT_ONCE_BYTES = 64 << 10
+# Of other requests, which have an object or nothing in them.
+_OTHER_BYTES = 4 << 10
+
+
+class CheckedInference:
+    """Passes on inference requests that are whole and consistent.
+
+    Of a request with binary data only the JSON is waited for; the data follow as they come.
+    """
+
+    def __init__(self, app: App, limits: Limits) -> None:
+        self._app, self._limits = app, limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request; raises RefusedError for what is not passed on."""
+        length = scope["state"]["length"]
+        if not INFER.fullmatch(scope["path"]):
+            if length > _OTHER_BYTES:
+                raise RefusedError(413, "this endpoint takes no such body")
+            return await self._app(scope, receive, send)
+        head_length = length_in(scope, HEAD_LENGTH)
+        if head_length is None:
+            head_length = length
+        elif head_length > length:
+            raise RefusedError(400, "Inference-Header-Content-Length is more than the body")
+        elif head_length == 0:
+            return await self._app(scope, receive, send)  # nothing but one tensor's data
+        if head_length > self._limits.json_bytes:
+            mib = self._limits.json_bytes >> 20
+            raise RefusedError(413, f"JSON may have {mib} MiB; send long audio as binary data")
+        pieces, gathered, more = [], 0, True
+        while more and gathered < head_length:
+            message = await receive()
+            if message["type"] != "http.request":
+                return
+            pieces.append(message.get("body", b""))
+            gathered += len(pieces[-1])
+            more = message.get("more_body", False)
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        head = body[:head_length]
+        if head_length > _AT_ONCE_BYTES:
+            await asyncio.to_thread(check_infer_request, head, length, self._limits)
+        else:
+            check_infer_request(head, length, self._limits)
+        await self._app(scope, replay(body, receive, more), send)

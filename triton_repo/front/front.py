@@ -1,0 +1,190 @@
+"""The front: an HTTP server, and where it is needed a gRPC server, before Triton's."""
+
+import ctypes
+import socket
+import threading
+import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...common.closing import Closing
+from ...common.environment import import_extra
+from ...errors import ServerError
+from .admission import Admission, AdmissionConfig, Admitted
+from .asgi import App
+from .bodies import BoundedBodies
+from .checked import CheckedInference
+from .forward import Forward
+from .limits import Limits
+from .own import Endpoint, OwnEndpoints
+from .paths import OpenPaths
+from .tokens import BearerToken, Tokens
+from .upstream import Upstream
+from .wire import bounded_protocol
+
+_START_SECONDS = 10.0
+_DRAIN_SECONDS = 10
+_POLL_SECONDS = 0.01
+# Of mallopt.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Files of a certificate, with its chain, and its key, both PEM."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True)
+class FrontConfig:
+    """How the front treats requests.
+
+    Attributes:
+        limits: of connections and requests.
+        admission: of inference requests.
+        tokens: that are asked for; none when None.
+        tls: the certificate; plain HTTP when None.
+        allowed: what rules the server and may be reached: of shared-memory, model-repository,
+            trace and logging.
+        own: paths that the front answers itself.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    admission: AdmissionConfig = field(default_factory=AdmissionConfig)
+    tokens: Tokens | None = None
+    tls: Tls | None = None
+    allowed: Collection[str] = ()
+    own: Mapping[str, Endpoint] = field(default_factory=dict)
+
+
+def application(config: FrontConfig, upstream: Upstream, admission: Admission) -> App:
+    """The front as an ASGI application: its parts, from the innermost out."""
+    app: App = Forward(upstream, config.limits)
+    app = CheckedInference(app, config.limits)
+    app = BoundedBodies(app, config.limits)
+    app = Admitted(app, admission)
+    app = BearerToken(app, config.tokens)
+    app = OpenPaths(app, config.allowed)
+    return OwnEndpoints(app, config.own)
+
+
+class Front(Closing):
+    """An HTTP server before Triton's, in a thread of its own; a context manager.
+
+    Args:
+        upstream: host and port of Triton's HTTP.
+        address: the interface to listen on.
+        port: where to listen; a free port when 0.
+        config: how it treats requests.
+
+    Attributes:
+        port: where it listens.
+
+    Raises:
+        ServerError: the port or the certificate cannot be used.
+        MissingDependencyError: uvicorn is not installed.
+    """
+
+    def __init__(
+        self,
+        upstream: tuple[str, int],
+        address: str = "127.0.0.1",
+        port: int = 0,
+        config: FrontConfig | None = None,
+    ) -> None:
+        self.config = config or FrontConfig()
+        self._uvicorn = import_extra("server", "uvicorn", "httptools")
+        self._upstream = upstream
+        self._server: Any = None
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        self._socket = _listening(address, port)
+        self.port = self._socket.getsockname()[1]
+
+    def __enter__(self) -> "Front":
+        upstream = Upstream(*self._upstream)
+        self.admission = Admission(self.config.admission)
+        tls = self.config.tls
+        server = self._uvicorn.Config(
+            application(self.config, upstream, self.admission),
+            http=bounded_protocol(self.config.limits),
+            ws="none",
+            lifespan="off",
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
+        )
+        try:
+            server.load()
+        except OSError as error:  # of which ssl.SSLError is one
+            self.close()
+            raise ServerError(f"The certificate or its key cannot be used ({error}).") from error
+        self._server = self._uvicorn.Server(server)
+        self._thread = threading.Thread(target=self._run, name="front", daemon=True)
+        self._thread.start()
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._server.started:
+            if self._failure is not None or time.monotonic() > deadline:
+                self.close()
+                raise ServerError(f"The HTTP front did not start ({self._failure}).")
+            time.sleep(_POLL_SECONDS)
+        return self
+
+    def check(self) -> None:
+        """Raise ServerError if the front has died."""
+        if self._thread is None or not self._thread.is_alive():
+            raise ServerError(f"The HTTP front has ended ({self._failure}).")
+
+    def close(self) -> None:
+        """Let requests in flight end, then stop. Calling it twice is harmless."""
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+        self._socket.close()
+
+    def _run(self) -> None:
+        _keep_memory()
+        loop = import_extra("server", "uvloop").new_event_loop()
+        try:
+            loop.run_until_complete(self._server.serve(sockets=[self._socket]))
+        except BaseException as error:
+            self._failure = error
+        finally:
+            loop.close()
+
+
+def _keep_memory() -> None:
+    """Let the allocator keep what it frees: pieces of audio come and go, and it would have the
+    system clear each piece's pages anew, which costs more than all else about them."""
+    with suppress(AttributeError, OSError):  # where it is not glibc's
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(_M_MMAP_THRESHOLD, _KEPT_BYTES // 2)
+        set_option(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def _listening(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((address, port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        raise ServerError(
+            f"The http port cannot be {port or 'any'} on {address} ({error}). "
+            "Choose another with --http-port."
+        ) from error
+    return listening

@@ -1,0 +1,36 @@
+"""How much one client may ask of the front."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a connection and of a request; what exceeds one is refused.
+
+    Attributes:
+        connections: open at once.
+        header_bytes: of a request's first line and headers together.
+        headers: of a request.
+        chunks: of a body that is sent in chunks.
+        head_seconds: for the headers to arrive.
+        body_seconds: for the body to arrive.
+        answer_seconds: for the server to answer.
+        body_bytes: of a body; 64 MiB are 11 minutes of float32 at 24 kHz.
+        json_bytes: of a body, or the part of one, that is JSON.
+        structure_bytes: of that JSON without its long lists of numbers.
+        buffered_bytes: of all bodies on their way at once.
+        client_buffered_bytes: of those of one client.
+    """
+
+    connections: int = 1024
+    header_bytes: int = 16 << 10
+    headers: int = 64
+    chunks: int = 16_384
+    head_seconds: float = 10.0
+    body_seconds: float = 60.0
+    answer_seconds: float = 600.0
+    body_bytes: int = 64 << 20
+    json_bytes: int = 16 << 20
+    structure_bytes: int = 256 << 10
+    buffered_bytes: int = 1 << 30
+    client_buffered_bytes: int = 512 << 20

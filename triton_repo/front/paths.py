@@ -1,0 +1,52 @@
+"""Which of Triton's HTTP endpoints can be reached."""
+
+import re
+from collections.abc import Collection
+
+from .asgi import App, Receive, RefusedError, Scope, Send, refuse
+
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_MODEL = rf"/v2/models/{_NAME}(/versions/[0-9]+)?"
+INFER = re.compile(_MODEL + "/infer")
+HEALTH = re.compile(rf"/v2/health/(live|ready)|{_MODEL}/ready")
+# What serving needs.
+_OPEN = (
+    ("GET", HEALTH),
+    ("GET", re.compile(rf"/v2/?|{_MODEL}(/config|/stats)?|/v2/models/stats")),
+    ("POST", re.compile("/v2/repository/index")),
+    ("POST", INFER),
+)
+# What rules the server, by Triton's name for it.
+_RESTRICTED = {
+    "shared-memory": "/v2/(system|cuda)sharedmemory(/.*)?",
+    "model-repository": f"/v2/repository/models/{_NAME}/(load|unload)",
+    "trace": rf"/v2/trace/setting|{_MODEL}/trace/setting",
+    "logging": "/v2/logging",
+}
+
+
+class OpenPaths:
+    """Passes on requests to what serving needs, and to what is allowed besides.
+
+    Args:
+        app: the next.
+        allowed: of shared-memory, model-repository, trace and logging.
+    """
+
+    def __init__(self, app: App, allowed: Collection[str] = ()) -> None:
+        self._app = app
+        more = [re.compile(_RESTRICTED[name]) for name in allowed]
+        self._open = [*_OPEN, *((method, path) for path in more for method in ("GET", "POST"))]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        # As it was sent: an escaped path is none of these, and is not guessed at.
+        path = scope["raw_path"].decode("ascii", "replace")
+        methods = {method for method, pattern in self._open if pattern.fullmatch(path)}
+        if scope["method"] in methods:
+            return await self._app(scope, receive, send)
+        if methods:
+            return await refuse(
+                scope, send, RefusedError(405, f"use {' or '.join(sorted(methods))}")
+            )
+        await refuse(scope, send, RefusedError(404, "no such endpoint here"))

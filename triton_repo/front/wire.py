@@ -1,0 +1,129 @@
+"""Limits that must hold before there is a request: on bytes, chunks, time and connections."""
+
+from asyncio import TimerHandle, Transport
+from typing import Any
+
+from ...common.environment import import_extra
+from .limits import Limits
+
+# What may wait for the application: more than one reading, so that most are not paused for.
+_HIGH_WATER_BYTES = 512 << 10
+_REASONS = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    413: b"Content Too Large",
+    431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
+}
+
+
+def bounded_protocol(limits: Limits) -> type:
+    """uvicorn's HTTP protocol within limits, for ``Config(http=...)``.
+
+    Raises:
+        MissingDependencyError: uvicorn or httptools is not installed.
+    """
+    base: Any = import_extra(
+        "server", "uvicorn.protocols.http.httptools_impl", "httptools"
+    ).HttpToolsProtocol
+
+    class BoundedProtocol(base):
+        """One connection."""
+
+        _timer: TimerHandle | None = None
+        _in_headers = True
+        _header_bytes = 0
+        _chunks = 0
+
+        def connection_made(self, transport: Transport) -> None:
+            super().connection_made(transport)
+            if len(self.connections) > limits.connections:
+                self._end(503, b"too many connections")
+            else:
+                self._within(limits.head_seconds, b"the headers took too long")
+
+        def connection_lost(self, error: Exception | None) -> None:
+            self._stop()
+            super().connection_lost(error)
+
+        def data_received(self, data: bytes) -> None:
+            if self._in_headers:
+                # Counted here: the parser shows a header only when it is complete. What arrives
+                # together with the end of the headers counts as theirs, up to one reading.
+                self._header_bytes += len(data)
+                end = data.find(b"\r\n\r\n")
+                length = self._header_bytes if end < 0 else self._header_bytes - len(data) + end
+                if length > limits.header_bytes:
+                    return self._end(431, b"the headers are too long")
+            if not self.transport.is_closing():
+                super().data_received(data)
+
+        def on_message_begin(self) -> None:
+            self._in_headers, self._header_bytes, self._chunks = True, 0, 0
+            self._within(limits.head_seconds, b"the headers took too long")
+            super().on_message_begin()
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            if len(self.headers) >= limits.headers:
+                return self._end(431, b"too many headers")
+            super().on_header(name, value)
+
+        def on_headers_complete(self) -> None:
+            self._in_headers = False
+            if self.transport.is_closing():
+                return
+            self._within(limits.body_seconds, b"the body took too long")
+            super().on_headers_complete()
+
+        def on_chunk_header(self) -> None:
+            self._chunks += 1
+            if self._chunks > limits.chunks:
+                self._end(413, b"the body has too many chunks")
+
+        def on_body(self, body: bytes) -> None:
+            cycle = self.cycle
+            if self.transport.is_closing() or cycle.response_complete:
+                return
+            # As uvicorn does, but bytes stay bytes: appending to a bytearray, and taking bytes from
+            # it, would copy all audio twice.
+            cycle.body = bytes(cycle.body) + body if cycle.body else body
+            if len(cycle.body) > _HIGH_WATER_BYTES:
+                self.flow.pause_reading()
+            cycle.message_event.set()
+
+        def on_message_complete(self) -> None:
+            self._in_headers, self._header_bytes = True, 0
+            self._stop()
+            if not self.transport.is_closing():
+                super().on_message_complete()
+
+        def send_400_response(self, reason: str) -> None:
+            self._end(400, reason.encode())
+
+        def _within(self, seconds: float, reason: bytes) -> None:
+            self._stop()
+            self._timer = self.loop.call_later(seconds, self._end, 408, reason)
+
+        def _stop(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+        def _end(self, status: int, reason: bytes) -> None:
+            """Answer, unless an answer has begun, and close the connection."""
+            self._stop()
+            if self.transport.is_closing():
+                return
+            between = self.cycle is None or (self.cycle.response_complete and self._in_headers)
+            if between or not (self.cycle.response_started or self.cycle.response_complete):
+                body = b'{"error":"%s"}' % reason
+                self.transport.write(
+                    b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+                    b"connection: close\r\n\r\n%s" % (status, _REASONS[status], len(body), body)
+                )
+            if self.cycle is not None and not self.cycle.response_complete:
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+            self.transport.close()
+
+    return BoundedProtocol
