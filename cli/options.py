@@ -69,6 +69,20 @@ class Where:
         str | None,
         _place_option(metavar="HOST:PORT", help="Run it on a Triton server, at this gRPC address."),
     ] = None
+    ca: Annotated[
+        Path | None,
+        _place_option(
+            metavar="FILE",
+            help="Authority of the server's certificate, PEM; the connection is TLS.",
+        ),
+    ] = None
+    token: Annotated[
+        str | None,
+        _place_option(
+            help="Token that the server asks for. Other users can see options: rather set "
+            "MUQRT_TOKEN.",
+        ),
+    ] = None
     artefact: ArtefactName = None
     threads: Threads = None
     model: Annotated[
@@ -97,12 +111,14 @@ class Where:
         if self.server is None:
             if self.model is not None or self.timeout_seconds is not None:
                 raise UsageError("--model and --timeout-seconds are for --server, not --bundle.")
+            if self.ca is not None or self.token is not None:
+                raise UsageError("--ca and --token are for --server, not --bundle.")
             return Local(self.bundle or SHIPPED_BUNDLE, self.artefact, self.threads)
         if self.bundle is not None:
             raise UsageError("--bundle and --server are two places to run the model; choose one.")
         if self.artefact is not None or self.threads is not None:
             raise UsageError("--artefact and --threads are for --bundle, not --server.")
-        return Served(self.server, self.model, self.timeout_seconds)
+        return Served(self.server, self.model, self.timeout_seconds, ca=self.ca, token=self.token)
 
 
 @dataclass(frozen=True)

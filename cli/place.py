@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..runtime.streaming.local import LocalStreams
     from ..runtime.text.labels import LabelSet
     from ..runtime.text.zero_shot import LabelTagger
+    from ..triton_repo.client.endpoint import Endpoint
     from ..triton_repo.client.label_tagger import ServedLabelTagger
     from ..triton_repo.client.streaming import StreamingClient
 
@@ -136,12 +137,24 @@ class Served:
         model: the model's name on the server; when None the usual one for what is opened.
         timeout_seconds: how long one answer may take; when None the client's own limit.
         bulk: let other requests overtake these, where the model has a queue for that.
+        ca: file with the authority of the server's certificate; plain gRPC when None.
+        token: that the server asks for; MUQRT_TOKEN when None.
     """
 
     server: str
     model: str | None = None
     timeout_seconds: float | None = None
     bulk: bool = False
+    ca: Path | None = None
+    token: str | None = field(default=None, repr=False)
+
+    @property
+    def endpoint(self) -> "Endpoint":
+        """The server, with what it takes to be let in."""
+        from ..triton_repo.client.endpoint import Endpoint
+
+        given = {} if self.token is None else {"token": self.token}
+        return Endpoint(self.server, self.ca, **given)
 
     @property
     def model_name(self) -> str:
@@ -159,7 +172,7 @@ class Served:
         from ..triton_repo.client.session import TIMEOUT_SECONDS, TritonSession
 
         timeout_seconds = self.timeout_seconds or TIMEOUT_SECONDS
-        return TritonSession(self.server, self.model or "muq", timeout_seconds, self.bulk)
+        return TritonSession(self.endpoint, self.model or "muq", timeout_seconds, self.bulk)
 
     def open_streams(self, lengths: Mapping[str, float]) -> "StreamingClient":
         """Connect to a model that takes live streams.
@@ -174,7 +187,7 @@ class Served:
             options = ", ".join(f"--{name.replace('_', '-')}" for name in lengths)
             raise UsageError(f"{options}: only with --bundle; the server has set its own.")
         timeout_seconds = self.timeout_seconds or TIMEOUT_SECONDS
-        return StreamingClient(self.server, self.model or MODEL, timeout_seconds)
+        return StreamingClient(self.endpoint, self.model or MODEL, timeout_seconds)
 
     @contextmanager
     def open_label_tagger(
@@ -199,5 +212,5 @@ class Served:
             )
         timeout_seconds = self.timeout_seconds or TIMEOUT_SECONDS
         yield ServedLabelTagger(
-            self.server, labels, self.model or "zeroshot", timeout_seconds, tolerance
+            self.endpoint, labels, self.model or "zeroshot", timeout_seconds, tolerance
         )

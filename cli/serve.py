@@ -1,20 +1,26 @@
 """``muqrt repository`` and ``muqrt serve``."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..common.console import Json, show
+from ..common.environment import import_extra
 from ..common.network import is_loopback
 from ..errors import UsageError
 from .ending import at_its_own_pace
 from .repository.command import repository
 
 if TYPE_CHECKING:
+    from ..triton_repo.front.front import FrontConfig
+    from ..triton_repo.front.own import Endpoint
     from ..triton_repo.server.process import Server
+    from ..triton_repo.server.supervisor import Supervisor
 
+_LOOPBACK = "127.0.0.1"
 commands = typer.Typer()
 commands.command()(repository)
 
@@ -39,7 +45,7 @@ def serve(
         bool,
         typer.Option(
             "--allow-shared-memory",
-            help="Let clients register shared memory. They can then read and write the server's.",
+            help="Let clients register shared memory, over gRPC. They can then read and write the server's.",
         ),
     ] = False,
     log_file: Annotated[
@@ -61,17 +67,44 @@ def serve(
         bool,
         typer.Option("--rate-limit", help="Make models take turns at the resources they share."),
     ] = False,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate with its chain, PEM, for HTTPS and gRPC.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Key of --tls-cert, PEM.")] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="File of tokens, one a line; requests without one of them are refused."),
+    ] = None,
+    max_running: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Requests that are with the models at once: 64 over HTTP by default. Given, it "
+            "holds for gRPC, too.",
+        ),
+    ] = None,
+    max_waiting: Annotated[
+        int | None,
+        typer.Option(min=0, help="Requests that wait for that, 64 by default; more are refused."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run Triton on a model repository until Ctrl-C."""
+    from ..triton_repo.front.front import Front, Grpc
     from ..triton_repo.server.metrics import MetricsEndpoint
     from ..triton_repo.server.process import Server
     from ..triton_repo.server.supervisor import Supervisor
 
-    _check_address(address, allow_remote, allow_shared_memory)
+    _check_address(address, allow_remote, allow_shared_memory, token_file)
+    front_config = _front_config(tls_cert, tls_key, token_file, max_running, max_waiting)
+    # Triton can do TLS over gRPC itself, but neither tokens nor admission.
+    is_grpc_fronted = token_file is not None or (max_running, max_waiting) != (None, None)
     more = list(triton_argument or [])
     more += [f"--cache-config=local,size={cache_mib << 20}"] if cache_mib else []
     more += ["--rate-limit=execution_count"] if rate_limit else []
+    if tls_cert is not None and not is_grpc_fronted:
+        more += ["--grpc-use-ssl=true", f"--grpc-server-cert={tls_cert}"]
+        more += [f"--grpc-server-key={tls_key}"]
     # A service manager's SIGTERM and a closed terminal end the server as Ctrl-C does.
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = {each: signal.signal(each, signal.default_int_handler) for each in signals}
@@ -81,21 +114,37 @@ def serve(
             MetricsEndpoint(address, metrics_port) as metrics,
             Server(
                 models,
-                http_port,
-                grpc_port,
                 None,
-                address,
+                None if is_grpc_fronted else grpc_port,
+                None,
+                _LOOPBACK if is_grpc_fronted else address,
                 log_file,
                 exit_timeout_seconds=exit_seconds,
                 more_arguments=more,
-                metrics_address="127.0.0.1",
+                http_address=_LOOPBACK,
+                metrics_address=_LOOPBACK,
                 allow_shared_memory=allow_shared_memory,
             ) as server,
             Supervisor(server) as supervisor,
+            Front(
+                (_LOOPBACK, server.http_port),
+                address,
+                http_port,
+                replace(
+                    front_config,
+                    own=_readiness(supervisor),
+                    grpc=Grpc(server.grpc_url, grpc_port) if is_grpc_fronted else None,
+                ),
+            ) as front,
         ):
             metrics.add(server.metrics_text)
             metrics.add(supervisor.metrics_text)
-            _announce(server, metrics.url, as_json)
+            urls = {
+                "grpc": front.grpc_url or server.grpc_url,
+                "http": front.url,
+                "metrics": metrics.url,
+            }
+            _announce(server, urls, as_json)
             supervisor.wait()
     except KeyboardInterrupt:
         pass
@@ -104,7 +153,49 @@ def serve(
             signal.signal(each, handler)
 
 
-def _check_address(address: str, allow_remote: bool, allow_shared_memory: bool) -> None:
+def _front_config(
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    token_file: Path | None,
+    max_running: int | None,
+    max_waiting: int | None,
+) -> "FrontConfig":
+    from ..triton_repo.front.admission import AdmissionConfig
+    from ..triton_repo.front.front import FrontConfig, Tls
+    from ..triton_repo.front.tokens import Tokens
+
+    # Before the models are loaded, which takes long.
+    import_extra("server", "uvicorn", "httptools", "uvloop")
+    if (tls_cert is None) != (tls_key is None):
+        raise UsageError("--tls-cert and --tls-key go together.")
+    usual = AdmissionConfig()
+    return FrontConfig(
+        admission=AdmissionConfig(
+            usual.running if max_running is None else max_running,
+            usual.waiting if max_waiting is None else max_waiting,
+        ),
+        tokens=None if token_file is None else Tokens(token_file),
+        tls=None if tls_cert is None or tls_key is None else Tls(tls_cert, tls_key),
+    )
+
+
+def _readiness(supervisor: "Supervisor") -> "dict[str, Endpoint]":
+    """The endpoints that say whether models answer; Triton's own say so of dead ones, too."""
+    from ..triton_repo.front.own import Answer
+
+    def status(is_ready: bool) -> Answer:
+        return Answer(200 if is_ready else 503)
+
+    models = {
+        f"/v2/models/{name}/ready": lambda name=name: status(supervisor.model_is_ready(name))
+        for name in supervisor.models
+    }
+    return {"/v2/health/ready": lambda: status(supervisor.is_ready), **models}
+
+
+def _check_address(
+    address: str, allow_remote: bool, allow_shared_memory: bool, token_file: Path | None
+) -> None:
     """Refuse to open the server to the network by mistake."""
     if is_loopback(address):
         return
@@ -115,6 +206,8 @@ def _check_address(address: str, allow_remote: bool, allow_shared_memory: bool) 
         )
     if allow_shared_memory:
         raise UsageError("--allow-shared-memory is for clients on this machine: no --allow-remote.")
+    if token_file is not None:
+        return
     typer.echo(
         f"Warning: everyone who reaches {address} can use the models. What to put in front: "
         "docs/security.md.",
@@ -122,21 +215,19 @@ def _check_address(address: str, allow_remote: bool, allow_shared_memory: bool) 
     )
 
 
-def _announce(server: "Server", metrics_url: str, as_json: bool) -> None:
+def _announce(server: "Server", urls: dict[str, str], as_json: bool) -> None:
     states = server.models()
     facts = {
-        "grpc": server.grpc_url,
-        "http": server.http_url,
-        "metrics": metrics_url,
+        **urls,
         "models": states,
         "log": str(server.log),
         "pid": server.pid,
     }
     lines = [
         f"Serving {', '.join(f'{name} ({state})' for name, state in states.items())}",
-        f"gRPC     {server.grpc_url}",
-        f"HTTP     {server.http_url}",
-        f"metrics  {metrics_url}",
+        f"gRPC     {urls['grpc']}",
+        f"HTTP     {urls['http']}",
+        f"metrics  {urls['metrics']}",
         f"log      {server.log}",
         "Stop with Ctrl-C.",
     ]

@@ -16,6 +16,7 @@ GRAPH = module_graph(PACKAGE)
 EXTRAS = ("torch", "onnx", "safetensors", "huggingface_hub", "tritonclient", "av", "matplotlib")
 EXTRAS += ("scipy", "fluidsynth", "lightning_fabric", "sklearn", "mir_eval", "pyarrow", "openvino")
 EXTRAS += ("mido", "music21", "pyloudnorm", "pyworld")
+EXTRAS += ("uvicorn", "httptools", "uvloop", "grpc")
 EXTRAS += ("sounddevice", "lancedb", "tokenizers", "cuda", "tensorrt")
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "soundfile", "pydantic", "typer", "rich")
 # What only PyTorch's session imports, when it is used: the model itself needs torch.

@@ -214,8 +214,10 @@ def test_serve_hands_on_what_the_options_say(
 ) -> None:
     given: list[list[str]] = []
 
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+
     class Stopped:
-        def __init__(self, *_: object, more_arguments: list[str]) -> None:
+        def __init__(self, *_: object, more_arguments: list[str], **others: object) -> None:
             given.append(more_arguments)
 
         def __enter__(self) -> None:
@@ -227,7 +229,13 @@ def test_serve_hands_on_what_the_options_say(
     assert run("serve", tmp_path).exit_code == 0
     assert run("serve", tmp_path, "--cache-mib", 3, "--rate-limit").exit_code == 0
     limited = ["--cache-config=local,size=3145728", "--rate-limit=execution_count"]
-    assert given == [[], limited]
+    tls = ("--tls-cert", tmp_path / "c", "--tls-key", tmp_path / "k")
+    assert run("serve", tmp_path, *tls).exit_code == 0
+    assert run("serve", tmp_path, *tls, "--max-running", 8).exit_code == 0
+    of_triton = [f"--grpc-server-cert={tmp_path / 'c'}", f"--grpc-server-key={tmp_path / 'k'}"]
+    # With admission gRPC goes through the front, which does TLS then.
+    assert given == [[], limited, ["--grpc-use-ssl=true", *of_triton], []]
+    assert isinstance(run("serve", tmp_path, *tls[:2]).exception, UsageError)
 
 
 def test_errors_are_left_to_the_root_command(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from ...common.environment import import_extra
 from ...common.retry import Backoff
 from ...errors import ServerError
 from ..contract.config import parameters_of
+from .endpoint import TOKEN_VARIABLE, Endpoint, endpoint
 
 _Contract = TypeVar("_Contract")
 
@@ -35,6 +36,8 @@ _NO_SUCH_MODEL = ("unknown model", "is not available")
 _NO_SUCH_STREAM = ("no such stream", "must specify the START flag")
 # Of a model whose process has died: until that is noticed, and while it is loaded again.
 _RESTARTING = ("is not healthy", "has no available versions")
+# The front's words, and those of a served model and of Triton, when there is no room.
+_FULL = ("too many requests at once", "too many live streams", "maximum queue size")
 # What to do for a model that commands ask for by default.
 _HOW_TO_WRITE = {
     "muq": " Write it with: muqrt repository BUNDLE -o MODELS",
@@ -61,17 +64,16 @@ class Connection(Closing):
     """A gRPC channel; a context manager.
 
     Args:
-        url: host and port of the server's gRPC endpoint.
+        url: host and port of the server's gRPC endpoint, or an Endpoint.
 
     Raises:
-        ServerError: not the address of a gRPC endpoint.
+        ServerError: not the address of a gRPC endpoint, or its token would be sent in the open.
         MissingDependencyError: tritonclient is not installed.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = host_and_port(url)
+    def __init__(self, url: str | Endpoint) -> None:
         grpc = import_extra("server", "tritonclient.grpc")
-        self._client = grpc.InferenceServerClient(self.url, channel_args=_CHANNEL_OPTIONS)
+        self.url, self._headers, self._client = _opened(grpc, url)
 
     def call(self, method: str, model: str, timeout_seconds: float, **arguments: Any) -> Any:
         """Call a method of tritonclient's client.
@@ -88,7 +90,10 @@ class Connection(Closing):
         """
         with _failures_explained(self.url, model):
             return getattr(self._client, method)(
-                model_name=model, client_timeout=timeout_seconds, **arguments
+                model_name=model,
+                client_timeout=timeout_seconds,
+                headers=self._headers,
+                **arguments,
             )
 
     def close(self) -> None:
@@ -99,29 +104,47 @@ class Connection(Closing):
 class AsyncConnection:
     """``Connection`` for asyncio; create it inside a running event loop."""
 
-    def __init__(self, url: str) -> None:
-        self.url = host_and_port(url)
+    def __init__(self, url: str | Endpoint) -> None:
         grpc = import_extra("server", "tritonclient.grpc.aio")
-        self._client = grpc.InferenceServerClient(self.url, channel_args=_CHANNEL_OPTIONS)
+        self.url, self._headers, self._client = _opened(grpc, url)
 
     async def call(self, method: str, model: str, timeout_seconds: float, **arguments: Any) -> Any:
         """Call a method of tritonclient's client, like ``Connection.call``."""
         with _failures_explained(self.url, model):
             return await getattr(self._client, method)(
-                model_name=model, client_timeout=timeout_seconds, **arguments
+                model_name=model,
+                client_timeout=timeout_seconds,
+                headers=self._headers,
+                **arguments,
             )
 
     async def is_ready(self, model: str, timeout_seconds: float) -> bool:
         """Whether the server and the model say that they are ready."""
         with _failures_explained(self.url, model):
-            ready = await self._client.is_server_ready(client_timeout=timeout_seconds)
+            ready = await self._client.is_server_ready(
+                client_timeout=timeout_seconds, headers=self._headers
+            )
             return ready and await self._client.is_model_ready(
-                model, client_timeout=timeout_seconds
+                model, client_timeout=timeout_seconds, headers=self._headers
             )
 
     async def close(self) -> None:
         """Close the channel. Calling it twice is harmless."""
         await self._client.close()
+
+
+def _opened(grpc: Any, url: str | Endpoint) -> tuple[str, dict[str, str], Any]:
+    """The address of an endpoint, what its calls carry, and a client of tritonclient's for it."""
+    server = endpoint(url)
+    address = host_and_port(server.address)
+    server.check(address)
+    client = grpc.InferenceServerClient(
+        address,
+        ssl=server.is_secure,
+        root_certificates=None if server.ca is None else str(server.ca),
+        channel_args=_CHANNEL_OPTIONS,
+    )
+    return address, server.headers, client
 
 
 def host_and_port(url: str) -> str:
@@ -163,6 +186,10 @@ def explained(error: Any, url: str, model: str) -> ServerError:
             f"{url} did not answer in time. Give it longer (--timeout-seconds), or send shorter "
             "or fewer waveforms."
         )
+    if code == "UNAUTHENTICATED":
+        return ServerError(f"{url} wants a token ({details}). Set --token or {TOKEN_VARIABLE}.")
+    if code == "RESOURCE_EXHAUSTED" and any(words in details for words in _FULL):
+        return BusyError(f"{url} takes no more now ({details}). Try again later.")
     if code == "RESOURCE_EXHAUSTED":
         return ServerError(f"A message to or from {url} was too large ({details}).")
     if code != "UNAVAILABLE":

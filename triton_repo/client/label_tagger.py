@@ -14,6 +14,7 @@ from ...runtime.text.labels import LabelSet
 from ...runtime.text.zero_shot import LabelTags, ZeroShot
 from ..contract.mulan import AUDIO_TOWER, tower_in
 from .connection import Connection, contract_in
+from .endpoint import Endpoint
 from .session import TIMEOUT_SECONDS
 from .zero_shot import tag_labels
 
@@ -38,7 +39,7 @@ class ServedLabelTagger:
 
     def __init__(
         self,
-        url: str,
+        url: str | Endpoint,
         labels: LabelSet,
         model: str = "zeroshot",
         timeout_seconds: float = TIMEOUT_SECONDS,

@@ -9,6 +9,7 @@ from ...runtime.bundle.tagging import TAGS, Tagging
 from ...runtime.streaming.stream import SlidingConfig
 from ..contract.stream import SECONDS, SILENT, StreamContract
 from .connection import BusyError, GoneError, LostStreamError, contract_in, tensors
+from .endpoint import Endpoint
 from .stream_state import ClientStream, StreamRequest
 
 MODEL = "muq_stream"
@@ -40,7 +41,7 @@ class LiveModel:
 
     def __init__(
         self,
-        url: str = "localhost:8001",
+        url: str | Endpoint = "localhost:8001",
         model: str = MODEL,
         timeout_seconds: float = TIMEOUT_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
@@ -77,7 +78,7 @@ class LiveModel:
         }
 
 
-def live_contract(answer: Any, url: str, model: str) -> StreamContract:
+def live_contract(answer: Any, url: str | Endpoint, model: str) -> StreamContract:
     """The contract in a served live model's configuration."""
     return contract_in(
         answer,

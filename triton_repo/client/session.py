@@ -12,6 +12,7 @@ from ...errors import ServerError
 from ...runtime.engines.session import Arrays, Session
 from ..contract.artefact import Contract
 from .connection import BACKOFF, BusyError, Connection, contract_in, tensors
+from .endpoint import Endpoint
 
 # A full-size model takes 14 s for four windows of 30 s on two cores, and requests may queue.
 TIMEOUT_SECONDS = 300.0
@@ -56,7 +57,7 @@ class TritonSession(Session):
 
     def __init__(
         self,
-        url: str = "localhost:8001",
+        url: str | Endpoint = "localhost:8001",
         model: str = "muq",
         timeout_seconds: float = TIMEOUT_SECONDS,
         bulk: bool = False,
@@ -101,7 +102,7 @@ class TritonSession(Session):
         self._connection.close()
 
 
-def statistics(url: str = "localhost:8001", model: str = "muq") -> Statistics:
+def statistics(url: str | Endpoint = "localhost:8001", model: str = "muq") -> Statistics:
     """The counters of a served model, all versions together.
 
     Raises:

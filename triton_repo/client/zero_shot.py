@@ -21,11 +21,12 @@ from ..contract.mulan import (
 )
 from ..serving.zero_shot import Answer
 from .connection import Connection, tensors
+from .endpoint import Endpoint
 from .session import TIMEOUT_SECONDS
 
 
 def tag_labels(
-    url: str,
+    url: str | Endpoint,
     waveform: np.ndarray,
     labels: Texts | None = None,
     model: str = "zeroshot",
@@ -65,7 +66,7 @@ def tag_labels(
 
 
 def embed_text(
-    url: str,
+    url: str | Endpoint,
     text: str,
     model: str = "mulan_text",
     *,
@@ -90,7 +91,7 @@ def _lines(kind: str, texts: Texts) -> np.ndarray:
 
 
 def _infer(
-    url: str,
+    url: str | Endpoint,
     model: str,
     inputs: Mapping[str, np.ndarray],
     outputs: Sequence[str],

@@ -52,6 +52,7 @@ class Forward:
     async def _answer(self, connection: UpstreamConnection, receive: Receive, send: Send) -> None:
         # The client's end of its connection, or of our patience, ends the one to the server too.
         gone = asyncio.ensure_future(receive())
+
         def close(_: object) -> None:
             connection.close()
 

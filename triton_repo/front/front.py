@@ -12,12 +12,14 @@ from typing import Any
 
 from ...common.closing import Closing
 from ...common.environment import import_extra
+from ...common.network import local_host
 from ...errors import ServerError
 from .admission import Admission, AdmissionConfig, Admitted
 from .asgi import App
 from .bodies import BoundedBodies
 from .checked import CheckedInference
 from .forward import Forward
+from .grpc_proxy import GrpcProxy
 from .limits import Limits
 from .own import Endpoint, OwnEndpoints
 from .paths import OpenPaths
@@ -42,6 +44,14 @@ class Tls:
 
 
 @dataclass(frozen=True)
+class Grpc:
+    """Where Triton's gRPC is, as host:port, and the port to listen on; any free one when 0."""
+
+    upstream: str
+    port: int = 0
+
+
+@dataclass(frozen=True)
 class FrontConfig:
     """How the front treats requests.
 
@@ -53,6 +63,7 @@ class FrontConfig:
         allowed: what rules the server and may be reached: of shared-memory, model-repository,
             trace and logging.
         own: paths that the front answers itself.
+        grpc: that gRPC goes through the front, too; else it is Triton's own that clients reach.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -61,6 +72,7 @@ class FrontConfig:
     tls: Tls | None = None
     allowed: Collection[str] = ()
     own: Mapping[str, Endpoint] = field(default_factory=dict)
+    grpc: Grpc | None = None
 
 
 def application(config: FrontConfig, upstream: Upstream, admission: Admission) -> App:
@@ -85,9 +97,10 @@ class Front(Closing):
 
     Attributes:
         port: where it listens.
+        grpc_port: where it listens for gRPC; 0 if it does not.
 
     Raises:
-        ServerError: the port or the certificate cannot be used.
+        ServerError: a port or the certificate cannot be used.
         MissingDependencyError: uvicorn is not installed.
     """
 
@@ -104,6 +117,7 @@ class Front(Closing):
         self._server: Any = None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
+        self._address, self.grpc_port = address, 0
         self._socket = _listening(address, port)
         self.port = self._socket.getsockname()[1]
 
@@ -138,9 +152,22 @@ class Front(Closing):
         while not self._server.started:
             if self._failure is not None or time.monotonic() > deadline:
                 self.close()
+                if isinstance(self._failure, ServerError):
+                    raise self._failure
                 raise ServerError(f"The HTTP front did not start ({self._failure}).")
             time.sleep(_POLL_SECONDS)
         return self
+
+    @property
+    def url(self) -> str:
+        """Base URL of its HTTP endpoint."""
+        scheme = "https" if self.config.tls else "http"
+        return f"{scheme}://{local_host(self._address)}:{self.port}"
+
+    @property
+    def grpc_url(self) -> str | None:
+        """``host:port`` for ``TritonSession``; None where gRPC does not go through it."""
+        return f"{local_host(self._address)}:{self.grpc_port}" if self.grpc_port else None
 
     def check(self) -> None:
         """Raise ServerError if the front has died."""
@@ -159,11 +186,44 @@ class Front(Closing):
         _keep_memory()
         loop = import_extra("server", "uvloop").new_event_loop()
         try:
-            loop.run_until_complete(self._server.serve(sockets=[self._socket]))
+            loop.run_until_complete(self._serve())
         except BaseException as error:
             self._failure = error
         finally:
             loop.close()
+
+    async def _serve(self) -> None:
+        config = self.config
+        if config.grpc is None:
+            return await self._server.serve(sockets=[self._socket])
+        tls = config.tls
+        pair = (tls.certificate.read_bytes(), tls.key.read_bytes()) if tls else ()
+        proxy = GrpcProxy(
+            config.grpc.upstream,
+            f"{_in_brackets(self._address)}:{config.grpc.port}",
+            config.limits,
+            self.admission,
+            config.tokens,
+            *pair,
+        )
+        self.grpc_port = await _started(proxy, config.grpc.port)
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            await proxy.stop()
+
+
+async def _started(proxy: GrpcProxy, port: int) -> int:
+    try:
+        return await proxy.start()
+    except RuntimeError as error:
+        raise ServerError(
+            f"The grpc port cannot be {port or 'any'} ({error}). Choose another with --grpc-port."
+        ) from error
+
+
+def _in_brackets(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _keep_memory() -> None:

@@ -20,6 +20,7 @@ class Limits:
         structure_bytes: of that JSON without its long lists of numbers.
         buffered_bytes: of all bodies on their way at once.
         client_buffered_bytes: of those of one client.
+        grpc_message_bytes: of a message, where gRPC goes through the front.
     """
 
     connections: int = 1024
@@ -34,3 +35,4 @@ class Limits:
     structure_bytes: int = 256 << 10
     buffered_bytes: int = 1 << 30
     client_buffered_bytes: int = 512 << 20
+    grpc_message_bytes: int = 256 << 20

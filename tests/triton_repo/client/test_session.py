@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from muqrt.common import environment
 from muqrt.errors import MissingDependencyError, ServerError
-from muqrt.triton_repo import extras
 from muqrt.triton_repo.client import connection
 from muqrt.triton_repo.client.session import TritonSession, statistics
 
@@ -24,7 +24,7 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyP
     def missing(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}")
 
-    monkeypatch.setattr(extras, "import_module", missing)
+    monkeypatch.setattr(environment, "import_module", missing)
     with pytest.raises(
         MissingDependencyError, match=r"tritonclient.*pip install 'muqrt\[server\]'"
     ):
