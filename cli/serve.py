@@ -45,7 +45,8 @@ def serve(
         bool,
         typer.Option(
             "--allow-shared-memory",
-            help="Let clients register shared memory, over gRPC. They can then read and write the server's.",
+            help="Let clients register shared memory over gRPC: they can then read and write "
+            "the server's.",
         ),
     ] = False,
     log_file: Annotated[
