@@ -77,6 +77,10 @@ _COMMANDS: Sections = {
             _BENCH,
             not_a_command="bench BUNDLE is now: muqrt bench model BUNDLE",
         ),
+        "estimate": (
+            ".bench.estimate",
+            "Bound from below how fast a GPU can be: arithmetic, no measurement.",
+        ),
         "evaluate": (".bench.evaluate", "Measure how much a model's features know about music."),
         "manifest": (".bench.evaluate", "Write a dataset's labels and splits for muqrt evaluate."),
         "doctor": (".doctor", "Show what this machine can run."),

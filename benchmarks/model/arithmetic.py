@@ -11,8 +11,8 @@ from ...reference.config import MuQConfig
 from ...runtime.bundle.record import TensorSpec
 from ..measure.contenders import onnx_session
 from ..measure.latency import Cell, Latency
+from ..measure.parts import ATTENTION, CONVOLUTION, FEED_FORWARD, FRONT_END
 from ..measure.timing import MATRIX_WIDTH, Run, cuda_stopwatch, measure_rates, stopwatch
-from .operators import ATTENTION, CONVOLUTION, FEED_FORWARD, FRONT_END
 
 _TAPS = 9  # of a 3x3 kernel
 # The image of the front end's largest convolution, a quarter of 10 s of it.

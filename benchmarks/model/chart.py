@@ -15,7 +15,8 @@ from ..measure.charts import (
     figure,
 )
 from ..measure.latency import Latency
-from .operators import PARTS, OperatorTime
+from ..measure.parts import PARTS
+from .operators import OperatorTime
 
 # How much longer a panel is than its longest bar, which leaves room for the label.
 _LABEL_ROOM = 1.55

@@ -13,23 +13,11 @@ import numpy as np
 
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ..measure.contenders import onnx_session
+from ..measure.parts import MEL, OTHER, part_of
 
 _RUNS = 5
 _SUFFIX = "_kernel_time"
 _LOOP = "Loop"  # its time is that of the nodes in it, which are there themselves
-MEL, FRONT_END, ATTENTION = "mel", "front end", "attention"
-FEED_FORWARD, CONVOLUTION, ENCODER_REST = "feed-forward", "convolution module", "rest of encoder"
-OTHER = "no scope"
-PARTS = (MEL, FRONT_END, ATTENTION, FEED_FORWARD, CONVOLUTION, ENCODER_REST, OTHER)
-# A part, by a scope of its nodes' names; the first that fits.
-_SCOPES = {
-    "front_end": FRONT_END,
-    "self_attn": ATTENTION,
-    "ffn1": FEED_FORWARD,
-    "ffn2": FEED_FORWARD,
-    "conv_module": CONVOLUTION,
-    "conformer": ENCODER_REST,
-}
 
 
 @dataclass(frozen=True)
@@ -74,14 +62,6 @@ def operator_times(artefact: str, events: Sequence[dict[str, Any]]) -> list[Oper
         for key, each in microseconds.items()
     ]
     return sorted(found, key=lambda each: -each.seconds)
-
-
-def part_of(name: str) -> str | None:
-    """The part of the model that a node belongs to, by its name; None without scopes."""
-    scopes = name.split("/")[:-1]
-    if not scopes:
-        return None
-    return next((part for scope, part in _SCOPES.items() if scope in scopes), OTHER)
 
 
 def _attributed(run: list[dict[str, Any]]) -> list[tuple[str, str, int]]:

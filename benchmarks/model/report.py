@@ -1,7 +1,7 @@
 """What the benchmark of a model measured."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ from ...runtime.bundle.manifest import Bundle
 from ..measure.contenders import COMPILED, COMPILED_BF16
 from ..measure.latency import Latency
 from ..measure.report import Draw, Report, Section
+from ..roofline.shares import Share
 from . import tables
 from .arithmetic import Arithmetic
 from .chart import batches, draw, draw_parts, draw_throughput
@@ -34,6 +35,7 @@ class ModelReport(Report):
         unavailable: contenders that did not start, and why.
         size_bytes: each contender's files.
         latencies, cold_starts, operators, arithmetic, hops, library: what was measured.
+        bounds: the latencies beside the bound of the GPU, where its figures are published.
     """
 
     device: str
@@ -49,13 +51,14 @@ class ModelReport(Report):
     arithmetic: Arithmetic | None
     hops: list[HopTime]
     library: list[LibraryTime]
+    bounds: list[Share] = field(default_factory=list)
 
     def results(self) -> list[Section]:
         """Latency first, cold start, and whatever else was measured."""
         uncertified = {each["name"] for each in self.artefacts if not each["certified"]}
         marks = {name: f"{name} (NOT CERTIFIED)" for name in uncertified}
         found = [
-            tables.latency(self.device, self.latencies, marks),
+            tables.latency(self.device, self.latencies, marks, self.bounds),
             tables.cold_start(self.cold_starts, self.size_bytes, marks),
         ]
         if self.hops:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ...common.environment import hardware_name
+from ...errors import BundleError
 from ...export.graph.saving import save_onnx
 from ...export.onnx_from_checkpoint import onnx_from_checkpoint
 from ...export.sources.checkpoint import load_source, require_source
@@ -26,6 +27,8 @@ from ..measure.contenders import (
 from ..measure.latency import Cell, Latency, measure_cell, music
 from ..measure.report import without_folders
 from ..measure.timing import EAGER
+from ..roofline.gpus import gpu_of_driver
+from ..roofline.shares import Share, shares
 from .arithmetic import Arithmetic, Rate, measure_peaks, multiply_adds, rates
 from .cold_start import WINDOW_SECONDS, ColdStart, ColdStartRequest, measure_cold_starts
 from .hops import HopTime, measure_hops
@@ -41,6 +44,7 @@ from .library import (
 from .operators import OperatorTime, profile
 from .plan import BenchmarkPlan
 from .report import ModelReport, artefact_facts
+from .tables import SHARE_OF_BOUND
 
 OnStep = Callable[[str], None]
 
@@ -75,6 +79,7 @@ def run(plan: BenchmarkPlan, on_step: OnStep) -> ModelReport:
         cold_starts=cold_starts,
         operators=_operators(plan, on_step),
         arithmetic=_arithmetic(plan, checkpoint, peaks, latencies) if plan.counted else None,
+        bounds=_bounds(plan, latencies, unavailable),
         hops=_hops(plan, checkpoint, on_step) if plan.hops else [],
         library=_library(plan, checkpoint, on_step) if plan.songs else [],
     )
@@ -160,6 +165,20 @@ def _arithmetic(
         found += rates(multiply_adds(config, cell, level), peaks, here)
     work = multiply_adds(config, base, level)
     return Arithmetic(base.window_seconds, base.batch, plan.threads, work, peaks, found)
+
+
+def _bounds(
+    plan: BenchmarkPlan, latencies: list[Latency], unavailable: dict[str, str]
+) -> list[Share]:
+    """The latencies beside what the GPU could do at best, if its figures are published."""
+    gpu = gpu_of_driver(hardware_name(plan.device)) if plan.device == "cuda" else None
+    if gpu is None:
+        return []
+    try:
+        return shares(plan.bundle, latencies, gpu)
+    except BundleError as error:  # after so much measuring not worth failing for
+        unavailable[SHARE_OF_BOUND] = str(error)
+        return []
 
 
 def _hops(plan: BenchmarkPlan, checkpoint: Checkpoint, on_step: OnStep) -> list[HopTime]:

@@ -1,15 +1,18 @@
 """The tables of a model's benchmark, and how to read them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from ..measure.agreement import Agreement
 from ..measure.latency import Latency
+from ..measure.parts import OTHER, PARTS
 from ..measure.report import Section
+from ..roofline.shares import Share
 from .arithmetic import Arithmetic
 from .cold_start import STARTS, WINDOW_SECONDS, ColdStart
 from .hops import HopTime
 from .library import LibraryTime
-from .operators import OTHER, PARTS, OperatorTime
+from .operators import OperatorTime
 
 _LATENCY_COLUMNS = (
     *("contender", "threads", "s x batch", "median, s", "p10 to p90, s", "times eager"),
@@ -58,14 +61,22 @@ _RATES_NOTE = (
     "Two operations for each multiply-add of the model as it is written. More than 100 % is no "
     "mistake: a convolution in Winograd form needs fewer than are counted."
 )
+SHARE_OF_BOUND = "share of the bound"
+_BOUND_NOTE = (
+    "The *share of the bound* is what `muqrt estimate` counts as the least time, by the published "
+    "figures of this GPU, over the median. Where it is over 100 %, fewer operations ran than the "
+    "graph has (convolutions by Winograd), or they ran in TF32."
+)
 _OPERATORS_SHOWN = 12
 _ROUNDS_FOR_P99 = 100  # of fewer it would be the longest
 
 Marks = Mapping[str, str]  # names to show in the place of some contenders'
 
 
-def latency(device: str, latencies: Sequence[Latency], marks: Marks) -> Section:
-    """A row for each contender and input."""
+def latency(
+    device: str, latencies: Sequence[Latency], marks: Marks, bounds: Sequence[Share] = ()
+) -> Section:
+    """A row for each contender and input, with the share of the bound where it is known."""
     rows = [
         _timed(
             each,
@@ -77,9 +88,14 @@ def latency(device: str, latencies: Sequence[Latency], marks: Marks) -> Section:
         for each in latencies
     ]
     found = Section(f"Latency on {device}", _LATENCY_COLUMNS, rows, _LATENCY_NOTE)
-    if not any(len(each.samples_seconds) >= _ROUNDS_FOR_P99 for each in latencies):
+    if any(len(each.samples_seconds) >= _ROUNDS_FOR_P99 for each in latencies):
+        found = found.with_column("p99, s", [f"{each.p99_seconds:.3g}" for each in latencies])
+    if not bounds:
         return found
-    return found.with_column("p99, s", [f"{each.p99_seconds:.3g}" for each in latencies])
+    reached = {(each.contender, each.window_seconds, each.batch): each.share for each in bounds}
+    cells = [reached.get((each.contender, each.window_seconds, each.batch)) for each in latencies]
+    shares = ["" if each is None else f"{each:.0%}" for each in cells]
+    return replace(found.with_column(SHARE_OF_BOUND, shares), note=f"{found.note} {_BOUND_NOTE}")
 
 
 def cold_start(starts: Sequence[ColdStart], size_bytes: Mapping[str, int], marks: Marks) -> Section:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from muqrt.benchmarks.model.operators import OperatorTime, operator_times, part_of
+from muqrt.benchmarks.measure.parts import part_of
+from muqrt.benchmarks.model.operators import OperatorTime, operator_times
 
 
 def node(start: int, duration: int, name: str, operator: str) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typer.testing import CliRunner, Result
 
 from muqrt.benchmarks.measure import timing
 from muqrt.benchmarks.measure.contenders import PLAIN_ONNX
+from muqrt.benchmarks.measure.parts import OTHER, PARTS
 from muqrt.benchmarks.measure.timing import EAGER
 from muqrt.benchmarks.model import arithmetic, cold_start, library
 from muqrt.benchmarks.model.library import WHOLE_SONGS
-from muqrt.benchmarks.model.operators import OTHER, PARTS
 from muqrt.cli.bench.command import commands
 from muqrt.errors import (
     BundleError,
