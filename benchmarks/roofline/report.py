@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...runtime.bundle.manifest import Bundle
-from ..measure.report import Report, Section
+from ..measure.report import Report, Section, without_folders
 from .bound import Bound, bounds, total
 from .choose import choose, counted_groups
 from .gpus import Gpu
+from .work import BYTES
 
 # Batch 1 for the latency, the other for the throughput.
 BATCHES = (1, 32)
@@ -164,8 +165,8 @@ def estimate(
     found = []
     for precision in precisions:
         counted = choose(bundle, artefact, precision)
-        for gpu in gpus:
-            gpu.rate(counted.precision)  # refuses before minutes are spent on counting
+        for gpu in gpus if counted.precision in BYTES else ():
+            gpu.rate(counted.precision)  # refuses before the graph is counted
         counts = counted_groups(bundle, counted, [(each, window_seconds) for each in BATCHES])
         for gpu in gpus:
             cells = [
@@ -175,6 +176,5 @@ def estimate(
             as_if = counted.instead_of_fp32 is not None
             name = counted.artefact.name
             found.append(Estimate(gpu, name, counted.precision, as_if, cells))
-    return EstimateReport(
-        checkpoint=bundle.source.checkpoint, window_seconds=window_seconds, estimates=found
-    )
+    [checkpoint] = without_folders([bundle.source.checkpoint])
+    return EstimateReport(checkpoint=checkpoint, window_seconds=window_seconds, estimates=found)

@@ -44,6 +44,7 @@ def test_people_are_told_that_it_is_no_measurement(tiny_bundle: Path, tmp_path: 
     result = estimate(tiny_bundle, "--gpu", "A10", "--seconds", 1, "-o", output)
     assert result.exit_code == 0, result.output
     page = Path(f"{output}.md").read_text()
+    assert "/" not in json.loads(Path(f"{output}.json").read_text())["checkpoint"]
     for text in (result.stdout, page):
         assert NOT_MEASURED in text and "a10-datasheet" in text
     assert "a bound, not a measurement" in page and "as if" not in page
