@@ -1,12 +1,15 @@
 """Measured latencies beside the bound."""
 
 import dataclasses
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from muqrt.benchmarks.measure.latency import Latency
-from muqrt.benchmarks.model import tables
+from muqrt.benchmarks.model import run, tables
 from muqrt.benchmarks.roofline.bound import bounds, total
 from muqrt.benchmarks.roofline.choose import choose, counted_groups
 from muqrt.benchmarks.roofline.gpus import gpu_named
@@ -58,3 +61,34 @@ def test_the_table_gets_a_column(tiny_bundle: Path) -> None:
     assert table.columns == (*plain.columns, "share of the bound")
     assert [row[-1] for row in table.rows] == ["", f"{found[0].share:.0%}"]
     assert "muqrt estimate" in table.note and "muqrt estimate" not in plain.note
+
+
+@pytest.mark.parametrize(
+    ("device", "card", "known"),
+    [
+        ("cuda", "NVIDIA L4", True),
+        ("cuda", "NVIDIA A10G", False),  # an A10 in name only
+        ("cpu", "NVIDIA L4", False),
+    ],
+)
+def test_only_a_gpu_with_published_figures_is_compared(
+    device: str, card: str, known: bool, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "hardware_name", lambda device: card)
+    plan: Any = SimpleNamespace(device=device, bundle=load_bundle(tiny_bundle))
+    unavailable: dict[str, str] = {}
+    found = run._bounds(plan, [latency("onnx-fp32", "fp32", 1.0)], unavailable)
+    assert bool(found) == known and not unavailable
+
+
+def test_a_graph_that_cannot_be_counted_costs_no_measurement(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    bundle = load_bundle(tmp_path / "bundle")
+    bundle.path(bundle.artefact().file).write_bytes(b"no graph")
+    monkeypatch.setattr(run, "hardware_name", lambda device: "NVIDIA L4")
+    plan: Any = SimpleNamespace(device="cuda", bundle=bundle)
+    unavailable: dict[str, str] = {}
+    assert run._bounds(plan, [latency("onnx-fp32", "fp32", 1.0)], unavailable) == []
+    assert "cannot read this ONNX graph" in unavailable[tables.SHARE_OF_BOUND]
