@@ -1,5 +1,6 @@
 """``muqrt repository``: writes a bundle's models for Triton, or checks what was written."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,11 +104,15 @@ def repository(
 
 def _write(bundle: "Bundle", output: Path, options: "RepositoryOptions", as_json: bool) -> None:
     from ...common.config import save_config
+    from ...triton_repo.repository.layout import config_of
     from ...triton_repo.repository.write import write_repository
     from .report import announce
 
     allow_uncertified = options.allow_uncertified
     artefact = bundle.artefact(options.artefact, allow_uncertified=allow_uncertified)
+    # With this machine's defaults, so that the options that are saved write the same elsewhere.
+    limits = config_of(bundle, artefact, options.model, options).limits
+    options = replace(options, limits=limits)
     streams = _write_streams(bundle, output, artefact, options)
     joint = _write_joint(bundle, output, artefact, options)
     report = write_repository(

@@ -42,7 +42,8 @@ def repository_options(
 
     Args:
         path: a TOML file, if there is one.
-        flags: values of ``RepositoryOptions``; one that is None was not given.
+        flags: values of ``RepositoryOptions``, and ``max_seconds`` of its limits; one that is None
+            was not given.
         stream: whether to serve live streams even if the file does not say so.
         stream_flags: values of ``StreamOptions``, likewise.
 
@@ -52,6 +53,8 @@ def repository_options(
     """
     table = read_toml(path) if path is not None else {}
     given = {name: value for name, value in flags.items() if value is not None}
+    if (longest := given.pop("max_seconds", None)) is not None:
+        given["limits"] = {**table.get("limits", {}), "max_seconds": longest}
     of_stream = {name: value for name, value in stream_flags.items() if value is not None}
     if stream or "stream" in table:
         shared = {each: given.get(each, table.get(each)) for each in ("instances", "threads")}

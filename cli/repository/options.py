@@ -32,6 +32,15 @@ class ServingFlags:
     max_batch_size: Annotated[
         int | None, typer.Option(min=1, help="Largest batch in one run; 4 by default.")
     ] = None
+    max_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=MOST_SECONDS,
+            help="Refuse waveforms longer than this many seconds; by default four windows, or what "
+            "this machine's memory holds.",
+        ),
+    ] = None
     max_queue_size: Annotated[
         int | None,
         typer.Option(

@@ -8,19 +8,21 @@ import logging
 import os
 from pathlib import Path
 
-_CGROUPS = Path("/sys/fs/cgroup")
-_MEMBERSHIP = Path("/proc/self/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
 
 _log = logging.getLogger(__name__)
 
 
-def given_cpus(cgroups: Path = _CGROUPS, membership: Path = _MEMBERSHIP) -> int | None:
+def given_cpus(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int | None:
     """How many processors the affinity mask and the control groups' quotas allow, at least 1.
 
     None where the whole machine may be used, or the system does not say (it is not Linux).
     See the kernel's cgroup-v2 documentation, ``cpu.max``, and for version 1 ``cpu.cfs_quota_us``.
     """
-    limits = [quota for folder in _own(cgroups, membership) if (quota := _quota(folder))]
+    limits = [
+        quota for folder in own_groups("cpu", cgroups, membership) if (quota := _quota(folder))
+    ]
     if hasattr(os, "sched_getaffinity"):
         limits.append(float(len(os.sched_getaffinity(0))))
     fewest = min(limits, default=float("inf"))
@@ -44,8 +46,13 @@ def bounded_threads(threads: int | None) -> int | None:
     return most
 
 
-def _own(cgroups: Path, membership: Path) -> list[Path]:
-    """The folders of the groups that hold this process, and of all that hold those."""
+def own_groups(resource: str, cgroups: Path, membership: Path) -> list[Path]:
+    """The folders of the groups that hold this process, and of all that hold those.
+
+    Args:
+        resource: what they limit: "cpu" or "memory".
+        cgroups, membership: where the system has its control groups, and which are this process's.
+    """
     try:
         lines = membership.read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
@@ -53,9 +60,9 @@ def _own(cgroups: Path, membership: Path) -> list[Path]:
     folders = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and resource not in controllers.split(","):
             continue
-        root = cgroups / "cpu" if controllers else cgroups
+        root = cgroups / resource if controllers else cgroups
         # In a container its own group is mounted as the root, whatever the path says.
         inner = root / path.lstrip("/")
         folders += [root, *(each for each in (inner, *inner.parents) if each.is_relative_to(root))]

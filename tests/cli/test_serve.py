@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from muqrt.cli.serve import commands
+from muqrt.common.config import read_toml
 from muqrt.errors import BundleError, ServerError, UsageError
 from muqrt.runtime.bundle.manifest import Bundle
 from muqrt.triton_repo.contract.config import parameters_of, parse_config
@@ -48,6 +49,9 @@ timeout_us = 9_000_000
 [rate_limit]
 resources = {gpu = 1, copies = 3}
 priority = 2
+[limits]
+max_seconds = 9
+max_labels = 7
 """
 
 
@@ -67,7 +71,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_profile(
 ) -> None:
     result = run(
         *("repository", bundle.folder, "-o", tmp_path / "models", "--config", configured(CONFIG)),
-        *("--max-batch-size", 8, "--queue-size", 7, "--queue-delay-ms", 0),
+        *("--max-batch-size", 8, "--queue-size", 7, "--queue-delay-ms", 0, "--max-seconds", 5),
         *("--length-seconds", 1, "--length-seconds", 0.5, "--outputs", "embedding, features"),
     )
     assert result.exit_code == 0, result.output
@@ -82,6 +86,9 @@ def test_flags_win_over_the_file_and_the_file_over_the_profile(
     assert batching.default_queue_policy.default_timeout_microseconds == 3_000_000
     assert batching.priority_queue_policy[2].default_timeout_microseconds == 9_000_000
     assert parameters_of(message)["muqrt.lengths"] == "[12000, 24000]"
+    assert parameters_of(message)["muqrt.limits"] == '{"max_seconds":5.0}'
+    limits = read_toml(tmp_path / "models" / "muq.toml")["limits"]
+    assert (limits["max_seconds"], limits["max_labels"]) == (5, 7)
     assert [each.name for each in message.output] == ["features", "embedding"]
     assert (tmp_path / "models" / "muq" / "2").is_dir()
     assert message.instance_group[0].count == 3
@@ -93,12 +100,14 @@ def test_flags_win_over_the_file_and_the_file_over_the_profile(
 def test_the_options_beside_the_model_write_it_again(
     tagged_bundle: Path, tmp_path: Path, configured: Callable[[str], Path]
 ) -> None:
-    given = configured(CONFIG + "[stream]\nmax_streams = 5\n")
+    given = configured(CONFIG.replace("max_seconds = 9", "") + "[stream]\nmax_streams = 5\n")
     once = ("repository", tagged_bundle, "-o", tmp_path / "once", "--config", given)
     assert run(*once, "--threads", 2, "--hop-seconds", 1).exit_code == 0
     written = tmp_path / "once" / "muq.toml"
     again = run("repository", tagged_bundle, "-o", tmp_path / "again", "--config", written)
     assert again.exit_code == 0, again.output
+    # The default for this machine is written, not left to the next one.
+    assert read_toml(written)["limits"]["max_seconds"] > 0
     for place in ("muq.toml", "muq/config.pbtxt", "muq_stream/config.pbtxt"):
         first, second = (tmp_path / name / place for name in ("once", "again"))
         assert first.read_text() == second.read_text()
@@ -115,6 +124,11 @@ def test_the_options_beside_the_model_write_it_again(
         ("[rate_limit]\nresources = {gpu = 0}", "rate_limit.resources.gpu"),
         ("[rate_limit]\npriority = 2", "rate_limit.resources"),
         ("[stream]\nmax_stream = 2", "unknown key 'max_stream'"),
+        (
+            "[limits]\nmax_labels = 20_000",
+            "limits.max_labels: Input should be less than or equal to 10000",
+        ),
+        ("[limits]\nmax_seconds = 1", "less than the 2 s that clients are expected to send"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(

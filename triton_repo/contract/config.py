@@ -5,10 +5,11 @@ The C++ onnxruntime backend understands all of it; it ignores the ``muqrt.*`` pa
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from pydantic.dataclasses import dataclass
 
 from ...common.environment import import_extra
@@ -16,6 +17,7 @@ from ...errors import BundleError, UsageError
 from ...runtime.bundle.joint import IDS, LATENTS, MASK
 from ...runtime.bundle.record import TensorSpec
 from .artefact import Contract
+from .limits import Limits, longest_seconds
 from .options import QueuePolicy, ServingOptions
 
 MODEL_FILENAME = "model.onnx"
@@ -36,6 +38,8 @@ class ModelConfig:
     Attributes:
         filename: name of the graph or plan in the version's folder.
         plans: for TensorRT, the file name by compute capability (9.0).
+        memory_bytes: memory of the machine that serves, for the default limits; None where it is
+            not known.
 
     Raises:
         UsageError: an option does not fit the artefact.
@@ -48,6 +52,7 @@ class ModelConfig:
     backend: Literal["onnxruntime", "tensorrt", "python"] = "onnxruntime"
     filename: str = MODEL_FILENAME
     plans: Mapping[str, str] = Field(default_factory=dict)
+    memory_bytes: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _options_go_with_the_artefact(self) -> "ModelConfig":
@@ -77,7 +82,25 @@ class ModelConfig:
                 f"a length of {min(options.lengths_seconds):g} s; the model needs at least "
                 f"{framing.minimum_samples / framing.sample_rate_hz:.3f} s."
             )
+        if options.fixed_length and len(self.lengths) != 1:
+            raise UsageError("fixed_length needs one length: choose it with --length-seconds.")
+        self._check_limits()
         return self
+
+    def _check_limits(self) -> None:
+        limits, joint = self.options.limits, self.contract.joint
+        rate_hz = self.contract.framing.sample_rate_hz
+        longest = max(self.lengths, default=0) / rate_hz
+        if limits.max_seconds is not None and limits.max_seconds < longest:
+            raise UsageError(
+                f"--max-seconds {limits.max_seconds:g} is less than the {longest:g} s that clients "
+                "are expected to send: raise it, or give their lengths with --length-seconds."
+            )
+        most = joint.max_tokens if joint is not None and not self.lengths else None
+        if limits.max_tokens is not None and most is not None and limits.max_tokens > most:
+            raise UsageError(
+                f"limits.max_tokens is {limits.max_tokens}; the model takes {most} at most."
+            )
 
     @property
     def lengths(self) -> list[int]:
@@ -96,6 +119,22 @@ class ModelConfig:
             lengths.add(steps * framing.step_samples)
         return sorted(lengths)
 
+    @property
+    def limits(self) -> Limits:
+        """The options' limits, with the defaults for this model and machine."""
+        limits, framing, joint = self.options.limits, self.contract.framing, self.contract.joint
+        if not self.lengths:
+            most = limits.max_tokens or (joint.max_tokens if joint is not None else None)
+            return replace(limits, max_tokens=most)
+        if limits.max_seconds is not None:
+            return limits
+        window, usual = (
+            samples / framing.sample_rate_hz
+            for samples in (framing.window_samples, max(self.lengths))
+        )
+        most_seconds = longest_seconds(window, usual, self.options.instances, self.memory_bytes)
+        return replace(limits, max_seconds=most_seconds)
+
     def to_protobuf(self) -> Any:
         """The configuration as ``tritonclient.grpc.model_config_pb2.ModelConfig``."""
         options = self.options
@@ -106,7 +145,7 @@ class ModelConfig:
             default_model_filename=self.filename,
             cc_model_filenames=self.plans,
             max_batch_size=options.max_batch_size,
-            input=[_tensor(spec) for spec in self.contract.inputs],
+            input=[self._input(spec) for spec in self.contract.inputs],
             output=[_tensor(spec) for spec in self.contract.outputs],
             # Only this version: the contract does not describe the others.
             version_policy={"specific": {"versions": [options.version]}},
@@ -117,8 +156,21 @@ class ModelConfig:
             optimization={"cuda": self._graphs()} if options.cuda_graphs else None,
         )
 
+    def _input(self, spec: TensorSpec) -> dict[str, Any]:
+        tensor = _tensor(spec)
+        if self.options.fixed_length:
+            tensor["dims"] = [size if size > 0 else self.lengths[0] for size in tensor["dims"]]
+        return tensor
+
     def _parameters(self) -> dict[str, str]:
-        own = {**self.contract.to_parameters(), LENGTHS: json.dumps(self.lengths)}
+        own = {
+            **self.contract.to_parameters(),
+            **self.limits.to_parameters("max_seconds" if self.lengths else "max_tokens"),
+            LENGTHS: json.dumps(self.lengths),
+        }
+        if self.backend == "onnxruntime":
+            # It would keep 25 KB for each length of a waveform that ever came, and gains nothing.
+            own["enable_mem_pattern"] = "0"
         if self.options.threads is not None:
             own["intra_op_thread_count"] = str(self.options.threads)
         return own

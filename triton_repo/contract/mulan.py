@@ -5,7 +5,7 @@ nvidia-pytriton wheel was built for numpy 1, and one string makes it abort in a 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, TypeAdapter
@@ -15,6 +15,7 @@ from ...runtime.bundle.joint import LATENTS, Joint
 from ...runtime.engines.session import WAVEFORM
 from .artefact import Contract
 from .config import MODEL_NAME_PATTERN, OURS, ragged_input, scripted_config
+from .limits import Limits
 
 TEXT, LABELS, TEMPLATES, LABEL_SET = "text", "labels", "templates", "label_set"
 COSINES, PROBABILITIES, CLIP_COSINES, NAMES = "cosines", "probabilities", "clip_cosines", "names"
@@ -71,6 +72,7 @@ class TextConfig:
 
     name: str
     tower: Tower
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def towers(self) -> list[Tower]:
@@ -84,6 +86,7 @@ class TextConfig:
             {
                 OURS: self.tower.contract.artefact_sha256,
                 TEXT_TOWER: _TOWER.dump_json(self.tower).decode(),
+                **self.limits.to_parameters("max_text_bytes"),
             },
             name=self.name,
             max_batch_size=MOST_TEXTS,
@@ -106,6 +109,7 @@ class ZeroShotConfig:
     audio: Tower
     text: Tower
     label_sets: str | None = None
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def towers(self) -> list[Tower]:
@@ -118,6 +122,9 @@ class ZeroShotConfig:
             OURS: self.audio.contract.artefact_sha256,
             AUDIO_TOWER: _TOWER.dump_json(self.audio).decode(),
             TEXT_TOWER: _TOWER.dump_json(self.text).decode(),
+            **self.limits.to_parameters(
+                "max_track_seconds", "max_labels", "max_text_bytes", "max_question_bytes"
+            ),
         }
         if self.label_sets is not None:
             parameters[LABEL_SETS] = self.label_sets

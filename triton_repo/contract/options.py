@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from ...common.validation import first_problem
 from ...errors import UsageError
+from .limits import Limits
 
 # A batch dimension, a queue and a version of Triton's are signed 32-bit numbers.
 _MOST = 2**31 - 1
@@ -72,6 +73,9 @@ class ServingOptions:
         response_cache: answer repeated audio from the server's cache.
         cuda_graphs: replay recorded CUDA graphs for these lengths (TensorRT only).
         rate_limit: resources that it shares with other models; none when None.
+        limits: the largest request that is answered.
+        fixed_length: take waveforms of exactly the one length that is warmed up; the server itself
+            refuses others, with any backend.
 
     Raises:
         UsageError: a preferred batch size exceeds the largest batch.
@@ -92,6 +96,8 @@ class ServingOptions:
     response_cache: bool = False
     cuda_graphs: bool = False
     rate_limit: RateLimit | None = None
+    limits: Limits = Limits()
+    fixed_length: bool = False
 
     @model_validator(mode="after")
     def _preferences_can_be_met(self) -> "ServingOptions":

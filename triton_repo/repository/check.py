@@ -12,9 +12,10 @@ from ...runtime.bundle.manifest import MANIFEST, Artefact, Bundle, load_bundle
 from ..contract.artefact import Contract
 from ..contract.config import LENGTHS, OURS, parameters_of, parse_config
 from ..contract.label_sets import FOLDER, SUFFIXES
+from ..contract.limits import LIMITS, Limits
 from ..contract.mulan import TEXT_TOWER, TextConfig, ZeroShotConfig
 from ..contract.options import ServingOptions, with_given
-from ..contract.stream import StreamConfig, StreamContract, options_of
+from ..contract.stream import SILENT, StreamConfig, StreamContract, options_of
 from ..serving import EARLIER_SCRIPTS, script_of
 from .layout import (
     LIVE_STREAMS,
@@ -33,6 +34,8 @@ from .write import CONFIG_FILENAME, VERSION
 
 # The fields that follow from the artefact; the operator chooses the others.
 _FIXED = ("name", "backend", "default_model_filename", "cc_model_filenames", "input", "output")
+# The parameters that the operator chooses.
+_CHOSEN = (LENGTHS, LIMITS)
 _ANY_NAME = "muq"
 _AGAIN = "write it again with: muqrt repository"
 
@@ -103,6 +106,10 @@ def _check_model(
     if not artefact.certified and not allow_uncertified:
         problems.append(f"artefact {artefact.name!r} has no passing parity certificate")
     hashes: Mapping[str, str] = {}
+    update = (
+        f"update it with: muqrt repository {bundle.folder} --output {folder.parent}, and the "
+        "options it was written with"
+    )
     try:
         if _is_for_streams(message):
             layout = scripted(artefact, LIVE_STREAMS)
@@ -119,11 +126,13 @@ def _check_model(
         if (digest := _earlier_script(folder, message, layout)) is not None:
             layout = replace(layout, hashes={**layout.hashes, SCRIPT_FILENAME: digest})
             notes.append(
-                f"its {SCRIPT_FILENAME} is an earlier version's, which still works; update it "
-                f"with: muqrt repository {bundle.folder} --output {folder.parent}, and the "
-                "options it was written with"
+                f"its {SCRIPT_FILENAME} is an earlier version's, which still works; {update}"
             )
         hashes = layout.hashes
+        parameters = parameters_of(message)
+        Limits.from_parameters(parameters)
+        if LIMITS in parameters_of(expected) and LIMITS not in parameters:
+            notes.append(f"{CONFIG_FILENAME} has no {LIMITS}, so the defaults apply; {update}")
         expected.name = folder.name
         problems += _differences(message, expected)
         problems += _file_problems(folder, message, layout)
@@ -158,6 +167,7 @@ def _model_config(message: Any, bundle: Bundle, artefact: Artefact) -> Any:
             "outputs": tuple(each.name for each in message.output),
             "max_batch_size": message.max_batch_size,
             "lengths_seconds": tuple(each / bundle.framing.sample_rate_hz for each in lengths),
+            "fixed_length": bool(lengths) and all(size > 0 for size in message.input[0].dims),
         },
     )
     return config_of(bundle, artefact, _ANY_NAME, options).to_protobuf()
@@ -172,7 +182,10 @@ def _stream_config(message: Any, bundle: Bundle, artefact: Artefact) -> Any:
         raise BundleError(f"{CONFIG_FILENAME} cannot be read ({error}); {_AGAIN}") from error
     sliding = replace(found.sliding, framing=bundle.framing)
     contract = stream_contract(bundle, artefact, sliding)
-    return StreamConfig(_ANY_NAME, contract, options).to_protobuf()
+    expected = StreamConfig(_ANY_NAME, contract, options).to_protobuf()
+    if all(each.name != SILENT for each in message.output):  # as an earlier version wrote it
+        del expected.output[-1]
+    return expected
 
 
 def _tower_problems(repository: Path, config: TextConfig | ZeroShotConfig) -> Iterator[str]:
@@ -193,7 +206,11 @@ def _differences(message: Any, expected: Any) -> Iterator[str]:
             yield f"{CONFIG_FILENAME}: {field} is not what the bundle says; {_AGAIN}"
     found, wanted = parameters_of(message), parameters_of(expected)
     for name in sorted(found.keys() | wanted.keys()):
-        if name.startswith("muqrt.") and name != LENGTHS and found.get(name) != wanted.get(name):
+        if (
+            name.startswith("muqrt.")
+            and name not in _CHOSEN
+            and found.get(name) != wanted.get(name)
+        ):
             yield f"{CONFIG_FILENAME}: {name} is not what the bundle says; {_AGAIN}"
 
 

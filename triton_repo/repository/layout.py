@@ -18,6 +18,7 @@ from ..contract.config import MODEL_FILENAME, ModelConfig
 from ..contract.options import ServingOptions
 from ..contract.stream import StreamContract
 from ..serving import script_of
+from .memory import given_memory_bytes
 
 SCRIPT_FILENAME = "model.py"
 WHOLE_MODEL, LIVE_STREAMS, TEXTS, ZERO_SHOT = map(
@@ -100,6 +101,7 @@ def config_of(
         backend=layout.backend,
         filename=layout.filename,
         plans=layout.plans,
+        memory_bytes=given_memory_bytes(),
     )
     for each in layout.artefacts:
         _require_covered(each, config)

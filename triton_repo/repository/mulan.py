@@ -105,8 +105,8 @@ def write_joint_repository(
     text = _tower(bundle, text_artefact, names.text_tower, MOST_TEXTS)
     folder = None if label_sets is None else str(label_sets.resolve())
     for artefact, config in (
-        (text_artefact, TextConfig(names.text, text)),
-        (audio_artefact, ZeroShotConfig(names.zero_shot, audio, text, folder)),
+        (text_artefact, TextConfig(names.text, text, options.limits)),
+        (audio_artefact, ZeroShotConfig(names.zero_shot, audio, text, folder, options.limits)),
     ):
         reports.append(write_model(bundle, joint_layout(bundle, artefact), config, output))
     return reports
@@ -158,6 +158,7 @@ def _for_texts(options: ServingOptions, artefact: Artefact) -> ServingOptions:
         lengths_seconds=(),
         gpus=() if artefact.target == "cpu" else options.gpus,
         response_cache=False,
+        fixed_length=False,
         cuda_graphs=False,
     )
 

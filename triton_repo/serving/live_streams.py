@@ -15,6 +15,7 @@ from ...errors import AudioError, MuqrtError, ServerError, SessionError, UsageEr
 from ...runtime.audio.read import check_rate
 from ...runtime.streaming.engine import Hop, Push, Streaming
 from ...runtime.streaming.stream import Stream
+from .peak import check_peak
 
 
 class NoSuchStreamError(ServerError):
@@ -220,4 +221,6 @@ def _samples(chunk: StreamChunk, live: _Live) -> np.ndarray | None:
         raise UsageError(f"{name}: both waveform and pcm; send one of them.")
     if not given and not chunk.ends:
         raise UsageError(f"{name}: neither waveform nor pcm; only a stream's end may be without.")
+    if chunk.waveform is not None:
+        check_peak(chunk.waveform, name)
     return given[0] if given else None

@@ -11,14 +11,15 @@ from ...runtime.bundle.joint import Joint
 from ...runtime.engines.session import Session, require_output
 from ...runtime.inference.results import Clips, track_clips
 from ...runtime.inference.runner import Runner
-from ...runtime.text.labels import Embed, LabelSet, unit
+from ...runtime.text.labels import TEMPLATES, Embed, LabelSet, unit
 from ...runtime.text.zero_shot import ZeroShot
 from ..contract.label_sets import LabelSets
+from ..contract.limits import Limits
 from .latent_cache import RecentLatents
+from .peak import check_peak
 
-# The others wait while one client's texts and audio are computed.
+# The others wait while one client's texts are computed.
 _MOST_TEXTS = 100_000
-_LONGEST_SECONDS = 3_600
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +63,22 @@ class ZeroShotService:
         embed: embeds texts with the text tower.
         label_sets: the label sets on the server.
         batch_size: how many clips to run at once.
+        limits: the largest question; the defaults when left out.
     """
 
     def __init__(
-        self, session: Session, embed: Embed, label_sets: LabelSets, batch_size: int
+        self,
+        session: Session,
+        embed: Embed,
+        label_sets: LabelSets,
+        batch_size: int,
+        limits: Limits | None = None,
     ) -> None:
         self._joint = require_output(session, Joint)
         self._rate_hz = session.framing.sample_rate_hz
         self._runner = Runner(session, batch_size)
         self._embed, self._label_sets = embed, label_sets
+        self._limits = limits or Limits()
         # By label and templates.
         self._recent: RecentLatents[tuple[str, tuple[str, ...]]] = RecentLatents()
 
@@ -84,8 +92,8 @@ class ZeroShotService:
         asked: list[tuple[int, LabelSet, np.ndarray]] = []
         for place, question in enumerate(questions):
             try:
+                self._check_waveform(question.waveform)
                 labels = self._labels(question)
-                self._check_length(question.waveform)
                 asked.append((place, labels, self._latents(labels)))
             except MuqrtError as error:
                 answers[place] = error
@@ -102,16 +110,45 @@ class ZeroShotService:
                 raise UsageError("templates go with labels; a label_set has its own.")
             return self._label_sets.named(_decoded("label_set", question.label_set))
         assert question.labels is not None
-        labels = tuple(_decoded("labels", question.labels).split("\n"))
-        if question.templates is None:
-            return LabelSet(labels)
-        templates = tuple(_decoded("templates", question.templates).split("\n"))
+        labels = self._lines("labels", question.labels)
+        if len(labels) > self._limits.max_labels:
+            raise UsageError(
+                f"{len(labels)} labels; there may be {self._limits.max_labels} "
+                "(limits.max_labels of muqrt repository)."
+            )
+        templates: Sequence[str] = TEMPLATES
+        if question.templates is not None:
+            templates = self._lines("templates", question.templates)
+        self._check_texts(labels, templates)
+        return LabelSet(tuple(labels), tuple(templates))
+
+    def _lines(self, name: str, text: bytes) -> list[str]:
+        """The lines of an input, each as long as a text may be."""
+        lines, most = text.split(b"\n"), self._limits.max_text_bytes
+        if (longest := max(map(len, lines))) > most:
+            raise UsageError(
+                f"{name}: one of {longest} bytes; there may be {most} "
+                "(limits.max_text_bytes of muqrt repository)."
+            )
+        return _decoded(name, text).split("\n")
+
+    def _check_texts(self, labels: Sequence[str], templates: Sequence[str]) -> None:
+        """Refuse labels that make too many texts, or too much text, in their templates."""
         if len(labels) * len(templates) > _MOST_TEXTS:
             raise UsageError(
                 f"{len(labels)} labels in {len(templates)} templates; there may be {_MOST_TEXTS} "
                 "texts."
             )
-        return LabelSet(labels, templates)
+        most = self._limits.max_question_bytes
+        of_labels, of_templates = (
+            sum(len(text.encode()) for text in texts) for texts in (labels, templates)
+        )
+        total = of_labels * len(templates) + of_templates * len(labels)
+        if total > most:
+            raise UsageError(
+                f"the labels have {total} bytes in all their templates; there may be {most} "
+                "(limits.max_question_bytes of muqrt repository)."
+            )
 
     def _latents(self, labels: LabelSet) -> np.ndarray:
         """The labels' embeddings, float32 (labels, width), each of length one."""
@@ -123,12 +160,14 @@ class ZeroShotService:
         keys = [(label, labels.templates) for label in labels.labels]
         return self._recent.of(keys, compute)
 
-    def _check_length(self, waveform: np.ndarray) -> None:
-        seconds = len(waveform) / self._rate_hz
-        if seconds > _LONGEST_SECONDS:
+    def _check_waveform(self, waveform: np.ndarray) -> None:
+        seconds, most = len(waveform) / self._rate_hz, self._limits.max_track_seconds
+        if seconds > most:
             raise AudioError(
-                f"waveform: {seconds:.0f} s; at most {_LONGEST_SECONDS} s. Send it in pieces."
+                f"waveform: {seconds:g} s; this model takes at most {most:g} s "
+                "(limits.max_track_seconds of muqrt repository). Send it in pieces."
             )
+        check_peak(waveform, "waveform")
 
     def _clips(self, waveforms: list[np.ndarray]) -> list[Clips | MuqrtError]:
         tracks = [Track(each, self._rate_hz, "waveform") for each in waveforms]

@@ -59,10 +59,12 @@ class Recorder:
     def __init__(self, session: Any) -> None:
         self.session = session
         self.runs: list[tuple[list[str], tuple[int, ...]]] = []
+        self.shrinks: list[bool] = []
 
-    def run(self, names: list[str], feed: dict[str, np.ndarray]) -> Any:
+    def run(self, names: list[str], feed: dict[str, np.ndarray], options: Any = None) -> Any:
         self.runs.append((names, feed["waveform"].shape))
-        return self.session.run(names, feed)
+        self.shrinks.append(options is not None)
+        return self.session.run(names, feed, options)
 
 
 @pytest.fixture
@@ -83,11 +85,16 @@ def model(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> An
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     loaded = module.TritonPythonModel()
-    framing = {"string_value": bundle.framing.model_dump_json()}
+    parameters = {
+        "muqrt.framing": bundle.framing.model_dump_json(),
+        "muqrt.limits": '{"max_seconds": 5}',  # two windows and a half
+        "intra_op_thread_count": "1",
+    }
     config = {
         "input": [{"name": "waveform"}],
+        "max_batch_size": 4,
         "default_model_filename": "model.onnx",
-        "parameters": {"muqrt.framing": framing, "intra_op_thread_count": {"string_value": "1"}},
+        "parameters": {name: {"string_value": text} for name, text in parameters.items()},
     }
     loaded.initialize(
         {
@@ -134,7 +141,7 @@ def test_tokens_alone_come_from_the_graph_of_their_own(
     model: Any, waveform: Callable[..., np.ndarray]
 ) -> None:
     class Tokens:
-        def run(self, names: list[str], feed: dict[str, np.ndarray]) -> Any:
+        def run(self, names: list[str], feed: dict[str, np.ndarray], options: Any) -> Any:
             return [np.full((len(feed["waveform"]), 8, 5), 7, np.int32) for _ in names]
 
     model._tokens_session = Tokens()
@@ -177,3 +184,93 @@ def test_a_failing_run_answers_everyone_with_its_error(
     answers = model.execute([Request(waveform(4_800)), Request(waveform(4_800))])
     assert [each.error.code for each in answers] == ["INTERNAL", "INTERNAL"]
     assert "out of memory" in answers[0].error.message
+
+
+def refusal(model: Any, waveform: np.ndarray) -> str:
+    (answer,) = model.execute([Request(waveform)])
+    assert answer.error.code == "INVALID_ARG"
+    return answer.error.message
+
+
+def test_what_is_too_long_or_too_loud_never_runs(
+    model: Any, waveform: Callable[..., np.ndarray]
+) -> None:
+    assert "5.00004 s; this model takes at most 5 s" in refusal(model, waveform(120_001))
+    assert "muqrt repository --max-seconds" in refusal(model, waveform(120_001))
+    scaled = (waveform(4_800) * 32_768).round()
+    assert "Divide 16-bit samples by 32768" in refusal(model, scaled)
+    assert "a sample of 3e+38" in refusal(model, np.full((1, 4_800), -3e38, np.float32))
+    assert "not finite" in refusal(model, np.full((1, 4_800), np.nan, np.float32))
+    assert not model._session.runs
+    (answer,) = model.execute([Request(waveform(120_000))])
+    assert answer.error is None
+
+
+def test_memory_is_given_back_after_an_unusual_length_alone(
+    model: Any, waveform: Callable[..., np.ndarray]
+) -> None:
+    # The window is the usual length.
+    model.execute([Request(waveform(48_000, 4)), Request(waveform(48_001))])
+    lengths = [shape[1] for _, shape in model._session.runs]
+    shrinks = dict(zip(lengths, model._session.shrinks, strict=True))
+    assert shrinks == {48_000: False, 48_001: True}
+
+
+def test_long_waveforms_run_in_parts(model: Any, waveform: Callable[..., np.ndarray]) -> None:
+    audio = waveform(100_000, 4)
+    (answer,) = model.execute([Request(audio)])
+    # A full batch of windows has 192,000 samples.
+    assert [shape for _, shape in model._session.runs] == [(1, 100_000)] * 4
+    for row, each in enumerate(audio):
+        (alone,) = model.execute([Request(each[None])])
+        np.testing.assert_array_equal(answer.outputs["features"][row], alone.outputs["features"][0])
+
+
+def test_numbers_that_are_not_finite_are_an_error(
+    model: Any, waveform: Callable[..., np.ndarray]
+) -> None:
+    def run(names: list[str], feed: dict[str, np.ndarray], options: Any) -> Any:
+        assert names == ["embedding"]
+        found = np.zeros((len(feed["waveform"]), 4), np.float32)
+        found[1, 2] = np.nan
+        return [found]
+
+    model._session.run = run
+    good, bad = model.execute([Request(waveform(4_800), ["embedding"])] * 2)
+    assert good.error is None
+    assert bad.error.code == "INTERNAL"
+    assert "NaN or infinite embedding" in bad.error.message
+
+
+def test_without_limits_a_model_takes_four_windows(model: Any) -> None:
+    framing = {"string_value": '{"window_samples": 1000}'}
+    config = {"input": [], "parameters": {"muqrt.framing": framing}}
+    for lengths, expected in (("[]", 4_000), ("[9000]", 9_000)):
+        config["parameters"]["muqrt.lengths"] = {"string_value": lengths}  # type: ignore[index,call-overload]
+        model._configure(config)
+        assert model._most_samples == expected
+
+
+def test_texts_are_bounded_in_tokens(model: Any) -> None:
+    joint = {"string_value": '{"max_tokens": 8, "vocabulary": 100}'}
+    inputs = [{"name": "ids"}, {"name": "mask"}]
+    model._configure({"input": inputs, "parameters": {"muqrt.joint": joint}})
+    texts: dict[str, np.ndarray] = {}
+    sys.modules["triton_python_backend_utils"].get_input_tensor_by_name = (  # type: ignore[attr-defined]
+        lambda request, name: texts[name]
+    )
+
+    def asked(ids: np.ndarray, mask: np.ndarray) -> str | None:
+        texts.update(ids=ids, mask=mask)
+        try:
+            model._read(None)
+        except Exception as error:
+            return str(error)
+        return None
+
+    ones = np.ones((2, 8), np.int64)
+    assert asked(ones, ones) is None
+    assert asked(0 * ones[:1], 0 * ones[:1]) is None  # Triton's warm-up
+    assert "1 to 8 (limits.max_tokens" in str(asked(np.ones((1, 9), np.int64), ones))
+    assert "does not know; it knows 0 to 99" in str(asked(100 * ones, ones))
+    assert "nothing but padding" in str(asked(ones, ones * [[1], [0]]))

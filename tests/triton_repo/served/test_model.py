@@ -117,12 +117,29 @@ def _with_nan(array: np.ndarray) -> np.ndarray:
         (lambda good: good[:, :0].copy(), "at least 1025"),
         (lambda good: good.astype(np.float64), "data-type"),
         (lambda good: good.astype(np.int32), "data-type"),
+        # Four windows of 2 s are the most.
+        (lambda good: np.zeros((1, 600 * 24_000), np.float32), "600 s; .* at most 8 s"),
+        (lambda good: np.full_like(good, 3e38), r"a sample of 3e\+38"),
+        (lambda good: (good * 32_768).round(), "Divide 16-bit samples by 32768"),
         # The samples are taken for a batch.
         (lambda good: good[0].copy(), "batch-size must be <= 8"),
         (lambda good: good[None].copy(), "shape"),
         (lambda good: np.repeat(good, 9, axis=0), "batch-size must be <= 8"),
     ],
-    ids=["short", "nan", "inf", "empty", "float64", "int32", "rank1", "rank3", "batch9"],
+    ids=[
+        "short",
+        "nan",
+        "inf",
+        "empty",
+        "float64",
+        "int32",
+        "long",
+        "huge",
+        "scaled",
+        "rank1",
+        "rank3",
+        "batch9",
+    ],
 )
 def test_bad_input_is_refused_and_the_server_stays_ready(
     server: Server,

@@ -174,6 +174,23 @@ def test_zero_shot_tags_are_the_local_ones(server: Server, local: Model) -> None
     np.testing.assert_allclose(plain.cosines, cosines, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("ids", "mask", "message"),
+    [
+        (np.ones((1, 10_000), np.int64), np.ones((1, 10_000), np.int64), "text of 10000 tokens"),
+        (np.full((1, 9), 1 << 40), np.ones((1, 9), np.int64), "does not know"),
+        (np.ones((1, 9), np.int64), np.zeros((1, 9), np.int64), "nothing but padding"),
+    ],
+    ids=["long", "unknown", "padding"],
+)
+def test_tokens_that_the_text_tower_cannot_take_are_refused(
+    server: Server, ids: np.ndarray, mask: np.ndarray, message: str
+) -> None:
+    with pytest.raises(InferenceServerException, match=message) as refusal:
+        send(server, "mulan_text_tower", ids=ids, mask=mask)
+    assert refusal.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
 def test_several_clients_at_once_each_get_their_own(server: Server) -> None:
     asked = [(song(2 + number, number), LABELS[: 1 + number % 3]) for number in range(9)]
     alone = [tag_labels(server.grpc_url, *each) for each in asked]
@@ -222,6 +239,8 @@ BAD = [
     ({"labels": utf8("jazz\rrock")}, "cannot be printed"),
     ({"labels": utf8("\udcff")}, "labels is not UTF-8"),
     ({"labels": utf8("\n".join(map(str, range(10_001))))}, "10001 labels"),
+    ({"labels": utf8("a" * 3_000_000)}, r"3000000 bytes; .*65536 \(limits\.max_text_bytes"),
+    ({"waveform": GOOD["waveform"] * np.float32(32_768)}, "Divide 16-bit samples by 32768"),
     ({"templates": utf8("no place")}, "needs {}"),
     ({"templates": utf8("\n".join(f"{{}} {n}" for n in range(60_000)))}, "60000 templates"),
     ({"label_set": utf8("moods")}, "either labels or a label_set"),

@@ -245,3 +245,12 @@ def test_busy_time_and_late_hops_are_counted(streams: LiveStreams, clock: Clock)
     assert (totals.hops, totals.late_hops) == (2, 1)
     assert totals.stream_busy_seconds == pytest.approx(1.0)
     assert totals.stream_seconds == pytest.approx(1.0)
+
+
+def test_samples_that_were_not_scaled_are_refused(streams: LiveStreams) -> None:
+    one(streams, start("a"))
+    refused = one(streams, StreamChunk("a", noise() * 32_768, index=1))
+    assert isinstance(refused, AudioError)
+    assert "Divide 16-bit samples by 32768" in str(refused)
+    answer = one(streams, StreamChunk("a", noise(), index=1))
+    assert isinstance(answer, list)

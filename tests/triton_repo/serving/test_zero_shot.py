@@ -1,5 +1,6 @@
 """The service behind ``zeroshot``, over towers that may fail."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from muqrt.runtime.bundle.meanings import explained
 from muqrt.runtime.bundle.record import TensorSpec
 from muqrt.runtime.engines.session import Arrays, Description, Session
 from muqrt.triton_repo.contract.label_sets import LabelSets
+from muqrt.triton_repo.contract.limits import Limits
 from muqrt.triton_repo.serving.zero_shot import Answer, Question, ZeroShotService
 
 from ...framing import muq_framing
@@ -69,7 +71,7 @@ def service(tower: Tower, tmp_path: Path) -> ZeroShotService:
 
 def noise(clips: float, seed: int = 0) -> np.ndarray:
     samples = round(clips * CLIP_SAMPLES)
-    return np.random.default_rng(seed).normal(size=samples).astype(np.float32)
+    return np.random.default_rng(seed).normal(scale=0.1, size=samples).astype(np.float32)
 
 
 def test_silence_has_no_probabilities(service: ZeroShotService) -> None:
@@ -129,3 +131,26 @@ def test_an_engine_that_failed_may_work_again(service: ZeroShotService, tower: T
     tower.broken = False
     assert [type(answer) for answer in service.answer(questions)] == [Answer, Answer]
     assert service.answer([]) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "kind", "why"),
+    [
+        (Question(noise(21), b"a"), AudioError, r"2\.1 s; this model takes at most 2 s \(limits"),
+        (Question(noise(1) * 32_768, b"a"), AudioError, "Divide 16-bit samples by 32768"),
+        (Question(noise(1), b"a\nb\nc\nd\ne"), UsageError, r"5 labels; .* 4 \(limits\.max_labels"),
+        (Question(noise(1), b"a\n" + b"b" * 31), UsageError, "labels: one of 31 bytes; .* 30"),
+        (Question(noise(1), b"a", b"{}" + b"b" * 29), UsageError, "templates: one of 31 bytes"),
+        (Question(noise(1), b"a" * 30 + b"\n" + b"b" * 30), UsageError, "bytes in all their temp"),
+    ],
+)
+def test_what_would_cost_too_much_is_refused_before_a_tower_runs(
+    tower: Tower, tmp_path: Path, question: Question, kind: type[Exception], why: str
+) -> None:
+    limits = Limits(max_track_seconds=2, max_labels=4, max_text_bytes=30, max_question_bytes=200)
+    service = ZeroShotService(tower, embed, LabelSets(tmp_path), batch_size=4, limits=limits)
+    refused, answer = service.answer([question, Question(noise(20), b"a\nb\nc\nd", b"{}")])
+    assert isinstance(refused, kind)
+    assert re.search(why, str(refused))
+    assert isinstance(answer, Answer)
+    assert sum(tower.batches) == 20

@@ -17,6 +17,15 @@ import triton_python_backend_utils as pb_utils
 
 # File name of the graph from waveform to tokens alone, beside a model that has one.
 _TOKENS_FILE = "tokens.onnx"
+# Without limits in its configuration, as older repositories are, a model takes so many windows.
+_MOST_WINDOWS = 4
+# Above any music: those who send 16-bit samples as floats forgot to divide by 32768.
+_LARGEST_SAMPLE = 4.0
+# Texts' tokens in one run, padding included.
+_TOKENS_TOGETHER = 2_048
+# Gives the arena's memory back after the run. After each run, the next would take a quarter longer.
+_SHRINKING = onnxruntime.RunOptions()
+_SHRINKING.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
 # A request's place in the batch, the request, and its inputs.
 _Member = tuple[int, Any, list[np.ndarray]]
@@ -56,6 +65,8 @@ class TritonPythonModel:
         parameters = self._configure(config)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        # It would keep 25 KB for each length of a waveform that ever came, and gains nothing.
+        options.enable_mem_pattern = False
         # Threads that keep spinning after a run take cores from the server's own threads, and a
         # request that arrives before the server sees the instance idle may wait half a second.
         options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -101,7 +112,20 @@ class TritonPythonModel:
             name: value["string_value"] for name, value in config.get("parameters", {}).items()
         }
         framing = json.loads(parameters.get("muqrt.framing", "{}"))
+        limits = json.loads(parameters.get("muqrt.limits", "{}"))
+        joint = json.loads(parameters.get("muqrt.joint", "{}"))
+        window = framing.get("window_samples", 0)
         self._minimum_samples = framing.get("minimum_samples", 0)
+        self._rate_hz = framing.get("sample_rate_hz", 1)
+        self._usual_samples = max(json.loads(parameters.get("muqrt.lengths", "[]")) or [window])
+        self._most_samples = max(_MOST_WINDOWS * window, self._usual_samples)
+        if "max_seconds" in limits:
+            self._most_samples = round(limits["max_seconds"] * self._rate_hz)
+        # As many as a full batch of usual waveforms has.
+        batch = config.get("max_batch_size", 1)
+        self._samples_together = max(self._most_samples, batch * self._usual_samples)
+        self._most_tokens = limits.get("max_tokens", joint.get("max_tokens", 0))
+        self._vocabulary = joint.get("vocabulary", 0)
         self._inputs = [each["name"] for each in config["input"]]
         # Triton's response cache keeps an error as an empty answer, and returns it for the next
         # request with the same inputs. So cancelled requests are answered all the same.
@@ -110,22 +134,79 @@ class TritonPythonModel:
 
     def _run(self, names: list[str], feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         session = self._tokens_session if names == ["tokens"] else self._session
-        return dict(zip(names, session.run(names, feed), strict=True))
+        is_outlier = "waveform" in feed and feed["waveform"].shape[1] > self._usual_samples
+        options = _SHRINKING if is_outlier else None
+        return dict(zip(names, session.run(names, feed, options), strict=True))
+
+    def _run_in_parts(self, names: list[str], feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run as many rows together as memory is meant for."""
+        rows, size = len(feed[self._inputs[0]]), None
+        for name, most in (("waveform", self._samples_together), ("ids", _TOKENS_TOGETHER)):
+            if name in feed and most:
+                size = max(1, most // feed[name].shape[1])
+        if size is None or size >= rows:
+            return self._run(names, feed)
+        parts = [
+            self._run(names, {name: array[first : first + size] for name, array in feed.items()})
+            for first in range(0, rows, size)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
     def _read(self, request: Any) -> list[np.ndarray]:
         """The request's inputs, in the configuration's order."""
-        arrays = []
-        for name in self._inputs:
-            array = np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name))
-            if name == "waveform" and array.shape[1] < self._minimum_samples:
-                raise _RefusedError(
-                    f"waveform has {array.shape[1]} samples; the model needs at least "
-                    f"{self._minimum_samples}. Pad it with zeros."
-                )
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
+        found = {
+            name: np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name))
+            for name in self._inputs
+        }
+        for name, array in found.items():
+            if name == "waveform":
+                self._check_waveform(array)
+            elif name == "ids":
+                self._check_tokens(array)
+            elif array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise _RefusedError(f"{name} has values that are not finite (NaN or infinity).")
-            arrays.append(array)
-        return arrays
+        if "ids" in found and not found["mask"].any(axis=1).all():
+            if found["ids"].any() or found["mask"].any():
+                raise _RefusedError("a text is nothing but padding: its mask is 0 everywhere.")
+            # Triton's warm-up, which can send zeros only.
+            found["mask"] = np.ones_like(found["mask"])
+        return list(found.values())
+
+    def _check_waveform(self, array: np.ndarray) -> None:
+        samples = array.shape[1]
+        if samples < self._minimum_samples:
+            raise _RefusedError(
+                f"waveform has {samples} samples; the model needs at least "
+                f"{self._minimum_samples}. Pad it with zeros."
+            )
+        if 0 < self._most_samples < samples:
+            raise _RefusedError(
+                f"waveform has {samples / self._rate_hz:g} s; this model takes at most "
+                f"{self._most_samples / self._rate_hz:g} s. Send it in windows, or write the model "
+                "with a larger muqrt repository --max-seconds."
+            )
+        # Two passes without a copy; a NaN is the largest and the smallest.
+        peak = max(abs(float(array.max())), abs(float(array.min()))) if array.size else 0.0
+        if not np.isfinite(peak):
+            raise _RefusedError("waveform has values that are not finite (NaN or infinity).")
+        if peak > _LARGEST_SAMPLE:
+            raise _RefusedError(
+                f"waveform has a sample of {peak:g}; they are from -1 to 1, and at most "
+                f"{_LARGEST_SAMPLE:g}. Divide 16-bit samples by 32768."
+            )
+
+    def _check_tokens(self, ids: np.ndarray) -> None:
+        tokens = ids.shape[1]
+        if not tokens or 0 < self._most_tokens < tokens:
+            raise _RefusedError(
+                f"a text of {tokens} tokens; this model takes 1 to {self._most_tokens} "
+                "(limits.max_tokens of muqrt repository). Cut it first."
+            )
+        if self._vocabulary and (ids.min() < 0 or ids.max() >= self._vocabulary):
+            raise _RefusedError(
+                f"ids has a token that the model does not know; it knows 0 to "
+                f"{self._vocabulary - 1}. Encode texts by the bundle's own tokenizer."
+            )
 
     def _answer(self, members: list[_Member]) -> Iterator[Any]:
         """One run for all members; yields their responses in order."""
@@ -137,7 +218,7 @@ class TritonPythonModel:
             for name, column in zip(self._inputs, columns, strict=True)
         }
         try:
-            outputs = self._run(names, feed)
+            outputs = self._run_in_parts(names, feed)
         except Exception as error:  # engines' exceptions have no common base class
             for _ in members:
                 yield _failure(f"the engine failed: {error}", pb_utils.TritonError.INTERNAL)
@@ -145,13 +226,22 @@ class TritonPythonModel:
         start = 0
         for _, request, inputs in members:
             stop = start + inputs[0].shape[0]
-            yield pb_utils.InferenceResponse(
-                [
-                    pb_utils.Tensor.from_dlpack(name, Shared(outputs[name][start:stop]))
-                    for name in request.requested_output_names()
-                ]
-            )
+            found = {name: outputs[name][start:stop] for name in request.requested_output_names()}
+            yield _response(found)
             start = stop
+
+
+def _response(outputs: dict[str, np.ndarray]) -> Any:
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            message = (
+                f"the engine gave NaN or infinite {name}. Serve the fp32 artefact, or run muqrt "
+                "parity on this one."
+            )
+            return _failure(message, pb_utils.TritonError.INTERNAL)
+    return pb_utils.InferenceResponse(
+        [pb_utils.Tensor.from_dlpack(name, Shared(array)) for name, array in outputs.items()]
+    )
 
 
 def _failure(message: str, code: int) -> Any:

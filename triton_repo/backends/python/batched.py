@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from muqrt.errors import AudioError, MuqrtError, UsageError
+from muqrt.errors import AudioError, MuqrtError, SessionError, UsageError
+from muqrt.runtime.engines.session import check_finite
 from muqrt.triton_repo.backends.onnxruntime.model import Shared
 from muqrt.triton_repo.client.connection import BusyError
 from muqrt.triton_repo.serving.live_streams import NoSuchStreamError, TooManyStreamsError
@@ -62,10 +63,7 @@ class BatchedModel(ABC, Generic[_Asked, _Found]):
             if isinstance(answer, MuqrtError):
                 responses[place] = failure(answer)
             else:
-                outputs = self._outputs(answer, requests[place])
-                responses[place] = pb_utils.InferenceResponse(
-                    [tensor(name, array) for name, array in outputs.items()]
-                )
+                responses[place] = _response(self._outputs(answer, requests[place]))
         return responses
 
     @abstractmethod
@@ -124,6 +122,16 @@ def tensor(name: str, array: np.ndarray) -> Any:
     """An output of one request, with its batch dimension."""
     # Not array[None]: where it is empty that has strides of 0, which Triton refuses.
     return pb_utils.Tensor.from_dlpack(name, Shared(array.reshape(1, *array.shape)))
+
+
+def _response(outputs: Mapping[str, np.ndarray]) -> Any:
+    """The answer with these outputs, if all their numbers are finite."""
+    try:
+        for name, array in outputs.items():
+            check_finite(array, name)
+    except SessionError as error:
+        return failure(error)
+    return pb_utils.InferenceResponse([tensor(name, array) for name, array in outputs.items()])
 
 
 def failure(error: MuqrtError) -> Any:

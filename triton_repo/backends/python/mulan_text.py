@@ -15,17 +15,17 @@ from muqrt.runtime.bundle.joint import LATENTS
 from muqrt.runtime.text.encoder import TextEncoder
 from muqrt.triton_repo.backends.python.batched import BatchedModel
 from muqrt.triton_repo.backends.python.tower import TowerSession
+from muqrt.triton_repo.contract.limits import Limits
 from muqrt.triton_repo.contract.mulan import TEXT, TEXT_TOWER, tower_in
 from muqrt.triton_repo.repository.mulan import load_tokenizer
 from muqrt.triton_repo.serving.latent_cache import RecentLatents
-
-_LONGEST_TEXT_BYTES = 1 << 16  # far above what the model has positions for
 
 
 class TextModel(BatchedModel[str, np.ndarray]):
     """Encodes texts, and keeps the most recent embeddings."""
 
     def _load(self, folder: Path, parameters: Mapping[str, str]) -> None:
+        self._most_bytes = Limits.from_parameters(parameters).max_text_bytes
         tower = tower_in(parameters, TEXT_TOWER)
         self._encoder = TextEncoder(TowerSession(tower), load_tokenizer(folder, tower.joint))
         self._recent: RecentLatents[str] = RecentLatents()
@@ -37,9 +37,10 @@ class TextModel(BatchedModel[str, np.ndarray]):
         array = np.from_dlpack(pb_utils.get_input_tensor_by_name(request, TEXT))
         if len(array) != 1:
             raise UsageError(f"{len(array)} texts; send each in a request of its own.")
-        if not 1 <= array.shape[1] <= _LONGEST_TEXT_BYTES:
+        if not 1 <= array.shape[1] <= self._most_bytes:
             raise UsageError(
-                f"a text of {array.shape[1]} bytes; it may have 1 to {_LONGEST_TEXT_BYTES}."
+                f"a text of {array.shape[1]} bytes; it may have 1 to {self._most_bytes} "
+                "(limits.max_text_bytes of muqrt repository)."
             )
         try:
             return array.tobytes().decode("utf-8")

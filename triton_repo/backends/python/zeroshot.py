@@ -17,6 +17,7 @@ from muqrt.triton_repo.backends.python.batched import BatchedModel
 from muqrt.triton_repo.backends.python.tower import TowerSession
 from muqrt.triton_repo.contract import mulan as contract
 from muqrt.triton_repo.contract.label_sets import FOLDER, LabelSets
+from muqrt.triton_repo.contract.limits import Limits
 from muqrt.triton_repo.repository.mulan import load_tokenizer
 from muqrt.triton_repo.serving.zero_shot import Answer, Question, ZeroShotService
 
@@ -29,8 +30,8 @@ class ZeroShotModel(BatchedModel[Question, Answer]):
         text = contract.tower_in(parameters, contract.TEXT_TOWER)
         encoder = TextEncoder(TowerSession(text), load_tokenizer(folder, text.joint))
         sets = LabelSets(Path(parameters.get(contract.LABEL_SETS, folder / FOLDER)))
-        session = TowerSession(audio)
-        self._service = ZeroShotService(session, encoder.encode, sets, audio.max_batch_size)
+        session, limits = TowerSession(audio), Limits.from_parameters(parameters)
+        self._service = ZeroShotService(session, encoder.encode, sets, audio.max_batch_size, limits)
 
     def _read(self, request: Any) -> Question:
         waveform = _row(request, WAVEFORM)
