@@ -35,7 +35,7 @@ LABELS = ["jazz piano", "欢快的小提琴", "rock 🎸 & 'roll'"]
 
 @pytest.fixture(scope="module")
 def folder(mulan_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the repository ``models`` and of the label sets ``sets``."""
+    """The folder of the repository ``models`` and of the label sets ``sets``."""
     folder = tmp_path_factory.mktemp("mulan")
     (folder / "sets").mkdir()
     arguments = [mulan_bundle, "-o", folder / "models", "--threads", 1, "--length-seconds", 1]
