@@ -19,8 +19,6 @@ _PATIENCE_SECONDS = 10.0
 # A process that answers nobody and computes nothing for so long hangs. Triton itself gives up a
 # Python process that stands still after a second, and refuses requests from then on.
 _HANG_SECONDS = 60.0
-# One failure may be a request that a busy machine was too slow for.
-_MOST_FAILURES = 1
 
 
 class Condition(Enum):
@@ -40,6 +38,9 @@ class ModelWatch:
         server: the server, which runs.
         name: the model's name.
         clock: gives the time in seconds.
+
+    Attributes:
+        failures: how many looks in a row have found that it fails.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class ModelWatch:
         self._server, self._name, self._clock = server, name, clock
         self._probe = Probe.of(json.loads(server.http.get(f"/v2/models/{name}/config")))
         self._stubs = stubs_of(server.pid, name)
-        self._failures = 0
+        self.failures = 0
         self._successes = -1
         self._ticks = 0
         self._progress_seconds = self._asked_seconds = clock()
@@ -75,12 +76,12 @@ class ModelWatch:
         if answer is Answer.WORKS:
             return self._works()
         if answer is Answer.FAILS:
-            self._failures += 1
-            return Condition.DEAD if self._failures > _MOST_FAILURES else Condition.FAILS
+            self.failures += 1
+            return Condition.FAILS
         return Condition.UNKNOWN if answer is Answer.GONE else self._busy(self._clock())
 
     def _works(self) -> Condition:
-        self._failures, self._is_silent = 0, False
+        self.failures, self._is_silent = 0, False
         self._progress_seconds = self._clock()
         self._works_until = self._progress_seconds + _IDLE_SECONDS
         return Condition.WORKS

@@ -18,6 +18,8 @@ from .model_watch import Condition, ModelWatch
 from .process import Server
 
 _LOOK_SECONDS = 0.25
+# One failure may be a request that a busy machine was too slow for.
+_MOST_FAILURES = 1
 # What dies more often than this is not brought back at once.
 _DEATHS_AT_ONCE, _DEATHS_SECONDS = 4, 60.0
 _BACKOFF = Backoff(first_seconds=1.0, longest_seconds=30.0)
@@ -67,6 +69,7 @@ class Supervisor(Closing):
         self._ready: dict[str, bool] = dict.fromkeys(self.models, False)
         self._is_up, self._start = True, 0  # of the server, and the number of its start
         self._reloads = 0  # since the last one
+        self._restarting: set[str] = set()
         self._stopped, self._server_fails, self._gave_up = Event(), Event(), Event()
         self._failure: ServerError | None = None
         self._threads = [Thread(target=self._watch_server, daemon=True)]
@@ -178,13 +181,18 @@ class Supervisor(Closing):
                 unreachable_since = time.monotonic()
             elif time.monotonic() > unreachable_since + _UNREACHABLE_SECONDS:
                 self._server_fails.set()
-            if condition is Condition.DEAD:
+            is_dead = condition is Condition.DEAD
+            # A model that calls another fails with it, and works again when that one does.
+            if condition is Condition.FAILS and not self._restarting:
+                is_dead = watch is not None and watch.failures > _MOST_FAILURES
+            if is_dead:
                 watch = None
                 if not self._stopped.wait(deaths.pause_seconds()):
                     self._reload(name, start)
 
     def _reload(self, name: str, start: int) -> None:
         self._reloads += 1
+        self._restarting.add(name)
         try:
             if self._reloads > _MOST_RELOADS:
                 raise ServerError("too many models have died.")
@@ -194,3 +202,5 @@ class Supervisor(Closing):
             # Not if it died or was restarted meanwhile.
             if start == self._start and self._server.is_running:
                 self._server_fails.set()
+        finally:
+            self._restarting.discard(name)

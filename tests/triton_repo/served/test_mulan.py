@@ -1,6 +1,9 @@
 """A MuQ-MuLan on the real server: the local latents, and labels that change while it runs."""
 
+import json
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +28,10 @@ from muqrt.triton_repo.client.session import TritonSession, statistics
 from muqrt.triton_repo.client.zero_shot import embed_text, tag_labels
 from muqrt.triton_repo.repository.check import check_repository
 from muqrt.triton_repo.repository.machine import Machine
+from muqrt.triton_repo.server.probe import Answer, Probe
 from muqrt.triton_repo.server.process import Server
+from muqrt.triton_repo.server.stubs import stubs_of
+from muqrt.triton_repo.server.supervisor import Supervisor
 
 pytestmark = pytest.mark.server
 
@@ -55,6 +61,41 @@ def server(folder: Path) -> Iterator[Server]:
 def local(mulan_bundle: Path) -> Iterator[Model]:
     with load(mulan_bundle, threads=1) as model:
         yield model
+
+
+def test_each_model_computes_its_tiny_inference(server: Server) -> None:
+    for name in MODELS:
+        probe = Probe.of(json.loads(server.http.get(f"/v2/models/{name}/config")))
+        before = statistics(server.grpc_url, name)
+        assert probe.send(server.http_url, 30) is Answer.WORKS
+        after = statistics(server.grpc_url, name)
+        assert after.successes > before.successes, name
+        assert after.failures == before.failures, name
+
+
+@pytest.mark.full
+def test_a_dead_tower_is_loaded_again_and_what_calls_it_is_not(
+    folder: Path, tmp_path: Path
+) -> None:
+    question = {
+        "waveform": song(1.0)[None],
+        "labels": np.frombuffer(b"jazz piano", np.uint8)[None],
+    }
+    with (
+        Server(folder / "models", log=tmp_path / "log", exit_timeout_seconds=1) as server,
+        Supervisor(server) as supervisor,
+    ):
+        before = send(server, "zeroshot", **question).as_numpy("cosines")
+        (zeroshot,) = stubs_of(server.pid, "zeroshot")
+        (tower,) = stubs_of(server.pid, "mulan_audio")
+        os.kill(tower.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 90
+        while supervisor.model_restarts["mulan_audio"] == 0 or not supervisor.is_ready:
+            assert time.monotonic() < deadline, supervisor.metrics_text()
+            time.sleep(0.02)
+        assert np.array_equal(send(server, "zeroshot", **question).as_numpy("cosines"), before)
+        assert stubs_of(server.pid, "zeroshot") == [zeroshot]
+        assert supervisor.model_restarts.total() == 1
 
 
 def song(seconds: float = 12.3, seed: int = 0) -> np.ndarray:

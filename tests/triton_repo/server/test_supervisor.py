@@ -18,6 +18,7 @@ from muqrt.triton_repo.client.connection import BusyError, Connection, GoneError
 from muqrt.triton_repo.client.session import TritonSession
 from muqrt.triton_repo.contract.config import ServingOptions
 from muqrt.triton_repo.repository.write import write_repository
+from muqrt.triton_repo.server import model_watch
 from muqrt.triton_repo.server import supervisor as module
 from muqrt.triton_repo.server.process import Server
 from muqrt.triton_repo.server.stubs import processor_ticks, stubs_of
@@ -136,6 +137,46 @@ def test_a_full_queue_is_not_a_dead_model(
         assert processor_ticks(stub.pid) > ticks
         assert stubs_of(server.pid, "muq") == [stub]
         assert supervisor.model_restarts.total() == supervisor.server_restarts == 0
+
+
+SLEEPS_ONCE = """
+import time
+from pathlib import Path
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def initialize(self, args):
+        mark = Path(args["model_repository"]) / "slept"
+        self.sleeps, _ = not mark.exists(), mark.touch()
+
+    def execute(self, requests):
+        time.sleep(3600 * self.sleeps)
+        refusal = pb_utils.TritonError("awake", pb_utils.TritonError.INVALID_ARG)
+        return [pb_utils.InferenceResponse([], refusal) for _ in requests]
+"""
+
+
+@pytest.mark.server
+@pytest.mark.full
+def test_a_model_that_neither_answers_nor_computes_is_dead_after_a_while(
+    start_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_watch, "_HANG_SECONDS", 6.0)
+    version = tmp_path / "models" / "sleeper" / "1"
+    version.mkdir(parents=True)
+    (version / "model.py").write_text(SLEEPS_ONCE)
+    (version.parent / "config.pbtxt").write_text(
+        'name: "sleeper" backend: "python" input { name: "x" data_type: TYPE_INT32 dims: 1 }'
+        'output { name: "y" data_type: TYPE_INT32 dims: 1 }'
+    )
+    server = start_server(tmp_path / "models", exit_timeout_seconds=1)
+    with Supervisor(server) as supervisor:
+        # Until then it may only be busy.
+        wait_until(lambda: supervisor.is_ready)
+        assert wait_until(lambda: supervisor.model_restarts.total() == 1) > 3
+        wait_until(lambda: supervisor.is_ready)
+        time.sleep(2)
+        assert supervisor.is_ready and supervisor.model_restarts.total() == 1
 
 
 @pytest.mark.server
