@@ -140,6 +140,7 @@ def serve(
         ):
             metrics.add(server.metrics_text)
             metrics.add(supervisor.metrics_text)
+            supervisor.wait_until_ready()
             urls = {
                 "grpc": front.grpc_url or server.grpc_url,
                 "http": front.url,
@@ -191,7 +192,12 @@ def _readiness(supervisor: "Supervisor") -> "dict[str, Endpoint]":
         f"/v2/models/{name}/ready": lambda name=name: status(supervisor.model_is_ready(name))
         for name in supervisor.models
     }
-    return {"/v2/health/ready": lambda: status(supervisor.is_ready), **models}
+    return {
+        "/v2/health/ready": lambda: status(supervisor.is_ready),
+        # What dies is restarted in here: nobody else needs to.
+        "/v2/health/live": lambda: status(True),
+        **models,
+    }
 
 
 def _check_address(

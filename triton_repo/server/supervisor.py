@@ -18,6 +18,7 @@ from .model_watch import Condition, ModelWatch
 from .process import Server
 
 _LOOK_SECONDS = 0.25
+_FIRST_LOOK_SECONDS = 10.0
 # One failure may be a request that a busy machine was too slow for.
 _MOST_FAILURES = 1
 # What dies more often than this is not brought back at once.
@@ -110,6 +111,13 @@ class Supervisor(Closing):
             for name, ready in self._ready.items()
         ]
         return "\n".join(lines) + "\n"
+
+    def wait_until_ready(self, seconds: float = _FIRST_LOOK_SECONDS) -> bool:
+        """Wait until every model has answered a tiny inference; returns whether they have."""
+        end = time.monotonic() + seconds
+        while not self.is_ready and time.monotonic() < end:
+            self._stopped.wait(_LOOK_SECONDS / 10)
+        return self.is_ready
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the supervisor gives up, or for so long.

@@ -1,5 +1,6 @@
 """What dies is brought back, what is only busy is left alone, and readiness tells the truth."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -224,3 +227,46 @@ def test_a_process_that_waits_to_be_reaped_is_dead() -> None:
         assert Path(f"/proc/{stub.pid}").exists()
         assert stubs_of(parent.pid, "muq") == []
         parent.communicate(b"\n")
+
+
+SERVE = "import typer; from muqrt.cli.serve import commands; typer.main.get_command(commands)()"
+
+
+def status(url: str) -> int:
+    try:
+        with urlopen(url, timeout=10) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+
+
+@pytest.mark.server
+@pytest.mark.full
+@pytest.mark.parametrize("what", ["model", "server"])
+def test_served_readiness_tells_the_truth(what: str, server: Server, models: Path) -> None:
+    pytest.importorskip("uvicorn")
+    ports = [f"--{name}-port=0" for name in ("http", "grpc", "metrics")]
+    command = [sys.executable, "-c", SERVE, "serve", str(models), *ports, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            facts = json.loads(process.stdout.readline())
+            ready = [facts["http"] + path for path in ("/v2/health/ready", "/v2/models/muq/ready")]
+            live = facts["http"] + "/v2/health/live"
+            assert [status(url) for url in (*ready, live)] == [200, 200, 200]
+            victim = stubs_of(facts["pid"], "muq")[0].pid if what == "model" else facts["pid"]
+            os.kill(victim, signal.SIGKILL)
+            assert wait_until(lambda: status(ready[0]) == 503) < 2
+            assert [status(url) for url in (*ready, live)] == [503, 503, 200]
+            wait_until(lambda: status(ready[0]) == 200)
+            assert status(ready[1]) == 200
+            with TritonSession(facts["grpc"]) as session:
+                session.run({"waveform": np.zeros((1, 2_000), np.float32)})
+            with urlopen(facts["metrics"], timeout=10) as answer:
+                text = answer.read().decode()
+            assert f"muqrt_server_restarts_total {int(what == 'server')}\n" in text
+            assert f'muqrt_model_restarts_total{{model="muq"}} {int(what == "model")}\n' in text
+            assert "nv_inference_count" in text
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
