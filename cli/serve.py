@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..common.console import Json, show
+from ..common.console import Json, note, show
 from ..common.environment import import_extra
 from ..common.network import is_loopback
 from ..errors import UsageError
@@ -215,11 +215,7 @@ def _check_address(
         raise UsageError("--allow-shared-memory is for clients on this machine: no --allow-remote.")
     if token_file is not None:
         return
-    typer.echo(
-        f"Warning: everyone who reaches {address} can use the models. What to put in front: "
-        "docs/security.md.",
-        err=True,
-    )
+    note(f"everyone who reaches {address} can use the models; --token-file asks them for a token.")
 
 
 def _announce(server: "Server", urls: dict[str, str], as_json: bool) -> None:
