@@ -162,4 +162,6 @@ class UpstreamConnection(asyncio.Protocol):
         """The parser's."""
         if self._has_head:
             self._whole = True
-            self.is_free = self._parser.should_keep_alive() and not self.is_lost
+            # After some errors Triton closes the connection without a word about it before.
+            keeps = self._parser.should_keep_alive() and self.status < 400
+            self.is_free = keeps and not self.is_lost

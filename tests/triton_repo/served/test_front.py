@@ -115,7 +115,8 @@ class Honest:
                 if over_grpc:
                     session.run(self._audio)
                 else:
-                    assert ask(self._front.port, *self._request)[0] == 200
+                    status, answer = ask(self._front.port, *self._request)
+                    assert status == 200, answer
                 served += 1
         return served
 

@@ -1,0 +1,267 @@
+"""What the front before the server costs: one request through it, through a bare relay, directly.
+
+The server answers 100 bytes as soon as it has the whole request: a model's time would hide the
+differences, and they do not depend on it. Each part is a process of its own, as it is in use.
+Run: ``python -m muqrt.benchmarks.front -o NAME``.
+"""
+
+import argparse
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import psutil
+
+from .measure.neighbours import watch_neighbours
+from .measure.report import Report, Section, publish
+from .measure.timing import spread
+
+_RATE_HZ = 24_000
+_SECONDS = (1, 30)
+_WAYS = ("none", "relay", "front")
+_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n" + b"x" * 100
+_COLUMNS = ("request", "through", "p50, ms", "p99, ms", "p50 above the relay, ms", "processor, ms")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontTiming:
+    """Requests of one length through one way.
+
+    Attributes:
+        audio_seconds: float32 at 24 kHz in one request.
+        way: none, relay or front.
+        samples_seconds: from the first byte sent to the last byte of the answer, one a round.
+        processor_seconds: of the relay's or the front's process, for one request.
+    """
+
+    audio_seconds: int
+    way: str
+    samples_seconds: list[float]
+    processor_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontReport(Report):
+    """The timings; and how busy other programs kept the machine, 0 to 1."""
+
+    neighbours: float
+    timings: list[FrontTiming]
+
+    def results(self) -> list[Section]:
+        """One table."""
+        relays = {
+            each.audio_seconds: spread(each.samples_seconds).median
+            for each in self.timings
+            if each.way == "relay"
+        }
+        rows = []
+        for each in self.timings:
+            found = spread(each.samples_seconds)
+            above = (found.median - relays[each.audio_seconds]) * 1e3
+            rows.append(
+                [
+                    f"{each.audio_seconds} s, {each.audio_seconds * _RATE_HZ * 4 / 1e6:.3g} MB",
+                    each.way,
+                    f"{found.median * 1e3:.3f}",
+                    f"{found.p99 * 1e3:.3f}",
+                    f"{above:.3f}" if each.way == "front" else "",
+                    "" if each.way == "none" else f"{each.processor_seconds * 1e3:.2f}",
+                ]
+            )
+        return [Section("A request through the front", _COLUMNS, rows)]
+
+    def remarks(self) -> list[str]:
+        """Whose machine it was."""
+        return [f"Other programs, these three processes among them, took {self.neighbours:.0%}."]
+
+
+def measure(rounds: int) -> FrontReport:
+    """Send requests of each length each way, by turns."""
+    neighbours = watch_neighbours()
+    timings = []
+    with (
+        _process("serve") as (server, _),
+        _process("relay", server) as relay,
+        _process("front", server) as front,
+    ):
+        places = {"none": (server, None), "relay": relay, "front": front}
+        for seconds in _SECONDS:
+            timings += _by_turns(seconds, places, rounds)
+    return FrontReport(neighbours=neighbours(), timings=timings)
+
+
+def _by_turns(
+    seconds: int, places: dict[str, tuple[int, psutil.Process | None]], rounds: int
+) -> list[FrontTiming]:
+    head, data = _request(seconds)
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    connections = {way: HTTPConnection("127.0.0.1", places[way][0]) for way in _WAYS}
+    samples: dict[str, list[float]] = {way: [] for way in _WAYS}
+    processor = dict.fromkeys(_WAYS, 0.0)
+    for number in range(rounds + 5):
+        for way in _WAYS:
+            process = places[way][1]
+            before = _processor_seconds(process)
+            start = time.perf_counter()
+            connections[way].request("POST", "/v2/models/muq/infer", head + data, headers)
+            answer = connections[way].getresponse()
+            answer.read()
+            if answer.status != 200:
+                raise RuntimeError(f"{way} answered {answer.status}")
+            if number >= 5:  # the first are for warming up
+                samples[way].append(time.perf_counter() - start)
+                processor[way] += _processor_seconds(process) - before
+    for connection in connections.values():
+        connection.close()
+    return [
+        FrontTiming(
+            audio_seconds=seconds,
+            way=way,
+            samples_seconds=samples[way],
+            processor_seconds=processor[way] / rounds,
+        )
+        for way in _WAYS
+    ]
+
+
+def _request(seconds: int) -> tuple[bytes, bytes]:
+    audio = np.random.default_rng(0).normal(scale=0.1, size=(1, seconds * _RATE_HZ))
+    data = audio.astype(np.float32).tobytes()
+    shape, parameters = [1, seconds * _RATE_HZ], {"binary_data_size": len(data)}
+    described = {"name": "waveform", "shape": shape, "datatype": "FP32", "parameters": parameters}
+    return json.dumps({"inputs": [described]}).encode(), data
+
+
+def _processor_seconds(process: psutil.Process | None) -> float:
+    if process is None:
+        return 0.0
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+@contextmanager
+def _process(part: str, port: int = 0) -> Iterator[tuple[int, psutil.Process]]:
+    """A part of the measurement as a process: where it listens, and itself."""
+    command = [sys.executable, "-m", __spec__.name, "--part", part, "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline()), psutil.Process(process.pid)
+        finally:
+            process.terminate()
+
+
+def _serve() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        print(listening.getsockname()[1], flush=True)
+        while True:
+            connection, _ = listening.accept()
+            threading.Thread(target=_answer, args=(connection,), daemon=True).start()
+
+
+def _answer(connection: socket.socket) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    buffer = bytearray(1 << 20)
+    with connection:
+        while True:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                if not (more := connection.recv(65_536)):
+                    return
+                head += more
+            lines, _, body = head.partition(b"\r\n\r\n")
+            (length,) = (
+                int(line.partition(b":")[2])
+                for line in lines.lower().split(b"\r\n")
+                if line.startswith(b"content-length")
+            )
+            left = length - len(body)
+            while left > 0:
+                left -= connection.recv_into(buffer)
+            connection.sendall(_ANSWER)
+
+
+class _Half(asyncio.Protocol):
+    """One connection of a relay."""
+
+    peer: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        assert self.peer is not None
+        self.peer.write(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.peer is not None:
+            self.peer.close()
+
+
+class _Relay(_Half):
+    """The connection of a client, which is joined to one to the server."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.pause_reading()
+        self._joining = asyncio.ensure_future(self._join())
+
+    async def _join(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.peer, other = await loop.create_connection(_Half, "127.0.0.1", self._port)
+        other.peer = self.transport
+        self.transport.resume_reading()
+
+
+async def _relay(port: int) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Relay(port), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def _front(port: int) -> None:
+    from ..triton_repo.front.front import Front
+
+    with Front(("127.0.0.1", port)) as front:
+        print(front.port, flush=True)
+        threading.Event().wait()
+
+
+def main() -> None:
+    """Measure, or be a part of the measurement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=300, help="Requests of each length and way.")
+    parser.add_argument("-o", "--output", type=Path, help="Name of the results without suffix.")
+    parser.add_argument("--part", choices=("serve", "relay", "front"), help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.part == "serve":
+        _serve()
+    elif given.part == "relay":
+        import uvloop
+
+        uvloop.install()
+        asyncio.run(_relay(given.port))
+    elif given.part == "front":
+        _front(given.port)
+    else:
+        publish(measure(given.rounds), given.output, as_json=False)
+
+
+if __name__ == "__main__":
+    main()
