@@ -199,10 +199,13 @@ class _Half(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self.early: list[bytes] = []  # what comes before there is a peer
 
     def data_received(self, data: bytes) -> None:
-        assert self.peer is not None
-        self.peer.write(data)
+        if self.peer is None:
+            self.early.append(data)
+        else:
+            self.peer.write(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.peer is not None:
@@ -217,14 +220,13 @@ class _Relay(_Half):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.transport.pause_reading()
         self._joining = asyncio.ensure_future(self._join())
 
     async def _join(self) -> None:
         loop = asyncio.get_running_loop()
         self.peer, other = await loop.create_connection(_Half, "127.0.0.1", self._port)
         other.peer = self.transport
-        self.transport.resume_reading()
+        self.peer.writelines(self.early)
 
 
 async def _relay(port: int) -> None:
