@@ -29,6 +29,9 @@ class Forward:
             raise RefusedError(503, _GONE) from error
         try:
             connection.send(self._head(scope), message.get("body", b""))
+            if message.get("more_body") and "pipe_into" in scope["state"]:
+                # Around the middlewares, which have seen what they need and wait for the end.
+                scope["state"]["pipe_into"](connection)
             while message.get("more_body"):
                 message = await receive()
                 if message["type"] != "http.request":

@@ -53,6 +53,7 @@ class UpstreamConnection(asyncio.Protocol):
         status, headers: of the answer, once ``head`` has returned.
         is_free: no request is under way, and another may be sent.
         is_lost: the server has closed it.
+        source: of what ``write`` is given: pauses and resumes it.
     """
 
     def __init__(self, parser: Any) -> None:
@@ -61,10 +62,17 @@ class UpstreamConnection(asyncio.Protocol):
         self._resumed = asyncio.Event()
         self._resumed.set()
         self._news = asyncio.Event()
+        self.source: Any = None
+
+    def write(self, data: bytes) -> None:
+        """Send more of the request's body, from a source that stops when there is no room."""
+        if not self.is_lost:
+            self._transport.write(data)
 
     def send(self, head: bytes, body: bytes) -> None:
         """Begin a request: its head, and what there is of its body."""
         self.is_free, self._whole, self._has_head = False, False, False
+        self.source = None
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self._body: deque[bytes] = deque()
@@ -124,10 +132,14 @@ class UpstreamConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Asyncio's."""
         self._resumed.clear()
+        if self.source is not None:
+            self.source.pause_reading()
 
     def resume_writing(self) -> None:
         """Asyncio's."""
         self._resumed.set()
+        if self.source is not None:
+            self.source.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         """Asyncio's."""

@@ -1,7 +1,7 @@
 """Limits that must hold before there is a request: on bytes, chunks, time and connections."""
 
 from asyncio import TimerHandle, Transport
-from typing import Any
+from typing import Any, Protocol
 
 from ...common.environment import import_extra
 from .limits import Limits
@@ -15,6 +15,19 @@ _REASONS = {
     431: b"Request Header Fields Too Large",
     503: b"Service Unavailable",
 }
+
+
+class Pipe(Protocol):
+    """Takes pieces of a body.
+
+    Attributes:
+        source: pauses and resumes what the pieces come from.
+    """
+
+    source: Any
+
+    def write(self, data: bytes) -> None:
+        """Take a piece."""
 
 
 def bounded_protocol(limits: Limits) -> type:
@@ -34,6 +47,8 @@ def bounded_protocol(limits: Limits) -> type:
         _in_headers = True
         _header_bytes = 0
         _chunks = 0
+        _pipe: Pipe | None = None
+        _left = 0  # of a body whose length was given
 
         def connection_made(self, transport: Transport) -> None:
             super().connection_made(transport)
@@ -73,7 +88,14 @@ def bounded_protocol(limits: Limits) -> type:
             if self.transport.is_closing():
                 return
             self._within(limits.body_seconds, b"the body took too long")
+            self._pipe, self._left = None, _length(self.headers)
+            self.scope["state"]["pipe_into"] = self._pipe_into
             super().on_headers_complete()
+
+        def _pipe_into(self, pipe: Pipe) -> None:
+            """Let what comes of the body, except for the last piece, go another way."""
+            self._pipe = pipe
+            pipe.source = self.flow
 
         def on_chunk_header(self) -> None:
             self._chunks += 1
@@ -83,6 +105,10 @@ def bounded_protocol(limits: Limits) -> type:
         def on_body(self, body: bytes) -> None:
             cycle = self.cycle
             if self.transport.is_closing() or cycle.response_complete:
+                return
+            self._left -= len(body)
+            if self._pipe is not None and self._left > 0 and not cycle.body:
+                self._pipe.write(body)
                 return
             # As uvicorn does, but bytes stay bytes: appending to a bytearray, and taking bytes from
             # it, would copy all audio twice.
@@ -127,3 +153,9 @@ def bounded_protocol(limits: Limits) -> type:
             self.transport.close()
 
     return BoundedProtocol
+
+
+def _length(headers: list[tuple[bytes, bytes]]) -> int:
+    """The body's length as given; 0 if it is not."""
+    given = [value for name, value in headers if name == b"content-length" and value.isdigit()]
+    return int(given[0]) if len(given) == 1 else 0
