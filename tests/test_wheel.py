@@ -98,6 +98,7 @@ def test_the_bundle_is_in_the_wheel_and_small(wheel: Path) -> None:
             assert archive.read(each) == (SHIPPED_BUNDLE / name).read_bytes()
         assert sum(each.compress_size for each in found.values()) <= MOST_BYTES
         names = archive.namelist()
+        assert "muqrt/benchmarks/roofline/gpus.toml" in names
     assert not any(name.startswith(("muqrt/tests", "muqrt/build")) for name in names)
     assert not any(name.endswith((".safetensors", ".pt")) for name in names)
 

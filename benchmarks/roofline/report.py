@@ -1,6 +1,6 @@
 """What a GPU could do at best, as tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -155,8 +155,11 @@ def estimate(
     precisions: Sequence[str | None],
     artefact: str | None,
     window_seconds: float,
+    on_step: Callable[[str], None] = lambda what: None,
 ) -> EstimateReport:
     """Bound every GPU in every precision; None is the artefact's own.
+
+    ``on_step`` is called after each precision.
 
     Raises:
         UsageError: a precision that a GPU, or the named artefact, does not have.
@@ -176,5 +179,6 @@ def estimate(
             as_if = counted.instead_of_fp32 is not None
             name = counted.artefact.name
             found.append(Estimate(gpu, name, counted.precision, as_if, cells))
+        on_step(counted.name)
     [checkpoint] = without_folders([bundle.source.checkpoint])
     return EstimateReport(checkpoint=checkpoint, window_seconds=window_seconds, estimates=found)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ...common.console import Json
+from ...common.console import Json, progress
 from ...common.environment import import_extra
 from ...errors import UsageError
 from ...runtime.bundle.shipped import SHIPPED_BUNDLE
@@ -62,7 +62,9 @@ def estimate(
     gpus = [gpu_named(each) for each in _listed("--gpu", gpu)]
     precisions = _listed("--precision", precision) if precision is not None else [None]
     check_output(output)
-    report = estimated(load_bundle(bundle), gpus, precisions, artefact, seconds)
+    loaded = load_bundle(bundle)
+    with progress("Count", len(precisions)) as bar:
+        report = estimated(loaded, gpus, precisions, artefact, seconds, bar.advance)
     publish(report, output, as_json)
 
 
