@@ -24,6 +24,10 @@ BUNDLE = Path("bundle")
         ({"bundle": BUNDLE, "artefact": "int8", "threads": 2}, Local(BUNDLE, "int8", 2)),
         ({"server": "host:1"}, Served("host:1")),
         ({"server": "host:1", "model": "a", "timeout_seconds": 3.0}, Served("host:1", "a", 3.0)),
+        (
+            {"server": "host:1", "ca": Path("ca"), "token": "x"},
+            Served("host:1", ca=Path("ca"), token="x"),
+        ),
     ],
 )
 def test_the_options_name_one_place(given: dict[str, Any], place: Local | Served) -> None:
@@ -41,6 +45,8 @@ def test_bulk_belongs_to_a_server() -> None:
     ("given", "message"),
     [
         ({"bundle": BUNDLE, "server": "host:1"}, "two places to run the model; choose one"),
+        ({"token": "x"}, "--ca and --token are for --server"),
+        ({"bundle": BUNDLE, "ca": Path("ca")}, "--ca and --token are for --server"),
         ({"model": "muq"}, "--model and --timeout-seconds are for --server"),
         ({"bundle": BUNDLE, "model": "muq"}, "--model and --timeout-seconds are for --server"),
         ({"bundle": BUNDLE, "timeout_seconds": 1.0}, "--timeout-seconds are for --server"),

@@ -10,6 +10,7 @@ from muqrt.triton_repo.client.connection import (
     explained,
     host_and_port,
 )
+from muqrt.triton_repo.client.endpoint import Endpoint
 
 utils = pytest.importorskip("tritonclient.utils")
 
@@ -38,6 +39,9 @@ utils = pytest.importorskip("tritonclient.utils")
         ("UNAVAILABLE", "Request for unknown model: 'muq'", ServerError, "serves no model"),
         ("UNAVAILABLE", "Request timeout expired", ServerError, "overloaded"),
         ("DEADLINE_EXCEEDED", "Deadline Exceeded", ServerError, "did not answer in time"),
+        ("RESOURCE_EXHAUSTED", "too many requests at once", BusyError, "takes no more now"),
+        ("RESOURCE_EXHAUSTED", "too many live streams: 2 of 2", BusyError, "takes no more now"),
+        ("UNAUTHENTICATED", "send a token", ServerError, "MUQRT_TOKEN"),
         ("RESOURCE_EXHAUSTED", "Received message larger", ServerError, "too large"),
         ("INVALID_ARGUMENT", "song: out of order", ServerError, "refused the request: song"),
     ],
@@ -75,3 +79,16 @@ def test_a_missing_live_model_is_written_with_its_option() -> None:
     assert str(explained(error, "a:1", "muq_stream")).endswith(
         "repository BUNDLE -o MODELS --stream"
     )
+
+
+def test_a_token_is_shown_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUQRT_TOKEN", "of the environment")
+    by_default = Endpoint("grpcs://host:1")
+    assert by_default.headers == {"authorization": "Bearer of the environment"}
+    assert (by_default.is_secure, by_default.address) == (True, "host:1")
+    assert "environment" not in repr(by_default) and str(by_default) == "grpcs://host:1"
+    assert Endpoint("host:1", token="given").headers == {"authorization": "Bearer given"}
+    with pytest.raises(ServerError, match=r"in the open.*grpcs://host:1"):
+        Endpoint("host:1").check("host:1")
+    for local in ("localhost:1", "127.0.0.1:1", "[::1]:1"):
+        Endpoint(local).check(local)
