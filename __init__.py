@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .runtime.streaming.stream import SlidingConfig
     from .runtime.text.labels import LabelSet
     from .runtime.text.zero_shot import LabelTagger
+    from .triton_repo.client.endpoint import Endpoint
     from .triton_repo.client.session import TritonSession
     from .triton_repo.client.streaming import StreamingClient
     from .triton_repo.client.streaming_async import AsyncStreamingClient
@@ -52,6 +53,7 @@ __all__ = [
     "BuildError",
     "BundleError",
     "CheckpointError",
+    "Endpoint",
     "KernelError",
     "LabelSet",
     "LabelTagger",
@@ -83,6 +85,7 @@ __all__ = [
 # A public name, the module it is in, and what it is called there.
 _LAZY = {
     "AsyncStreamingClient": (".triton_repo.client.streaming_async", "AsyncStreamingClient"),
+    "Endpoint": (".triton_repo.client.endpoint", "Endpoint"),
     "LabelSet": (".runtime.text.labels", "LabelSet"),
     "LabelTagger": (".runtime.text.zero_shot", "LabelTagger"),
     "Model": (".runtime.model", "Model"),
