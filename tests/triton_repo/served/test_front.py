@@ -2,7 +2,11 @@
 
 import json
 import random
+import signal
 import socket
+import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 import numpy as np
 import psutil
@@ -198,7 +203,9 @@ def test_malformed_requests_end_nothing_and_hold_nobody_up(
 
     rng = random.Random(count)
     body, headers = binary_request(waveform(2_400))
-    processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+    # This process has the front.
+    processes = [psutil.Process(), psutil.Process(server.pid)]
+    processes += processes[1].children(recursive=True)
     resident = []
     with Honest(front, 8, waveform) as honest, grpc.insecure_channel(front.grpc_url) as channel:
         for number in range(count):
@@ -261,3 +268,29 @@ def test_grpc_is_refused_where_there_is_no_room(
                     assert held.result().as_numpy("embedding").size
             finally:
                 stub.resume()
+
+
+def test_serve_does_tls_on_every_port(
+    server: Server, models: Path, certificate: tuple[Path, Path, Path], waveform: Waveform
+) -> None:
+    # Without tokens gRPC's is Triton's own.
+    authority, chain, key = certificate
+    ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
+    tls = ["--tls-cert", str(chain), "--tls-key", str(key)]
+    command = [sys.executable, "-m", "muqrt", "serve", str(models), *ports, *tls, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            facts = json.loads(process.stdout.readline())
+            url = facts["grpc"].replace("127.0.0.1", "localhost")
+            with TritonSession(Endpoint(url, authority)) as session:
+                assert session.run({"waveform": waveform()})["features"].size
+            with pytest.raises(ServerError, match="cannot be reached"):
+                TritonSession(url)
+            context = ssl.create_default_context(cafile=authority)
+            opener = build_opener(ProxyHandler({}), HTTPSHandler(context=context))
+            with opener.open(f"{facts['http']}/v2/health/ready", timeout=20) as answer:
+                assert answer.status == 200
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
