@@ -1,6 +1,7 @@
 """The front before the real server: nothing that is sent ends it, and others are served."""
 
 import json
+import queue
 import random
 import signal
 import socket
@@ -294,3 +295,22 @@ def test_serve_does_tls_on_every_port(
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
+
+
+def test_a_bidirectional_stream_passes(front: Front, waveform: Waveform) -> None:
+    import tritonclient.grpc as triton
+
+    found: queue.Queue[tuple[object, Exception | None]] = queue.Queue()
+    arguments = tensors({"waveform": waveform()}, ["embedding"])
+    with triton.InferenceServerClient(front.grpc_url) as client:
+        client.start_stream(lambda result, error: found.put((result, error)))
+        for _ in range(3):
+            client.async_stream_infer("muq", **arguments)
+            result, error = found.get(timeout=20)
+            assert error is None and result.as_numpy("embedding").size
+        assert front.admission.running == 1
+        client.stop_stream()
+    deadline = time.monotonic() + 10
+    while front.admission.running and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert front.admission.running == 0
