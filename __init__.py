@@ -27,6 +27,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .runtime.audio.damage import Tolerance
     from .runtime.audio.read import load as read_audio
     from .runtime.load import load, open_bundle
     from .runtime.model import Model
@@ -68,6 +69,7 @@ __all__ = [
     "Streaming",
     "StreamingClient",
     "TagEvents",
+    "Tolerance",
     "TritonSession",
     "UsageError",
     "__version__",
@@ -94,6 +96,7 @@ _LAZY = {
     "Streaming": (".runtime.streaming.engine", "Streaming"),
     "StreamingClient": (".triton_repo.client.streaming", "StreamingClient"),
     "TagEvents": (".runtime.streaming.events", "TagEvents"),
+    "Tolerance": (".runtime.audio.damage", "Tolerance"),
     "TritonSession": (".triton_repo.client.session", "TritonSession"),
     "chunks_from_file": (".runtime.streaming.sources.chunks", "from_file"),
     "chunks_from_microphone": (".runtime.streaming.sources.microphone", "from_microphone"),

@@ -93,7 +93,7 @@ def run_page(page: Path, folder: Path, run: Callable[[list[str], Path], None]) -
 
     It does not take the ports that the page names: another server may have them.
     """
-    ports = [str(port) for port in usable_ports("127.0.0.1", dict.fromkeys(PORTS))]
+    ports = [str(port) for port in usable_ports(dict.fromkeys(PORTS, ("127.0.0.1", None)))]
     with ExitStack() as servers:
         for language, block in blocks(page):
             for usual, free in zip(PORTS.values(), ports, strict=True):
