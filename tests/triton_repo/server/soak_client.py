@@ -12,7 +12,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from muqrt.common.retry import Retry
 from muqrt.errors import MuqrtError
+from muqrt.triton_repo.client.connection import BACKOFF, GoneError
 from muqrt.triton_repo.client.streaming import StreamingClient
 
 RATE_HZ = 24_000
@@ -30,6 +32,11 @@ def chunks(count: int, rng: np.random.Generator, stop: threading.Event) -> Itera
         time.sleep(max(0.0, due - time.monotonic()))
 
 
+def connected(url: str) -> StreamingClient:
+    """A client; to begin one while the model is away is an error at once, not a lost stream."""
+    return Retry(BACKOFF, 120).call(lambda: StreamingClient(url, patience_seconds=120), GoneError)
+
+
 def stream_on(
     url: str, seed: int, stop: threading.Event, finished: list[int], errors: list[str]
 ) -> None:
@@ -37,11 +44,12 @@ def stream_on(
     while not stop.is_set():
         count = int(rng.integers(8, 60))
         try:
-            with StreamingClient(url, patience_seconds=120) as client:
+            with connected(url) as client:
                 hop_seconds, given = client.sliding.hop_seconds, 0.0
+                step_seconds = 1 / client.sliding.framing.steps_per_second
                 for hop in client.stream(chunks(count, rng, stop), RATE_HZ):
                     # The first has a window of two seconds, and the last one may be shorter.
-                    is_regular = abs(hop.end_seconds - given - hop_seconds) < 1e-3
+                    is_regular = abs(hop.end_seconds - given - hop_seconds) < step_seconds + 1e-3
                     if given and not is_regular and not hop.is_last:
                         errors.append(f"a hop ends at {hop.end_seconds} s after one at {given} s")
                     given = hop.end_seconds

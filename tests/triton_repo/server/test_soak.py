@@ -191,9 +191,9 @@ def report(kills: list[Kill], answers: list[dict[str, object]], restarts: object
     for what in sorted({each.what for each in died}):
         of = [each for each in died if each.what == what]
         ready, noticed = [each.ready for each in of], [each.noticed for each in of]
-        lies = [abs(each.ready - each.worked) for each in of]
+        lies = [each.ready - each.worked for each in of]
         print(
             f"{what}: {len(of)}; ready again after {median(ready):.2f} s, at most {max(ready):.2f};"
-            f" noticed after {max(noticed):.2f}; readiness off by {max(lies):.2f} at most;"
-            f" load {median(each.load for each in of):.1f}"
+            f" noticed after {max(noticed):.2f}; ready {min(lies):.2f} to {max(lies):.2f} s"
+            f" after the first answer; load {median(each.load for each in of):.1f}"
         )
