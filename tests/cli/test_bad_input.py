@@ -257,7 +257,7 @@ def test_the_disk_is_full_during_an_export(
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     done = with_room_for(MIB, "export", tiny_checkpoint, "-o", output)
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr == "muqrt: the disk is full; nothing was left half-written.\n"
+    assert done.stderr == f"muqrt: {output}: the disk is full; nothing was left half-written.\n"
     assert list(tmp_path.iterdir()) == ([output] if older else [])
     assert {path: path.read_bytes() for path in before} == before
 
