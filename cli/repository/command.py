@@ -105,11 +105,12 @@ def repository(
 def _write(bundle: "Bundle", output: Path, options: "RepositoryOptions", as_json: bool) -> None:
     from ...common.config import save_config
     from ...triton_repo.repository.layout import config_of
-    from ...triton_repo.repository.write import write_repository
+    from ...triton_repo.repository.write import check_destination, write_repository
     from .report import announce
 
     allow_uncertified = options.allow_uncertified
     artefact = bundle.artefact(options.artefact, allow_uncertified=allow_uncertified)
+    check_destination(output, options.model)
     # With this machine's defaults, so that the options that are saved write the same elsewhere.
     limits = config_of(bundle, artefact, options.model, options).limits
     options = replace(options, limits=limits)

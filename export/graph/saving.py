@@ -15,13 +15,15 @@ _PAGE_BYTES = 4096
 
 
 def save_onnx(
-    model: onnx.ModelProto, path: Path, external_from_bytes: int = _EXTERNAL_DATA_FROM_BYTES
+    model: onnx.ModelProto, path: Path, external_from_bytes: int | None = None
 ) -> list[Path]:
     """Write the model, its weights beside it if they are so large; returns every file written.
 
     Weights leave ``model`` one by one as they are written: serializing a full-size model whole,
     which onnx.save and even ByteSize do, takes 5 GB more memory.
     """
+    if external_from_bytes is None:
+        external_from_bytes = _EXTERNAL_DATA_FROM_BYTES
     weights_bytes = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     if weights_bytes < external_from_bytes:
         path.write_bytes(model.SerializeToString())

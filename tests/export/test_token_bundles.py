@@ -191,7 +191,7 @@ def test_the_commands(
 ) -> None:
     song = Path(__file__).parents[2] / "examples" / "audio" / "greensleeves_duo.flac"
     made = ("export", checkpoint.name, "-o", tmp_path / "bundle", "--music", song)
-    done = muqrt(*made, "--rvq", latent_rvq)
+    done = muqrt(*made, "--rvq", latent_rvq, "--verbose")
     assert done.returncode == 0, done.stderr
     assert "100.000% of tokens" in done.stdout
     proven = ("parity", tmp_path / "bundle", "--checkpoint", checkpoint.name, "--music", song)

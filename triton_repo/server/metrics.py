@@ -83,6 +83,8 @@ def _available(source: Callable[[], str]) -> str:
 class _Listening(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    # Beyond the usual 5 connections the kernel leaves a client waiting for a second or more.
+    request_queue_size = 2 * _MOST_CONNECTIONS
 
     def server_activate(self) -> None:
         self._places = BoundedSemaphore(_MOST_CONNECTIONS)

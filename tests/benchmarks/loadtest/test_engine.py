@@ -104,7 +104,6 @@ def test_music_goes_round(music: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ((), "--server"),
         (("--bundle", ".", "--server", "localhost:1"), "--server"),
         (("--bundle", ".", "--churn", 5), "--churn"),
         (("--server", "localhost:1", "--threads", 2), "--threads"),

@@ -42,7 +42,7 @@ def test_a_text_is_the_same_in_any_company(encoder: TextEncoder) -> None:
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("texts", [[], "jazz", [b"jazz"], ["jazz", None], ["\ud800"]])
+@pytest.mark.parametrize("texts", [[], [b"jazz"], ["jazz", None], ["\ud800"]])
 def test_what_is_no_text(encoder: TextEncoder, texts: list[str]) -> None:
     with pytest.raises(UsageError):
         encoder.encode(texts)

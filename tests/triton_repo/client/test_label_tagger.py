@@ -21,6 +21,7 @@ from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.load import load
 from muqrt.runtime.text.labels import LabelSet
 from muqrt.runtime.text.zero_shot import LabelTagger
+from muqrt.triton_repo.client.endpoint import Endpoint
 from muqrt.triton_repo.contract.mulan import TextConfig, Tower, ZeroShotConfig
 from muqrt.triton_repo.repository.layout import contract_of
 from muqrt.triton_repo.serving.zero_shot import Answer
@@ -85,8 +86,10 @@ def test_the_same_as_by_the_bundle(
     given = ["tag", music / SONG, "--labels", *LABELS, "--template", "{}!", "--json"]
     done = muqrt(*given, "--server", "host:1", "--timeout-seconds", "7")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == muqrt(*given, "-b", mulan_bundle).stdout
-    assert served == [{"url": "host:1", "model": "zeroshot", "timeout_seconds": 7}]
+    answers = [json.loads(each.stdout) for each in (done, muqrt(*given, "-b", mulan_bundle))]
+    assert answers[0].pop("model") == "host:1" != answers[1].pop("model")
+    assert answers[0] == answers[1]
+    assert served == [{"url": Endpoint("host:1"), "model": "zeroshot", "timeout_seconds": 7}]
 
 
 def test_a_bad_file_stops_no_other_and_a_busy_server_does(

@@ -158,7 +158,7 @@ NAN = np.full(4_800, np.nan, np.float32)
 # The stream, START and END, what is sent, and what the server says of it.
 BAD = [
     (2, (0, 0), {"waveform": NAN}, "INVALID_ARGUMENT", "stream 2: NaN"),
-    (2, (0, 0), {"waveform": CHUNK * np.float32(np.inf)}, "INVALID_ARGUMENT", "infinite"),
+    (2, (0, 0), {"waveform": CHUNK * np.float32(np.inf)}, "INVALID_ARGUMENT", "a sample of inf"),
     (2, (0, 0), {"waveform": CHUNK[:0]}, "INVALID_ARGUMENT", "no samples"),
     (2, (0, 0), {"waveform": whole(240_001)}, "INVALID_ARGUMENT", "at most 240000"),
     (2, (0, 0), {"waveform": CHUNK.astype(np.float64)}, "INVALID_ARGUMENT", "data-type"),

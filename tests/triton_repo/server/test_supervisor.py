@@ -20,6 +20,7 @@ from muqrt.runtime.bundle.manifest import Bundle
 from muqrt.triton_repo.client.connection import BusyError, Connection, GoneError, tensors
 from muqrt.triton_repo.client.session import TritonSession
 from muqrt.triton_repo.contract.config import ServingOptions
+from muqrt.triton_repo.contract.limits import Limits
 from muqrt.triton_repo.repository.write import write_repository
 from muqrt.triton_repo.server import model_watch
 from muqrt.triton_repo.server import supervisor as module
@@ -106,7 +107,13 @@ def test_a_killed_server_starts_again_on_its_ports(watched: tuple[Server, Superv
 def test_a_full_queue_is_not_a_dead_model(
     start_server: Start, bundle: Bundle, tmp_path: Path
 ) -> None:
-    options = ServingOptions(max_batch_size=1, max_queue_size=1, max_queue_delay_us=0, threads=1)
+    options = ServingOptions(
+        max_batch_size=1,
+        max_queue_size=1,
+        max_queue_delay_us=0,
+        threads=1,
+        limits=Limits(max_seconds=60.0),
+    )
     write_repository(bundle, tmp_path / "models", options=options)
     server = start_server(tmp_path / "models", exit_timeout_seconds=1)
     # Long enough for several looks to find the queue full.
