@@ -25,6 +25,7 @@ MANIFEST = "manifest.jsonl"
 SETTINGS = "settings.json"
 # A finished item's row, where the recipe keeps it.
 _ROWS = "rows"
+_QUIET_TRACKER = "ignore::UserWarning:multiprocessing.resource_tracker"
 # Grows whenever the same settings would sound different, or have other labels.
 GENERATION = 1
 
@@ -144,6 +145,8 @@ def _rendered(
     if jobs == 1:
         yield from map(_render, items, repeat(folder), keeps)
         return
+    # When this process is killed, Python's tracker removes the pool's semaphores and warns of it.
+    os.environ.setdefault("PYTHONWARNINGS", _QUIET_TRACKER)
     context = get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _start_worker, (recipe, soundfonts)) as pool:
         # Ctrl-C reaches the whole group, but the workers, which inherit this mask, leave it to the
