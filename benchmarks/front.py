@@ -2,10 +2,8 @@
 
 The server answers 100 bytes as soon as it has the whole request: a model's time would hide the
 differences, and they do not depend on it. Each part is a process of its own, as it is in use.
-Run: ``python -m muqrt.benchmarks.front -o NAME``.
 """
 
-import argparse
 import asyncio
 import json
 import socket
@@ -17,14 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 import psutil
 
 from .measure.neighbours import watch_neighbours
-from .measure.report import Report, Section, publish
+from .measure.report import Report, Section
 from .measure.timing import spread
 
 _RATE_HZ = 24_000
@@ -153,7 +150,7 @@ def _processor_seconds(process: psutil.Process | None) -> float:
 @contextmanager
 def _process(part: str, port: int = 0) -> Iterator[tuple[int, psutil.Process]]:
     """A part of the measurement as a process: where it listens, and itself."""
-    command = [sys.executable, "-m", __spec__.name, "--part", part, "--port", str(port)]
+    command = [sys.executable, "-m", __spec__.name, part, str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -244,26 +241,18 @@ def _front(port: int) -> None:
         threading.Event().wait()
 
 
-def main() -> None:
-    """Measure, or be a part of the measurement."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=300, help="Requests of each length and way.")
-    parser.add_argument("-o", "--output", type=Path, help="Name of the results without suffix.")
-    parser.add_argument("--part", choices=("serve", "relay", "front"), help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.part == "serve":
+def _main(part: str, port: str = "0") -> None:
+    """Be a part of the measurement."""
+    if part == "serve":
         _serve()
-    elif given.part == "relay":
+    elif part == "relay":
         import uvloop
 
         uvloop.install()
-        asyncio.run(_relay(given.port))
-    elif given.part == "front":
-        _front(given.port)
+        asyncio.run(_relay(int(port)))
     else:
-        publish(measure(given.rounds), given.output, as_json=False)
+        _front(int(port))
 
 
 if __name__ == "__main__":
-    main()
+    _main(*sys.argv[1:])

@@ -39,6 +39,10 @@ _BENCH: Sections = {
             "Measure peak memory and seconds of long windows on a CPU, against PyTorch.",
         ),
         "streams": (".bench.streams", "Measure how late the tags of many live streams come."),
+        "front": (
+            ".bench.command",
+            "Measure what the front before a server costs a request, against a bare relay.",
+        ),
         "training": (".bench.command", "Measure a step of pre-training on a CPU."),
         "gpu": (".bench.command", "Test, build, prove and measure all that this GPU can run."),
     }

@@ -1,25 +1,17 @@
 """``muqrt info``."""
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from ..common.console import Json, Table, show
 from ..runtime.bundle.shipped import SHIPPED_BUNDLE
+from .options import UsualBundle
 
 commands = typer.Typer()
 
 
 @commands.command()
 def info(
-    bundle: Annotated[
-        Path,
-        typer.Argument(
-            help="Bundle folder; muq-mini's, which comes with muqrt, by default.",
-            show_default=False,
-        ),
-    ] = SHIPPED_BUNDLE,
+    bundle: UsualBundle = SHIPPED_BUNDLE,
     as_json: Json = False,
 ) -> None:
     """Show what is in a bundle, and check every hash."""

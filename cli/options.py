@@ -29,6 +29,12 @@ OwnBundle = Annotated[
         default_factory=_no_bundle, show_default=False, help="Folder that muqrt export wrote."
     ),
 ]
+UsualBundle = Annotated[
+    Path,
+    typer.Argument(
+        help="Bundle folder; muq-mini's, which comes with muqrt, by default.", show_default=False
+    ),
+]
 AudioPaths = Annotated[list[Path], typer.Argument(help="Audio files, or folders of them.")]
 Threshold = Annotated[
     float | None,

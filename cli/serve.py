@@ -16,7 +16,7 @@ from .repository.command import repository
 
 if TYPE_CHECKING:
     from ..triton_repo.front.front import FrontConfig
-    from ..triton_repo.front.own import Endpoint
+    from ..triton_repo.front.own import Responder
     from ..triton_repo.server.process import Server
     from ..triton_repo.server.supervisor import Supervisor
 
@@ -181,7 +181,7 @@ def _front_config(
     )
 
 
-def _readiness(supervisor: "Supervisor") -> "dict[str, Endpoint]":
+def _readiness(supervisor: "Supervisor") -> "dict[str, Responder]":
     """The endpoints that say whether models answer; Triton's own say so of dead ones, too."""
     from ..triton_repo.front.own import Answer
 

@@ -1,13 +1,24 @@
 """Addresses of network interfaces."""
 
 from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, AddressFamily
 
 
 def local_host(address: str) -> str:
     """The host a local client connects to for a server listening on ``address``, for a URL."""
     if address in ("0.0.0.0", "::"):
         return "localhost"
+    return in_brackets(address)
+
+
+def in_brackets(address: str) -> str:
+    """An address as it stands before a port or in a URL."""
     return f"[{address}]" if ":" in address else address
+
+
+def family_of(address: str) -> AddressFamily:
+    """The family of sockets for an address."""
+    return AF_INET6 if ":" in address else AF_INET
 
 
 def is_loopback(address: str) -> bool:

@@ -1,4 +1,4 @@
-"""``muqrt bench model``, ``kernels``, ``towers``, ``lengths``, ``training`` and ``gpu``."""
+"""``muqrt bench model``, ``kernels``, ``towers``, ``lengths``, ``front``, ``training``, ``gpu``."""
 
 import os
 import re
@@ -159,6 +159,21 @@ def _seconds(text: str) -> list[float]:
             "such as 30,144."
         )
     return found
+
+
+@commands.command()
+def front(
+    rounds: Annotated[int, typer.Option(min=3, help="Requests of each length and way.")] = 300,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what the front before a server costs a request, against a bare relay."""
+    import_extra("bench", "psutil")
+    import_extra("server", "uvicorn", "httptools", "uvloop")
+    from ...benchmarks.front import measure
+
+    check_output(output)
+    publish(measure(rounds), output, as_json)
 
 
 @commands.command()

@@ -9,6 +9,7 @@ from ...common.console import Json, progress
 from ...common.environment import import_extra
 from ...errors import UsageError
 from ...runtime.bundle.shipped import SHIPPED_BUNDLE
+from ..options import UsualBundle
 
 _LEAST_SECONDS, _MOST_SECONDS = 0.1, 3600.0  # of a window
 
@@ -25,13 +26,7 @@ def estimate(
             metavar="NAME,...",
         ),
     ],
-    bundle: Annotated[
-        Path,
-        typer.Argument(
-            help="Bundle folder; muq-mini's, which comes with muqrt, by default.",
-            show_default=False,
-        ),
-    ] = SHIPPED_BUNDLE,
+    bundle: UsualBundle = SHIPPED_BUNDLE,
     precision: Annotated[
         str | None,
         typer.Option(

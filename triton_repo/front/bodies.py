@@ -3,7 +3,7 @@
 from collections import Counter
 
 from .asgi import App, Message, Receive, RefusedError, Scope, Send, header, length_in, refuse
-from .limits import Limits
+from .limits import FrontLimits
 
 
 class BoundedBodies:
@@ -13,7 +13,7 @@ class BoundedBodies:
     can rely on that header, and on ``scope["state"]["length"]``, its value.
     """
 
-    def __init__(self, app: App, limits: Limits) -> None:
+    def __init__(self, app: App, limits: FrontLimits) -> None:
         self._app, self._limits = app, limits
         self._buffered: Counter[str] = Counter()
 

@@ -5,7 +5,7 @@ import asyncio
 from .asgi import App, Receive, RefusedError, Scope, Send, length_in
 from .bodies import replay
 from .infer_request import check_infer_request
-from .limits import Limits
+from .limits import FrontLimits
 from .paths import INFER
 
 HEAD_LENGTH = b"inference-header-content-length"
@@ -21,7 +21,7 @@ class CheckedInference:
     Of a request with binary data only the JSON is waited for; the data follow as they come.
     """
 
-    def __init__(self, app: App, limits: Limits) -> None:
+    def __init__(self, app: App, limits: FrontLimits) -> None:
         self._app, self._limits = app, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 
 from .asgi import Receive, RefusedError, Scope, Send
-from .limits import Limits
+from .limits import FrontLimits
 from .upstream import Upstream, UpstreamConnection
 
 # Of a request's headers the server sees these and no others. Not the type of the body, which it
@@ -15,7 +15,7 @@ _GONE = "the model server cannot be reached, or went away; try again later"
 class Forward:
     """Passes requests to the server."""
 
-    def __init__(self, upstream: Upstream, limits: Limits) -> None:
+    def __init__(self, upstream: Upstream, limits: FrontLimits) -> None:
         self._upstream, self._limits = upstream, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,7 +1,6 @@
 """The front: an HTTP server, and where it is needed a gRPC server, before Triton's."""
 
 import ctypes
-import socket
 import threading
 import time
 from collections.abc import Collection, Mapping
@@ -12,16 +11,17 @@ from typing import Any
 
 from ...common.closing import Closing
 from ...common.environment import import_extra
-from ...common.network import local_host
+from ...common.network import in_brackets, local_host
 from ...errors import ServerError
+from ..server.ports import bound_socket, port_error
 from .admission import Admission, AdmissionConfig, Admitted
 from .asgi import App
 from .bodies import BoundedBodies
 from .checked import CheckedInference
 from .forward import Forward
 from .grpc_proxy import GrpcProxy
-from .limits import Limits
-from .own import Endpoint, OwnEndpoints
+from .limits import FrontLimits
+from .own import OwnEndpoints, Responder
 from .paths import OpenPaths
 from .tokens import BearerToken, Tokens
 from .upstream import Upstream
@@ -66,12 +66,12 @@ class FrontConfig:
         grpc: that gRPC goes through the front, too; else it is Triton's own that clients reach.
     """
 
-    limits: Limits = field(default_factory=Limits)
+    limits: FrontLimits = field(default_factory=FrontLimits)
     admission: AdmissionConfig = field(default_factory=AdmissionConfig)
     tokens: Tokens | None = None
     tls: Tls | None = None
     allowed: Collection[str] = ()
-    own: Mapping[str, Endpoint] = field(default_factory=dict)
+    own: Mapping[str, Responder] = field(default_factory=dict)
     grpc: Grpc | None = None
 
 
@@ -118,7 +118,7 @@ class Front(Closing):
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._address, self.grpc_port = address, 0
-        self._socket = _listening(address, port)
+        self._socket = bound_socket("http", address, port)
         self.port = self._socket.getsockname()[1]
 
     def __enter__(self) -> "Front":
@@ -200,30 +200,20 @@ class Front(Closing):
         pair = (tls.certificate.read_bytes(), tls.key.read_bytes()) if tls else ()
         proxy = GrpcProxy(
             config.grpc.upstream,
-            f"{_in_brackets(self._address)}:{config.grpc.port}",
+            f"{in_brackets(self._address)}:{config.grpc.port}",
             config.limits,
             self.admission,
             config.tokens,
             *pair,
         )
-        self.grpc_port = await _started(proxy, config.grpc.port)
+        try:
+            self.grpc_port = await proxy.start()
+        except RuntimeError as error:
+            raise port_error("grpc", self._address, config.grpc.port, error) from error
         try:
             await self._server.serve(sockets=[self._socket])
         finally:
             await proxy.stop()
-
-
-async def _started(proxy: GrpcProxy, port: int) -> int:
-    try:
-        return await proxy.start()
-    except RuntimeError as error:
-        raise ServerError(
-            f"The grpc port cannot be {port or 'any'} ({error}). Choose another with --grpc-port."
-        ) from error
-
-
-def _in_brackets(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
 
 
 def _keep_memory() -> None:
@@ -233,18 +223,3 @@ def _keep_memory() -> None:
         set_option = ctypes.CDLL(None).mallopt
         set_option(_M_MMAP_THRESHOLD, _KEPT_BYTES // 2)
         set_option(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-
-
-def _listening(address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((address, port))
-    except (OSError, OverflowError) as error:
-        listening.close()
-        raise ServerError(
-            f"The http port cannot be {port or 'any'} on {address} ({error}). "
-            "Choose another with --http-port."
-        ) from error
-    return listening

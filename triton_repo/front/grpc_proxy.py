@@ -5,7 +5,7 @@ from typing import Any
 
 from ...common.environment import import_extra
 from .admission import FULL, Admission, FullError
-from .limits import Limits
+from .limits import FrontLimits
 from .tokens import Tokens
 
 _SERVICE = "/inference.GRPCInferenceService/"
@@ -40,7 +40,7 @@ class GrpcProxy:
         self,
         upstream: str,
         address: str,
-        limits: Limits,
+        limits: FrontLimits,
         admission: Admission,
         tokens: Tokens | None,
         certificate: bytes | None = None,

@@ -13,7 +13,7 @@ from operator import mul
 from typing import Any
 
 from .asgi import RefusedError
-from .limits import Limits
+from .limits import FrontLimits
 
 _BYTES = {"BOOL": 1, "UINT8": 1, "UINT16": 2, "UINT32": 4, "UINT64": 8}
 _BYTES |= {"INT8": 1, "INT16": 2, "INT32": 4, "INT64": 8, "FP16": 2, "FP32": 4, "FP64": 8}
@@ -27,7 +27,7 @@ _NUMBERS = re.compile(rb"\[[-+0-9.eE, \t\r\n]{64,}\]")
 _CUT = secrets.randbits(62)
 
 
-def check_infer_request(head: bytes, body_length: int, limits: Limits) -> None:
+def check_infer_request(head: bytes, body_length: int, limits: FrontLimits) -> None:
     """Check an inference request's JSON.
 
     Args:
@@ -54,7 +54,7 @@ def check_infer_request(head: bytes, body_length: int, limits: Limits) -> None:
         )
 
 
-def _parse(head: bytes, limits: Limits) -> Mapping[str, Any]:
+def _parse(head: bytes, limits: FrontLimits) -> Mapping[str, Any]:
     if len(head) > limits.json_bytes:
         mib = limits.json_bytes >> 20
         raise RefusedError(413, f"JSON may have {mib} MiB; send long audio as binary data")

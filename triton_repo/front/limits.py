@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Limits:
+class FrontLimits:
     """Bounds of a connection and of a request; what exceeds one is refused.
 
     Attributes:

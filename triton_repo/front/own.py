@@ -16,13 +16,13 @@ class Answer:
 
 
 # Called in the front's event loop, for anybody: quick, and with nothing secret.
-Endpoint = Callable[[], Answer]
+Responder = Callable[[], Answer]
 
 
 class OwnEndpoints:
     """Answers GET requests for some paths, and passes on the others."""
 
-    def __init__(self, app: App, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(self, app: App, endpoints: Mapping[str, Responder]) -> None:
         self._app, self._endpoints = app, endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,7 +4,7 @@ from asyncio import TimerHandle, Transport
 from typing import Any, Protocol
 
 from ...common.environment import import_extra
-from .limits import Limits
+from .limits import FrontLimits
 
 # What may wait for the application: more than one reading, so that most are not paused for.
 _HIGH_WATER_BYTES = 512 << 10
@@ -30,7 +30,7 @@ class Pipe(Protocol):
         """Take a piece."""
 
 
-def bounded_protocol(limits: Limits) -> type:
+def bounded_protocol(limits: FrontLimits) -> type:
     """uvicorn's HTTP protocol within limits, for ``Config(http=...)``.
 
     Raises:

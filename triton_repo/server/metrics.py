@@ -8,13 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import AF_INET, AF_INET6
 from threading import BoundedSemaphore, Thread
 from typing import Any
 
 from ...common.closing import Closing
-from ...common.network import local_host
+from ...common.network import family_of, local_host
 from ...errors import ServerError
+from .ports import port_error
 
 _PATH = "/metrics"
 _FORMAT = "text/plain; version=0.0.4; charset=utf-8"
@@ -46,15 +46,12 @@ class MetricsEndpoint(Closing):
                 return "".join(map(_available, endpoint._sources))
 
         class Listening(_Listening):
-            address_family = AF_INET6 if ":" in address else AF_INET
+            address_family = family_of(address)
 
         try:
             self._server = Listening((address, port), Handler)
         except (OSError, OverflowError) as error:
-            raise ServerError(
-                f"The metrics port cannot be {port or 'any'} on {address} ({error}). "
-                "Choose another with --metrics-port."
-            ) from error
+            raise port_error("metrics", address, port, error) from error
         self._address, self.port = address, self._server.server_port
         self._thread = Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()

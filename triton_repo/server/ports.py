@@ -3,6 +3,7 @@
 import socket
 from contextlib import ExitStack
 
+from ...common.network import family_of
 from ...errors import ServerError
 
 
@@ -17,19 +18,39 @@ def usable_ports(wanted: dict[str, tuple[str, int | None]]) -> list[int]:
         raise ServerError(
             f"The HTTP, gRPC and metrics ports must differ; they are {[port for _, port in given]}."
         )
-    ports = []
     with ExitStack() as held:
-        for name, (address, port) in wanted.items():
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            probe = held.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            # Like the server: a port is free as soon as its last owner is gone.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, port or 0))
-            except (OSError, OverflowError) as error:
-                raise ServerError(
-                    f"The {name} port cannot be {port or 'any'} on {address} ({error}). "
-                    f"Choose another with --{name}-port."
-                ) from error
-            ports.append(probe.getsockname()[1])
-    return ports
+        sockets = [
+            held.enter_context(bound_socket(name, address, port))
+            for name, (address, port) in wanted.items()
+        ]
+        return [each.getsockname()[1] for each in sockets]
+
+
+def bound_socket(name: str, address: str, port: int | None) -> socket.socket:
+    """A TCP socket that has a port, and does not listen yet.
+
+    Args:
+        name: what messages call the port.
+        address: the interface.
+        port: a free one when None or 0.
+
+    Raises:
+        ServerError: the port cannot be used.
+    """
+    bound = socket.socket(family_of(address), socket.SOCK_STREAM)
+    # Like the server: a port is free as soon as its last owner is gone.
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((address, port or 0))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise port_error(name, address, port, error) from error
+    return bound
+
+
+def port_error(name: str, address: str, port: int | None, error: Exception) -> ServerError:
+    """The error for a port that cannot be used; its option is ``--NAME-port``."""
+    return ServerError(
+        f"The {name} port cannot be {port or 'any'} on {address} ({error}). "
+        f"Choose another with --{name}-port."
+    )

@@ -17,7 +17,7 @@ import pytest
 from muqrt.errors import ServerError
 from muqrt.triton_repo.front.admission import AdmissionConfig
 from muqrt.triton_repo.front.front import Front, FrontConfig, Tls
-from muqrt.triton_repo.front.limits import Limits
+from muqrt.triton_repo.front.limits import FrontLimits
 from muqrt.triton_repo.front.own import Answer
 from muqrt.triton_repo.front.tokens import Tokens
 
@@ -154,7 +154,7 @@ def test_it_is_reached_where_that_is_allowed(fronted: Callable[..., Front]) -> N
     assert ask(front, "GET", "/v2/trace/setting", None)[0] == 404
 
 
-SMALL = Limits(
+SMALL = FrontLimits(
     header_bytes=2_000, headers=10, chunks=100, body_bytes=10_000, head_seconds=0.5, body_seconds=1
 )
 START = f"POST {INFER} HTTP/1.1\r\nHost: x\r\n".encode()
@@ -203,7 +203,7 @@ def test_a_refused_request_leaves_the_connection_usable(
 
 
 def test_too_many_connections_are_refused(fronted: Callable[..., Front]) -> None:
-    front = fronted(limits=Limits(connections=3))
+    front = fronted(limits=FrontLimits(connections=3))
     with (
         socket.create_connection(("127.0.0.1", front.port)),
         socket.create_connection(("127.0.0.1", front.port)),

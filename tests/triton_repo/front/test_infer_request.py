@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from muqrt.triton_repo.front.asgi import RefusedError
 from muqrt.triton_repo.front.infer_request import check_infer_request
-from muqrt.triton_repo.front.limits import Limits
+from muqrt.triton_repo.front.limits import FrontLimits
 
-LIMITS = Limits()
+LIMITS = FrontLimits()
 
 
 def tensor(shape: list[int], data: object = None, **more: object) -> dict[str, object]:
