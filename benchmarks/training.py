@@ -123,7 +123,6 @@ def run(step: Step, rounds: int) -> TrainingSpeedReport:
 
     Raises:
         ParityError: the losses of a contender are not the others'.
-        UsageError: several threads, and a model with dropout.
     """
     share = watch_neighbours()
     contenders = {

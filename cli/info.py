@@ -33,12 +33,12 @@ def info(
         for artefact in loaded.artefacts
     ]
     columns = ["artefact", "engine", "precision", "level", "outputs", "MB", "certified"]
-    window = loaded.framing.window_samples / loaded.framing.sample_rate_hz
     show(
         as_json,
         loaded.model_dump(),
         f"{loaded.source.checkpoint}: {loaded.source.parameters / 1e6:.1f}M parameters, "
-        f"{loaded.framing.steps_per_second:g} features a second, windows of {window:g} s",
+        f"{loaded.framing.steps_per_second:g} features a second, windows of "
+        f"{loaded.framing.window_seconds:g} s",
         Table(str(bundle), columns, rows),
         *(
             f"{artefact.name}: {artefact.quantization.summary()}"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ class Local:
     artefact: str | None = None
     threads: int | None = None
 
-    @property
+    @cached_property
     def model_name(self) -> str:
         """What an answer says of which model gave it: the checkpoint's name."""
         from ..runtime.bundle.manifest import load_bundle

@@ -10,7 +10,6 @@ import errno
 import fcntl
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -141,4 +140,4 @@ def _this_process() -> Holder:
     program = Path(sys.argv[0]).name if sys.argv else "python"
     if program in ("muqrt", "__main__.py"):
         program = " ".join(["muqrt", *sys.argv[1:2]])
-    return Holder(program, os.getpid(), socket.gethostname(), time.strftime("%Y-%m-%d %H:%M:%S"))
+    return Holder(program, os.getpid(), os.uname().nodename, time.strftime("%Y-%m-%d %H:%M:%S"))

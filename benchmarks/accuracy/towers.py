@@ -13,12 +13,12 @@ from ...export.sources.checkpoint import JointCheckpoint
 from ...reference.checkpoint import Checkpoint
 from ...reference.config import SAMPLE_RATE_HZ
 from ...reference.mulan.model import MuLan
-from ...reference.muq import MuQ
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.engines.open_session import open_session
 from ...runtime.engines.session import Session
 from ...runtime.model import Model
 from ...runtime.text.encoder import TextEncoder, open_text_encoder
+from ...training.pretrain.trainee import initial_muq
 
 _CLIPS_AT_ONCE = 4
 
@@ -114,8 +114,7 @@ def _finite(embeddings: np.ndarray) -> np.ndarray:
 
 def untrained(checkpoint: Checkpoint, seed: int) -> Checkpoint:
     """A MuQ's checkpoint, or a MuQ-MuLan's MuQ, with the weights that training starts with."""
-    with _seeded(seed):
-        model = MuQ(checkpoint.model.config).eval()
+    model = initial_muq(checkpoint.model.config, None, seed).eval()
     return Checkpoint(model, checkpoint.name, _identity(checkpoint, seed))
 
 
@@ -124,7 +123,8 @@ def untrained_towers(checkpoint: JointCheckpoint, seed: int) -> Iterator[Towers]
     """A MuQ-MuLan's towers with initial weights and the checkpoint's tokenizer."""
     trained = checkpoint.mulan
     audio, text = trained.mulan.audio, trained.mulan.text
-    with _seeded(seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         mulan = MuLan(trained.config, audio.model.config, text.model.config).eval()
     identity = _identity(checkpoint, seed)
     yield ReferenceTowers(replace(checkpoint, mulan=mulan, sha256=identity))
@@ -132,10 +132,3 @@ def untrained_towers(checkpoint: JointCheckpoint, seed: int) -> Iterator[Towers]
 
 def _identity(checkpoint: Checkpoint, seed: int) -> str:
     return f"{checkpoint.sha256}-untrained-{seed}"
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield

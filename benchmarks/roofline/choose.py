@@ -31,6 +31,11 @@ class Counted:
         return f"{self.artefact.name}{as_if}"
 
 
+def onnx_graphs(bundle: Bundle) -> list[Artefact]:
+    """The bundle's artefacts for audio that are ONNX graphs."""
+    return [each for each in bundle.audio_artefacts if each.engine == "onnxruntime"]
+
+
 def choose(bundle: Bundle, name: str | None = None, precision: str | None = None) -> Counted:
     """The graph to count: the bundle's own in this precision, or else its float32 one as if.
 
@@ -45,14 +50,12 @@ def choose(bundle: Bundle, name: str | None = None, precision: str | None = None
     """
     if precision is not None and precision not in BYTES:
         raise UsageError(f"--precision {precision!r}: choose one of: {', '.join(BYTES)}.")
-    graphs = [each for each in bundle.audio_artefacts if each.engine == "onnxruntime"]
-    if name is not None:
-        graphs = [each for each in graphs if each.name == name]
+    known = onnx_graphs(bundle)
+    graphs = known if name is None else [each for each in known if each.name == name]
     if not graphs:
-        known = [each.name for each in bundle.audio_artefacts if each.engine == "onnxruntime"]
         raise BundleError(
             f"{bundle.folder}: no ONNX artefact {name or ''!r} to count; it has: "
-            f"{', '.join(known) or 'none'}."
+            f"{', '.join(each.name for each in known) or 'none'}."
         )
     if precision is None:
         return Counted(graphs[0], graphs[0].precision)

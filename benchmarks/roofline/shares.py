@@ -7,7 +7,7 @@ from ...errors import BundleError, UsageError
 from ...runtime.bundle.manifest import Bundle
 from ..measure.latency import Latency
 from .bound import bounds, total
-from .choose import Counted, choose, counted_groups
+from .choose import Counted, choose, counted_groups, onnx_graphs
 from .gpus import Gpu
 from .work import BYTES
 
@@ -58,13 +58,12 @@ def shares(
 
 def _counted(bundle: Bundle, latency: Latency, gpu: Gpu) -> Counted | None:
     """What to count for a contender; None where nothing that has a rate fits."""
-    graphs = {each.name for each in bundle.audio_artefacts if each.engine == "onnxruntime"}
+    graphs = {each.name for each in onnx_graphs(bundle)}
     if latency.precision not in BYTES:
         return None
     try:
         gpu.rate(latency.precision)
-        if latency.contender in graphs:
-            return choose(bundle, latency.contender, latency.precision)
-        return choose(bundle, None, latency.precision)
+        own = latency.contender if latency.contender in graphs else None
+        return choose(bundle, own, latency.precision)
     except (BundleError, UsageError):
         return None

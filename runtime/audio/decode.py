@@ -94,7 +94,7 @@ class Decoding:
     def _parts(self) -> Iterator[Block]:
         with self.path.open("rb") as file:
             data = FileBytes(file)
-            links = find_links(data) if data.at(0, 4) == b"OggS" else []
+            links = find_links(data)
             if len(links) < 2:
                 junk_bytes = sum(link.junk_bytes for link in links)
                 yield from _Part(self, data, self.path, junk_bytes).blocks()

@@ -53,6 +53,19 @@ class Framing(Record):
         """Rate of the features, in Hz."""
         return self.sample_rate_hz / self.step_samples
 
+    @property
+    def window_seconds(self) -> float:
+        """Length of a window."""
+        return self.window_samples / self.sample_rate_hz
+
+    def whole_steps(self, seconds: float) -> int:
+        """So many seconds in samples, rounded to whole steps."""
+        return round(seconds * self.steps_per_second) * self.step_samples
+
+    def with_window(self, seconds: float) -> "Framing":
+        """The same with windows of another length, rounded to whole steps."""
+        return self.model_copy(update={"window_samples": self.whole_steps(seconds)})
+
 
 class Bundle(Explained, Record):
     """The validated manifest.

@@ -118,7 +118,7 @@ class WindowingConfig:
         Raises:
             UsageError: no such window, or an overlap that does not fit it.
         """
-        seconds = framing.window_samples / framing.sample_rate_hz
+        seconds = framing.window_seconds
         if window == "whole":
             if overlap_seconds:
                 raise UsageError("a whole track is one window: leave the overlap out.")
@@ -135,9 +135,7 @@ class WindowingConfig:
                 )
             seconds = window
         if window is not None:
-            steps = round(seconds * framing.steps_per_second)
-            length = {"window_samples": steps * framing.step_samples}
-            framing = framing.model_copy(update=length)
+            framing = framing.with_window(seconds)
         if window == "whole":
             return cls(framing, 0, whole_track=True)
         if overlap_seconds is None:
@@ -161,8 +159,7 @@ class WindowingConfig:
             )
         steps = round(window_seconds * framing.steps_per_second)
         hop_steps = max(1, round(hop_seconds * framing.steps_per_second))
-        window_samples = steps * framing.step_samples
-        return cls(framing.model_copy(update={"window_samples": window_samples}), steps - hop_steps)
+        return cls(framing.with_window(window_seconds), steps - hop_steps)
 
     @classmethod
     def mel_tokens(cls, framing: Framing) -> "WindowingConfig":
@@ -177,9 +174,8 @@ class WindowingConfig:
     @property
     def facts(self) -> dict[str, Any]:
         """What results depend on, as they record it."""
-        seconds = self.framing.window_samples / self.framing.sample_rate_hz
         return {
-            "window_seconds": "whole" if self.whole_track else seconds,
+            "window_seconds": "whole" if self.whole_track else self.framing.window_seconds,
             "overlap_seconds": self.overlap_steps / self.framing.steps_per_second,
         }
 

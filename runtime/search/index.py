@@ -67,6 +67,11 @@ class SearchIndex:
                     found[Path(os.fsdecode(path))] = Entry(*facts)
         return found
 
+    def count(self) -> int:
+        """How many rows there are."""
+        with _reported(self._folder):
+            return int(self._table.count_rows())
+
     def put(self, files: Mapping[Path, tuple[Entry, np.ndarray | None]]) -> None:
         """Add files, or replace their entries and embeddings, in one commit.
 

@@ -76,7 +76,8 @@ def updating(
     index = open_index(folder, artefact_sha256, width, windowing)
     changes = find_changes(index, files, retry)
     with ExitStack() as held:
-        if changes.any or index.doubles():
+        # Without changes every file is known: further rows are doubles.
+        if changes.any or index.count() > len(changes.known):
             held.enter_context(locked(folder))
             index = open_index(folder, artefact_sha256, width, windowing)
             index.drop_rows(index.doubles())

@@ -23,9 +23,6 @@ class MaskedPrediction(Trainee):
         muq: what is trained; its own tokenizer is frozen.
         threads: into how many shards a batch is divided, a thread each; on a CPU, and without
             dropout, whose random numbers would come in another order each time.
-
-    Raises:
-        UsageError: several threads, and dropout.
     """
 
     def __init__(self, muq: MuQ, threads: int = 1) -> None:

@@ -207,7 +207,7 @@ def _performed(
     tune = [note for note in song.notes if note.part == lead]
     if song.singer is None or not tune:
         return band
-    voice = sing(rng, song.singer, SONG_TECHNIQUE, _lyrics(rng, tune), song.seconds)
+    voice = sing(rng, song.singer, SONG_TECHNIQUE, lyrics(rng, tune), song.seconds)
     level = np.sqrt(np.mean(band**2) / np.mean(voice**2))
     return band + voice * level * 10 ** (rng.uniform(*_VOICE_OVER_BAND_DB) / 20)
 
@@ -219,7 +219,8 @@ def _channel(part: Part, synthesizer: Synthesizer) -> Channel:
     return Channel(preset, part.volume, part.pan)
 
 
-def _lyrics(rng: np.random.Generator, tune: list[Note]) -> list[Sung]:
+def lyrics(rng: np.random.Generator, tune: list[Note]) -> list[Sung]:
+    """A tune with a random vowel on each note."""
     vowels = rng.choice(list(VOWELS), size=len(tune))
     return [
         Sung(note.start, note.end, note.key, str(vowel))

@@ -115,8 +115,7 @@ class ModelConfig:
         if self.contract.joint is not None:
             lengths.add(self.contract.joint.clip_samples)
         if tagging is not None:
-            steps = round(tagging.window_seconds * framing.steps_per_second)
-            lengths.add(steps * framing.step_samples)
+            lengths.add(framing.whole_steps(tagging.window_seconds))
         return sorted(lengths)
 
     @property

@@ -24,6 +24,8 @@ class Link(NamedTuple):
 
 def find_links(data: FileBytes) -> list[Link]:
     """The links of a file, in order; none if it is not Ogg."""
+    if not _MAGIC.match(data.at(0, 4)):
+        return []
     links: list[Link] = []
     start = position = 0
     junk, in_heads = 0, True
@@ -42,9 +44,7 @@ def find_links(data: FileBytes) -> list[Link]:
             start, junk = position, 0
         in_heads = begins
         position += size_bytes
-    if links or _MAGIC.match(data.at(0, 5)):
-        links.append(Link(start, data.size, junk))
-    return links
+    return [*links, Link(start, data.size, junk)]
 
 
 def _page_bytes(page: bytes) -> int | None:

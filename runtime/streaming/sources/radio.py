@@ -212,9 +212,5 @@ def _reason(error: Exception) -> str:
 
     # FFmpeg was interrupted, by PyAV's clock, or Python waited too long.
     if isinstance(error, (av.error.ExitError, TimeoutError)):
-        return _nothing_came()
+        return f"nothing came for {_TIMEOUT_SECONDS:g} s"
     return str(getattr(error, "strerror", None) or error)
-
-
-def _nothing_came() -> str:
-    return f"nothing came for {_TIMEOUT_SECONDS:g} s"

@@ -1,7 +1,6 @@
 """The collections of scores, and their pieces: each in one split."""
 
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -15,12 +14,11 @@ from pydantic import ConfigDict, TypeAdapter
 from ....common.config import read_toml
 from ....errors import MissingDependencyError
 from .midi import read_midi
-from .notation import read_notation
+from .notation import read_notation, tunes
 from .score import Score
 from .wad import midi_lumps
 
 _SPLIT_OF = 20 * ("train",) + 2 * ("valid",) + 3 * ("test",)
-_TUNE = re.compile(r"^X:", re.MULTILINE)
 _INSTALL = "Run: pip install 'muqrt[synth]'"
 _KEPT = 256  # scores in memory
 
@@ -129,6 +127,12 @@ def score(piece: Piece) -> Score:
     return found
 
 
+@cache
+def pieces_of(name: str, split: str) -> tuple[Piece, ...]:
+    """The pieces of a collection in one split."""
+    return tuple(piece for piece in pieces(name) if piece.split == split)
+
+
 def _pieces(name: str, collection: Collection) -> Iterator[Piece]:
     seen = set()
     for path, label in _files(collection):
@@ -139,8 +143,7 @@ def _pieces(name: str, collection: Collection) -> Iterator[Piece]:
                     seen.add(digest)
                     yield Piece(name, str(path), f"{label}#{lump}", f"{label}#{lump}", lump)
         elif path.suffix == ".abc":
-            tunes = len(_TUNE.findall(path.read_text(encoding="utf-8", errors="replace")))
-            for tune in range(tunes):
+            for tune in range(len(tunes(path))):
                 yield Piece(name, str(path), f"{label}#{tune}", f"{label}#{tune}", str(tune))
         else:
             # The movements of a work lie in a folder of their own below the composer's.

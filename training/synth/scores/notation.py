@@ -20,8 +20,13 @@ def read_notation(path: Path, tune: int | None = None) -> Score:
 
     if tune is None:
         return _score(converter.parse(path, forceSource=True))
-    tunes = _TUNE.split(path.read_text(encoding="utf-8", errors="replace"))
-    return _score(converter.parse([t for t in tunes if t.startswith("X:")][tune], format="abc"))
+    return _score(converter.parse(tunes(path)[tune], format="abc"))
+
+
+def tunes(path: Path) -> list[str]:
+    """The tunes of a book in ABC."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return [tune for tune in _TUNE.split(text) if tune.startswith("X:")]
 
 
 def _score(found: Any) -> Score:

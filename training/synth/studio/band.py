@@ -7,7 +7,8 @@ import numpy as np
 
 from ..effects.amplifier import Amplifier
 from ..effects.compressor import Compressor
-from ..singer import VOWELS, Singer
+from ..item import lyrics
+from ..singer import Singer
 from ..synthesizer import Channel, Note, Synthesizer
 from ..voice import SONG_TECHNIQUE, Sung, sing
 from .performance import Performance, Player
@@ -100,12 +101,7 @@ def _with_voices(
         who = performance.players[part].voice
         if not melody or who is None:
             continue
-        vowels = rng.choice(list(VOWELS), size=len(melody))
-        tune = [
-            Sung(note.start, note.end, note.key, str(vowel))
-            for note, vowel in zip(melody, vowels, strict=True)
-        ]
-        voice = _sung(rng, who, tune, performance.seconds)
+        voice = _sung(rng, who, lyrics(rng, melody), performance.seconds)
         voices += Compressor.sample(rng).compressed(voice)
     if not voices.any() or level == 0:
         return band + voices

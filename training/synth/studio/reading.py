@@ -8,7 +8,14 @@ import numpy as np
 from ..harmony import MODES, TONICS
 from ..instrument import INSTRUMENTS
 from ..labels import energy_words, excitement, tempo_word
-from ..scores.collection import COLLECTIONS, Collection, Piece, UnreadableScoreError, pieces, score
+from ..scores.collection import (
+    COLLECTIONS,
+    Collection,
+    Piece,
+    UnreadableScoreError,
+    pieces_of,
+    score,
+)
 from ..scores.score import Score, ScoreNote
 from ..styles.style import STYLES
 from ..synthesizer import Note
@@ -88,8 +95,7 @@ def reading(rng: np.random.Generator, split: str, seconds: float, names: list[st
     Raises:
         UnreadableScoreError: piece after piece cannot be read.
     """
-    pools = {name: [piece for piece in pieces(name) if piece.split == split] for name in names}
-    pools = {name: found for name, found in pools.items() if found}
+    pools = {name: pool for name in names if (pool := pieces_of(name, split))}
     if not pools:
         raise UnreadableScoreError(f"no pieces for split {split}.")
     weights = np.array([COLLECTIONS[name].weight for name in pools])

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from ....common.environment import import_extra
 from ..item import KINDS, Item
-from ..scores.collection import sources
+from ..scores.collection import installed, sources
 from ..synthesizer import Synthesizer, find_soundfonts
 from .fonts import find_fonts
 from .item import STUDIO_KINDS, StudioItem
@@ -86,7 +86,7 @@ class Studio:
     def items(self, seed: int, counts: dict[str, int], song_seconds: float) -> list[Item]:
         """Songs, scores, voice clips, note clips."""
         import_extra("synth", "av", "music21", "mido", "pyloudnorm", "pyworld")
-        names = tuple(sources())
+        names = tuple(installed())
         return [
             StudioItem(seed, kind, index, song_seconds, names)
             for kind in STUDIO_KINDS
