@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..triton_repo.server.supervisor import Supervisor
 
 _LOOPBACK = "127.0.0.1"
+_LOOK_SECONDS = 1.0
 commands = typer.Typer()
 commands.command()(repository)
 
@@ -93,6 +94,7 @@ def serve(
     """Run Triton on a model repository until Ctrl-C."""
     from ..triton_repo.front.front import Front, Grpc
     from ..triton_repo.server.metrics import MetricsEndpoint
+    from ..triton_repo.server.ports import usable_ports
     from ..triton_repo.server.process import Server
     from ..triton_repo.server.supervisor import Supervisor
 
@@ -100,6 +102,9 @@ def serve(
     front_config = _front_config(tls_cert, tls_key, token_file, max_running, max_waiting)
     # Triton can do TLS over gRPC itself, but neither tokens nor admission.
     is_grpc_fronted = token_file is not None or (max_running, max_waiting) != (None, None)
+    # Before the models are loaded: what stands in front of Triton listens only afterwards.
+    wanted = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
+    usable_ports({name: (address, port) for name, port in wanted.items()})
     more = list(triton_argument or [])
     more += [f"--cache-config=local,size={cache_mib << 20}"] if cache_mib else []
     more += ["--rate-limit=execution_count"] if rate_limit else []
@@ -147,7 +152,9 @@ def serve(
                 "metrics": metrics.url,
             }
             _announce(server, urls, as_json)
-            supervisor.wait()
+            while True:
+                supervisor.wait(_LOOK_SECONDS)
+                front.check()
     except KeyboardInterrupt:
         pass
     finally:

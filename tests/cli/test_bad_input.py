@@ -225,15 +225,17 @@ def test_bad_checkpoints(muqrt: Command, tiny_checkpoint: Path, tmp_path: Path, 
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 
-def test_a_port_in_use(muqrt: Command, tiny_bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["http", "grpc", "metrics"])
+def test_a_port_in_use(muqrt: Command, tiny_bundle: Path, tmp_path: Path, name: str) -> None:
     assert muqrt("repository", tiny_bundle, "-o", tmp_path).returncode == 0
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        free = ["--http-port", "0", "--metrics-port", "0"]
-        done = muqrt("serve", tmp_path, "--grpc-port", port, *free)
+        ports = {"http": 0, "grpc": 0, "metrics": 0, name: port}
+        options = [f"--{each}-port={number}" for each, number in ports.items()]
+        done = muqrt("serve", tmp_path, *options)
     assert (done.returncode, done.stdout) == (3, "")
-    assert f"The grpc port cannot be {port}" in done.stderr
-    assert "--grpc-port" in done.stderr
+    assert f"The {name} port cannot be {port}" in done.stderr
+    assert f"--{name}-port" in done.stderr
 
 
 def with_room_for(size_bytes: int, *command: object) -> CompletedProcess[str]:

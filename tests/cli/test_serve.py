@@ -15,6 +15,8 @@ from muqrt.triton_repo.contract.config import parameters_of, parse_config
 from muqrt.triton_repo.contract.options import PROFILES
 from muqrt.triton_repo.contract.stream import StreamOptions, options_of
 
+FREE_PORTS = ("--http-port", 0, "--grpc-port", 0, "--metrics-port", 0)
+
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(commands, [str(each) for each in arguments])
@@ -240,19 +242,19 @@ def test_serve_hands_on_what_the_options_say(
         def __exit__(self, *_: object) -> None: ...
 
     monkeypatch.setattr("muqrt.triton_repo.server.process.Server", Stopped)
-    assert run("serve", tmp_path).exit_code == 0
-    assert run("serve", tmp_path, "--cache-mib", 3, "--rate-limit").exit_code == 0
+    assert run("serve", tmp_path, *FREE_PORTS).exit_code == 0
+    assert run("serve", tmp_path, *FREE_PORTS, "--cache-mib", 3, "--rate-limit").exit_code == 0
     limited = ["--cache-config=local,size=3145728", "--rate-limit=execution_count"]
     tls = ("--tls-cert", tmp_path / "c", "--tls-key", tmp_path / "k")
-    assert run("serve", tmp_path, *tls).exit_code == 0
-    assert run("serve", tmp_path, *tls, "--max-running", 8).exit_code == 0
+    assert run("serve", tmp_path, *FREE_PORTS, *tls).exit_code == 0
+    assert run("serve", tmp_path, *FREE_PORTS, *tls, "--max-running", 8).exit_code == 0
     of_triton = [f"--grpc-server-cert={tmp_path / 'c'}", f"--grpc-server-key={tmp_path / 'k'}"]
     # With admission gRPC goes through the front, which does TLS then.
     assert given == [[], limited, ["--grpc-use-ssl=true", *of_triton], []]
-    assert isinstance(run("serve", tmp_path, *tls[:2]).exception, UsageError)
+    assert isinstance(run("serve", tmp_path, *FREE_PORTS, *tls[:2]).exception, UsageError)
 
 
 def test_errors_are_left_to_the_root_command(tmp_path: Path) -> None:
     missing = run("repository", tmp_path, "-o", tmp_path / "models")
     assert isinstance(missing.exception, BundleError)
-    assert isinstance(run("serve", tmp_path).exception, ServerError)
+    assert isinstance(run("serve", tmp_path, *FREE_PORTS).exception, ServerError)

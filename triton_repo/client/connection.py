@@ -11,7 +11,7 @@ from ...common.closing import Closing
 from ...common.environment import import_extra
 from ...common.retry import Backoff
 from ...errors import ServerError
-from ..contract.config import parameters_of
+from ..contract.config import QUEUE_IS_FULL, STREAMS_ARE_FULL, parameters_of
 from .endpoint import TOKEN_VARIABLE, Endpoint, endpoint
 
 _Contract = TypeVar("_Contract")
@@ -37,7 +37,7 @@ _NO_SUCH_STREAM = ("no such stream", "must specify the START flag")
 # Of a model whose process has died: until that is noticed, and while it is loaded again.
 _RESTARTING = ("is not healthy", "has no available versions")
 # The front's words, and those of a served model and of Triton, when there is no room.
-_FULL = ("too many requests at once", "too many live streams", "maximum queue size")
+_FULL = ("too many requests at once", STREAMS_ARE_FULL, QUEUE_IS_FULL)
 # What to do for a model that commands ask for by default.
 _HOW_TO_WRITE = {
     "muq": " Write it with: muqrt repository BUNDLE -o MODELS",
@@ -194,12 +194,12 @@ def explained(error: Any, url: str, model: str) -> ServerError:
         return ServerError(f"A message to or from {url} was too large ({details}).")
     if code != "UNAVAILABLE":
         return ServerError(f"{url} refused the request: {details} ({code}).")
-    if "maximum queue size" in details:
+    if QUEUE_IS_FULL in details:
         return BusyError(
             f"{url} has too many requests waiting for {model!r}. Try again later, send fewer at "
             "once, or write the repository with a longer queue."
         )
-    if "too many live streams" in details:
+    if STREAMS_ARE_FULL in details:
         return BusyError(f"{url} takes no more live streams now ({details}). Try again later.")
     if "timeout expired" in details.lower():
         return ServerError(f"{url} is overloaded: the request waited too long in its queue.")

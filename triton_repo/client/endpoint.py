@@ -51,7 +51,7 @@ class Endpoint:
             ServerError: it is not so.
         """
         host = host_and_port.rpartition(":")[0].strip("[]")
-        if self.token and not self.is_secure and host != "localhost" and not is_loopback(host):
+        if self.token and not self.is_secure and not is_loopback(host):
             raise ServerError(
                 f"A token would be sent to {host} in the open. Name the server's authority with "
                 f"--ca, or write {_SECURE}{host_and_port} for one that the system knows."

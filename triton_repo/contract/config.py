@@ -21,6 +21,9 @@ from .limits import Limits, longest_seconds
 from .options import QueuePolicy, ServingOptions
 
 MODEL_FILENAME = "model.onnx"
+# What errors say when there is no room, Triton's of a queue and muq_stream's of its streams: Triton
+# has no status for it.
+QUEUE_IS_FULL, STREAMS_ARE_FULL = "maximum queue size", "too many live streams"
 MODEL_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 # A parameter of every model that muqrt writes.
 OURS = "muqrt.artefact_sha256"

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from ...common.environment import import_extra
+from ..contract.config import QUEUE_IS_FULL, STREAMS_ARE_FULL
 from .admission import FULL, Admission, FullError
 from .limits import FrontLimits
 from .tokens import Tokens
@@ -17,8 +18,6 @@ _OPEN = _HEALTH | {
     _SERVICE + name
     for name in ("ServerMetadata", "ModelMetadata", "ModelConfig", "ModelStatistics", "ModelInfer")
 }
-# Triton's and our models' words when they are full, for which Triton has no status of its own.
-_FULL_WORDS = ("too many live streams", "maximum queue size")
 # Of a call's metadata, what is ours or gRPC's is not passed on.
 _KEPT = ("authorization", "grpc-", "user-agent", "content-type", "te", "host")
 _DRAIN_SECONDS = 10.0
@@ -119,7 +118,7 @@ class GrpcProxy:
             return bytes(await call)
         except self._grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or ""
-            if any(words in details for words in _FULL_WORDS):
+            if any(words in details for words in (STREAMS_ARE_FULL, QUEUE_IS_FULL)):
                 code = self._grpc.StatusCode.RESOURCE_EXHAUSTED
             await context.abort(code, details)
             raise

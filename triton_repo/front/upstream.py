@@ -39,12 +39,6 @@ class Upstream:
         else:
             connection.close()
 
-    def close(self) -> None:
-        """Close the free connections."""
-        for connection in self._free:
-            connection.close()
-        self._free.clear()
-
 
 class UpstreamConnection(asyncio.Protocol):
     """One connection, for one request at a time.

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from .stubs import stat_fields
+
 # Triton's names; --http-restricted-api and --grpc-restricted-protocol take the same.
 SHARED_MEMORY = "shared-memory"
 _RESTRICTED = (SHARED_MEMORY, "model-repository", "logging", "trace")
@@ -51,7 +53,9 @@ class RestrictedApis:
         """
         key = self._key.encode()
         with suppress(OSError, ValueError, IndexError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            fields = stat_fields(pid)
+            if fields is None:
+                return False
             start, end = int(fields[_ARGUMENTS_START]), int(fields[_ARGUMENTS_END])
             with Path(f"/proc/{pid}/mem").open("r+b", buffering=0) as memory:
                 memory.seek(start)

@@ -11,10 +11,11 @@ from math import prod
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import Request
 
 from ...runtime.engines.session import WAVEFORM
 from ..contract.mulan import LABELS
+from .triton_http import ask
 
 # Given although they are optional: without them the model computes nothing.
 _NEEDED = (WAVEFORM, LABELS)
@@ -79,9 +80,7 @@ class Probe:
             method="POST",
         )
         try:
-            # Without the environment's proxy: the server is local.
-            with build_opener(ProxyHandler({})).open(request, timeout=timeout_seconds) as answer:
-                answer.read()
+            ask(request, timeout_seconds)
             return Answer.WORKS
         except HTTPError as error:
             with error:

@@ -25,8 +25,8 @@ class Stub:
     @property
     def is_alive(self) -> bool:
         """Whether it runs; a process that waits to be reaped does not."""
-        fields = _stat(self.pid)
-        return fields is not None and fields[_STATE] not in _DEAD and _began(fields) == self.began
+        fields = stat_fields(self.pid)
+        return fields is not None and fields[_STATE] not in _DEAD and fields[_BEGAN] == self.began
 
 
 def stubs_of(server_pid: int, model: str) -> list[Stub]:
@@ -37,15 +37,15 @@ def stubs_of(server_pid: int, model: str) -> list[Stub]:
         with suppress(OSError):
             # A dead process has no arguments.
             arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-            fields = _stat(pid)
+            fields = stat_fields(pid)
             if fields is not None and any(map(instance.fullmatch, arguments.split("\0"))):
-                found.append(Stub(pid, _began(fields)))
+                found.append(Stub(pid, fields[_BEGAN]))
     return found
 
 
 def processor_ticks(pid: int) -> int:
     """How much processor time a process has used so far; 0 if there is no such process."""
-    fields = _stat(pid)
+    fields = stat_fields(pid)
     return 0 if fields is None else int(fields[_USER]) + int(fields[_SYSTEM])
 
 
@@ -55,12 +55,9 @@ def _children(pid: int) -> Iterator[int]:
             yield from map(int, task.read_text().split())
 
 
-def _stat(pid: int) -> list[str] | None:
+def stat_fields(pid: int) -> list[str] | None:
+    """What ``/proc/PID/stat`` has behind the command's name; None if there is no such process."""
     with suppress(OSError):
         # The command's name, in parentheses, may contain anything.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return None
-
-
-def _began(fields: list[str]) -> str:
-    return fields[_BEGAN]

@@ -23,11 +23,11 @@ class TritonHttp:
 
     def get(self, path: str, timeout_seconds: float = _ASK_SECONDS) -> bytes:
         """The body of the answer to a GET request."""
-        return _open(f"{self._url}{path}", timeout_seconds)
+        return ask(f"{self._url}{path}", timeout_seconds)
 
     def metrics_text(self) -> str:
         """Its metrics, in the text format of Prometheus."""
-        return _open(self._metrics_url, _ASK_SECONDS).decode()
+        return ask(self._metrics_url, _ASK_SECONDS).decode()
 
     def models(self) -> dict[str, str]:
         """State of each model in the repository by name, READY when it can be used."""
@@ -42,10 +42,11 @@ class TritonHttp:
 
     def _control(self, path: str, timeout_seconds: float) -> bytes:
         url = f"{self._url}/v2/repository/{path}"
-        return _open(Request(url, b"{}", self._apis.headers, method="POST"), timeout_seconds)
+        return ask(Request(url, b"{}", self._apis.headers, method="POST"), timeout_seconds)
 
 
-def _open(request: Request | str, timeout_seconds: float) -> bytes:
+def ask(request: Request | str, timeout_seconds: float) -> bytes:
+    """The body of the answer to a request; raises as urllib does."""
     # Without the environment's proxy: the server is local.
     with build_opener(ProxyHandler({})).open(request, timeout=timeout_seconds) as response:
         return bytes(response.read())

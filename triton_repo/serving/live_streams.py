@@ -15,6 +15,7 @@ from ...errors import AudioError, MuqrtError, ServerError, SessionError, UsageEr
 from ...runtime.audio.read import check_rate
 from ...runtime.streaming.engine import Hop, Push, Streaming
 from ...runtime.streaming.stream import Stream
+from ..contract.config import STREAMS_ARE_FULL
 from .peak import check_peak
 
 
@@ -154,7 +155,7 @@ class LiveStreams:
         if len(self._live) >= self._max_streams:
             self._totals.streams_refused += 1
             raise TooManyStreamsError(
-                f"too many live streams: {len(self._live)} of {self._max_streams}. Try again later."
+                f"{STREAMS_ARE_FULL}: {len(self._live)} of {self._max_streams}. Try again later."
             )
         name = f"stream {chunk.stream_id!r}"
         if chunk.rate_hz is not None:

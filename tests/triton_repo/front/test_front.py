@@ -202,6 +202,14 @@ def test_a_refused_request_leaves_the_connection_usable(
     assert ask(front)[0] == 200
 
 
+def test_a_front_that_has_ended_is_noticed(fronted: Callable[..., Front]) -> None:
+    front = fronted()
+    front.check()
+    front.close()
+    with pytest.raises(ServerError, match="front has ended"):
+        front.check()
+
+
 def test_too_many_connections_are_refused(fronted: Callable[..., Front]) -> None:
     front = fronted(limits=FrontLimits(connections=3))
     with (
