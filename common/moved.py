@@ -25,7 +25,7 @@ export > export: layers_chart=layers
 export > export.engines: openvino_artefact=openvino torch_artefact=pytorch
 export > export.engines: torch_weights=pytorch_weights
 export > export.engines.tensorrt: tensorrt_artefact=artefact engine_from_onnx=build
-export > export.engines.tensorrt: engine_progress=build timing_cache=build
+export > export.engines.tensorrt: engine_progress=progress timing_cache=build
 export > export.graph: conformer folding front_end graph=writer head log_mel=front_end patches rvq
 export > export.graph: tiling winograd
 export > export.outputs: expected=output measuring token_parity=measuring

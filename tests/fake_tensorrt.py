@@ -167,7 +167,7 @@ class FakeTensorRT:
     )
 
     def __init__(self, cuda: FakeCuda, version: str = "10.16.0.72") -> None:
-        self.__version__ = version
+        self.__name__, self.__version__ = "tensorrt", version
         self.cuda = cuda
         self.phases = ["Building", "Timing"]
         self.problems: list[tuple[str, str, str]] = []

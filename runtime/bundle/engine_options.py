@@ -1,7 +1,7 @@
 """How a TensorRT engine is built: the shapes it takes, and its trade-offs."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, FiniteFloat, PositiveInt, ValidationError, model_validator
 
@@ -11,6 +11,10 @@ from ...kernels.log_mel.contract import MINIMUM_SAMPLES, SAMPLE_RATE_HZ
 from .record import Record
 
 Shape = tuple[int, ...]
+# What TensorRT for RTX compiles for: Turing, Ampere (A100; A10 and GeForce 30), Ada, and Blackwell
+# (GeForce 50; DGX Spark).
+RtxTarget = Literal["sm75", "sm80", "sm86", "sm89", "sm120", "sm121"]
+RTX_TARGETS: tuple[RtxTarget, ...] = get_args(RtxTarget)
 
 _LEAST_SECONDS = MINIMUM_SAMPLES / SAMPLE_RATE_HZ
 _MIB = 1 << 20  # bytes

@@ -7,14 +7,12 @@ from typing import Any
 
 from ....common.files import atomic_file
 from ....errors import BuildError, UsageError
-from ....kernels.log_mel.onnx import NAME as LOG_MEL
-from ....kernels.mel_rvq.onnx import NAME as MEL_RVQ
 from ....kernels.plugins import register_plugins
 from ....runtime.bundle.engine_options import EngineOptions
 from ....runtime.engines.session import WAVEFORM
 from ....runtime.engines.tensorrt.library import message_log, tensorrt
-
-_SHOWN_PROBLEMS = 3
+from .parsing import parsed
+from .progress import engine_progress
 
 
 def engine_from_onnx(
@@ -45,7 +43,7 @@ def engine_from_onnx(
             "an engine with the fused kernels was built in this process, and TensorRT would take "
             "them again: build the one without them in a new process."
         )
-    log = message_log()
+    log = message_log(trt)
     try:
         builder = trt.Builder(log)
     except TypeError:  # what the binding makes of the library's null
@@ -53,9 +51,10 @@ def engine_from_onnx(
     # TensorRT 11 knows no other network; 10 wants to be told.
     strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(strongly_typed)
-    parser = _parse(network, onnx_path, log)
+    parser = parsed(trt, network, onnx_path, log)
+    _require_waveform(network, onnx_path)
     config = _configured(builder, network, options)
-    config.progress_monitor = progress = engine_progress(on_step)
+    config.progress_monitor = progress = engine_progress(trt, on_step)
     with timing_cache(config, options.timing_cache):
         plan = builder.build_serialized_network(network, config)
     del parser  # not before: the network's weights are the parser's
@@ -76,7 +75,7 @@ def engine_layers(plan: bytes, version_compatible: bool) -> str:
         BuildError: the plan cannot be loaded.
     """
     trt = tensorrt()
-    log = message_log()
+    log = message_log(trt)
     runtime = trt.Runtime(log)
     runtime.engine_host_code_allowed = version_compatible
     engine = runtime.deserialize_cuda_engine(plan)
@@ -84,40 +83,6 @@ def engine_layers(plan: bytes, version_compatible: bool) -> str:
         raise BuildError(f"the new engine cannot be loaded: {'; '.join(log.errors)}")
     inspector = engine.create_engine_inspector()
     return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
-
-
-def engine_progress(on_step: Callable[[str], None]) -> Any:
-    """An ``IProgressMonitor`` that calls ``on_step`` with the phase of every step.
-
-    What ``on_step`` raises, or Ctrl-C, stops the build; after it ``reraise`` raises it. Through
-    TensorRT no exception may pass.
-    """
-    trt = tensorrt()
-
-    class EngineProgress(trt.IProgressMonitor):  # type: ignore[name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self._stopped_by: BaseException | None = None
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            pass
-
-        def phase_finish(self, phase_name: str) -> None:
-            pass
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            """False stops the build."""
-            try:
-                on_step(phase_name)
-            except BaseException as stopped_by:
-                self._stopped_by = stopped_by
-            return self._stopped_by is None
-
-        def reraise(self) -> None:
-            if self._stopped_by is not None:
-                raise self._stopped_by
-
-    return EngineProgress()
 
 
 @contextmanager
@@ -152,18 +117,7 @@ def _accepts(config: Any, measurements: bytes) -> bool:
     return cache is not None and config.set_timing_cache(cache, ignore_mismatch=False)
 
 
-def _parse(network: Any, onnx_path: Path, log: Any) -> Any:
-    """Fill the network with the graph; the parser, which owns the weights."""
-    trt = tensorrt()
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(str(onnx_path)):
-        problems = [_problem(parser.get_error(i)) for i in range(parser.num_errors)]
-        more = len(problems) - _SHOWN_PROBLEMS
-        raise BuildError(
-            f"{onnx_path}: TensorRT {trt.__version__} does not take "
-            f"{'; '.join(problems[:_SHOWN_PROBLEMS]) or 'the graph: ' + log.complaint()}"
-            f"{f'; and {more} more' if more > 0 else ''}"
-        )
+def _require_waveform(network: Any, onnx_path: Path) -> None:
     inputs = [network.get_input(i) for i in range(network.num_inputs)]
     names = ", ".join(tensor.name for tensor in inputs)
     if [(tensor.name, len(tensor.shape)) for tensor in inputs] != [(WAVEFORM, 2)]:
@@ -171,17 +125,6 @@ def _parse(network: Any, onnx_path: Path, log: Any) -> Any:
             f"{onnx_path}: its inputs are {names}; an engine is "
             f"built of a graph from {WAVEFORM}, (batch, samples), as muqrt export writes it."
         )
-    return parser
-
-
-def _problem(error: Any) -> str:
-    """One of the parser's errors: where, what, and what to do."""
-    operator = error.node_operator()
-    if operator in (LOG_MEL, MEL_RVQ):
-        cure = "Build without the fused kernels (--no-plugins)."
-    else:
-        cure = "Build from an fp32, fp16 or bf16 artefact that this muqrt exported."
-    return f"node {error.node_name()!r} ({operator or 'none'}): {error.desc()} {cure}"
 
 
 def _configured(builder: Any, network: Any, options: EngineOptions) -> Any:

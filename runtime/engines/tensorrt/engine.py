@@ -41,7 +41,7 @@ class TensorRtEngine:
         trt = tensorrt()
         self.options = options
         self.output_types = {spec.name: np.dtype(spec.dtype) for spec in outputs}
-        self._log = message_log()
+        self._log = message_log(trt)
         self._runtime = runtime = trt.Runtime(self._log)
         # A version compatible plan brings code along. Its hash is the manifest's.
         runtime.engine_host_code_allowed = options.version_compatible

@@ -1,6 +1,10 @@
-"""TensorRT's Python package."""
+"""TensorRT's Python packages: TensorRT itself, and TensorRT for RTX, which has the same API."""
 
+import importlib
+import importlib.util
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 from ....errors import MissingDependencyError, SessionError
@@ -23,27 +27,61 @@ def tensorrt() -> Any:
     return trt
 
 
+def tensorrt_rtx() -> Any:
+    """TensorRT for RTX: compiles on a machine without a GPU, too.
+
+    Where the extra ``rtx`` is not installed, it is looked for in the environment's folder
+    ``tensorrt-rtx``, where ``make setup`` puts it.
+
+    Raises:
+        MissingDependencyError: it is in neither, or its libraries cannot be loaded.
+    """
+    name, folder = "tensorrt_rtx_bindings", Path(sys.prefix, "tensorrt-rtx")
+    if importlib.util.find_spec(name) is None and folder.is_dir():
+        sys.path.append(str(folder))
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        raise MissingDependencyError(
+            f"this needs TensorRT for RTX ({error}). Run: pip install 'muqrt[rtx]'"
+        ) from None
+
+
+def library_version(trt: Any) -> str:
+    """A library's version, such as 10.14.1.48, without a package's suffix such as .post1."""
+    return ".".join(re.findall(r"\d+", trt.__version__)[:4])
+
+
+def full_name(trt: Any) -> str:
+    """A library as messages name it, with its version."""
+    name = "TensorRT for RTX" if "rtx" in trt.__name__ else "TensorRT"
+    return f"{name} {library_version(trt)}"
+
+
 def tensorrt_version() -> str:
-    """The library's version, such as 10.14.1.48, without a package's suffix such as .post1."""
-    return ".".join(re.findall(r"\d+", tensorrt().__version__)[:4])
+    """TensorRT's version: see ``library_version``."""
+    return library_version(tensorrt())
 
 
-def message_log() -> Any:
-    """An ``ILogger`` that keeps TensorRT's error messages, in order, in its list ``errors``.
+def message_log(trt: Any) -> Any:
+    """An ``ILogger`` that keeps a library's messages, in order, in its lists ``errors`` and
+    ``warnings``.
 
     Its ``complaint()`` is the last of them, or says that there was none.
     """
-    trt = tensorrt()
     serious = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
 
-    class MessageLog(trt.ILogger):  # type: ignore[name-defined]
+    class MessageLog(trt.ILogger):
         def __init__(self) -> None:
             super().__init__()
             self.errors: list[str] = []
+            self.warnings: list[str] = []
 
         def log(self, severity: Any, msg: str) -> None:
             if severity in serious:
                 self.errors.append(msg.strip())
+            elif severity == trt.ILogger.Severity.WARNING:
+                self.warnings.append(msg.strip())
 
         def complaint(self) -> str:
             return self.errors[-1] if self.errors else "it gave no reason."

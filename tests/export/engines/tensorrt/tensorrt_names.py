@@ -17,7 +17,8 @@ sys.modules["tensorrt"] = trt  # a package that only renames it
 import tensorrt_bindings.plugin as trtp  # noqa: E402
 
 from muqrt.errors import MuqrtError  # noqa: E402
-from muqrt.export.engines.tensorrt.build import engine_from_onnx, engine_progress  # noqa: E402
+from muqrt.export.engines.tensorrt.build import engine_from_onnx  # noqa: E402
+from muqrt.export.engines.tensorrt.progress import engine_progress  # noqa: E402
 from muqrt.runtime.bundle.engine_options import EngineOptions  # noqa: E402
 from muqrt.runtime.engines.tensorrt.library import message_log  # noqa: E402
 
@@ -48,7 +49,7 @@ def refusal(graph: Path) -> str:
 
 def main() -> None:
     steps: list[str] = []
-    progress, log = engine_progress(steps.append), message_log()
+    progress, log = engine_progress(trt, steps.append), message_log(trt)
     for severity in trt.ILogger.Severity.__members__.values():
         log.log(severity, severity.name)
     progress.phase_start("phase", None, 1)

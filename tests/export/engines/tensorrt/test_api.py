@@ -28,6 +28,8 @@ SOURCES = [
     PACKAGE / name
     for name in (
         "export/engines/tensorrt/build.py",
+        "export/engines/tensorrt/parsing.py",
+        "export/engines/tensorrt/progress.py",
         "kernels/plugins.py",
         "runtime/engines/cuda/device.py",
         "runtime/engines/tensorrt/engine.py",
@@ -132,7 +134,7 @@ def used() -> Iterator[tuple[str, str]]:
     """Where, and which name of TensorRT's."""
     for where, node in nodes(ast.Attribute):
         name = dotted(node)
-        if name.startswith(("trt.", "trtp.")) and "__version__" not in name:
+        if name.startswith(("trt.", "trtp.")) and "__" not in name:
             yield where, name
 
 
