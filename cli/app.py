@@ -151,6 +151,8 @@ def main() -> NoReturn:
             full = error.filename2 or error.filename
             where = f"{full}: " if full else ""
             _fail(f"{where}the disk is full; nothing was left half-written.", BAD_INPUT)
+        if was_interrupted():  # in the midst of closing a file: it is closed once more
+            _fail("interrupted.", INTERRUPTED)
         _fail(str(error), BAD_INPUT)
     except KeyboardInterrupt:
         _fail("interrupted.", INTERRUPTED)

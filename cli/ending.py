@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
+from ..common.interrupts import forget, interrupt_once, is_interrupted
+
 INTERRUPTED = 130
 _PATIENCE_SECONDS = 1.0
 _POLL_SECONDS = 0.05
 _READER = "prefetch"  # the name of runtime.audio.prefetch's threads
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
-_SIGNALS = {signal.SIGINT, *_ENDING}
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_USUAL = (signal.SIG_DFL, signal.default_int_handler)
 _patient, _signalled = threading.Event(), threading.Event()
 # A child's signals are not this process's.
 os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
@@ -29,12 +31,14 @@ os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 def ended_by_signals() -> Iterator[None]:
     """End the process soon after a signal that comes in this block, even in the midst of a call.
 
-    SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does: a stopped container and a closed
-    terminal clean up, too. What is ignored stays so, such as SIGHUP under nohup.
+    The first of them raises KeyboardInterrupt, whichever it is: a stopped container and a closed
+    terminal clean up, as Ctrl-C does. What is ignored stays so, such as SIGHUP under nohup. When
+    the block has ended by itself, a signal ends the process at once.
     """
-    taken = [each for each in _ENDING if signal.getsignal(each) is signal.SIG_DFL]
+    taken = [each for each in _SIGNALS if signal.getsignal(each) in _USUAL]
+    forget()
     for number in taken:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, interrupt_once)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     previous = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -46,8 +50,9 @@ def ended_by_signals() -> Iterator[None]:
     finally:
         done.set()
         signal.set_wakeup_fd(previous)
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
+        if not is_interrupted():  # else no other may disturb what follows
+            for number in taken:
+                signal.signal(number, signal.SIG_DFL)
         os.close(writing)
 
 
@@ -69,9 +74,14 @@ def was_interrupted() -> bool:
 def leave(code: int) -> NoReturn:
     """End the process with an exit code.
 
-    After a signal at once where audio is still being read, perhaps from a network that sends
-    nothing: at the interpreter's end libraries would complain of what that thread holds.
+    After a signal what is left half-done is removed: it may have come in the midst of a clean-up.
+    Where audio is still being read, perhaps from a network that sends nothing, the process ends at
+    once: at the interpreter's end libraries would complain of what that thread holds.
     """
+    if is_interrupted() and "muqrt.common.lock" in sys.modules:  # it may have written something
+        from ..common.files import clean_up
+
+        clean_up()
     if not (_signalled.is_set() and any(each.name == _READER for each in threading.enumerate())):
         sys.exit(code)
     with suppress(OSError):

@@ -9,6 +9,7 @@ import typer
 
 from ..common.console import Json, note, show
 from ..common.environment import import_extra
+from ..common.interrupts import interrupt
 from ..common.network import is_loopback
 from ..errors import UsageError
 from .ending import at_its_own_pace
@@ -113,7 +114,7 @@ def serve(
         more += [f"--grpc-server-key={tls_key}"]
     # A service manager's SIGTERM and a closed terminal end the server as Ctrl-C does.
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    previous = {each: signal.signal(each, signal.default_int_handler) for each in signals}
+    previous = {each: signal.signal(each, interrupt) for each in signals}
     try:
         with (
             at_its_own_pace(),

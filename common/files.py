@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,7 +13,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from ..errors import UsageError
-from .lock import NoLocksError, locked, try_lock, unlock
+from .interrupts import uninterrupted
+from .lock import NoLocksError, locked, try_lock, unlock, unlock_all
 
 DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _HASH_BLOCK_BYTES = 1 << 22
@@ -22,7 +24,9 @@ _RETIRED = ".muqrt-old"
 # Without locks nothing else tells what is left over from what is being written.
 _ABANDONED_SECONDS = 24 * 3600
 _swept: set[Path] = set()
-_being_written: set[Path] = set()
+# With the folders that were made to hold them, the innermost first.
+_being_written: dict[Path, list[Path]] = {}
+_replacing = threading.Lock()
 
 
 def disk_full_error(error: Exception, path: Path) -> OSError | None:
@@ -83,17 +87,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary, retired = folder / path.name, folder / _RETIRED / path.name
         temporary.mkdir()
         yield temporary
-        if path.exists():
+        if is_replaced := path.exists():
             with suppress(UsageError):  # it may be replaced, but not written to
                 held.enter_context(locked(path))
             retired.parent.mkdir()
-            path.rename(retired)
-        try:
-            temporary.rename(path)
-        except BaseException:
-            if retired.exists():
-                retired.rename(path)
-            raise
+        with uninterrupted(), _replacing:
+            try:
+                if is_replaced:
+                    path.rename(retired)
+                temporary.rename(path)
+            except BaseException:
+                _put_back(folder)
+                raise
 
 
 @contextmanager
@@ -103,15 +108,15 @@ def partial_folder(path: Path) -> Iterator[Path]:
     What processes that were killed have left beside ``path`` is removed before, and folders that
     were made for nothing are afterwards. A full disk is an OSError that names ``path``.
     """
-    made = [each for each in path.parents if not each.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if (parent := path.parent.resolve()) not in _swept:
-        _swept.add(parent)
-        remove_abandoned(parent)
     folder, lock = _partial_name(path), None
+    # Known before it is there: whenever a signal comes, ``clean_up`` finds it.
+    _being_written[folder] = made = [each for each in path.parents if not each.exists()]
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if (parent := path.parent.resolve()) not in _swept:
+            _swept.add(parent)
+            remove_abandoned(parent)
         while lock is None:
-            _being_written.add(folder)
             folder.mkdir()
             try:
                 lock = try_lock(folder)
@@ -120,8 +125,9 @@ def partial_folder(path: Path) -> Iterator[Path]:
             except FileNotFoundError:
                 pass
             if lock is None:  # another process has swept it away before it was locked
-                _being_written.discard(folder)
-                folder = _partial_name(path)
+                swept, folder = folder, _partial_name(path)
+                _being_written[folder] = made
+                del _being_written[swept]
         yield folder
     except OSError as error:
         if error.errno in DISK_FULL:
@@ -130,11 +136,7 @@ def partial_folder(path: Path) -> Iterator[Path]:
     finally:
         if lock is not None:
             unlock(folder, lock)
-        shutil.rmtree(folder, ignore_errors=True)
-        _being_written.discard(folder)
-        with suppress(OSError):  # those that are used are not empty
-            for each in made:
-                each.rmdir()
+        _remove_partial(folder)
 
 
 def is_partial(file: Path) -> bool:
@@ -142,10 +144,36 @@ def is_partial(file: Path) -> bool:
     return file.parts[0].endswith(_PARTIAL_SUFFIX)
 
 
+def clean_up() -> None:
+    """Let go of and remove what a signal has kept this process from completing; it ends now."""
+    unlock_all()
+    remove_partial_folders()
+
+
 def remove_partial_folders() -> None:
     """Remove what this process has not completed, before it ends at once."""
-    for folder in list(_being_written):
-        shutil.rmtree(folder, ignore_errors=True)
+    with _replacing:  # afterwards there is nothing to replace by
+        for folder in list(_being_written):
+            _remove_partial(folder)
+
+
+def _remove_partial(folder: Path) -> None:
+    try:
+        _put_back(folder)
+    except OSError:  # stays for the next process to try
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # those that are used are not empty
+        for each in _being_written.get(folder, []):
+            each.rmdir()
+    _being_written.pop(folder, None)
+
+
+def _put_back(folder: Path) -> None:
+    """Move an old folder back, if its process was stopped before the new one was in its place."""
+    for retired in (folder / _RETIRED).glob("*"):
+        if not (folder.parent / retired.name).exists():
+            retired.rename(folder.parent / retired.name)
 
 
 def _partial_name(path: Path) -> Path:
@@ -175,10 +203,7 @@ def _remove_if_abandoned(folder: Path) -> None:
         lock = None
         if newest > time.time() - _ABANDONED_SECONDS:
             return
-    for retired in (folder / _RETIRED).glob("*"):
-        # Its process was killed between moving the old folder away and the new one in.
-        if not (folder.parent / retired.name).exists():
-            retired.rename(folder.parent / retired.name)
+    _put_back(folder)
     # Under another name first: a process that has just made it, and waits for the lock, makes anew.
     abandoned = _partial_name(folder)
     folder.rename(abandoned)

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import UsageError
+from .interrupts import uninterrupted
 
 LOCK_FILE = ".muqrt-lock"
 _POLL_SECONDS = 0.1
@@ -25,6 +26,7 @@ _POLL_SECONDS = 0.1
 _SILENT_SECONDS = 1.0
 _HOLDER_LIMIT_BYTES = 4096
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+_held: dict[int, Path] = {}
 
 
 class NoLocksError(OSError):
@@ -78,7 +80,11 @@ def try_lock(folder: Path) -> int | None:
     Raises:
         NoLocksError: the file system has none. OSError: the folder cannot be written to.
     """
-    path = folder / LOCK_FILE
+    with uninterrupted():
+        return _try_lock(folder, folder / LOCK_FILE)
+
+
+def _try_lock(folder: Path, path: Path) -> int | None:
     # No link is followed: the folder may be a stranger's, and the file is written to.
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
@@ -92,7 +98,8 @@ def try_lock(folder: Path) -> int | None:
         return None
     if not _is_at(lock, path):  # its last holder has removed it since it was opened
         os.close(lock)
-        return try_lock(folder)
+        return _try_lock(folder, path)
+    _held[lock] = folder
     with suppress(OSError):  # a full disk: the lock holds without a name
         os.ftruncate(lock, 0)
         os.pwrite(lock, json.dumps(asdict(_this_process())).encode(), 0)
@@ -100,11 +107,20 @@ def try_lock(folder: Path) -> int | None:
 
 
 def unlock(folder: Path, lock: int) -> None:
-    """Let go of a folder; its lock's file is removed."""
-    with suppress(OSError):
-        if _is_at(lock, folder / LOCK_FILE):
-            (folder / LOCK_FILE).unlink()
-    os.close(lock)
+    """Let go of a folder; its lock's file is removed. Calling it twice is harmless."""
+    with uninterrupted():
+        if _held.pop(lock, None) is None:
+            return
+        with suppress(OSError):
+            if _is_at(lock, folder / LOCK_FILE):
+                (folder / LOCK_FILE).unlink()
+        os.close(lock)
+
+
+def unlock_all() -> None:
+    """Let go of every folder that this process has locked: it is about to end."""
+    for lock, folder in list(_held.items()):
+        unlock(folder, lock)
 
 
 def _wait_for(folder: Path) -> int:

@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -44,6 +44,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     except MissingDependencyError as missing:
         for item in served:
             item.add_marker(pytest.mark.skip(reason=str(missing)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """A command run in this process ends with signals as a process does that is about to end."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {each: signal.getsignal(each) for each in signals}
+    try:
+        return (yield)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "audio"
@@ -212,13 +224,9 @@ def muqrt(
     def run(*arguments: object) -> CompletedProcess[str]:
         argv = ["muqrt", *map(str, arguments)]
         monkeypatch.setattr("sys.argv", argv)
-        handler = signal.getsignal(signal.SIGTERM)
         capsys.readouterr()
-        try:
-            with pytest.raises(SystemExit) as exit_:
-                main()
-        finally:
-            signal.signal(signal.SIGTERM, handler)
+        with pytest.raises(SystemExit) as exit_:
+            main()
         return CompletedProcess(argv, exit_.value.code, *capsys.readouterr())
 
     return run

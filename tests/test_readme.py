@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -65,7 +64,6 @@ def desk(
 
 def here(words: list[str], folder: Path) -> None:
     """Run a command in this process, which has imported what each process would import anew."""
-    handler = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as output:
         patch.chdir(folder)
         # Two of the lengths that artefacts are compared at; test_full_size.py has all.
@@ -76,7 +74,6 @@ def here(words: list[str], folder: Path) -> None:
         patch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as end:
             main()
-    signal.signal(signal.SIGTERM, handler)
     assert not end.value.code, f"{shlex.join(words)}\n{output.getvalue()}"
 
 

@@ -1,7 +1,7 @@
 """The note in a folder of results that says which model they are from."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ...common.documents import read_json
 from ...common.files import atomic_file
+from ...common.interrupts import uninterrupted
 from ...common.lock import LOCK_FILE, locked
 from ...errors import UsageError
 
@@ -43,13 +44,13 @@ class RunManifest:
             UsageError: the folder holds results of another model or kind.
         """
         self.check()  # makes nothing where it fails
-        is_new = not self.folder.exists()
-        self.write()
+        made = [each for each in (self.folder, *self.folder.parents) if not each.exists()]
         try:
+            self.write()
             yield
         finally:
-            with suppress(OSError):
-                self._withdraw(is_new)
+            with suppress(OSError, UsageError), uninterrupted():
+                self._withdraw(made)
 
     def check(self) -> None:
         """Raise UsageError if the folder holds results of another model or kind."""
@@ -75,13 +76,14 @@ class RunManifest:
                 with atomic_file(self._file) as temporary:
                     temporary.write_text(json.dumps(self._facts) + "\n", encoding="utf-8")
 
-    def _withdraw(self, with_folder: bool) -> None:
+    def _withdraw(self, made: Sequence[Path]) -> None:
         own = {RUN_MANIFEST_FILE, LOCK_FILE}
         with locked(self.folder):
+            self.check()  # another process may have made it its own meanwhile
             if {each.name for each in self.folder.iterdir()} <= own:
                 self._file.unlink(missing_ok=True)
-        if with_folder:
-            self.folder.rmdir()  # fails where it is not empty
+        for each in made:
+            each.rmdir()  # fails where it is not empty
 
     @property
     def _file(self) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from ...common.interrupts import interrupt
 from ...errors import MuqrtError, UsageError
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Source:
             interrupts = self._waiting or self._ended
             self.end()
             if interrupts:
-                raise KeyboardInterrupt
+                interrupt()
 
         signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         previous = {each: signal.signal(each, end) for each in signals}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from ...common.files import partial_folder
+from ...common.interrupts import uninterrupted
 from ...errors import BundleError, UsageError
 from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.manifest import Artefact, Bundle
@@ -112,18 +113,19 @@ def _put(bundle: Bundle, added: Bundle, folder: Path) -> None:
     older.mkdir()
     kept = [name for name in artefact.files if (bundle.folder / name).exists()]
     share(bundle, kept, older)
-    try:
-        bundle.artefacts = [each for each in before if each.name != artefact.name]
-        bundle.save(bundle.folder)
-        for name in artefact.files:
-            (added.folder / name).replace(bundle.folder / name)
-        bundle.artefacts = [*bundle.artefacts, artefact]
-        bundle.save(bundle.folder)
-    except BaseException:
-        for name in artefact.files:
-            (bundle.folder / name).unlink(missing_ok=True)
-            if name in kept:
-                (older / name).replace(bundle.folder / name)
-        bundle.artefacts = before
-        bundle.save(bundle.folder)
-        raise
+    with uninterrupted():
+        try:
+            bundle.artefacts = [each for each in before if each.name != artefact.name]
+            bundle.save(bundle.folder)
+            for name in artefact.files:
+                (added.folder / name).replace(bundle.folder / name)
+            bundle.artefacts = [*bundle.artefacts, artefact]
+            bundle.save(bundle.folder)
+        except BaseException:
+            for name in artefact.files:
+                (bundle.folder / name).unlink(missing_ok=True)
+                if name in kept:
+                    (older / name).replace(bundle.folder / name)
+            bundle.artefacts = before
+            bundle.save(bundle.folder)
+            raise

@@ -24,7 +24,13 @@ HEAVY |= {"matplotlib", "pyarrow", "soundfile", "soxr", "tokenizers", "tritoncli
 HEAVY |= {"numpy", "rich"}
 OF_THE_TABLE = {"muqrt", "muqrt.errors", "muqrt.common", "muqrt.common.moved"}
 OF_THE_TABLE |= {"muqrt.common.console"}
-OF_THE_TABLE |= {"muqrt.cli", "muqrt.cli.app", "muqrt.cli.ending", "muqrt.cli.lazy"}
+OF_THE_TABLE |= {
+    "muqrt.cli",
+    "muqrt.cli.app",
+    "muqrt.cli.ending",
+    "muqrt.cli.lazy",
+    "muqrt.common.interrupts",
+}
 SYSTEM = sysconfig._get_sysconfigdata_name()  # Python's own, named after the machine
 MUQRT = [sys.executable, "-m", "muqrt"]
 SHELLS = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...common.environment import hardware_name
+from ...common.interrupts import interrupt
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -98,7 +99,7 @@ def stop_signals(listening: bool = True) -> Iterator[Stop]:
 
     def note(number: int, frame: FrameType | None) -> None:
         if stop.signal is not None:
-            raise KeyboardInterrupt
+            interrupt()
         stop.signal = number
 
     before = {each: signal.signal(each, note) for each in _STOPPING} if listening else {}
