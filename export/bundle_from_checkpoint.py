@@ -24,6 +24,7 @@ from .graph.saving import save_onnx
 from .onnx_from_checkpoint import INPUT, checked_level, onnx_from_checkpoint
 from .outputs import registry
 from .outputs.registry import output_specs
+from .parity.answers import AnswerBook
 from .parity.gate import parity, refuse_uncertified
 from .parity.proof import Proof
 from .sources.checkpoint import JointCheckpoint
@@ -109,8 +110,10 @@ def bundle_from_checkpoint(
             folder=temporary,
         )
         if proof.music:
-            parity(bundle, proof)
+            book = AnswerBook(specs, level, bundle.framing.window_samples)
+            parity(bundle, proof, book=book)
             refuse_uncertified(bundle)
+            bundle.answers = book.save(temporary, checkpoint, sources)
         bundle.save(temporary)
     bundle.folder = folder
     return bundle
@@ -183,7 +186,9 @@ def _check_only_a_bundle(folder: Path) -> None:
     """Raise BundleError if the folder holds files that are not a bundle's."""
     older = {MANIFEST}
     with suppress(BundleError):
-        older |= {name for artefact in load_bundle(folder).artefacts for name in artefact.files}
+        bundle = load_bundle(folder)
+        older |= {name for artefact in bundle.artefacts for name in artefact.files}
+        older |= {bundle.answers.file} if bundle.answers is not None else set()
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     # A build that was killed leaves what it was writing, and its lock's file.
     found = {file.as_posix() for file in files if not is_partial(file)} - {LOCK_FILE}

@@ -19,9 +19,9 @@ from ..runtime.bundle.certificate import Measurement
 from ..runtime.bundle.manifest import Artefact, Bundle
 from ..runtime.bundle.parts import FRAMES
 from ..runtime.engines.session import WAVEFORM
+from ..runtime.parity.here import runs_here
+from ..runtime.parity.measuring import measure
 from .graph.saving import save_onnx
-from .outputs.measuring import measure
-from .parity.gate import runs_here
 from .parity.proof import Proof
 from .quantize.half.emulation import emulated
 from .quantize.half.formats import HALVES, Half

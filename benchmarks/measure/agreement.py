@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import ParityError
-from ...export.outputs.measuring import measure
 from ...runtime.bundle.certificate import THRESHOLDS, Precision
+from ...runtime.parity.measuring import measure
 
 
 @dataclass(frozen=True, kw_only=True)

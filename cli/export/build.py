@@ -187,7 +187,7 @@ def _remarks(bundle: "Bundle", artefact: "Artefact") -> list[str]:
     if artefact.plan is not None:
         found.append(f"For {artefact.plan.gpu}: {artefact.plan.options}.")
     if artefact.certificate is None:
-        from ...export.parity.gate import unproven
+        from ...runtime.parity.here import unproven
 
         found.append(unproven(bundle, artefact))
     return found

@@ -11,7 +11,14 @@ from ...common.environment import import_extra
 from ...errors import ParityError, UsageError
 from ..options import OwnBundle
 from ..parameters import expand_options
-from .options import ProofOptions, Verbose, chosen_head, proof_of, refuse_shipped
+from .options import (
+    ProofOptions,
+    Verbose,
+    chosen_head,
+    proof_of,
+    refuse_shipped,
+    require_no_proof_options,
+)
 
 if TYPE_CHECKING:
     from ...export.sources.head import TagHead
@@ -104,7 +111,17 @@ def export(
 @expand_options
 def parity(
     bundle: OwnBundle,
-    checkpoint: Annotated[str, typer.Option(help="The checkpoint the bundle was made from.")],
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="The checkpoint the bundle was made from; without it the answers that muqrt "
+            "export stored in the bundle are compared with."
+        ),
+    ] = None,
+    *,
+    artefact: Annotated[
+        str | None, typer.Option(help="Compare this artefact alone; all that run here by default.")
+    ] = None,
     proof_options: ProofOptions,
     layers: Annotated[
         bool,
@@ -122,37 +139,62 @@ def parity(
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
-    """Compare a bundle with PyTorch and write its certificates."""
-    import_extra("export", "onnx", "torch")
+    """Compare a bundle with PyTorch and write its certificates.
+
+    Without --checkpoint the answers that PyTorch gave at export are compared with, and neither is
+    needed.
+    """
     if output is not None and not layers:
         raise UsageError("--output is for the chart of --layers.")
+    if checkpoint is None:
+        require_no_proof_options(proof_options)
+    else:
+        import_extra("export", "onnx", "torch")
     if layers:
+        if checkpoint is None:
+            raise UsageError("--layers needs --checkpoint CHECKPOINT: its layers are compared.")
         _layers(bundle, checkpoint, proof_options.music, output, as_json)
         return
     from ...export.bundle.newest import newest
-    from ...export.parity.gate import parity as measure
-    from ...export.parity.gate import runs_here, unproven
     from ...runtime.bundle.manifest import Bundle, load_bundle
+    from ...runtime.parity.here import runs_here, unproven
+    from ...runtime.parity.prove import peak_memory_mb, prove
+    from ...runtime.parity.stored import Answers
     from .report import parity_tables
 
     refuse_shipped(bundle)
     loaded = load_bundle(bundle)
     with progress("Parity", None) as bar:
-        proof = proof_of(loaded, checkpoint, proof_options, bar.advance)
-        able = [each for each in loaded.artefacts if runs_here(loaded, each)]
-        measure(Bundle(**{**dict(loaded), "artefacts": able}), proof)
+        if artefact is None:
+            chosen = loaded.artefacts
+            able = [each for each in chosen if runs_here(loaded, each)]
+        else:
+            chosen = able = [loaded.named(artefact)]
+        part = Bundle(**{**dict(loaded), "artefacts": able})
+        speeds = {}
+        if checkpoint is None:
+            speeds = prove(part, Answers(loaded), bar.advance)
+        else:
+            from ...export.parity.gate import parity as measure
+
+            measure(part, proof_of(loaded, checkpoint, proof_options, bar.advance))
     with newest(loaded) as current:
         certificates = {each.digest: each.certificate for each in able}
         for each in current.artefacts:
             each.certificate = certificates.get(each.digest, each.certificate)
         current.save(bundle)
+    facts = loaded.model_dump()
+    if speeds:
+        facts["here"] = {"ms_per_second": speeds, "peak_memory_mb": peak_memory_mb()}
     show(
         as_json,
-        loaded.model_dump(),
+        facts,
         *parity_tables(able, verbose),
-        *(unproven(loaded, each) for each in loaded.artefacts if each not in able),
+        *(f"{name}: {ms:.3g} ms per second of audio here." for name, ms in speeds.items()),
+        f"Memory at most: {peak_memory_mb():.0f} MB." if speeds else "",
+        *(unproven(loaded, each) for each in chosen if each not in able),
     )
-    failed = [artefact.name for artefact in able if not artefact.certified]
+    failed = [each.name for each in able if not each.certified]
     if failed:
         raise ParityError(f"{bundle}: not the reference's numbers: {', '.join(failed)}.")
 

@@ -79,6 +79,16 @@ def proof_of(
     return Proof(loaded, tag_head, token_rvq, music, on_step)
 
 
+def require_no_proof_options(options: ProofOptions) -> None:
+    """Raise UsageError for options that mean nothing without a checkpoint."""
+    given = [name for name, value in vars(options).items() if value]
+    if given:
+        raise UsageError(
+            f"--{given[0]} goes with --checkpoint: without it the bundle's stored "
+            "answers are what artefacts are compared with."
+        )
+
+
 def refuse_shipped(bundle: Path) -> None:
     """Raise UsageError for the bundle that came with the package, which is not to be written to."""
     from ...runtime.bundle.shipped import EXPORT_YOUR_OWN, SHIPPED_BUNDLE

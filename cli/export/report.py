@@ -3,8 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 from ...common.console import Table
-from ...export.outputs.registry import output_named
-from ...runtime.bundle.certificate import THRESHOLDS, AnyMeasurement, Certificate
+from ...runtime.bundle.certificate import (
+    THRESHOLDS,
+    AnyMeasurement,
+    Certificate,
+    RankMeasurement,
+    TokenMeasurement,
+)
 from ...runtime.bundle.manifest import Artefact
 from ...runtime.bundle.output import Gate
 
@@ -61,5 +66,17 @@ def _every_measurement(certificate: Certificate) -> Table:
 
 
 def _row(measured: AnyMeasurement) -> list[str]:
-    cells = output_named(measured.output).cells(measured)
-    return [measured.audio, f"{measured.seconds:.3f}", measured.output, *cells]
+    return [measured.audio, f"{measured.seconds:.3f}", measured.output, *_cells(measured)]
+
+
+def _cells(measured: AnyMeasurement) -> list[str]:
+    """Worst cosine, relative L2, largest difference, share; those that the gate does not judge
+    are left empty, but for the largest difference."""
+    if isinstance(measured, RankMeasurement):
+        return ["", "", "", f"{measured.equal_ranks:.3%} of {measured.pairs} ranks"]
+    if isinstance(measured, TokenMeasurement):
+        return ["", "", "", f"{measured.equal_tokens:.3%} of tokens"]
+    largest = f"{measured.largest_difference:.1e}"
+    if all(gate.figure != "worst_frame_cosine" for gate in measured.gates):
+        return ["", "", largest, ""]
+    return [f"{measured.worst_frame_cosine:.8f}", f"{measured.relative_l2:.1e}", largest, ""]

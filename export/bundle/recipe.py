@@ -10,7 +10,10 @@ from ...common.interrupts import uninterrupted
 from ...errors import BundleError, UsageError
 from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.manifest import Artefact, Bundle
-from ..parity.gate import parity, refuse_uncertified, runs_here
+from ...runtime.parity.here import runs_here
+from ...runtime.parity.prove import prove
+from ...runtime.parity.stored import Answers
+from ..parity.gate import parity, refuse_uncertified
 from ..parity.proof import Proof
 from .candidate import share
 from .newest import newest
@@ -21,10 +24,12 @@ class Recipe(Protocol):
 
     Attributes:
         may_stay_unproven: whether an artefact that this machine cannot run is added without a
-            certificate: engines for other machines can be built from it.
+            certificate: engines for other machines can be built from it, or it is one.
+        needs_checkpoint: whether it is made from more than what the bundle holds.
     """
 
     may_stay_unproven: ClassVar[bool] = False
+    needs_checkpoint: ClassVar[bool] = True
 
     def write(self, bundle: Bundle, folder: Path, proof: Proof) -> Bundle:
         """Write the artefact's files.
@@ -66,7 +71,7 @@ def add(bundle: Bundle, recipe: Recipe, proof: Proof) -> Artefact:
 
     An older one of the same name is replaced. Where anything fails or is interrupted, the bundle
     stays as it was. Without music the artefact is added uncertified. Several processes may add to
-    one bundle at a time.
+    one bundle at a time. Without a checkpoint the reference's stored answers are what counts.
 
     Args:
         bundle: as loaded; the new manifest is saved.
@@ -78,16 +83,20 @@ def add(bundle: Bundle, recipe: Recipe, proof: Proof) -> Artefact:
         BundleError: the bundle lacks the artefact that this one is made from, or was exported again
             meanwhile.
         SessionError: this machine cannot run the artefact, so that nothing can be proven here.
-        ParityError: the numbers differ from the reference's.
+        ParityError: the numbers differ from the reference's. UsageError: no checkpoint, for an
+        artefact that needs one.
     """
-    proof.require(bundle)
+    if recipe.needs_checkpoint or proof.given is not None:
+        proof.require(bundle)
     with partial_folder(bundle.folder / "build") as folder:
         try:
             added = recipe.write(bundle, folder, proof)
             (artefact,) = added.artefacts
-            unproven = artefact.certificate is None and len(proof.music) > 0
-            if unproven and not (recipe.may_stay_unproven and not runs_here(added, artefact)):
-                parity(added, proof)
+            if artefact.certificate is None and _can_be_proven(added, recipe, proof):
+                if proof.given is None:
+                    prove(added, Answers(bundle), proof.on_step)
+                else:
+                    parity(added, proof)
         except OSError:
             if not folder.is_dir():
                 raise BundleError(
@@ -100,6 +109,12 @@ def add(bundle: Bundle, recipe: Recipe, proof: Proof) -> Artefact:
             _put(current, added, folder)
         bundle.artefacts = current.artefacts
         return artefact
+
+
+def _can_be_proven(added: Bundle, recipe: Recipe, proof: Proof) -> bool:
+    """Whether there is something to compare the new artefact with, and it runs here."""
+    answers = added.answers is not None if proof.given is None else bool(proof.music)
+    return answers and not (recipe.may_stay_unproven and not runs_here(added, *added.artefacts))
 
 
 def _put(bundle: Bundle, added: Bundle, folder: Path) -> None:

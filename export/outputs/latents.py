@@ -4,13 +4,13 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from ...runtime.bundle.certificate import AnyMeasurement, RankMeasurement, Thresholds
+from ...runtime.bundle.certificate import AnyMeasurement, Thresholds
 from ...runtime.bundle.joint import LATENTS
+from ...runtime.parity.measuring import measure_ranks
 from ..graph.mulan.towers import audio_tower
 from ..graph.writer import Graph
 from ..sources.checkpoint import JointCheckpoint
 from ..sources.sources import Sources
-from .measuring import measure_ranks
 from .output import Answer, Reference, SourcedOutput
 
 
@@ -52,9 +52,3 @@ class Latents(SourcedOutput[JointCheckpoint]):
             f"worst cosine of latents {worst.worst_latents_cosine:.7f}, "
             f"equal ranks {worst.equal_ranks:.3%}"
         )
-
-    def cells(self, measured: AnyMeasurement) -> list[str]:
-        """The figures of the cosines, or the share of equal ranks."""
-        if isinstance(measured, RankMeasurement):
-            return ["", "", "", f"{measured.equal_ranks:.3%} of {measured.pairs} ranks"]
-        return super().cells(measured)

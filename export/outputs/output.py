@@ -15,13 +15,14 @@ from torch import Tensor
 from ...errors import CheckpointError
 from ...reference.checkpoint import Checkpoint
 from ...reference.muq import MuQ
-from ...runtime.bundle.certificate import AnyMeasurement, Measurement, Thresholds
+from ...runtime.bundle.certificate import AnyMeasurement, Thresholds
 from ...runtime.bundle.manifest import Bundle
 from ...runtime.bundle.output import Output as Meaning
 from ...runtime.bundle.record import TensorSpec
+from ...runtime.parity.measuring import measure
+from ...runtime.parity.stored import EXPECTED
 from ..graph.writer import Graph
 from ..sources.sources import Sources
-from .measuring import measure
 
 
 class Output(Protocol):
@@ -85,18 +86,20 @@ class Output(Protocol):
         expected = reference.expected(self, answer.level)
         yield measure(answer.audio, answer.seconds, self.name, ours, expected)
 
+    def stored(self, reference: "Reference", level: int) -> dict[str, np.ndarray]:
+        """What a bundle keeps of the reference's answer, for comparisons without it."""
+        return {EXPECTED: reference.expected(self, level)}
+
+    def stored_source(self, sources: Sources) -> dict[str, np.ndarray]:
+        """What those comparisons need besides, the same for every waveform."""
+        return {}
+
     def figures(self, worst: Thresholds) -> str:
         """A certificate's worst figures for it, in words."""
         return (
             f"worst frame cosine {worst.worst_frame_cosine:.7f}, "
             f"relative L2 {worst.relative_l2:.2e}"
         )
-
-    def cells(self, measured: AnyMeasurement) -> list[str]:
-        """One measurement for a table: worst cosine, relative L2, largest difference, share."""
-        assert isinstance(measured, Measurement)
-        cosine, relative = f"{measured.worst_frame_cosine:.8f}", f"{measured.relative_l2:.1e}"
-        return [cosine, relative, f"{measured.largest_difference:.1e}", ""]
 
 
 class Source(Protocol):

@@ -27,6 +27,14 @@ def output_named(name: str) -> Output:
     return next(output for output in OUTPUTS if output.name == name)
 
 
+def requests(names: Sequence[str]) -> dict[str, list[str]]:
+    """Further ways to ask an artefact with these outputs: what to ask for, by the way's name."""
+    found: dict[str, list[str]] = {}
+    for output in OUTPUTS:
+        found.update(output.requests(names))
+    return found
+
+
 def output_specs(
     model: MuQ, names: Sequence[str], level: int, sources: Sources
 ) -> list[TensorSpec]:

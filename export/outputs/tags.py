@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...runtime.bundle.certificate import AnyMeasurement, Measurement, Thresholds
+from ...runtime.bundle.certificate import Thresholds
 from ...runtime.bundle.tagging import TAGS
 from ..graph.head import tags
 from ..graph.writer import Graph
@@ -36,8 +36,3 @@ class Tags(SourcedOutput[TagHead]):
     def figures(self, worst: Thresholds) -> str:
         """The largest change."""
         return f"largest change of a tag {worst.largest_tag_change:.2e}"
-
-    def cells(self, measured: AnyMeasurement) -> list[str]:
-        """The largest change alone."""
-        assert isinstance(measured, Measurement)
-        return ["", "", f"{measured.largest_difference:.1e}", ""]

@@ -8,12 +8,14 @@ from onnx import FunctionProto
 
 from ...runtime.bundle.certificate import AnyMeasurement, Thresholds, TokenMeasurement
 from ...runtime.bundle.tokens import TOKENS
+from ...runtime.parity.stored import ERROR, ERROR_SCALE, EXPECTED
 from ..graph.rvq import functions, tokens
 from ..graph.writer import Graph
 from ..sources.rvq import TokenRvq
 from ..sources.sources import Sources
 from .measuring import equal_tokens
 from .output import Answer, Reference, SourcedOutput
+from .stored_rvq import stored_rvq
 
 
 class Tokens(SourcedOutput[TokenRvq]):
@@ -55,20 +57,31 @@ class Tokens(SourcedOutput[TokenRvq]):
     ) -> Iterator[AnyMeasurement]:
         """The share of equal tokens."""
         rvq, quantized = self.source(reference.sources), reference.expected(self, answer.level)
-        states = reference.exact_states if rvq.needs_encoder else []
-        exact = rvq.input(reference.exact_log_mel, states)
         yield TokenMeasurement(
             audio=answer.audio,
             seconds=answer.seconds,
             tokens=ours.size,
-            equal_tokens=equal_tokens(rvq.rvq, torch.from_numpy(quantized), ours, exact),
+            equal_tokens=equal_tokens(
+                rvq.rvq, torch.from_numpy(quantized), ours, self._exact(reference)
+            ),
         )
+
+    def stored(self, reference: Reference, level: int) -> dict[str, np.ndarray]:
+        """What the reference quantizes, and by how much its rounding has moved that."""
+        quantized, exact = reference.expected(self, level), self._exact(reference)
+        error = (exact.numpy() - quantized.astype(np.float64)) * ERROR_SCALE
+        return {EXPECTED: quantized, ERROR: error.astype(np.float16)}
+
+    def stored_source(self, sources: Sources) -> dict[str, np.ndarray]:
+        """The RVQ's weights."""
+        return dict(stored_rvq(self.source(sources).rvq))
+
+    def _exact(self, reference: Reference) -> torch.Tensor:
+        """What the reference would quantize in float64."""
+        rvq = self.source(reference.sources)
+        states = reference.exact_states if rvq.needs_encoder else []
+        return rvq.input(reference.exact_log_mel, states)
 
     def figures(self, worst: Thresholds) -> str:
         """The share of equal tokens."""
         return f"equal tokens {worst.equal_tokens:.3%}"
-
-    def cells(self, measured: AnyMeasurement) -> list[str]:
-        """The share alone."""
-        assert isinstance(measured, TokenMeasurement)
-        return ["", "", "", f"{measured.equal_tokens:.3%} of tokens"]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ...errors import UsageError
 from ...reference.checkpoint import Checkpoint
 from ...runtime.bundle.manifest import Bundle
 from ..outputs import registry
@@ -20,7 +21,8 @@ class Proof:
     """The reference that a bundle's artefacts are compared with, and the music to compare on.
 
     Attributes:
-        checkpoint: what the bundle is made from.
+        given: the checkpoint that the bundle is made from. Without it artefacts are compared with
+            the answers that the bundle has stored, and can only be made from what it holds.
         head: what its ``tags`` are computed by; None for a bundle without tags.
         rvq: what its ``tokens`` are computed by; None for a bundle without tokens.
         music: what to compare on. Without any, artefacts are added uncertified, and then nothing
@@ -28,16 +30,29 @@ class Proof:
         on_step: called after each step with what was done.
     """
 
-    checkpoint: Checkpoint
+    given: Checkpoint | None
     head: TagHead | None = None
     rvq: TokenRvq | None = None
     music: Sequence[Excerpt] = ()
     on_step: OnStep = lambda what: None
 
     @property
+    def checkpoint(self) -> Checkpoint:
+        """What the bundle is made from.
+
+        Raises:
+            UsageError: it was not given.
+        """
+        if self.given is None:
+            raise UsageError(
+                "this needs what the bundle was made from: name it with --checkpoint CHECKPOINT."
+            )
+        return self.given
+
+    @property
     def sources(self) -> Sources:
         """What computes the outputs that a MuQ alone does not have."""
-        checkpoint = self.checkpoint
+        checkpoint = self.given
         joint = checkpoint if isinstance(checkpoint, JointCheckpoint) else None
         return Sources(self.head, self.rvq, joint)
 

@@ -5,7 +5,7 @@ inputs and outputs, and each artefact's parity certificate.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -23,7 +23,7 @@ from ...errors import BundleError
 from .artefact import Artefact, Tower
 from .joint import IDS, MASK
 from .meanings import Explained, Meanings, check_outputs, gather, spread
-from .record import Record, Sha256
+from .record import Record, RelativeFile, Sha256
 
 MANIFEST = "bundle.json"
 FORMAT_VERSION = 1
@@ -67,11 +67,35 @@ class Framing(Record):
         return self.model_copy(update={"window_samples": self.whole_steps(seconds)})
 
 
+class StoredAnswers(Record):
+    """What the reference answered to a few excerpts of music: ``muqrt parity`` compares with it
+    where there is no checkpoint.
+
+    Attributes:
+        file: the arrays, an ``.npz`` in the bundle.
+        sha256: hash of that file.
+        reference: what answered, as certificates name it.
+        level: the layer that its features are taken from.
+        audio: names of the excerpts.
+        requests: further ways to ask an artefact that may run another of its graphs: the outputs to
+            ask for, by what the way is called.
+        texts: what a text tower is compared on.
+    """
+
+    file: RelativeFile
+    sha256: Sha256
+    reference: str
+    level: Annotated[int, Field(ge=0)]
+    audio: Annotated[list[str], Field(min_length=1)]
+    requests: dict[str, list[str]] = Field(default_factory=dict)
+    texts: list[str] = Field(default_factory=list)
+
+
 class Bundle(Explained, Record):
     """The validated manifest.
 
     ``folder`` is where it was read from and is not part of it. In the file each record of
-    ``meanings`` stands under its own key.
+    ``meanings`` stands under its own key, and ``answers`` only where there are any.
     """
 
     format_version: Literal[1] = 1
@@ -80,6 +104,7 @@ class Bundle(Explained, Record):
     architecture: dict[str, Any]
     framing: Framing
     meanings: Meanings = Field(default_factory=dict)
+    answers: StoredAnswers | None = None
     artefacts: list[Artefact]
     folder: Path = Field(default=Path(), exclude=True)
 
@@ -90,7 +115,10 @@ class Bundle(Explained, Record):
 
     @model_serializer(mode="wrap")
     def _spread(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return spread(dump(self))
+        document = spread(dump(self))
+        if document.get("answers") is None:
+            document.pop("answers", None)
+        return document
 
     @model_validator(mode="after")
     def _bind_artefacts(self) -> "Bundle":
@@ -131,27 +159,38 @@ class Bundle(Explained, Record):
             BundleError: no such artefact, or it lacks a passing certificate.
         """
         artefacts = [each for each in self.artefacts if each.tower == tower]
-        known = ", ".join(each.name for each in artefacts) or "none"
         if tower is not None and not artefacts:
             raise BundleError(
                 f"{self.folder}: knows no texts. muqrt export makes a bundle from a MuQ-MuLan's "
                 "checkpoint that does, such as OpenMuQ/MuQ-MuLan-large."
             )
         if name is not None:
-            chosen = [each for each in artefacts if each.name == name]
-            if not chosen:
-                raise BundleError(f"{self.folder}: no artefact {name!r}; it has: {known}.")
+            chosen = [self.named(name, tower)]
         else:
             usable = [each for each in artefacts if each.certified or allow_uncertified]
             chosen = usable or artefacts
             if not chosen:
                 raise BundleError(f"{self.folder}: the bundle has no artefact; export it again.")
         if not chosen[0].certified and not allow_uncertified:
+            needed = "" if self.answers is not None else " --checkpoint CHECKPOINT"
             raise BundleError(
                 f"{self.folder}: artefact {chosen[0].name!r} has no passing parity certificate. "
-                f"Run: muqrt parity {self.folder} --checkpoint CHECKPOINT"
+                f"Run: muqrt parity {self.folder}{needed}"
             )
         return chosen[0]
+
+    def named(self, name: str, *towers: Tower | None) -> Artefact:
+        """The artefact called ``name``, certified or not, of any tower or of one of these.
+
+        Raises:
+            BundleError: no such artefact.
+        """
+        artefacts = [each for each in self.artefacts if not towers or each.tower in towers]
+        known = ", ".join(each.name for each in artefacts) or "none"
+        for each in artefacts:
+            if each.name == name:
+                return each
+        raise BundleError(f"{self.folder}: no artefact {name!r}; it has: {known}.")
 
     def path(self, name: str) -> Path:
         """Absolute path of one of the bundle's files.

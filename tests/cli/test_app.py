@@ -167,7 +167,7 @@ def test_another_checkpoint_proves_nothing(
         ["export", "{checkpoint}", "-o", "out", "--level", "13"],
         ["export", "{checkpoint}", "-o", "out", "--window-seconds", "nan"],
         ["parity"],
-        ["parity", "bundle"],
+        ["parity", "bundle", "--output", "levels"],
         ["random-checkpoint", "-o", "out", "--size", "huge"],
         ["random-checkpoint", "-o", "out", "--seed", "99999999999999999999"],
         ["repository", "{bundle}", "-o", "out", "--model", "../muq"],

@@ -17,7 +17,6 @@ from muqrt.common.files import sha256
 from muqrt.errors import CheckpointError, ParityError, UsageError
 from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.outputs.measuring import measure_ranks
 from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.gate import parity, refuse_uncertified
 from muqrt.export.parity.proof import Proof
@@ -27,6 +26,7 @@ from muqrt.export.text_artefact import TextTowerRecipe
 from muqrt.reference.mulan.model import MuLan
 from muqrt.runtime.bundle.manifest import Bundle, load_bundle
 from muqrt.runtime.engines.open_session import open_session
+from muqrt.runtime.parity.measuring import measure_ranks
 
 Command = Callable[..., CompletedProcess[str]]
 

@@ -86,7 +86,11 @@ def test_nobody_who_did_not_ask_gets_tokens(
 ) -> None:
     plain = bundle_from_checkpoint(Proof(checkpoint, music=music), tmp_path / "plain")
     assert plain.tokenizer is None
-    assert {path.name for path in plain.folder.iterdir()} == {"bundle.json", *GRAPHS}
+    assert {path.name for path in plain.folder.iterdir()} == {
+        "bundle.json",
+        "parity-answers.npz",
+        *GRAPHS,
+    }
 
 
 def test_tokens_of_a_hidden_state_have_no_graph_of_their_own(

@@ -131,7 +131,8 @@ def write_model(
         if layout.script is not None:
             (home / layout.filename).write_text(layout.script, encoding="utf-8")
         if layout.is_bundle:
-            bundle.model_copy(update={"artefacts": list(layout.artefacts)}).save(home)
+            kept = {"artefacts": list(layout.artefacts), "answers": None}
+            bundle.model_copy(update=kept).save(home)
     artefact = layout.artefacts[0]
     written = sorted(path for path in (output / config.name).rglob("*") if path.is_file())
     return RepositoryReport(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ....reference.muq import MuQ
-from ...outputs.measuring import measure
+from ....runtime.parity.measuring import measure
 from ...parity.excerpt import Excerpt
 from ...parity.proof import OnStep
 from . import fake

@@ -9,7 +9,6 @@ from onnx import numpy_helper
 from muqrt.common.files import sha256
 from muqrt.errors import AudioError, CheckpointError
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
-from muqrt.export.outputs.measuring import measure
 from muqrt.export.parity.excerpt import EXCERPT_SAMPLES, Excerpt, dithered, excerpts
 from muqrt.export.parity.gate import parity
 from muqrt.export.parity.proof import Proof
@@ -17,6 +16,7 @@ from muqrt.reference.checkpoint import Checkpoint
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import TINY, random_model
 from muqrt.runtime.bundle.manifest import Bundle
+from muqrt.runtime.parity.measuring import measure
 
 EXCERPT = Excerpt("test", np.zeros((1, 24_000), dtype=np.float32))
 FEATURES = np.random.default_rng(0).normal(size=(2, 7, 16)).astype(np.float32)

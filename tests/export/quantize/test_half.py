@@ -18,9 +18,7 @@ from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.graph.writer import Graph
 from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint
-from muqrt.export.outputs.measuring import measure
 from muqrt.export.parity.excerpt import Excerpt
-from muqrt.export.parity.gate import runs_here
 from muqrt.export.parity.proof import Proof
 from muqrt.export.quantize.half.artefact import HalfRecipe
 from muqrt.export.quantize.half.emulation import emulated
@@ -36,6 +34,8 @@ from muqrt.reference.random_model import TINY, random_model
 from muqrt.runtime.bundle.certificate import THRESHOLDS
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.bundle.record import TensorSpec
+from muqrt.runtime.parity.here import runs_here
+from muqrt.runtime.parity.measuring import measure
 
 TORCH = {"fp16": torch.float16, "bf16": torch.bfloat16}
 PRECISIONS = list(HALVES)

@@ -20,12 +20,12 @@ onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
 from muqrt.export.graph.writer import Graph  # noqa: E402
-from muqrt.export.outputs.measuring import measure  # noqa: E402
 from muqrt.export.parity.excerpt import excerpts  # noqa: E402
 from muqrt.export.quantize.int8.calibration import Range  # noqa: E402
 from muqrt.export.quantize.int8.graph import Int8Graph  # noqa: E402
 from muqrt.reference.checkpoint import load_checkpoint  # noqa: E402
 from muqrt.runtime.bundle.record import TensorSpec  # noqa: E402
+from muqrt.runtime.parity.measuring import measure  # noqa: E402
 
 EMULATOR = shutil.which("qemu-x86_64")
 pytestmark = [
