@@ -1,5 +1,6 @@
 """The figure that compares an artefact's tokens with the reference's."""
 
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 
 import numpy as np
@@ -13,7 +14,10 @@ from ...runtime.bundle.certificate import TIE_ERRORS
 
 @torch.inference_mode()
 def equal_tokens(
-    rvq: ResidualVectorQuantize, x: Tensor, tokens: np.ndarray, exact: Tensor | None = None
+    rvq: ResidualVectorQuantize,
+    x: Tensor,
+    tokens: np.ndarray,
+    exact: Callable[[], Tensor] | None = None,
 ) -> float:
     """Return the share of tokens that equal the reference's, from 0 to 1.
 
@@ -32,29 +36,54 @@ def equal_tokens(
         rvq: the reference's.
         x: (batch, width, steps) float32, what it quantizes.
         tokens: int (batch, stages, steps). Of any other shape, or beyond the codes, none is equal.
-        exact: the same as ``x``, but computed in float64 from the waveform on; ``x`` itself when
-            left out.
+        exact: returns the same as ``x``, but computed in float64 from the waveform on; called only
+            if a code differs. ``x`` itself when left out.
     """
     shape = (len(x), len(rvq.stages), x.shape[-1])
     codes = rvq.stages[0].codebook.num_embeddings
     valid = tokens.dtype.kind == "i" and tokens.shape == shape and tokens.size > 0
     if not valid or tokens.min() < 0 or tokens.max() >= codes or not x.isfinite().all():
         return 0.0
-    equal, residual, exact_residual = [], x, x.double() if exact is None else exact
-    stages = zip(rvq.stages, deepcopy(rvq).double().stages, strict=True)
-    for (stage, exact_stage), ours in zip(
-        stages, torch.from_numpy(tokens).long().to(x.device).unbind(1), strict=True
-    ):
-        latent, exact_latent = stage.in_proj(residual), exact_stage.in_proj(exact_residual)
-        is_tie = _ties(exact_stage, exact_latent, latent, ours)
-        equal.append((ours == stage.nearest(latent)) | is_tie)
-        residual = residual - stage.from_tokens(ours)
-        exact_residual = exact_residual - exact_stage.from_tokens(ours)
-    return float(torch.stack(equal).double().mean())
+    ours = torch.from_numpy(tokens).long().to(x.device)
+    equal, latents, residual = [], [], x
+    for stage, chosen in zip(rvq.stages, ours.unbind(1), strict=True):
+        latents.append(stage.in_proj(residual))
+        equal.append(chosen == stage.nearest(latents[-1]))
+        residual = residual - stage.from_tokens(chosen)
+    same = torch.stack(equal, 1)
+    differing = torch.nonzero(~same.all(1), as_tuple=True)
+    if len(differing[0]):
+
+        def at(values: Tensor) -> Tensor:
+            """(batch, width, steps) -> (1, width, differing steps)."""
+            return values[differing[0], :, differing[1]].T[None]
+
+        residual = at(x.double() if exact is None else exact())
+        is_tie = _ties(rvq, residual, list(map(at, latents)), at(ours)[0])
+        same[differing[0], :, differing[1]] |= is_tie.T
+    return float(same.double().mean())
 
 
-def _ties(stage: VectorQuantize, exact: Tensor, latent: Tensor, tokens: Tensor) -> Tensor:
-    """Whether codes are as near as the nearest, but for rounding: bool (batch, steps).
+def _ties(
+    rvq: ResidualVectorQuantize, exact: Tensor, latents: Sequence[Tensor], tokens: Tensor
+) -> Tensor:
+    """Whether codes are as near as the nearest, but for rounding: bool (stages, steps).
+
+    Args:
+        rvq: the reference's.
+        exact: (1, width, steps) float64, what it quantizes.
+        latents: of each stage, (1, code_width, steps) float32, with their rounding errors.
+        tokens: int (stages, steps), the codes.
+    """
+    found = []
+    for stage, latent, ours in zip(deepcopy(rvq).double().stages, latents, tokens, strict=True):
+        found.append(_ties_of_stage(stage, stage.in_proj(exact), latent, ours[None])[0])
+        exact = exact - stage.from_tokens(ours[None])
+    return torch.stack(found)
+
+
+def _ties_of_stage(stage: VectorQuantize, exact: Tensor, latent: Tensor, tokens: Tensor) -> Tensor:
+    """Whether one stage's codes are as near as the nearest: bool (batch, steps).
 
     Args:
         stage: in float64.

@@ -1,11 +1,11 @@
 """An output of exported models: how it is written, and how it is compared with the reference."""
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -118,6 +118,7 @@ class Source(Protocol):
 
 
 S = TypeVar("S", bound=Source)
+T = TypeVar("T")
 
 
 class SourcedOutput(Output, Generic[S]):
@@ -207,20 +208,19 @@ class Reference:
 
     def __init__(self, checkpoint: Checkpoint, sources: Sources, waveform: np.ndarray) -> None:
         self.checkpoint, self.sources = checkpoint, sources
-        samples = torch.from_numpy(waveform)
+        self._samples = torch.from_numpy(waveform)
         with torch.inference_mode():
-            states = checkpoint.model(samples).hidden_states
-            self.log_mel = checkpoint.model.model.preprocessor_melspec_2048(samples).numpy()
+            states = checkpoint.model(self._samples).hidden_states
+            self.log_mel = checkpoint.model.model.preprocessor_melspec_2048(self._samples).numpy()
         self.states: list[np.ndarray] = [state.numpy() for state in states]
-        self._samples = samples.double()
-        self._expected: dict[tuple[str, int], np.ndarray] = {}
+        self._found: dict[Hashable, Any] = {}
 
     @cached_property
     def exact_log_mel(self) -> Tensor:
         """(batch, mels, frames), computed in float64."""
         module = deepcopy(self.checkpoint.model.model.preprocessor_melspec_2048).double()
         with torch.inference_mode():
-            found: Tensor = module(self._samples)
+            found: Tensor = module(self._samples.double())
         return found
 
     @cached_property
@@ -229,12 +229,16 @@ class Reference:
         memory, and several times as long."""
         model = deepcopy(self.checkpoint.model).double()
         with torch.inference_mode():
-            found: Sequence[Tensor] = model(self._samples).hidden_states
+            found: Sequence[Tensor] = model(self._samples.double()).hidden_states
         return found
 
     def expected(self, output: Output, level: int) -> np.ndarray:
         """The reference's answer, computed once."""
-        key = output.name, level
-        if key not in self._expected:
-            self._expected[key] = output.expected(self, level)
-        return self._expected[key]
+        return self.once((output.name, level), lambda: output.expected(self, level))
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """What follows from the reference, computed when it is first asked for by this key."""
+        if key not in self._found:
+            self._found[key] = compute()
+        found: T = self._found[key]
+        return found

@@ -51,9 +51,9 @@ def parity(
     texts = [each for each in bundle.artefacts if each.tower == "text"]
     pieces = []
     with ExitStack() as stack:
-        sessions = [stack.enter_context(open_session(bundle, each)) for each in artefacts]
+        sessions = [stack.enter_context(_session(bundle, each)) for each in artefacts]
         for excerpt in [*proof.music, *in_engines_shapes(bundle, proof.music)]:
-            reference = Reference(checkpoint, proof.sources, excerpt.waveform)
+            reference = proof.reference(excerpt.waveform)
             for session, artefact, found in zip(sessions, artefacts, measurements, strict=True):
                 if takes(artefact, excerpt):
                     found += _measured(session, artefact, excerpt, reference)
@@ -67,7 +67,7 @@ def parity(
         artefact.certificate = _certificate(checkpoint, artefact, found)
     for artefact in texts:
         assert isinstance(checkpoint, JointCheckpoint)  # or the bundle would have no joint space
-        with open_session(bundle, artefact) as session:
+        with _session(bundle, artefact) as session:
             tokenizer = TextTokenizer(checkpoint.tokenizer, checkpoint.joint.max_tokens)
             expected = checkpoint.proving_texts
             found = [*text_measurements(session, tokenizer, TEXTS, expected, pieces)]
@@ -82,6 +82,11 @@ def refuse_uncertified(bundle: Bundle) -> None:
                 f"{artefact.name} ({artefact.precision}) does not match the reference: "
                 f"{_worst_figures(artefact)}. Nothing was written."
             )
+
+
+def _session(bundle: Bundle, artefact: Artefact) -> Session:
+    """Open an artefact to be measured beside the reference, which has threads of its own."""
+    return open_session(bundle, artefact, spinning=False)
 
 
 def _worst_figures(artefact: Artefact) -> str:

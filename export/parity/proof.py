@@ -1,12 +1,16 @@
 """The reference and the music that artefacts are compared on."""
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from ...errors import UsageError
 from ...reference.checkpoint import Checkpoint
 from ...runtime.bundle.manifest import Bundle
 from ..outputs import registry
+from ..outputs.output import Reference
 from ..sources.checkpoint import JointCheckpoint, require_source
 from ..sources.head import TagHead
 from ..sources.rvq import TokenRvq
@@ -35,6 +39,9 @@ class Proof:
     rvq: TokenRvq | None = None
     music: Sequence[Excerpt] = ()
     on_step: OnStep = lambda what: None
+    _references: dict[tuple[int, bytes], Reference] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -55,6 +62,17 @@ class Proof:
         checkpoint = self.given
         joint = checkpoint if isinstance(checkpoint, JointCheckpoint) else None
         return Sources(self.head, self.rvq, joint)
+
+    def reference(self, waveform: np.ndarray) -> Reference:
+        """The reference's answers to a waveform (batch, samples) float32.
+
+        They are computed once and kept: a search proves one artefact after the other on the same
+        music.
+        """
+        key = len(waveform), hashlib.sha256(waveform.tobytes()).digest()
+        if key not in self._references:
+            self._references[key] = Reference(self.checkpoint, self.sources, waveform)
+        return self._references[key]
 
     def require(self, bundle: Bundle) -> None:
         """Raise CheckpointError unless the bundle was made from this checkpoint, head and RVQ."""

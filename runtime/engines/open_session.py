@@ -7,7 +7,11 @@ from .session import Session
 
 
 def open_session(
-    bundle: Bundle, artefact: Artefact, threads: int | None = None, device: str | None = None
+    bundle: Bundle,
+    artefact: Artefact,
+    threads: int | None = None,
+    device: str | None = None,
+    spinning: bool = True,
 ) -> Session:
     """Open an artefact with the engine it is made for.
 
@@ -18,6 +22,7 @@ def open_session(
             processors are used, with a warning.
         device: "cpu", "cuda", or "tensorrt" for an ONNX artefact; of several GPUs "cuda:1". When
             None the GPU for a TensorRT plan, what a torch artefact chooses, the CPU for others.
+        spinning: see ``OnnxSession``; other engines decide themselves.
 
     Raises:
         BundleError: the artefact's bytes changed. SessionError: the engine refused it, or does not
@@ -40,4 +45,4 @@ def open_session(
         return TensorRtSession(bundle, artefact, parse_device(device or "cuda", "cuda").index)
     from .onnxruntime.session import OnnxSession
 
-    return OnnxSession(bundle, artefact, threads, device or "cpu")
+    return OnnxSession(bundle, artefact, threads, device or "cpu", spinning=spinning)

@@ -175,3 +175,14 @@ def test_bash_completes_by_the_script(tmp_path: Path) -> None:
     path = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, env=path)
     assert (done.stdout, done.stderr) == ("probe\n", "")
+
+
+@pytest.mark.parametrize("module", ["export.build", "export.command", "train"])
+def test_threads_of_long_runs_wait_asleep(module: str) -> None:
+    """PyTorch reads the policy when it is imported, so that it has to be there before."""
+    code = f"import sys, os, muqrt.cli.{module}; print(os.environ['OMP_WAIT_POLICY'])\n"
+    code += "assert 'torch' not in sys.modules"
+    for given, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        environ = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | given
+        done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True)
+        assert done.stdout.decode().strip() == expected, done.stderr

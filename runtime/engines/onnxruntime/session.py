@@ -38,6 +38,8 @@ class OnnxSession(Session):
         cuda_graphs: on "cuda", whether the runs of each shape are recorded and launched as one,
             which spares the CPU some thousand launches. ONNX Runtime does so only with graphs whose
             every computation is on the GPU.
+        spinning: whether threads wait for each other awake: sooner back at work, and a waste of
+            time where anything else wants the cores.
 
     Raises:
         BundleError: the artefact's bytes changed. MissingDependencyError: this ONNX Runtime has no
@@ -52,6 +54,7 @@ class OnnxSession(Session):
         threads: int | None = None,
         device: str = "cpu",
         cuda_graphs: bool = False,
+        spinning: bool = True,
     ) -> None:
         super().__init__(Description.of(bundle, artefact))
         providers = providers_on(device, artefact.digest, cuda_graphs)
@@ -63,6 +66,7 @@ class OnnxSession(Session):
         # A session's threads would go on spinning after its run and take the cores from the next
         # session to run: the encoder took 1.3 times as long after the front end.
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
         if artefact.precision == "fp8":
             # It would move the roundings to 8 bits before operators that have no such type.
             options.add_session_config_entry("session.disable_quant_qdq", "1")

@@ -16,6 +16,8 @@ from muqrt.reference.checkpoint import Checkpoint
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import TINY, random_model
 from muqrt.runtime.bundle.manifest import Bundle
+from muqrt.runtime.engines.onnxruntime.session import OnnxSession
+from muqrt.runtime.engines.open_session import open_session
 from muqrt.runtime.parity.measuring import measure
 
 EXCERPT = Excerpt("test", np.zeros((1, 24_000), dtype=np.float32))
@@ -114,3 +116,27 @@ def test_one_changed_weight_fails_the_gate(
     assert artefact.certificate is not None
     assert not artefact.certificate.passed
     assert not artefact.certified
+
+
+def test_the_reference_answers_once(checkpoint: Checkpoint, short_music: list[Excerpt]) -> None:
+    """However many artefacts are proven on the same music, whoever holds it."""
+    first, second = short_music[:2]
+    proof, runs = Proof(checkpoint, music=short_music[:2]), []
+    handle = checkpoint.model.register_forward_hook(lambda *_: runs.append(1))
+    found = proof.reference(first.waveform)
+    assert proof.reference(first.waveform.copy()) is found
+    assert proof.reference(second.waveform) is not found
+    # As many bytes, in another shape.
+    halves = proof.reference(first.waveform[:, : first.waveform.shape[1] // 2 * 2].reshape(2, -1))
+    assert halves.states[0].shape[0] == 2 and len(runs) == 3
+    handle.remove()
+
+
+def test_threads_wait_asleep_beside_the_reference(bundle: Bundle) -> None:
+    (artefact,) = bundle.artefacts
+    for spinning in (True, False):
+        with open_session(bundle, artefact, threads=2, spinning=spinning) as session:
+            assert isinstance(session, OnnxSession)
+            options = session._graphs[0][1]._loaded().get_session_options()
+            entry = options.get_session_config_entry("session.intra_op.allow_spinning")
+            assert entry == str(int(spinning))

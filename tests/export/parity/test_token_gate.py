@@ -1,6 +1,7 @@
 """The gate of tokens passes what rounding explains, and refuses second-nearest codes."""
 
 from copy import deepcopy
+from functools import partial
 
 import numpy as np
 import onnxruntime as ort
@@ -44,7 +45,7 @@ class Quantized:
                 audio="music",
                 seconds=1.0,
                 tokens=ours.size,
-                equal_tokens=equal_tokens(self.rvq.rvq, x, ours, exact),
+                equal_tokens=equal_tokens(self.rvq.rvq, x, ours, partial(Tensor.clone, exact)),
             )
             for (x, exact), ours in zip(self.inputs, tokens, strict=True)
         ]
@@ -133,4 +134,20 @@ def test_a_tie_is_what_twice_the_references_own_error_explains() -> None:
                 low, high = (middle, high) if within else (low, middle)
             stage.codebook.weight[other] = second.float()
             tokens = np.array([[[other]]], dtype=np.int32)
-            assert equal_tokens(rvq, x, tokens, exact) == equal
+            assert equal_tokens(rvq, x, tokens, lambda: exact) == equal
+
+
+def test_float64_is_asked_only_where_a_code_differs(quantized: Quantized) -> None:
+    rvq = quantized.rvq.rvq
+    x, exact = quantized.inputs[0]
+    asked = []
+
+    def counted() -> Tensor:
+        asked.append(1)
+        return exact
+
+    equal = chosen(rvq, x)
+    assert equal_tokens(rvq, x, equal, counted) == 1 and not asked
+    other = equal.copy()
+    other[0, 3, 5] = (other[0, 3, 5] + 1) % 1024
+    assert equal_tokens(rvq, x, other, counted) < 1 and asked == [1]

@@ -26,7 +26,7 @@ def test_the_share_is_the_same(layers: int, wrong: float) -> None:
     tokens = np.where(changed, random.integers(0, CODES, tokens.shape), tokens).astype(np.int32)
     prefix = "rvq/"
     stages = stages_of({name.removeprefix(prefix): each for name, each in stored_rvq(rvq)})
-    theirs = in_torch(rvq, torch.from_numpy(x), tokens, torch.from_numpy(exact))
+    theirs = in_torch(rvq, torch.from_numpy(x), tokens, lambda: torch.from_numpy(exact))
     ours = equal_tokens(stages, x, tokens, exact)
     assert len(stages) == STAGES
     assert ours == pytest.approx(theirs, abs=1 / tokens.size)
