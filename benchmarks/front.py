@@ -1,7 +1,8 @@
 """What the front before the server costs: one request through it, through a bare relay, directly.
 
-The server answers 100 bytes as soon as it has the whole request: a model's time would hide the
-differences, and they do not depend on it. Each part is a process of its own, as it is in use.
+Over HTTP and over gRPC. The server answers 100 bytes as soon as it has the whole request: a model's
+time would hide the differences, and they do not depend on it. Each part is a process of its own, as
+it is in use.
 """
 
 import asyncio
@@ -11,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import cast
@@ -28,7 +29,17 @@ _RATE_HZ = 24_000
 _SECONDS = (1, 30)
 _WAYS = ("none", "relay", "front")
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n" + b"x" * 100
-_COLUMNS = ("request", "through", "p50, ms", "p99, ms", "p50 above the relay, ms", "processor, ms")
+_PATH = "/v2/models/muq/infer"
+_METHOD = "/inference.GRPCInferenceService/ModelInfer"
+_COLUMNS = (
+    "protocol",
+    "request",
+    "through",
+    "p50, ms",
+    "p99, ms",
+    "p50 above the relay, ms",
+    "processor, ms",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +47,14 @@ class FrontTiming:
     """Requests of one length through one way.
 
     Attributes:
+        protocol: HTTP or gRPC.
         audio_seconds: float32 at 24 kHz in one request.
         way: none, relay or front.
         samples_seconds: from the first byte sent to the last byte of the answer, one a round.
         processor_seconds: of the relay's or the front's process, for one request.
     """
 
+    protocol: str
     audio_seconds: int
     way: str
     samples_seconds: list[float]
@@ -58,16 +71,17 @@ class FrontReport(Report):
     def results(self) -> list[Section]:
         """One table."""
         relays = {
-            each.audio_seconds: spread(each.samples_seconds).median
+            (each.protocol, each.audio_seconds): spread(each.samples_seconds).median
             for each in self.timings
             if each.way == "relay"
         }
         rows = []
         for each in self.timings:
             found = spread(each.samples_seconds)
-            above = (found.median - relays[each.audio_seconds]) * 1e3
+            above = (found.median - relays[each.protocol, each.audio_seconds]) * 1e3
             rows.append(
                 [
+                    each.protocol,
                     f"{each.audio_seconds} s, {each.audio_seconds * _RATE_HZ * 4 / 1e6:.3g} MB",
                     each.way,
                     f"{found.median * 1e3:.3f}",
@@ -87,42 +101,39 @@ def measure(rounds: int) -> FrontReport:
     """Send requests of each length each way, by turns."""
     neighbours = watch_neighbours()
     timings = []
-    with (
-        _process("serve") as (server, _),
-        _process("relay", server) as relay,
-        _process("front", server) as front,
-    ):
-        places = {"none": (server, None), "relay": relay, "front": front}
-        for seconds in _SECONDS:
-            timings += _by_turns(seconds, places, rounds)
+    for protocol in ("HTTP", "gRPC"):
+        with (
+            _process(f"serve-{protocol}") as (server, _),
+            _process("relay", server) as relay,
+            _process(f"front-{protocol}", server) as front,
+        ):
+            places = {"none": (server, None), "relay": relay, "front": front}
+            for seconds in _SECONDS:
+                timings += _by_turns(protocol, seconds, places, rounds)
     return FrontReport(neighbours=neighbours(), timings=timings)
 
 
 def _by_turns(
-    seconds: int, places: dict[str, tuple[int, psutil.Process | None]], rounds: int
+    protocol: str, seconds: int, places: dict[str, tuple[int, psutil.Process | None]], rounds: int
 ) -> list[FrontTiming]:
+    client = _http_client if protocol == "HTTP" else _grpc_client
     head, data = _request(seconds)
-    headers = {"Inference-Header-Content-Length": str(len(head))}
-    connections = {way: HTTPConnection("127.0.0.1", places[way][0]) for way in _WAYS}
     samples: dict[str, list[float]] = {way: [] for way in _WAYS}
     processor = dict.fromkeys(_WAYS, 0.0)
-    for number in range(rounds + 5):
-        for way in _WAYS:
-            process = places[way][1]
-            before = _processor_seconds(process)
-            start = time.perf_counter()
-            connections[way].request("POST", "/v2/models/muq/infer", head + data, headers)
-            answer = connections[way].getresponse()
-            answer.read()
-            if answer.status != 200:
-                raise RuntimeError(f"{way} answered {answer.status}")
-            if number >= 5:  # the first are for warming up
-                samples[way].append(time.perf_counter() - start)
-                processor[way] += _processor_seconds(process) - before
-    for connection in connections.values():
-        connection.close()
+    with ExitStack() as clients:
+        ask = {way: clients.enter_context(client(places[way][0], head, data)) for way in _WAYS}
+        for number in range(rounds + 5):
+            for way in _WAYS:
+                process = places[way][1]
+                before = _processor_seconds(process)
+                start = time.perf_counter()
+                ask[way]()
+                if number >= 5:  # the first are for warming up
+                    samples[way].append(time.perf_counter() - start)
+                    processor[way] += _processor_seconds(process) - before
     return [
         FrontTiming(
+            protocol=protocol,
             audio_seconds=seconds,
             way=way,
             samples_seconds=samples[way],
@@ -130,6 +141,34 @@ def _by_turns(
         )
         for way in _WAYS
     ]
+
+
+@contextmanager
+def _http_client(port: int, head: bytes, data: bytes) -> Iterator[Callable[[], None]]:
+    """Sends one request over a connection and waits for the answer."""
+    connection = HTTPConnection("127.0.0.1", port)
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+
+    def ask() -> None:
+        connection.request("POST", _PATH, head + data, headers)
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{port} answered {answer.status}")
+
+    with closing(connection):
+        yield ask
+
+
+@contextmanager
+def _grpc_client(port: int, head: bytes, data: bytes) -> Iterator[Callable[[], None]]:
+    """The same over gRPC. Nobody reads the message, whose size is all that matters."""
+    import grpc
+
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+        call = channel.unary_unary(_METHOD)
+        yield lambda: call(head + data)
 
 
 def _request(seconds: int) -> tuple[bytes, bytes]:
@@ -159,7 +198,7 @@ def _process(part: str, port: int = 0) -> Iterator[tuple[int, psutil.Process]]:
             process.terminate()
 
 
-def _serve() -> None:
+def _serve_http() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         print(listening.getsockname()[1], flush=True)
         while True:
@@ -187,6 +226,24 @@ def _answer(connection: socket.socket) -> None:
             while left > 0:
                 left -= connection.recv_into(buffer)
             connection.sendall(_ANSWER)
+
+
+async def _serve_grpc() -> None:
+    import grpc
+
+    async def answer(request: bytes, context: object) -> bytes:
+        return b"x" * 100
+
+    handler = grpc.unary_unary_rpc_method_handler(answer)
+    service, _, method = _METHOD[1:].partition("/")
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(service, {method: handler}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(port, flush=True)
+    await server.wait_for_termination()
 
 
 class _Half(asyncio.Protocol):
@@ -224,6 +281,7 @@ class _Relay(_Half):
         self.peer, other = await loop.create_connection(_Half, "127.0.0.1", self._port)
         other.peer = self.transport
         self.peer.writelines(self.early)
+        other.peer.writelines(other.early)  # of a server that speaks first
 
 
 async def _relay(port: int) -> None:
@@ -233,25 +291,27 @@ async def _relay(port: int) -> None:
     await server.serve_forever()
 
 
-def _front(port: int) -> None:
-    from ..triton_repo.front.front import Front
+def _front(protocol: str, port: int) -> None:
+    from ..triton_repo.front.front import Front, FrontConfig, Grpc
 
-    with Front(("127.0.0.1", port)) as front:
-        print(front.port, flush=True)
+    config = FrontConfig(grpc=Grpc(f"127.0.0.1:{port}") if protocol == "gRPC" else None)
+    with Front(("127.0.0.1", port), config=config) as front:
+        print(front.grpc_port or front.port, flush=True)
         threading.Event().wait()
 
 
 def _main(part: str, port: str = "0") -> None:
     """Be a part of the measurement."""
-    if part == "serve":
-        _serve()
-    elif part == "relay":
-        import uvloop
+    import uvloop
 
-        uvloop.install()
-        asyncio.run(_relay(int(port)))
+    part, _, protocol = part.partition("-")
+    if part == "front":
+        _front(protocol, int(port))
+    elif protocol == "HTTP":
+        _serve_http()
     else:
-        _front(int(port))
+        uvloop.install()
+        asyncio.run(_relay(int(port)) if part == "relay" else _serve_grpc())
 
 
 if __name__ == "__main__":

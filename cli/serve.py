@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _LOOPBACK = "127.0.0.1"
 _LOOK_SECONDS = 1.0
+# Triton's version of release 25.06, with the last of three fixes.
+_SURVIVES_CANCELLATION = (2, 59)
 commands = typer.Typer()
 commands.command()(repository)
 
@@ -82,14 +84,22 @@ def serve(
         int | None,
         typer.Option(
             min=1,
-            help="Requests that are with the models at once: 64 over HTTP by default. Given, it "
-            "holds for gRPC, too.",
+            help="Requests that are with the models at once, over HTTP and gRPC together: 64 by "
+            "default.",
         ),
     ] = None,
     max_waiting: Annotated[
         int | None,
         typer.Option(min=0, help="Requests that wait for that, 64 by default; more are refused."),
     ] = None,
+    direct_grpc: Annotated[
+        bool,
+        typer.Option(
+            "--direct-grpc",
+            help="Let clients reach Triton's own gRPC: quicker, but without admission, and only "
+            "from release 25.06 on, which a client that gives up does not end.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run Triton on a model repository until Ctrl-C."""
@@ -101,15 +111,18 @@ def serve(
 
     _check_address(address, allow_remote, allow_shared_memory, token_file)
     front_config = _front_config(tls_cert, tls_key, token_file, max_running, max_waiting)
-    # Triton can do TLS over gRPC itself, but neither tokens nor admission.
-    is_grpc_fronted = token_file is not None or (max_running, max_waiting) != (None, None)
+    if direct_grpc and (token_file, max_running, max_waiting) != (None, None, None):
+        raise UsageError(
+            "--direct-grpc is Triton's own gRPC, which has neither tokens nor admission: leave out "
+            "--token-file, --max-running and --max-waiting, or --direct-grpc."
+        )
     # Before the models are loaded: what stands in front of Triton listens only afterwards.
     wanted = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
     usable_ports({name: (address, port) for name, port in wanted.items()})
     more = list(triton_argument or [])
     more += [f"--cache-config=local,size={cache_mib << 20}"] if cache_mib else []
     more += ["--rate-limit=execution_count"] if rate_limit else []
-    if tls_cert is not None and not is_grpc_fronted:
+    if tls_cert is not None and direct_grpc:
         more += ["--grpc-use-ssl=true", f"--grpc-server-cert={tls_cert}"]
         more += [f"--grpc-server-key={tls_key}"]
     # A service manager's SIGTERM and a closed terminal end the server as Ctrl-C does.
@@ -122,9 +135,9 @@ def serve(
             Server(
                 models,
                 None,
-                None if is_grpc_fronted else grpc_port,
+                grpc_port if direct_grpc else None,
                 None,
-                _LOOPBACK if is_grpc_fronted else address,
+                address if direct_grpc else _LOOPBACK,
                 log_file,
                 exit_timeout_seconds=exit_seconds,
                 more_arguments=more,
@@ -140,10 +153,12 @@ def serve(
                 replace(
                     front_config,
                     own=_readiness(supervisor),
-                    grpc=Grpc(server.grpc_url, grpc_port) if is_grpc_fronted else None,
+                    grpc=None if direct_grpc else Grpc(server.grpc_url, grpc_port),
                 ),
             ) as front,
         ):
+            if direct_grpc:
+                _check_survives_cancellation(server)
             metrics.add(server.metrics_text)
             metrics.add(supervisor.metrics_text)
             supervisor.wait_until_ready()
@@ -187,6 +202,16 @@ def _front_config(
         tokens=None if token_file is None else Tokens(token_file),
         tls=None if tls_cert is None or tls_key is None else Tls(tls_cert, tls_key),
     )
+
+
+def _check_survives_cancellation(server: "Server") -> None:
+    """Refuse to let clients reach a server that dies when one gives up."""
+    version = server.http.version()
+    if version < _SURVIVES_CANCELLATION:
+        raise UsageError(
+            f"Triton {'.'.join(map(str, version))} can die when a client gives up on a gRPC "
+            "request; leave out --direct-grpc, or put Triton of release 25.06 or later on PATH."
+        )
 
 
 def _readiness(supervisor: "Supervisor") -> "dict[str, Responder]":

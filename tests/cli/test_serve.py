@@ -247,10 +247,12 @@ def test_serve_hands_on_what_the_options_say(
     limited = ["--cache-config=local,size=3145728", "--rate-limit=execution_count"]
     tls = ("--tls-cert", tmp_path / "c", "--tls-key", tmp_path / "k")
     assert run("serve", tmp_path, *FREE_PORTS, *tls).exit_code == 0
-    assert run("serve", tmp_path, *FREE_PORTS, *tls, "--max-running", 8).exit_code == 0
+    assert run("serve", tmp_path, *FREE_PORTS, *tls, "--direct-grpc").exit_code == 0
     of_triton = [f"--grpc-server-cert={tmp_path / 'c'}", f"--grpc-server-key={tmp_path / 'k'}"]
-    # With admission gRPC goes through the front, which does TLS then.
-    assert given == [[], limited, ["--grpc-use-ssl=true", *of_triton], []]
+    # The front does TLS for gRPC, unless clients reach Triton's own.
+    assert given == [[], limited, [], ["--grpc-use-ssl=true", *of_triton]]
+    direct = run("serve", tmp_path, *FREE_PORTS, "--direct-grpc", "--max-running", 8)
+    assert "neither tokens nor admission" in str(direct.exception)
     assert isinstance(run("serve", tmp_path, *FREE_PORTS, *tls[:2]).exception, UsageError)
 
 

@@ -36,8 +36,8 @@ _NO_SUCH_MODEL = ("unknown model", "is not available")
 _NO_SUCH_STREAM = ("no such stream", "must specify the START flag")
 # Of a model whose process has died: until that is noticed, and while it is loaded again.
 _RESTARTING = ("is not healthy", "has no available versions")
-# The front's words, and those of a served model and of Triton, when there is no room.
-_FULL = ("too many requests at once", STREAMS_ARE_FULL, QUEUE_IS_FULL)
+# The front's words when there is no room.
+_FULL = ("too many requests at once", "too much audio on its way")
 # What to do for a model that commands ask for by default.
 _HOW_TO_WRITE = {
     "muq": " Write it with: muqrt repository BUNDLE -o MODELS",
@@ -188,12 +188,6 @@ def explained(error: Any, url: str, model: str) -> ServerError:
         )
     if code == "UNAUTHENTICATED":
         return ServerError(f"{url} wants a token ({details}). Set --token or {TOKEN_VARIABLE}.")
-    if code == "RESOURCE_EXHAUSTED" and any(words in details for words in _FULL):
-        return BusyError(f"{url} takes no more now ({details}). Try again later.")
-    if code == "RESOURCE_EXHAUSTED":
-        return ServerError(f"A message to or from {url} was too large ({details}).")
-    if code != "UNAVAILABLE":
-        return ServerError(f"{url} refused the request: {details} ({code}).")
     if QUEUE_IS_FULL in details:
         return BusyError(
             f"{url} has too many requests waiting for {model!r}. Try again later, send fewer at "
@@ -201,6 +195,12 @@ def explained(error: Any, url: str, model: str) -> ServerError:
         )
     if STREAMS_ARE_FULL in details:
         return BusyError(f"{url} takes no more live streams now ({details}). Try again later.")
+    if code == "RESOURCE_EXHAUSTED" and any(words in details for words in _FULL):
+        return BusyError(f"{url} takes no more now ({details}). Try again later.")
+    if code == "RESOURCE_EXHAUSTED":
+        return ServerError(f"A message to or from {url} was too large ({details}).")
+    if code != "UNAVAILABLE":
+        return ServerError(f"{url} refused the request: {details} ({code}).")
     if "timeout expired" in details.lower():
         return ServerError(f"{url} is overloaded: the request waited too long in its queue.")
     return GoneError(

@@ -57,6 +57,11 @@ class Admission:
         """How many requests wait for one."""
         return sum(map(len, self._waiting.values()))
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a slot can be had without waiting."""
+        return self.running < self.config.running and not self._waiting
+
     def check(self, client: str) -> None:
         """Raise FullError if a request of this client would be refused now."""
         if self.running >= self.config.running and self.waiting >= self.config.waiting:
@@ -69,14 +74,19 @@ class Admission:
         Raises:
             FullError: no place to wait, or it was given to another client.
         """
-        await self._take(client)
+        await self.take(client)
         try:
             yield
         finally:
-            self._release(client)
+            self.release(client)
 
-    async def _take(self, client: str) -> None:
-        if self.running < self.config.running and not self._waiting:
+    async def take(self, client: str) -> None:
+        """Take a slot, after waiting for it if need be; ``release`` gives it back.
+
+        Raises:
+            FullError: no place to wait, or it was given to another client.
+        """
+        if self.has_room:
             self._running[client] += 1
             return
         if self.waiting >= self.config.waiting:
@@ -88,7 +98,7 @@ class Admission:
             await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled() and place.exception() is None:
-                self._release(client)  # the slot came just as the client left
+                self.release(client)  # the slot came just as the client left
             elif place in self._waiting.get(client, ()):
                 self._remove(client, place)
             raise
@@ -112,7 +122,8 @@ class Admission:
             self.refused += 1
             place.set_exception(error)
 
-    def _release(self, client: str) -> None:
+    def release(self, client: str) -> None:
+        """Give a slot back."""
         self._running[client] -= 1
         if not self._running[client]:
             del self._running[client]
@@ -142,15 +153,15 @@ class Admitted:
         if not INFER.fullmatch(scope["path"]):
             return await self._app(scope, receive, send)
         client = scope["state"]["client"]
-        slot = self._admission.slot(client)
-        entered = False
+        admitted = False
 
         async def receive_with_slot() -> Message:
-            nonlocal entered
+            nonlocal admitted
             message = await receive()
-            if message["type"] == "http.request" and not message.get("more_body") and not entered:
-                await slot.__aenter__()
-                entered = True
+            if message["type"] == "http.request" and not message.get("more_body") and not admitted:
+                admitted = await self._take(client, receive)
+                if not admitted:
+                    return {"type": "http.disconnect"}
             return message
 
         try:
@@ -159,5 +170,22 @@ class Admitted:
         except FullError as full:
             await refuse(scope, send, full)
         finally:
-            if entered:
-                await slot.__aexit__(None, None, None)
+            if admitted:
+                self._admission.release(client)
+
+    async def _take(self, client: str, receive: Receive) -> bool:
+        """Take a slot; False if the client goes away before there is one."""
+        if self._admission.has_room:
+            await self._admission.take(client)
+            return True
+        taking = asyncio.ensure_future(self._admission.take(client))
+        gone = asyncio.ensure_future(receive())
+        try:
+            await asyncio.wait({taking, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if taking.done():
+                taking.result()
+                return True
+            return False
+        finally:
+            gone.cancel()
+            taking.cancel()

@@ -1,8 +1,7 @@
 """Bodies within limits, each with a length that is known before it is passed on."""
 
-from collections import Counter
-
 from .asgi import App, Message, Receive, RefusedError, Scope, Send, header, length_in, refuse
+from .buffered import Buffered
 from .limits import FrontLimits
 
 
@@ -13,13 +12,11 @@ class BoundedBodies:
     can rely on that header, and on ``scope["state"]["length"]``, its value.
     """
 
-    def __init__(self, app: App, limits: FrontLimits) -> None:
-        self._app, self._limits = app, limits
-        self._buffered: Counter[str] = Counter()
+    def __init__(self, app: App, limits: FrontLimits, buffered: Buffered) -> None:
+        self._app, self._limits, self._buffered = app, limits, buffered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        client, held = scope["state"]["client"], 0
         try:
             if header(scope, b"content-encoding") not in (None, b"identity"):
                 raise RefusedError(415, "compressed bodies are not taken; send it as it is")
@@ -28,29 +25,16 @@ class BoundedBodies:
             size = self._limits.body_bytes if chunked else length or 0
             if size > self._limits.body_bytes:
                 raise self._too_long()
-            self._hold(client, size)
-            held = size
-            if chunked:
-                body = await self._gather(receive)
-                if body is None:
-                    return
-                length, receive = len(body), replay(body, receive)
-            scope["state"]["length"] = length or 0
-            await self._app(scope, receive, send)
+            with self._buffered.holding(scope["state"]["client"], size):
+                if chunked:
+                    body = await self._gather(receive)
+                    if body is None:
+                        return
+                    length, receive = len(body), replay(body, receive)
+                scope["state"]["length"] = length or 0
+                await self._app(scope, receive, send)
         except RefusedError as refused:
             await refuse(scope, send, refused)
-        finally:
-            self._buffered[client] -= held
-            if not self._buffered[client]:
-                del self._buffered[client]
-
-    def _hold(self, client: str, size: int) -> None:
-        if (
-            self._buffered.total() + size > self._limits.buffered_bytes
-            or self._buffered[client] + size > self._limits.client_buffered_bytes
-        ):
-            raise RefusedError(429, "too much audio on its way at once; try again later")
-        self._buffered[client] += size
 
     async def _gather(self, receive: Receive) -> bytes | None:
         body = bytearray()

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from .asgi import Receive, RefusedError, Scope, Send
+from .asgi import Message, Receive, RefusedError, Scope, Send, refuse
 from .limits import FrontLimits
 from .upstream import Upstream, UpstreamConnection
 
@@ -37,7 +37,7 @@ class Forward:
                 if message["type"] != "http.request":
                     return
                 await connection.send_more(message.get("body", b""))
-            await self._answer(connection, receive, send)
+            await self._answer(connection, scope, send)
         finally:
             self._upstream.give_back(connection)
 
@@ -52,31 +52,27 @@ class Forward:
         lines += [b"%s: %s" % (name, value) for name, value in scope["headers"] if name in _PASSED]
         return b"\r\n".join([*lines, b"", b""])
 
-    async def _answer(self, connection: UpstreamConnection, receive: Receive, send: Send) -> None:
-        # The client's end of its connection, or of our patience, ends the one to the server too.
-        gone = asyncio.ensure_future(receive())
-
-        def close(_: object) -> None:
-            connection.close()
-
-        gone.add_done_callback(close)
-        loop = asyncio.get_running_loop()
-        late = loop.call_later(self._limits.answer_seconds, connection.close)
+    async def _answer(self, connection: UpstreamConnection, scope: Scope, send: Send) -> None:
+        """Pass the answer on. The server computes it even if the client has gone, so that it is
+        waited for all the same: until then there is no room for another request."""
+        head = asyncio.ensure_future(connection.head())
+        await asyncio.wait({head}, timeout=self._limits.answer_seconds)
+        if not head.done():
+            late = RefusedError(504, "the model server did not answer in time")
+            await refuse(scope, send, late)
+            send = _nowhere
         try:
-            await connection.head()
+            await head
         except ConnectionError as error:
-            if gone.done():
+            if send is _nowhere:
                 return
-            if loop.time() >= late.when():
-                raise RefusedError(504, "the model server did not answer in time") from error
             raise RefusedError(503, _GONE) from error
-        else:
-            start = {"status": connection.status, "headers": connection.headers}
-            await send({"type": "http.response.start", **start})
-            while (piece := await connection.piece()) is not None:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
-        finally:
-            late.cancel()
-            gone.remove_done_callback(close)
-            gone.cancel()
+        start = {"status": connection.status, "headers": connection.headers}
+        await send({"type": "http.response.start", **start})
+        while (piece := await connection.piece()) is not None:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _nowhere(_: Message) -> None:
+    """Where the rest of an answer goes that came too late."""

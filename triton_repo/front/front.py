@@ -17,9 +17,10 @@ from ..server.ports import bound_socket, port_error
 from .admission import Admission, AdmissionConfig, Admitted
 from .asgi import App
 from .bodies import BoundedBodies
+from .buffered import Buffered
 from .checked import CheckedInference
 from .forward import Forward
-from .grpc_proxy import GrpcProxy
+from .grpc.proxy import GrpcProxy
 from .limits import FrontLimits
 from .own import OwnEndpoints, Responder
 from .paths import OpenPaths
@@ -75,11 +76,13 @@ class FrontConfig:
     grpc: Grpc | None = None
 
 
-def application(config: FrontConfig, upstream: Upstream, admission: Admission) -> App:
+def application(
+    config: FrontConfig, upstream: Upstream, admission: Admission, buffered: Buffered
+) -> App:
     """The front as an ASGI application: its parts, from the innermost out."""
     app: App = Forward(upstream, config.limits)
     app = CheckedInference(app, config.limits)
-    app = BoundedBodies(app, config.limits)
+    app = BoundedBodies(app, config.limits, buffered)
     app = Admitted(app, admission)
     app = BearerToken(app, config.tokens)
     app = OpenPaths(app, config.allowed)
@@ -124,9 +127,10 @@ class Front(Closing):
     def __enter__(self) -> "Front":
         upstream = Upstream(*self._upstream)
         self.admission = Admission(self.config.admission)
+        self._buffered = Buffered(self.config.limits)
         tls = self.config.tls
         server = self._uvicorn.Config(
-            application(self.config, upstream, self.admission),
+            application(self.config, upstream, self.admission, self._buffered),
             http=bounded_protocol(self.config.limits),
             ws="none",
             lifespan="off",
@@ -203,7 +207,9 @@ class Front(Closing):
             f"{in_brackets(self._address)}:{config.grpc.port}",
             config.limits,
             self.admission,
+            self._buffered,
             config.tokens,
+            config.own,
             *pair,
         )
         try:

@@ -1,6 +1,7 @@
 """Triton's own HTTP endpoints, for the process that started it."""
 
 import json
+import re
 from urllib.parse import quote
 from urllib.request import ProxyHandler, Request, build_opener
 
@@ -24,6 +25,11 @@ class TritonHttp:
     def get(self, path: str, timeout_seconds: float = _ASK_SECONDS) -> bytes:
         """The body of the answer to a GET request."""
         return ask(f"{self._url}{path}", timeout_seconds)
+
+    def version(self) -> tuple[int, ...]:
+        """Its version's numbers, such as 2, 51 and 0."""
+        version = json.loads(self.get("/v2"))["version"]
+        return tuple(map(int, re.findall("[0-9]+", version)))
 
     def metrics_text(self) -> str:
         """Its metrics, in the text format of Prometheus."""

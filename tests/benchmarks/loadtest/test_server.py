@@ -12,6 +12,8 @@ from muqrt.triton_repo.contract.stream import StreamOptions
 from muqrt.triton_repo.repository.write import write_stream_repository
 from muqrt.triton_repo.server.process import Server
 
+from ...fronted import fronted
+
 pytestmark = pytest.mark.server
 
 Command = Callable[..., CompletedProcess[str]]
@@ -31,15 +33,19 @@ def live_server(tagged_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -
         yield running
 
 
+@pytest.fixture(scope="module")
+def live_url(live_server: Server) -> Iterator[str | None]:
+    with fronted(live_server) as front:
+        yield front.grpc_url
+
+
 @pytest.fixture
-def streams(live_server: Server, muqrt: Command) -> Callable[..., dict[str, object]]:
+def streams(live_server: Server, live_url: str, muqrt: Command) -> Callable[..., dict[str, object]]:
     """Runs the command on the server; its JSON."""
 
     def run(*options: object) -> dict[str, object]:
         watched = ("--pid", live_server.pid, "--metrics", live_server.metrics_url)
-        done = muqrt(
-            "bench", "streams", "--server", live_server.grpc_url, *watched, "--json", *options
-        )
+        done = muqrt("bench", "streams", "--server", live_url, *watched, "--json", *options)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -78,8 +84,10 @@ def test_churn_loses_no_slot_of_a_full_server(streams: Callable[..., dict[str, o
     assert (figures["errors"], figures["slots_lost"], figures["not_ready"]) == (0, 0, 0)
 
 
-def test_metrics_and_processes_that_are_not_there(live_server: Server, muqrt: Command) -> None:
-    where = ("bench", "streams", "--server", live_server.grpc_url)
+def test_metrics_and_processes_that_are_not_there(
+    live_server: Server, live_url: str, muqrt: Command
+) -> None:
+    where = ("bench", "streams", "--server", live_url)
     done = muqrt(*where, "--metrics", f"{live_server.http_url}/nothing")
     assert done.returncode == 3
     assert "gives no metrics" in done.stderr

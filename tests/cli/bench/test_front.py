@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import product
 from subprocess import CompletedProcess
 
 import pytest
@@ -15,7 +16,7 @@ def test_every_way_is_measured(muqrt: Command) -> None:
     done = muqrt("bench", "front", "--rounds", 3, "--json")
     assert done.returncode == 0, done.stderr
     timings = json.loads(done.stdout)["timings"]
-    ways = [(each["audio_seconds"], each["way"]) for each in timings]
-    assert ways == [(seconds, way) for seconds in (1, 30) for way in ("none", "relay", "front")]
+    ways = [(each["protocol"], each["audio_seconds"], each["way"]) for each in timings]
+    assert ways == list(product(("HTTP", "gRPC"), (1, 30), ("none", "relay", "front")))
     for each in timings:
         assert len(each["samples_seconds"]) == 3 and min(each["samples_seconds"]) > 0

@@ -27,6 +27,8 @@ from muqrt.triton_repo.contract.stream import StreamOptions
 from muqrt.triton_repo.repository.write import write_stream_repository
 from muqrt.triton_repo.server.process import Server
 
+from ...fronted import fronted
+
 pytestmark = pytest.mark.server
 
 RATE_HZ = 24_000
@@ -48,9 +50,15 @@ def live_server(live_models: Path, tagged_bundle: Path) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def live_url(live_server: Server) -> Iterator[str | None]:
+    with fronted(live_server) as front:
+        yield front.grpc_url
+
+
 @pytest.fixture
-def client(live_server: Server) -> Iterator[StreamingClient]:
-    with StreamingClient(live_server.grpc_url, patience_seconds=5) as connected:
+def client(live_url: str) -> Iterator[StreamingClient]:
+    with StreamingClient(live_url, patience_seconds=5) as connected:
         yield connected
 
 
@@ -126,12 +134,12 @@ def test_a_stream_that_is_left_is_ended(client: StreamingClient, song: np.ndarra
     no_stream_is_left(client, song)
 
 
-def test_closing_the_client_ends_its_streams(live_server: Server, song: np.ndarray) -> None:
-    with StreamingClient(live_server.grpc_url) as client:
+def test_closing_the_client_ends_its_streams(live_url: str, song: np.ndarray) -> None:
+    with StreamingClient(live_url) as client:
         left = [client.stream(pieces(song), RATE_HZ) for _ in range(MOST_STREAMS)]
         for each in left:
             next(each)
-    with StreamingClient(live_server.grpc_url) as other:
+    with StreamingClient(live_url) as other:
         no_stream_is_left(other, song)
     with pytest.raises(ServerError, match="is closed"):
         list(left[0])
@@ -208,12 +216,12 @@ def test_an_asynchronous_stream_that_is_left_or_cancelled_is_ended(
     asyncio.run(check(cancel))
 
 
-def test_no_answer_in_time(live_server: Server, song: np.ndarray) -> None:
-    with StreamingClient(live_server.grpc_url) as client:
+def test_no_answer_in_time(live_url: str, song: np.ndarray) -> None:
+    with StreamingClient(live_url) as client:
         client.timeout_seconds = 1e-6
         with pytest.raises(ServerError, match="did not answer in time"):
             next(client.stream(pieces(song), RATE_HZ))
-    with StreamingClient(live_server.grpc_url) as other:
+    with StreamingClient(live_url) as other:
         no_stream_is_left(other, song)
 
 
@@ -238,10 +246,15 @@ def test_a_replaced_server_changes_nothing(
             yield piece
 
     async def hear() -> list[Hop]:
-        async with AsyncStreamingClient(first.grpc_url) as client:
+        async with AsyncStreamingClient(front.grpc_url) as client:
             return [hop async for hop in client.stream(chunks(), RATE_HZ)]
 
-    with ThreadPoolExecutor() as threads, first, StreamingClient(first.grpc_url) as client:
+    with (
+        ThreadPoolExecutor() as threads,
+        first,
+        fronted(first) as front,
+        StreamingClient(front.grpc_url) as client,
+    ):
         asynchronous = threads.submit(asyncio.run, hear())
         hops = client.stream(pieces(song), RATE_HZ)
         found = [next(hops), next(hops), next(hops)]
@@ -254,11 +267,11 @@ def test_a_replaced_server_changes_nothing(
             same(asynchronous.result(), expected)
 
 
-def test_no_server_and_no_live_model(live_server: Server, server: Server) -> None:
+def test_no_server_and_no_live_model(live_url: str, server: Server) -> None:
     with pytest.raises(GoneError, match=r"localhost:1 cannot be reached(.|\n)*muqrt serve"):
         StreamingClient("localhost:1")
     with pytest.raises(ServerError, match="serves no model 'nothing'"):
-        StreamingClient(live_server.grpc_url, "nothing")
+        StreamingClient(live_url, "nothing")
     with pytest.raises(ServerError, match=r"'muq' at .* is not a live model"):
         StreamingClient(server.grpc_url, "muq")
 
@@ -272,21 +285,21 @@ def test_no_server_and_no_live_model(live_server: Server, server: Server) -> Non
 
 def test_the_command_says_the_same_of_a_server(
     muqrt: Callable[..., CompletedProcess[str]],
-    live_server: Server,
+    live_url: str,
     tagged_bundle: Path,
     music: Path,
 ) -> None:
     song = music / "greensleeves_duo.flac"
     documents = []
-    for place in (["--server", live_server.grpc_url], ["--bundle", tagged_bundle]):
+    for place in (["--server", live_url], ["--bundle", tagged_bundle]):
         done = muqrt("stream", song, *place, "--fast", "--json")
         assert (done.returncode, done.stderr) == (0, "")
         documents.append([json.loads(line) for line in done.stdout.splitlines()])
     served, local = documents
     assert [each["type"] for each in served] == [each["type"] for each in local]
-    assert served[-1].pop("model") == live_server.grpc_url
+    assert served[-1].pop("model") == live_url
     assert local[-1].pop("model") == load_bundle(tagged_bundle).source.checkpoint
     assert served[-1] == local[-1]
-    done = muqrt("stream", song, "--server", live_server.grpc_url, "--model", "nothing")
+    done = muqrt("stream", song, "--server", live_url, "--model", "nothing")
     assert (done.returncode, done.stdout) == (3, "")
     assert "serves no model 'nothing'" in done.stderr

@@ -1,4 +1,4 @@
-"""A served model that is held, so that what it is sent waits and can be cancelled."""
+"""A served model that is held, so that clients can cancel what it was sent."""
 
 import time
 from collections.abc import Iterator
@@ -10,6 +10,8 @@ import psutil
 import tritonclient.grpc as triton
 
 from muqrt.triton_repo.server.process import Server
+
+from ...fronted import fronted
 
 
 @contextmanager
@@ -30,9 +32,10 @@ def all_cancelled_but_the_last(
     """The last request's answer, and the others' status.
 
     The first is cancelled when it has reached the model, the others while they are in the queue.
+    All are sent through a front, and so computed.
     """
     answers: Queue[tuple[int, Any, Any]] = Queue()
-    with triton.InferenceServerClient(server.grpc_url) as client:
+    with fronted(server) as front, triton.InferenceServerClient(front.grpc_url) as client:
         with held(server, model):
             calls = []
             for number, request in enumerate(requests):
@@ -44,7 +47,6 @@ def all_cancelled_but_the_last(
                 time.sleep(0.1)
             for call in calls[:-1]:
                 call.cancel()
-            time.sleep(0.15)  # until the server has heard of it
         found = sorted((answers.get(timeout=30) for _ in requests), key=lambda answer: answer[0])
     *others, (_, answer, error) = found
     assert error is None, error

@@ -30,6 +30,8 @@ from muqrt.triton_repo.front.front import Front, FrontConfig, Grpc, Tls
 from muqrt.triton_repo.front.tokens import Tokens
 from muqrt.triton_repo.server.process import Server
 
+from .leaving import give_up, infer_request
+
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'muqrt[server]'")
 pytestmark = pytest.mark.server
 
@@ -204,6 +206,7 @@ def test_malformed_requests_end_nothing_and_hold_nobody_up(
 
     rng = random.Random(count)
     body, headers = binary_request(waveform(2_400))
+    whole = infer_request("muq", waveform(2_400))
     # This process has the front.
     processes = [psutil.Process(), psutil.Process(server.pid)]
     processes += processes[1].children(recursive=True)
@@ -214,6 +217,8 @@ def test_malformed_requests_end_nothing_and_hold_nobody_up(
                 resident.append(sum(each.memory_info().rss for each in processes))
             if number % 5 == 4:
                 send_over_grpc(channel, rng)
+            elif number % 5 == 3:
+                give_up(str(front.grpc_url), whole, rng)
             else:
                 answer = send(front.port, spoiled(rng, body, headers))
                 assert not answer or answer.startswith(b"HTTP/1.1 ")
@@ -274,7 +279,6 @@ def test_grpc_is_refused_where_there_is_no_room(
 def test_serve_does_tls_on_every_port(
     server: Server, models: Path, certificate: tuple[Path, Path, Path], waveform: Waveform
 ) -> None:
-    # Without tokens gRPC's is Triton's own.
     authority, chain, key = certificate
     ports = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]
     tls = ["--tls-cert", str(chain), "--tls-key", str(key)]
@@ -295,6 +299,17 @@ def test_serve_does_tls_on_every_port(
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
+
+
+def test_a_server_that_dies_when_clients_give_up_is_not_reached_directly(
+    server: Server, models: Path, muqrt: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    if server.http.version() >= (2, 59):
+        pytest.skip("this server survives it")
+    ports = ["--http-port", 0, "--grpc-port", 0, "--metrics-port", 0]
+    done = muqrt("serve", models, *ports, "--direct-grpc")
+    assert done.returncode == 2
+    assert "can die when a client gives up" in done.stderr
 
 
 def test_a_bidirectional_stream_passes(front: Front, waveform: Waveform) -> None:

@@ -29,6 +29,8 @@ from muqrt.triton_repo.server.process import Server
 from muqrt.triton_repo.server.stubs import stubs_of
 from muqrt.triton_repo.server.supervisor import Supervisor
 
+from ...fronted import fronted
+
 pytestmark = [pytest.mark.server, pytest.mark.full]
 
 SOAK_SECONDS = float(os.environ.get("MUQRT_SOAK_SECONDS", "180"))
@@ -66,13 +68,13 @@ def models(tagged_bundle: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def works(server: Server, model: str) -> bool:
+def works(url: str, model: str) -> bool:
     """An inference that the supervisor knows nothing of."""
     waveform = triton.InferInput("waveform", [1, 2_000], "FP32")
     waveform.set_data_from_numpy(np.zeros((1, 2_000), np.float32))
     of_stream = {"sequence_id": random.getrandbits(60) + 1, "sequence_start": True}
     sequence = {**of_stream, "sequence_end": True} if model == "muq_stream" else {}
-    with triton.InferenceServerClient(server.grpc_url) as client:
+    with triton.InferenceServerClient(url) as client:
         try:
             client.infer(model, [waveform], client_timeout=5, **sequence)
         except InferenceServerException:
@@ -89,14 +91,14 @@ def kill(what: str, server: Server, clients: list[subprocess.Popen[str]]) -> Non
         os.kill(stubs_of(server.pid, what)[0].pid, signal.SIGKILL)
 
 
-def follow(found: Kill, server: Server, supervisor: Supervisor) -> None:
+def follow(found: Kill, server: Server, supervisor: Supervisor, url: str) -> None:
     """Watch what a kill leads to, until all works again."""
     began = time.monotonic()
     names = supervisor.models if found.what == "server" else [found.what]
 
     def try_out() -> None:
         while found.worked < 0:
-            if found.noticed >= 0 and all(works(server, name) for name in names):
+            if found.noticed >= 0 and all(works(url, name) for name in names):
                 found.worked = time.monotonic() - began
             time.sleep(0.02)
 
@@ -133,10 +135,12 @@ def test_nothing_is_lost(
     with (
         Server(models, log=tmp_path / "log", **limits) as server,  # type: ignore[arg-type]
         Supervisor(server) as supervisor,
+        fronted(server) as front,
     ):
+        url = str(front.grpc_url)
 
         def add_client() -> None:
-            command = [sys.executable, CLIENT, server.grpc_url, str(STREAMS_EACH), str(next(seeds))]
+            command = [sys.executable, CLIENT, url, str(STREAMS_EACH), str(next(seeds))]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             clients.append(subprocess.Popen(command, env=environment, text=True, **pipes))
 
@@ -151,13 +155,13 @@ def test_nothing_is_lost(
             found = Kill(what, os.getloadavg()[0])
             kill(what, server, clients)
             if what != "client":
-                follow(found, server, supervisor)
+                follow(found, server, supervisor, url)
             kills.append(found)
         answers = [json.loads(each.communicate("", timeout=150)[0]) for each in clients]
         clients.clear()
         restarts = supervisor.server_restarts, supervisor.model_restarts.total()
         report(kills, answers, restarts)
-        wait_for_all_places(server)
+        wait_for_all_places(url)
     assert [error for each in answers for error in each["errors"]] == []
     assert sum(each["finished"] for each in answers) >= CLIENTS * STREAMS_EACH
     died = [each for each in kills if each.what != "client"]
@@ -172,10 +176,10 @@ def test_nothing_is_lost(
     )
 
 
-def wait_for_all_places(server: Server) -> None:
+def wait_for_all_places(url: str) -> None:
     """As many streams as there are places can be open at once, so none was lost."""
     time.sleep(8)  # until those of killed clients are over
-    with StreamingClient(server.grpc_url, patience_seconds=1) as client:
+    with StreamingClient(url, patience_seconds=1) as client:
         silence = np.zeros(2_400, np.float32)
         streams = [client.stream(iter([silence] * 20), 24_000) for _ in range(MOST_STREAMS)]
         for stream in streams:
