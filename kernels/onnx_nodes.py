@@ -1,5 +1,6 @@
 """The nodes of an ONNX local function, written shortly."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,34 @@ PLUGIN: dict[str, Any] = {"plugin_namespace": DOMAIN, "plugin_version": "1", "ao
 def node(operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
     """A node; the names of its inputs and outputs are separated by spaces."""
     return helper.make_node(operator, inputs.split(), outputs.split(), **attributes)
+
+
+def local_function(
+    name: str,
+    inputs: list[str],
+    outputs: list[str],
+    nodes: Sequence[onnx.NodeProto],
+    opset: int,
+    attributes: list[str],
+    description: str,
+) -> onnx.FunctionProto:
+    """The function ``muqrt::<name>``.
+
+    Its nodes are named after it and their first outputs: TensorRT's parser puts the nodes of all
+    functions beside those of the graph, and warns of a name that it has already seen.
+    """
+    for each in nodes:
+        each.name = f"{name}.{each.output[0]}"
+    return helper.make_function(
+        DOMAIN,
+        name,
+        inputs=inputs,
+        outputs=outputs,
+        nodes=nodes,
+        opset_imports=[helper.make_opsetid("", opset)],
+        attributes=attributes,
+        doc_string=description,
+    )
 
 
 def int64(**values: int | list[int]) -> list[onnx.NodeProto]:

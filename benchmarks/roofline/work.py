@@ -121,7 +121,7 @@ class _Counter:
     def _group(self, step: Step, multiplies: bool) -> Group:
         """The group of a step.
 
-        The log-mel is a function of the graph, whose nodes have no names: it is what comes before
+        The log-mel is a function of the graph, whose nodes are in no scope: it is what comes before
         the first scope. What has none and multiplies later, such as the tokens, is apart.
         """
         part, scopes = part_of(step.node.name), step.node.name.split("/")[:-1]

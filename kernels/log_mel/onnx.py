@@ -3,9 +3,8 @@
 import math
 
 import onnx
-from onnx import helper
 
-from ..onnx_nodes import DOMAIN, attribute_float, float32, int64, node
+from ..onnx_nodes import attribute_float, float32, int64, local_function, node
 from . import contract as mel
 
 NAME = "LogMel"
@@ -61,13 +60,12 @@ def log_mel_function(opset: int) -> onnx.FunctionProto:
         node("Sub", "decibels mean", "centred"),
         node("Div", "centred std", "log_mel"),
     ]
-    return helper.make_function(
-        DOMAIN,
+    return local_function(
         NAME,
         inputs=["waveform", "tables"],
         outputs=["log_mel"],
         nodes=[*int64(hop_count=[1]), *nodes],
-        opset_imports=[helper.make_opsetid("", opset)],
+        opset=opset,
         attributes=["mean_db", "std_db"],
-        doc_string="Waveform to normalised log-mel: see muqrt/kernels/log_mel/contract.py.",
+        description="Waveform to normalised log-mel: see muqrt/kernels/log_mel/contract.py.",
     )

@@ -7,9 +7,9 @@ of audio take 3 ms at best on one thread of an AMD EPYC (Zen 5), and 15 ms with 
 """
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
-from ..onnx_nodes import DOMAIN, attribute_int, int64, node
+from ..onnx_nodes import attribute_int, int64, local_function, node
 
 NAME = "MelRvq"
 _MAX_BLOCK_CODES = 64  # measured for 1024 codes; 16 and 32 are 5 to 15 % slower
@@ -46,15 +46,14 @@ def mel_rvq_function(opset: int, stages: int, codes: int, code_width: int) -> on
         node("Transpose", "last", "all_tokens", perm=[0, 2, 1]),
         node("Cast", "all_tokens", "tokens", to=TensorProto.INT32),
     ]
-    return helper.make_function(
-        DOMAIN,
+    return local_function(
         NAME,
         inputs=["log_mel", "projection", "bias", "codebooks", "corrections"],
         outputs=["tokens"],
         nodes=nodes,
-        opset_imports=[helper.make_opsetid("", opset)],
+        opset=opset,
         attributes=["frames_per_step"],
-        doc_string="Log-mel to the tokens of an RVQ: see muqrt/kernels/mel_rvq/contract.py.",
+        description="Log-mel to the tokens of an RVQ: see muqrt/kernels/mel_rvq/contract.py.",
     )
 
 
