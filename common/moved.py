@@ -29,7 +29,7 @@ export > export.engines.tensorrt: engine_progress=progress timing_cache=build
 export > export.graph: conformer folding front_end graph=writer head log_mel=front_end patches rvq
 export > export.graph: tiling winograd
 export > export.outputs: expected=output measuring token_parity=measuring
-export > export.parity: engine_shapes parity=gate text_parity=texts
+export > export.parity: engine_shapes parity=gate
 export > export.quantize: weight_only
 export > export.sources: joint=checkpoint tagging=head tokens=rvq
 export.half > export.quantize.half: artefact emulation formats ranges typed
@@ -39,6 +39,7 @@ export.mulan > export.graph.mulan: attention=operators audio=towers latents=oper
 export.mulan > export.graph.mulan: text=towers transformer xlm_roberta
 export.mulan > export.quantize.int8: row_int8=graph
 export.qdq > export.quantize.qdq: artefact formats graph
+export > runtime.parity: text_parity=texts
 kernels > kernels.log_mel: log_mel=contract log_mel_onnx=onnx log_mel_tables=tables
 kernels > kernels.log_mel: log_mel_torch=torch log_mel_triton=triton
 kernels > kernels.mel_rvq: mel_rvq=contract mel_rvq_onnx=onnx mel_rvq_torch=torch

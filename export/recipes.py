@@ -23,7 +23,7 @@ class BuildOptions:
     Attributes:
         music: files to calibrate on; the clips that come with the package when empty.
         accuracy: the worst frame cosine to reach; the gate's when None.
-        engine: options of a TensorRT engine that differ from its defaults.
+        engine: options of TensorRT, or TensorRT for RTX, that differ from its defaults.
     """
 
     music: Sequence[Path] = ()
@@ -53,6 +53,13 @@ def _tensorrt(precision: "Precision", bundle: "Bundle", options: BuildOptions) -
     return TensorRTRecipe(tensorrt_source(bundle, precision), engine_options(**options.engine))
 
 
+def _tensorrt_rtx(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
+    from ..runtime.bundle.engine_options import rtx_options
+    from .engines.tensorrt_rtx.artefact import RtxRecipe
+
+    return RtxRecipe(precision, rtx_options(precision, **options.engine))
+
+
 def _by_precision(module: str, recipe: str) -> "Make":
     """What makes a recipe of a module from the precision alone."""
 
@@ -78,11 +85,13 @@ class Choice:
         precision: the artefact's; several choices may share one.
         make: its recipe for a bundle.
         takes_accuracy: whether it reads ``BuildOptions.accuracy``.
+        needs_checkpoint: whether it is made from more than what the bundle holds.
     """
 
     precision: "Precision"
     make: "Make"
     takes_accuracy: bool = False
+    needs_checkpoint: bool = True
 
     def recipe(self, bundle: "Bundle", options: BuildOptions) -> "Recipe":
         """The recipe for a bundle."""
@@ -110,6 +119,11 @@ RECIPES: dict[Tower, dict[tuple[str, str], Choice]] = {
         ("tensorrt", "int8"): Choice("int8", _tensorrt),
         ("tensorrt", "fp8"): Choice("fp8", _tensorrt),
         ("tensorrt", "fp32"): Choice("fp32", _tensorrt),
+        ("tensorrt-rtx", "fp16"): Choice("fp16", _tensorrt_rtx, needs_checkpoint=False),
+        ("tensorrt-rtx", "bf16"): Choice("bf16", _tensorrt_rtx, needs_checkpoint=False),
+        ("tensorrt-rtx", "int8"): Choice("int8", _tensorrt_rtx, needs_checkpoint=False),
+        ("tensorrt-rtx", "fp8"): Choice("fp8", _tensorrt_rtx, needs_checkpoint=False),
+        ("tensorrt-rtx", "fp32"): Choice("fp32", _tensorrt_rtx, needs_checkpoint=False),
     },
     "text": {("onnxruntime", "int8"): Choice("int8", _text)},
 }

@@ -12,7 +12,13 @@ from ...errors import UsageError
 from ...export.recipes import ENGINES, RECIPES, BuildOptions, precisions
 from ..options import OwnBundle
 from ..parameters import expand_options
-from .options import ProofOptions, Verbose, proof_of, refuse_shipped
+from .options import (
+    ProofOptions,
+    Verbose,
+    proof_of,
+    refuse_shipped,
+    require_no_proof_options,
+)
 
 if TYPE_CHECKING:
     from ...runtime.bundle.manifest import Artefact, Bundle
@@ -29,9 +35,13 @@ def _tensorrt_option(*names: str, help: str) -> Any:
     return typer.Option(*names, help=help, rich_help_panel="TensorRT")
 
 
+# Those of TensorRT's options that TensorRT for RTX has, too; and its own.
+_OF_BOTH, _OF_RTX = {"window_seconds", "batch"}, {"targets"}
+
+
 @dataclass(frozen=True)
 class TensorRtFlags:
-    """What ``engine_options`` takes; None where an option was not given."""
+    """What ``engine_options`` and ``rtx_options`` take; None where an option was not given."""
 
     window_seconds: Annotated[
         str | None,
@@ -44,6 +54,13 @@ class TensorRtFlags:
         str | None,
         _tensorrt_option(
             help="Smallest, typical and largest batch, or one number; 1,8,32 by default."
+        ),
+    ] = None
+    targets: Annotated[
+        str | None,
+        _tensorrt_option(
+            help="tensorrt-rtx: the kinds of GPU, among sm75 alone, sm80, sm86, sm89, sm120 and "
+            "sm121; sm86,sm89,sm120 by default."
         ),
     ] = None
     fused_kernels: Annotated[
@@ -97,7 +114,12 @@ class TensorRtFlags:
 @expand_options
 def build(
     bundle: OwnBundle,
-    checkpoint: Annotated[str, typer.Option(help="The checkpoint the bundle was made from.")],
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="The checkpoint the bundle was made from; tensorrt-rtx alone needs none."
+        ),
+    ] = None,
     *,
     precision: Annotated[
         str | None,
@@ -153,17 +175,25 @@ def build(
         raise UsageError("--tower text goes with --engine onnxruntime --precision int8.")
     if accuracy is not None and not choice.takes_accuracy:
         raise UsageError(f"--accuracy is for --precision {', '.join(_WITH_ACCURACY)}, not {name}.")
-    given = vars(tensorrt)
-    if engine != "tensorrt" and any(value is not None for value in given.values()):
-        raise UsageError(f"options of TensorRT go with --engine tensorrt, not with {engine}.")
+    given = _engine_options(engine, tensorrt)
+    if checkpoint is None:
+        if choice.needs_checkpoint:
+            raise UsageError(
+                f"--checkpoint is needed for --engine {engine}: name what the bundle was made from."
+            )
+        require_no_proof_options(proof_options)
     from ...export.bundle.recipe import add
+    from ...export.parity.proof import Proof
     from ...runtime.bundle.manifest import load_bundle
     from .report import parity_tables
 
     refuse_shipped(bundle)
     loaded = load_bundle(bundle)
     with progress(f"Building {engine} {name}", None) as bar:
-        proof = proof_of(loaded, checkpoint, proof_options, bar.advance)
+        if checkpoint is None:
+            proof = Proof(None, on_step=bar.advance)
+        else:
+            proof = proof_of(loaded, checkpoint, proof_options, bar.advance)
         recipe = choice.recipe(loaded, BuildOptions(proof_options.music or [], accuracy, given))
         artefact = add(loaded, recipe, proof)
     size = loaded.size_bytes(artefact)
@@ -177,6 +207,24 @@ def build(
     )
 
 
+def _engine_options(engine: str, flags: TensorRtFlags) -> dict[str, Any]:
+    """The options given for an engine of TensorRT or TensorRT for RTX, by name.
+
+    Raises:
+        UsageError: one that the engine does not have.
+    """
+    given = {name: value for name, value in vars(flags).items() if value is not None}
+    if engine == "tensorrt" and given.keys() & _OF_RTX:
+        raise UsageError("--targets goes with --engine tensorrt-rtx, not with tensorrt.")
+    if engine == "tensorrt-rtx" and (others := given.keys() - _OF_BOTH - _OF_RTX):
+        raise UsageError(
+            f"{', '.join(sorted(others))}: options of TensorRT that TensorRT for RTX does not have."
+        )
+    if engine not in ("tensorrt", "tensorrt-rtx") and given:
+        raise UsageError(f"options of TensorRT go with --engine tensorrt, not with {engine}.")
+    return given
+
+
 def _remarks(bundle: "Bundle", artefact: "Artefact") -> list[str]:
     """Lines for the terminal beside the parity tables."""
     found = []
@@ -185,7 +233,7 @@ def _remarks(bundle: "Bundle", artefact: "Artefact") -> list[str]:
     if artefact.mixed_precision is not None:
         found.append(artefact.mixed_precision.summary())
     if artefact.plan is not None:
-        found.append(f"For {artefact.plan.gpu}: {artefact.plan.options}.")
+        found.append(artefact.plan.summary())
     if artefact.certificate is None:
         from ...runtime.parity.here import unproven
 

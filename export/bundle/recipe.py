@@ -25,11 +25,9 @@ class Recipe(Protocol):
     Attributes:
         may_stay_unproven: whether an artefact that this machine cannot run is added without a
             certificate: engines for other machines can be built from it, or it is one.
-        needs_checkpoint: whether it is made from more than what the bundle holds.
     """
 
     may_stay_unproven: ClassVar[bool] = False
-    needs_checkpoint: ClassVar[bool] = True
 
     def write(self, bundle: Bundle, folder: Path, proof: Proof) -> Bundle:
         """Write the artefact's files.
@@ -86,7 +84,7 @@ def add(bundle: Bundle, recipe: Recipe, proof: Proof) -> Artefact:
         ParityError: the numbers differ from the reference's. UsageError: no checkpoint, for an
         artefact that needs one.
     """
-    if recipe.needs_checkpoint or proof.given is not None:
+    if proof.given is not None:
         proof.require(bundle)
     with partial_folder(bundle.folder / "build") as folder:
         try:

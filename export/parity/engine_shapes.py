@@ -17,15 +17,14 @@ _ROWS = 2
 
 def takes(artefact: Artefact, excerpt: "Excerpt") -> bool:
     """Whether an artefact takes waveforms of this shape: all do but engines."""
-    options = artefact.plan.options if artefact.plan is not None else None
-    return options is None or options.profile_of(excerpt.waveform.shape) >= 0
+    shapes = artefact.shapes
+    return shapes is None or shapes.profile_of(excerpt.waveform.shape) >= 0
 
 
 def in_engines_shapes(bundle: Bundle, music: "Sequence[Excerpt]") -> "Iterator[Excerpt]":
     """Yield the music again in the smallest, typical and largest shapes of the bundle's engines."""
     known = {each.waveform.shape for each in music}
-    plans = [artefact.plan for artefact in bundle.artefacts if artefact.plan is not None]
-    options = [plan.options for plan in plans if plan.options is not None]
+    options = [each.shapes for each in bundle.artefacts if each.shapes is not None]
     for profile in (profile for each in options for profile in each.profiles):
         for batch, samples in profile.waveforms:
             rows = max(min(batch, _ROWS), profile.batch[0])

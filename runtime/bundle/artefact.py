@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from .certificate import Certificate, Precision
+from .engine_options import Shaped
 from .mixed_precision import MixedPrecision
 from .quantization import Quantization
 from .record import Record, RelativeFile, Sha256, TensorSpec
-from .tensorrt_plan import TensorRTPlan
+from .tensorrt_plan import RtxPlan, TensorRTPlan
 
 # Which half of a MuQ-MuLan; none is the MuQ, which both kinds of model have.
 Tower = Literal["text"]
@@ -24,7 +25,7 @@ class Artefact(Record):
 
     name: str
     tower: Tower | None = None
-    engine: Literal["onnxruntime", "openvino", "tensorrt", "torch"]
+    engine: Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "torch"]
     precision: Precision
     target: str
     file: RelativeFile
@@ -34,7 +35,7 @@ class Artefact(Record):
     outputs: list[TensorSpec]
     quantization: Quantization | None = None
     mixed_precision: MixedPrecision | None = None
-    plan: TensorRTPlan | None = None
+    plan: TensorRTPlan | RtxPlan | None = None
     certificate: Certificate | None = None
     # What the bundle says of all its artefacts; theirs is the certificate, too.
     _shared_facts: str = PrivateAttr(default="")
@@ -47,11 +48,18 @@ class Artefact(Record):
 
     @model_validator(mode="after")
     def _a_plan_is_described(self) -> "Artefact":
-        if (self.engine == "tensorrt") != (self.plan is not None):
+        kind = {"tensorrt": TensorRTPlan, "tensorrt-rtx": RtxPlan}.get(self.engine, type(None))
+        if not isinstance(self.plan, kind):
             raise ValueError(f"{self.name} is for {self.engine}; TensorRT's alone have a plan")
-        if self.plan is not None and self.plan.weights not in (None, *self.files):
-            raise ValueError(f"{self.plan.weights}, with a plan's weights, has no SHA-256 in files")
+        weights = self.plan.weights if isinstance(self.plan, TensorRTPlan) else None
+        if weights not in (None, *self.files):
+            raise ValueError(f"{weights}, with a plan's weights, has no SHA-256 in files")
         return self
+
+    @property
+    def shapes(self) -> Shaped | None:
+        """The shapes that an engine takes; None where it takes all."""
+        return self.plan.options if self.plan is not None else None
 
     @property
     def digest(self) -> str:

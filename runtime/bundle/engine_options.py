@@ -1,4 +1,4 @@
-"""How a TensorRT engine is built: the shapes it takes, and its trade-offs."""
+"""How an engine of TensorRT is built: the shapes it takes, and its trade-offs."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -15,6 +15,8 @@ Shape = tuple[int, ...]
 # (GeForce 50; DGX Spark).
 RtxTarget = Literal["sm75", "sm80", "sm86", "sm89", "sm120", "sm121"]
 RTX_TARGETS: tuple[RtxTarget, ...] = get_args(RtxTarget)
+RTX_DEFAULT: tuple[RtxTarget, ...] = ("sm86", "sm89", "sm120")
+_WITHOUT_FP8 = ("sm75", "sm80", "sm86")
 
 _LEAST_SECONDS = MINIMUM_SAMPLES / SAMPLE_RATE_HZ
 _MIB = 1 << 20  # bytes
@@ -74,12 +76,47 @@ class Profile(Record):
         )
 
 
-class EngineOptions(Record):
-    """Options for building a TensorRT engine.
+class Shaped(Record):
+    """Options of an engine that takes some shapes only.
 
     Attributes:
         profiles: the shapes; a run takes the first profile that covers its own, so the narrow ones
             come first.
+    """
+
+    profiles: Annotated[tuple[Profile, ...], Field(min_length=1)] = (Profile(),)
+
+    def profile_of(self, waveform: Shape) -> int:
+        """Which profile takes a waveform of this shape; -1 when none does."""
+        covering = [i for i, profile in enumerate(self.profiles) if profile.covers(waveform)]
+        return covering[0] if covering else -1
+
+
+class RtxOptions(Shaped):
+    """Options for building an engine of TensorRT for RTX.
+
+    Attributes:
+        targets: the kinds of GPU that it runs on.
+    """
+
+    targets: Annotated[tuple[RtxTarget, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _targets_go_together(self) -> "RtxOptions":
+        if len(set(self.targets)) != len(self.targets):
+            raise ValueError(f"targets {', '.join(self.targets)}: name each once")
+        if "sm75" in self.targets and len(self.targets) > 1:
+            raise ValueError("sm75 (Turing) is compiled for alone: build it into another bundle")
+        return self
+
+    def __str__(self) -> str:
+        return "; ".join([*map(str, self.profiles), f"for {', '.join(self.targets)}"])
+
+
+class EngineOptions(Shaped):
+    """Options for building a TensorRT engine.
+
+    Attributes:
         workspace_bytes: the most GPU memory that a layer may take while it runs.
         optimization_level: 0, built soon, to 5, built after a long search; TensorRT's own is 3.
         fused_kernels: muqrt's kernels for the mel and the tokens; otherwise TensorRT's own, of the
@@ -94,7 +131,6 @@ class EngineOptions(Record):
         inspect: also write what became of every layer, as JSON. Not in the manifest.
     """
 
-    profiles: Annotated[tuple[Profile, ...], Field(min_length=1)] = (Profile(),)
     workspace_bytes: PositiveInt = 4096 * _MIB
     optimization_level: Annotated[int, Field(ge=0, le=5)] = 3
     fused_kernels: bool = True
@@ -124,11 +160,6 @@ class EngineOptions(Record):
             )
         return self
 
-    def profile_of(self, waveform: Shape) -> int:
-        """Which profile takes a waveform of this shape; -1 when none does."""
-        covering = [i for i, profile in enumerate(self.profiles) if profile.covers(waveform)]
-        return covering[0] if covering else -1
-
     def __str__(self) -> str:
         facts = [
             *map(str, self.profiles),
@@ -155,15 +186,50 @@ def engine_options(
     Raises:
         UsageError: values that are out of range, or do not go together.
     """
-    given = {"window_seconds": window_seconds, "batch": batch}
-    profile: dict[str, Any] = {
-        name: _three(name, text) for name, text in given.items() if text is not None
-    }
     values = {name: value for name, value in options.items() if value is not None}
     try:
-        return EngineOptions(**values, profiles=(Profile(**profile),))
+        return EngineOptions(**values, profiles=(_profile(window_seconds, batch),))
     except ValidationError as error:
         raise UsageError(f"{first_problem(error)}.") from None
+
+
+def rtx_options(
+    precision: str,
+    window_seconds: str | None = None,
+    batch: str | None = None,
+    targets: str | None = None,
+) -> RtxOptions:
+    """Options of TensorRT for RTX as the command line gives them, with one profile.
+
+    Args:
+        precision: the engine's.
+        window_seconds, batch: as for ``engine_options``.
+        targets: such as "sm86,sm89"; when None GeForce 30, 40 and 50 and their workstation and
+            server relatives, of which fp8 leaves out those that lack it.
+
+    Raises:
+        UsageError: values that are out of range, or do not go together.
+    """
+    lacking = _WITHOUT_FP8 if precision == "fp8" else ()
+    usual = [target for target in RTX_DEFAULT if target not in lacking]
+    chosen = usual if targets is None else [each.strip() for each in targets.split(",")]
+    if unknown := [each for each in chosen if each not in RTX_TARGETS]:
+        raise UsageError(f"targets {', '.join(unknown)}: choose among {', '.join(RTX_TARGETS)}.")
+    if without := [each for each in chosen if each in lacking]:
+        raise UsageError(f"targets {', '.join(without)}: these GPUs have no fp8; from sm89 on.")
+    try:
+        values: dict[str, Any] = {"targets": tuple(chosen)}
+        return RtxOptions(**values, profiles=(_profile(window_seconds, batch),))
+    except ValidationError as error:
+        raise UsageError(f"{first_problem(error)}.") from None
+
+
+def _profile(window_seconds: str | None, batch: str | None) -> Profile:
+    given = {"window_seconds": window_seconds, "batch": batch}
+    values: dict[str, Any] = {
+        name: _three(name, text) for name, text in given.items() if text is not None
+    }
+    return Profile(**values)
 
 
 def _three(name: str, text: str) -> list[str]:

@@ -21,7 +21,7 @@ def open_session(
         threads: for the engine on the CPU; all physical cores when None. No more than there are
             processors are used, with a warning.
         device: "cpu", "cuda", or "tensorrt" for an ONNX artefact; of several GPUs "cuda:1". When
-            None the GPU for a TensorRT plan, what a torch artefact chooses, the CPU for others.
+            None the GPU for an engine of TensorRT, what a torch artefact chooses, else the CPU.
         spinning: see ``OnnxSession``; other engines decide themselves.
 
     Raises:
@@ -43,6 +43,10 @@ def open_session(
         from .tensorrt.session import TensorRtSession
 
         return TensorRtSession(bundle, artefact, parse_device(device or "cuda", "cuda").index)
+    if artefact.engine == "tensorrt-rtx":
+        from .tensorrt_rtx.session import RtxSession
+
+        return RtxSession(bundle, artefact, parse_device(device or "cuda", "cuda").index)
     from .onnxruntime.session import OnnxSession
 
     return OnnxSession(bundle, artefact, threads, device or "cpu", spinning=spinning)

@@ -28,9 +28,19 @@ def runs_here(bundle: Bundle, artefact: Artefact) -> bool:
 
 def unproven(bundle: Bundle, artefact: Artefact) -> str:
     """Explain to the user that an artefact does not run here and was not proven."""
-    checkpoint = "" if bundle.answers is not None else " --checkpoint CHECKPOINT"
+    if artefact.engine == "tensorrt-rtx":
+        return (
+            f"{artefact.name} is compiled, not run: it has no certificate of its own, and nothing "
+            "loads it without allow_uncertified. On a GPU that it is for: "
+            f"muqrt parity {bundle.folder}{_checkpoint(bundle)} --artefact {artefact.name}"
+        )
     return (
         f"{artefact.name} was not proven: this machine's {artefact.engine} cannot run "
         f"{artefact.precision}. Until it has a certificate nothing chooses it, but engines can be "
-        f"built from it. Where one can: muqrt parity {bundle.folder}{checkpoint}"
+        f"built from it. Where one can: muqrt parity {bundle.folder}{_checkpoint(bundle)}"
     )
+
+
+def _checkpoint(bundle: Bundle) -> str:
+    """What the command needs besides the bundle."""
+    return "" if bundle.answers is not None else " --checkpoint CHECKPOINT"

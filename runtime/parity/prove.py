@@ -10,7 +10,7 @@ import numpy as np
 
 from ...common.environment import environment
 from ..bundle.certificate import AnyMeasurement, Certificate, TokenMeasurement, certifies
-from ..bundle.engine_options import EngineOptions
+from ..bundle.engine_options import Shaped
 from ..bundle.joint import LATENTS
 from ..bundle.manifest import Artefact, Bundle
 from ..bundle.tokens import TOKENS
@@ -70,7 +70,7 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_BYTES / 1e6
 
 
-def covered(options: EngineOptions, batch: int, samples: int) -> int:
+def covered(options: Shaped, batch: int, samples: int) -> int:
     """How many rows of an excerpt, repeated or left out, an engine takes; 0 where none."""
     for profile in options.profiles:
         (fewest, shortest), _, (most, longest) = profile.waveforms
@@ -96,7 +96,7 @@ class _Truth:
         self.stages: list[Stage] = stages_of(answers.arrays("rvq"))
 
     def expected(
-        self, index: int, outputs: Sequence[str], options: EngineOptions | None
+        self, index: int, outputs: Sequence[str], options: Shaped | None
     ) -> _Expected | None:
         """An excerpt and the answers to it; None where an engine takes nothing of its length."""
         waveform = self.answers.waveform(index)
@@ -114,7 +114,7 @@ class _Truth:
 def _on_music(
     artefact: Artefact, session: Session, truth: _Truth, on_step: OnStep
 ) -> Iterator[AnyMeasurement]:
-    options = _options(artefact)
+    options = artefact.shapes
     level_is_known = artefact.level == truth.record.level
     outputs = [spec.name for spec in artefact.outputs if level_is_known]
     for index, name in enumerate(truth.record.audio):
@@ -132,7 +132,7 @@ def _on_music(
 
 def _ms_per_second(artefact: Artefact, session: Session, truth: _Truth) -> float | None:
     """Time one more run on the longest excerpt of at most 10 s; None where there is none."""
-    options, longest = _options(artefact), None
+    options, longest = artefact.shapes, None
     for index in range(len(truth.record.audio)):
         expected = truth.expected(index, [], options)
         if expected is None or expected.waveform.shape[1] > (
@@ -146,10 +146,6 @@ def _ms_per_second(artefact: Artefact, session: Session, truth: _Truth) -> float
     start = time.perf_counter()
     session.run({WAVEFORM: longest})
     return (time.perf_counter() - start) * 1e3 / (longest.size / session.framing.sample_rate_hz)
-
-
-def _options(artefact: Artefact) -> EngineOptions | None:
-    return artefact.plan.options if artefact.plan is not None else None
 
 
 def _compared(

@@ -9,6 +9,7 @@ from typing import Any
 from ...common.files import sha256
 from ...errors import BundleError, MuqrtError, UsageError
 from ...runtime.bundle.manifest import MANIFEST, Artefact, Bundle, load_bundle
+from ...runtime.bundle.tensorrt_plan import RtxPlan, TensorRTPlan
 from ..contract.artefact import Contract
 from ..contract.config import LENGTHS, OURS, parameters_of, parse_config
 from ..contract.label_sets import FOLDER, SUFFIXES
@@ -218,7 +219,11 @@ def _plan_problems(layout: Layout, machine: Machine) -> Iterator[str]:
     """Reasons why the machine cannot load the layout's plans."""
     # All plans of a layout are for the same TensorRT.
     plan = layout.artefacts[0].plan
-    if plan is None:
+    if isinstance(plan, RtxPlan):
+        for capability in machine.compute_capabilities:
+            if not plan.runs_on(capability):
+                yield f"the engine is not for a GPU of compute capability {capability}"
+    if not isinstance(plan, TensorRTPlan):
         return
     if machine.tensorrt is None:
         yield "the server's TensorRT version is unknown; give it with --tensorrt VERSION"

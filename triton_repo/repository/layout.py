@@ -11,6 +11,7 @@ from ...runtime.bundle.joint import LATENTS, TOKENIZER_FILE
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.bundle.parts import encoder_file, front_end_file, graph_files
 from ...runtime.bundle.record import TensorSpec
+from ...runtime.bundle.tensorrt_plan import TensorRTPlan
 from ...runtime.bundle.tokens import TOKENS, TOKENS_FILE
 from ...runtime.streaming.stream import SlidingConfig
 from ..contract.artefact import Contract
@@ -89,7 +90,7 @@ def config_of(
 ) -> ModelConfig:
     """The configuration of an artefact's model."""
     layout = layout_of(bundle, artefact, options.outputs)
-    if layout.backend == "tensorrt":
+    if artefact.engine in ("tensorrt", "tensorrt-rtx"):
         kind: Literal["KIND_CPU", "KIND_GPU", "KIND_AUTO"] = "KIND_GPU"
     else:
         kind = "KIND_CPU" if artefact.target == "cpu" else "KIND_AUTO"
@@ -110,10 +111,10 @@ def config_of(
 
 def _require_covered(artefact: Artefact, config: ModelConfig) -> None:
     """Raise UsageError unless a plan takes every batch and length that the server may send."""
-    if artefact.plan is None or artefact.plan.options is None:
+    if artefact.shapes is None:
         return
     # Triton's instances use only the first profile.
-    profile = artefact.plan.options.profiles[0]
+    profile = artefact.shapes.profiles[0]
     rate_hz = config.contract.framing.sample_rate_hz
     for samples in config.lengths:
         for batch in (1, config.options.max_batch_size):
@@ -206,7 +207,7 @@ def _graph(artefact: Artefact, served: list[str]) -> Layout:
 
 def _plans(bundle: Bundle, artefact: Artefact) -> Layout:
     """The artefact's plan, and the certified plans of the same model for other GPUs."""
-    if artefact.plan is not None and artefact.plan.weights is not None:
+    if _plan(artefact).weights is not None:
         raise BundleError(
             f"{artefact.name}: a stripped plan, whose weights Triton's TensorRT backend cannot "
             "restore. Build a plan without --strip."
@@ -227,15 +228,18 @@ def _plans(bundle: Bundle, artefact: Artefact) -> Layout:
 
 
 def _capability(artefact: Artefact) -> str:
-    assert artefact.plan is not None  # the manifest is validated
-    return artefact.plan.compute_capability
+    return _plan(artefact).compute_capability
+
+
+def _plan(artefact: Artefact) -> TensorRTPlan:
+    assert isinstance(artefact.plan, TensorRTPlan)  # the manifest is validated
+    return artefact.plan
 
 
 def _same_model(one: Artefact, other: Artefact) -> bool:
-    assert one.plan is not None and other.plan is not None
     return (
-        one.plan.tensorrt == other.plan.tensorrt
-        and one.plan.weights == other.plan.weights
+        _plan(one).tensorrt == _plan(other).tensorrt
+        and _plan(one).weights == _plan(other).weights
         and (one.precision, one.level) == (other.precision, other.level)
         and (one.inputs, one.outputs) == (other.inputs, other.outputs)
     )

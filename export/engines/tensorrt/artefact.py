@@ -59,7 +59,7 @@ class TensorRTRecipe(Recipe):
             BundleError: the source is not for TensorRT, or has changed. BuildError, KernelError,
                 SessionError, MissingDependencyError: see ``engine_from_onnx``; or no GPU.
         """
-        _require_for_tensorrt(bundle, self.source)
+        require_for_tensorrt(bundle, self.source)
         bundle.verify(self.source)
         version, device = tensorrt_version(), CudaDevice()
         plan = engine_from_onnx(bundle.path(self.source.file), self.options, proof.on_step)
@@ -101,7 +101,8 @@ class TensorRTRecipe(Recipe):
         )
 
 
-def _require_for_tensorrt(bundle: Bundle, source: Artefact) -> None:
+def require_for_tensorrt(bundle: Bundle, source: Artefact) -> None:
+    """Raise BundleError unless this is a graph that TensorRT, of either kind, builds from."""
     if source.engine != "onnxruntime" or source.precision not in PRECISIONS:
         raise BundleError(
             f"{bundle.folder}: {source.name} ({source.engine}, {source.precision}) is not what "

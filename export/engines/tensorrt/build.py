@@ -12,7 +12,7 @@ from ....runtime.bundle.engine_options import EngineOptions
 from ....runtime.engines.session import WAVEFORM
 from ....runtime.engines.tensorrt.library import message_log, tensorrt
 from .parsing import parsed
-from .progress import engine_progress
+from .progress import reported
 
 
 def engine_from_onnx(
@@ -54,11 +54,9 @@ def engine_from_onnx(
     parser = parsed(trt, network, onnx_path, log)
     _require_waveform(network, onnx_path)
     config = _configured(builder, network, options)
-    config.progress_monitor = progress = engine_progress(trt, on_step)
-    with timing_cache(config, options.timing_cache):
+    with timing_cache(config, options.timing_cache), reported(trt, config, on_step):
         plan = builder.build_serialized_network(network, config)
     del parser  # not before: the network's weights are the parser's
-    progress.reraise()
     if plan is None:
         raise BuildError(
             f"{onnx_path}: TensorRT {trt.__version__} built no engine: {log.complaint()} If it is "

@@ -1,14 +1,48 @@
 """The progress of a TensorRT build."""
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def reported(trt: Any, config: Any, on_step: Callable[[str], None]) -> Iterator[None]:
+    """Report a build's steps to ``on_step``; what it raises, or Ctrl-C, stops the build.
+
+    It is raised when the library has returned. Signals are noted meanwhile, and raise nothing: in
+    the midst of a callback the library would lose the exception.
+
+    Args:
+        trt: the library.
+        config: the builder's configuration.
+        on_step: called with the phase of every step.
+    """
+    config.progress_monitor = progress = engine_progress(trt, on_step)
+    is_main = threading.current_thread() is threading.main_thread()
+    taken = [
+        number
+        for number in _SIGNALS
+        if is_main and signal.getsignal(number) is signal.default_int_handler
+    ]
+    for number in taken:
+        signal.signal(number, lambda *_: progress.stop(KeyboardInterrupt()))
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.default_int_handler)
+    progress.reraise()
 
 
 def engine_progress(trt: Any, on_step: Callable[[str], None]) -> Any:
     """An ``IProgressMonitor`` that calls ``on_step`` with the phase of every step.
 
-    What ``on_step`` raises, or Ctrl-C, stops the build; after it ``reraise`` raises it. Through
-    TensorRT no exception may pass.
+    What ``on_step`` raises, or what ``stop`` is given, stops the build; after it ``reraise`` raises
+    it. Through TensorRT no exception may pass.
     """
 
     class EngineProgress(trt.IProgressMonitor):
@@ -27,8 +61,11 @@ def engine_progress(trt: Any, on_step: Callable[[str], None]) -> Any:
             try:
                 on_step(phase_name)
             except BaseException as stopped_by:
-                self._stopped_by = stopped_by
+                self.stop(stopped_by)
             return self._stopped_by is None
+
+        def stop(self, because: BaseException) -> None:
+            self._stopped_by = because
 
         def reraise(self) -> None:
             if self._stopped_by is not None:

@@ -14,7 +14,7 @@ from ....runtime.engines.tensorrt.library import (
     tensorrt_rtx,
 )
 from ..tensorrt.parsing import parsed
-from ..tensorrt.progress import engine_progress
+from ..tensorrt.progress import reported
 
 # Of each input by name: its smallest, likeliest and largest shape.
 Shapes = Mapping[str, tuple[Shape, Shape, Shape]]
@@ -63,10 +63,9 @@ def compile_for_rtx(
     config = _configured(trt, builder, targets, profiles)
     for flag in flags:
         config.set_flag(trt.BuilderFlag.__members__[flag])
-    config.progress_monitor = progress = engine_progress(trt, on_step)
-    plan = builder.build_serialized_network(network, config)
+    with reported(trt, config, on_step):
+        plan = builder.build_serialized_network(network, config)
     del parser  # not before: the network's weights are the parser's
-    progress.reraise()
     if plan is None:
         raise BuildError(
             f"{onnx_path}: {full_name(trt)} compiled nothing for {', '.join(targets)}: "

@@ -11,7 +11,7 @@ from ..cuda.device import CudaDevice, Recording
 from ..cuda.graph_cache import CudaGraphCache
 from ..cuda.memory import DeviceArray, Memory
 from ..session import WAVEFORM, Arrays
-from .engine import TensorRtEngine
+from .engine import LoadedEngine
 
 # Each takes some MB of the GPU's.
 _RECORDINGS = 16
@@ -39,7 +39,7 @@ class ExecutionSlot:
         cuda_graphs: whether runs are recorded.
     """
 
-    def __init__(self, engine: TensorRtEngine, device: CudaDevice, cuda_graphs: bool) -> None:
+    def __init__(self, engine: LoadedEngine, device: CudaDevice, cuda_graphs: bool) -> None:
         self._engine, self._device, self._cuda_graphs = engine, device, cuda_graphs
         self.stream = device.stream()
         self._contexts: dict[int, Any] = {}

@@ -6,6 +6,7 @@ from typing import Any
 
 from ....errors import SessionError
 from ...bundle.manifest import Artefact, Bundle
+from ...bundle.tensorrt_plan import TensorRTPlan
 from ..cuda.device import CudaDevice
 from ..cuda.memory import reachable
 from ..session import WAVEFORM, Arrays, Description, Session
@@ -14,11 +15,48 @@ from .execution_slot import ExecutionSlot
 from .library import tensorrt_version
 
 
-class TensorRtSession(Session):
-    """A TensorRT plan on one GPU.
+class EngineSession(Session):
+    """An engine of TensorRT or TensorRT for RTX on one GPU.
 
     Inputs may be NumPy arrays, or DLPack arrays on the session's GPU, which are not copied. Outputs
     are NumPy arrays.
+
+    Args:
+        described: what it states about its model.
+        device: the GPU.
+        slot: runs the engine there.
+    """
+
+    def __init__(self, described: Description, device: CudaDevice, slot: ExecutionSlot) -> None:
+        super().__init__(described)
+        self._device = device
+        self._slot: ExecutionSlot | None = slot
+        self._in_use = Lock()
+
+    def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Arrays:
+        """Run the engine on checked inputs, which may also be arrays in the GPU's memory."""
+        with self._in_use:
+            stream = int(self._open_slot().stream)
+            return super().run(reachable(inputs, self._device.index, stream), outputs)
+
+    def _run(self, inputs: Mapping[str, Any], outputs: list[str]) -> Arrays:
+        return self._open_slot().run(inputs[WAVEFORM], outputs)
+
+    def _open_slot(self) -> ExecutionSlot:
+        if self._slot is None:
+            raise SessionError("the session is closed; load the bundle again.")
+        return self._slot
+
+    def close(self) -> None:
+        """Free the engine and its memory."""
+        with self._in_use:
+            if self._slot is not None:
+                self._slot.close()
+            self._slot = None
+
+
+class TensorRtSession(EngineSession):
+    """A TensorRT plan on one GPU.
 
     Args:
         bundle: the bundle the artefact belongs to.
@@ -43,9 +81,8 @@ class TensorRtSession(Session):
         cuda_graphs: bool = True,
         weight_budget_bytes: int | None = None,
     ) -> None:
-        super().__init__(Description.of(bundle, artefact))
         plan = artefact.plan
-        if plan is None or plan.options is None:
+        if not isinstance(plan, TensorRTPlan) or plan.options is None:
             raise SessionError(
                 f"{artefact.name}: the manifest does not say for which shapes its engine is. "
                 "Build it again with: muqrt build --engine tensorrt"
@@ -56,8 +93,8 @@ class TensorRtSession(Session):
                 "given. Build it again with: muqrt build --engine tensorrt --weight-streaming"
             )
         version = tensorrt_version()
-        self._device = CudaDevice(device)
-        plan.require(version, self._device.compute_capability)
+        gpu = CudaDevice(device)
+        plan.require(version, gpu.compute_capability)
         bundle.verify(artefact)
         engine = TensorRtEngine(
             bundle.path(artefact.file),
@@ -67,26 +104,5 @@ class TensorRtSession(Session):
             bundle.path(plan.weights) if plan.weights is not None else None,
             weight_budget_bytes,
         )
-        self._slot: ExecutionSlot | None = ExecutionSlot(engine, self._device, cuda_graphs)
-        self._in_use = Lock()
-
-    def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Arrays:
-        """Run the engine on checked inputs, which may also be arrays in the GPU's memory."""
-        with self._in_use:
-            stream = int(self._open_slot().stream)
-            return super().run(reachable(inputs, self._device.index, stream), outputs)
-
-    def _run(self, inputs: Mapping[str, Any], outputs: list[str]) -> Arrays:
-        return self._open_slot().run(inputs[WAVEFORM], outputs)
-
-    def _open_slot(self) -> ExecutionSlot:
-        if self._slot is None:
-            raise SessionError("the session is closed; load the bundle again.")
-        return self._slot
-
-    def close(self) -> None:
-        """Free the engine and its memory."""
-        with self._in_use:
-            if self._slot is not None:
-                self._slot.close()
-            self._slot = None
+        slot = ExecutionSlot(engine, gpu, cuda_graphs)
+        super().__init__(Description.of(bundle, artefact), gpu, slot)
