@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-from ..common.interrupts import forget, interrupt_once, is_interrupted
+from ..common.interrupts import forget, interrupt_once, is_interrupted, is_put_off
 
 INTERRUPTED = 130
 _PATIENCE_SECONDS = 1.0
@@ -102,7 +102,10 @@ def _watch(reading: int, done: threading.Event) -> None:
         if not _patient.is_set():
             break
         _patient.clear()
-    time.sleep(_PATIENCE_SECONDS)
+    for _ in range(round(_PATIENCE_SECONDS / _POLL_SECONDS)):
+        time.sleep(_POLL_SECONDS)
+        if is_put_off() and not done.is_set():
+            signal.pthread_kill(threading.main_thread().ident or 0, number[0])
     # After the block the interpreter waits for threads, once its main thread has ended.
     while done.is_set() and threading.main_thread().is_alive():
         time.sleep(_POLL_SECONDS)

@@ -7,27 +7,47 @@ but its result is not yet kept. Signals are handled in the main thread, and othe
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
-
-class _State(threading.local):
-    """What concerns the main thread; other threads' states never change but in depth."""
-
-    depth = 0  # of blocks that are not interrupted
-    is_due = False  # at the end of the outermost one
-    is_interrupted = False
+_IMPORTING = "<frozen importlib._bootstrap>"
 
 
-_state = _State()
+class _Blocks(threading.local):
+    """How many uninterrupted blocks a thread is in."""
+
+    depth = 0
+
+
+@dataclass
+class _State:
+    """What the main thread has been told.
+
+    Attributes:
+        is_interrupted: KeyboardInterrupt has been raised, or is due.
+        is_due: it is raised at the end of the outermost block.
+        is_put_off: a signal came that has to be sent again.
+    """
+
+    is_interrupted: bool = False
+    is_due: bool = False
+    is_put_off: bool = False
+
+
+_blocks, _state = _Blocks(), _State()
 
 
 def interrupt(number: int | None = None, frame: FrameType | None = None) -> None:
     """Raise KeyboardInterrupt, but not in the midst of an ``uninterrupted`` block.
 
-    A handler of signals, as ``signal.default_int_handler`` is one.
+    A handler of signals, as ``signal.default_int_handler`` is one. While a module is imported it
+    puts the signal off: NumPy would print a traceback, and half a module is left.
     """
+    _state.is_put_off = _is_importing(frame)
+    if _state.is_put_off:
+        return
     _state.is_interrupted = True
-    _state.is_due = _state.depth > 0
+    _state.is_due = _blocks.depth > 0
     if not _state.is_due:
         raise KeyboardInterrupt
 
@@ -35,27 +55,45 @@ def interrupt(number: int | None = None, frame: FrameType | None = None) -> None
 def interrupt_once(number: int | None = None, frame: FrameType | None = None) -> None:
     """Raise KeyboardInterrupt unless one has been: what cleans up after it is not interrupted."""
     if not _state.is_interrupted:
-        interrupt()
+        interrupt(number, frame)
 
 
 def is_interrupted() -> bool:
-    """Whether ``interrupt`` has been called since ``forget``."""
+    """Whether KeyboardInterrupt has been raised since ``forget``."""
     return _state.is_interrupted
+
+
+def is_put_off() -> bool:
+    """Whether the signal has to be sent again."""
+    return _state.is_put_off
 
 
 def forget() -> None:
     """Begin anew: nothing has been interrupted."""
-    _state.is_due = _state.is_interrupted = False
+    vars(_state).update(vars(_State()))
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Let ``interrupt`` wait until the block has ended; keep it short."""
-    _state.depth += 1
+    _blocks.depth += 1
     try:
         yield
     finally:
-        _state.depth -= 1
-        if _state.is_due and not _state.depth:
+        _blocks.depth -= 1
+        # Another thread's block ends without the main thread's exception.
+        if _state.is_due and not _blocks.depth and _is_main():
             _state.is_due = False
             raise KeyboardInterrupt
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORTING:
+            return True
+        frame = frame.f_back
+    return False

@@ -2,7 +2,56 @@
 
 import json
 import random
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import pytest
+
+from muqrt.errors import MuqrtError
+
+LIMIT_SECONDS = 10
+LIMIT_KB = 600_000  # above what the process has before
+
+few_or_many = pytest.mark.parametrize("cases", [30, pytest.param(1000, marks=pytest.mark.full)])
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    """Fail a case that takes longer than it may."""
+
+    def late(number: int, frame: object) -> None:
+        raise TimeoutError(f"longer than {LIMIT_SECONDS} s")
+
+    previous = signal.signal(signal.SIGALRM, late)
+    signal.alarm(LIMIT_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def refused_or_read(cases: int, try_one: Callable[[random.Random], None]) -> dict[str, int]:
+    """Try this many cases; how many were refused and how many could be read all the same."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    counts = {"refused": 0, "read": 0}
+    for seed in range(cases):
+        try:
+            with limited():
+                try_one(random.Random(seed))
+            counts["read"] += 1
+        except MuqrtError as error:
+            assert "\n" not in str(error), f"seed {seed}"
+            counts["refused"] += 1
+        except Exception as error:
+            raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}") from error
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < LIMIT_KB
+    print(cases, "cases:", counts)
+    return counts
+
 
 _NUMBERS = [None, True, -1, 0, 1, 7, 0.5, 1e308, float("nan"), 2**31, 10**9, 10**12, 2**63, 10**40]
 _VALUES = [*_NUMBERS, "", "x", "../x", "/etc/passwd", "\x00", "x" * 10_000, [], [[]], {}, {"a": 1}]

@@ -1,19 +1,14 @@
 """Damaged bundles, checkpoints and text files: an error of ours, soon, in little memory."""
 
 import random
-import resource
 import shutil
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from muqrt.cli.outputs.run_manifest import RunManifest
 from muqrt.common.config import read_toml
-from muqrt.errors import MuqrtError
 from muqrt.export.sources.checkpoint import load_source
 from muqrt.export.sources.head import load_tag_head
 from muqrt.reference.rvq_file import RvqConfig, load_rvq, save_rvq
@@ -22,47 +17,7 @@ from muqrt.runtime.load import load
 from muqrt.runtime.text.cache import TextCache
 from muqrt.runtime.text.labels import LabelSet, read_labels
 
-from .mutations import damaged
-
-LIMIT_SECONDS = 10
-LIMIT_KB = 600_000  # above what the process has before
-
-few_or_many = pytest.mark.parametrize("cases", [30, pytest.param(1000, marks=pytest.mark.full)])
-
-
-@contextmanager
-def limited() -> Iterator[None]:
-    """Fail a case that takes longer than it may."""
-
-    def late(number: int, frame: object) -> None:
-        raise TimeoutError(f"longer than {LIMIT_SECONDS} s")
-
-    previous = signal.signal(signal.SIGALRM, late)
-    signal.alarm(LIMIT_SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
-
-
-def refused_or_read(cases: int, try_one: Callable[[random.Random], None]) -> dict[str, int]:
-    """Try this many cases; how many were refused and how many could be read all the same."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    counts = {"refused": 0, "read": 0}
-    for seed in range(cases):
-        try:
-            with limited():
-                try_one(random.Random(seed))
-            counts["read"] += 1
-        except MuqrtError as error:
-            assert "\n" not in str(error), f"seed {seed}"
-            counts["refused"] += 1
-        except Exception as error:
-            raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}") from error
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < LIMIT_KB
-    print(cases, "cases:", counts)
-    return counts
+from .mutations import damaged, few_or_many, refused_or_read
 
 
 def damage_one(folder: Path, names: list[str], chance: random.Random) -> Callable[[], None]:

@@ -97,6 +97,8 @@ def stream(
             with _output(source, tagging, top, as_json) as output:
                 seconds = _follow(hops, events, source, output)
         except AudioError as too_little:
+            if source.is_interrupted:
+                raise KeyboardInterrupt from None
             raise source.error or too_little from None
     result = (source.name, seconds, events)
     facts = {"model": place.model_name, **segments_document(*result)}

@@ -31,6 +31,7 @@ class Source:
     Attributes:
         name: the source's name, for messages.
         error: the failure that ended it, if any.
+        is_interrupted: whether a signal has ended it.
         heard_at: when the newest chunk came, in seconds of the monotonic clock.
 
     Raises:
@@ -53,6 +54,7 @@ class Source:
         # A file's name may be bytes that are no text.
         self.name = (where or "microphone").encode(errors="backslashreplace").decode()
         self.error: MuqrtError | None = None
+        self.is_interrupted = False
         self.heard_at = 0.0
         self._chunks: Iterator[np.ndarray] | None = None
         self._waiting = self._ended = False
@@ -104,9 +106,10 @@ class Source:
 
         def end(number: int, frame: FrameType | None) -> None:
             interrupts = self._waiting or self._ended
+            self.is_interrupted = True
             self.end()
             if interrupts:
-                interrupt()
+                interrupt(number, frame)
 
         signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         previous = {each: signal.signal(each, end) for each in signals}

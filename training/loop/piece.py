@@ -99,7 +99,7 @@ def stop_signals(listening: bool = True) -> Iterator[Stop]:
 
     def note(number: int, frame: FrameType | None) -> None:
         if stop.signal is not None:
-            interrupt()
+            interrupt(number, frame)
         stop.signal = number
 
     before = {each: signal.signal(each, note) for each in _STOPPING} if listening else {}

@@ -9,7 +9,17 @@ import re
 import ssl
 from http.client import HTTPException, HTTPResponse
 from urllib.parse import urljoin
-from urllib.request import Request, urlopen
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    UnknownHandler,
+)
 
 USER_AGENT = "muqrt"
 # So much may come without any audio: a cover, or the tags of a file.
@@ -35,15 +45,13 @@ class Body:
         has_length: whether it says where it ends.
 
     Raises:
-        OSError: it cannot be reached, or answers with an error.
+        OSError: it cannot be reached, answers with an error, or is not http or https.
         HTTPException, ValueError: the answer, or the address, is not such as Python understands.
     """
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
         request = Request(url, headers={"User-Agent": USER_AGENT})
-        self._response: HTTPResponse = urlopen(
-            request, timeout=timeout_seconds, context=_unverified()
-        )
+        self._response: HTTPResponse = _opener().open(request, timeout=timeout_seconds)
         self.url = self._response.url
         self.has_length = self._response.length is not None
         self._silent_bytes = 0
@@ -94,8 +102,11 @@ class Body:
         self._response.close()
 
 
-def check_playlist(url: str, text: str, timeout_seconds: float) -> None:
+def checked_playlist(url: str, text: str, timeout_seconds: float) -> str:
     """Refuse a playlist whose variants are not all lists of segments.
+
+    Returns:
+        The playlist, and those that it names.
 
     Args:
         url: the playlist's.
@@ -108,16 +119,35 @@ def check_playlist(url: str, text: str, timeout_seconds: float) -> None:
     named = dict.fromkeys(_VARIANT.findall(text) + _RENDITION.findall(text))
     if len(named) > _MOST_VARIANTS:
         raise NotAudioError(f"its playlist names {len(named)} others; {_MOST_VARIANTS} at most")
+    texts = [text]
     for name in named:
         try:
             variant = Body(urljoin(url, name.strip()), timeout_seconds)
         except (OSError, HTTPException, ValueError):
             continue  # one of several may be out of order
         try:
-            if "#EXT-X-STREAM-INF" in variant.text():
+            texts.append(variant.text())
+            if "#EXT-X-STREAM-INF" in texts[-1]:
                 raise NotAudioError("its playlist names a playlist of playlists")
         finally:
             variant.close()
+    return "".join(texts)
+
+
+def _opener() -> OpenerDirector:
+    """For http and https alone: ``urlopen`` would read the local file that a playlist names."""
+    opener = OpenerDirector()
+    for handler in (
+        ProxyHandler(),
+        UnknownHandler(),
+        HTTPHandler(),
+        HTTPSHandler(context=_unverified()),
+        HTTPDefaultErrorHandler(),
+        HTTPRedirectHandler(),
+        HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener
 
 
 def _unverified() -> ssl.SSLContext:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from ...audio.down_mix import DownMix
 from ...audio.prefetch import prefetch
 from ...audio.readers.ffmpeg import AUDIO_FORMATS, frame_samples
 from ...audio.resampler import Resampler
-from .address import USER_AGENT, Body, NotAudioError, check_playlist
+from .address import USER_AGENT, Body, NotAudioError, checked_playlist
 from .chunks import cut, played
 
 if TYPE_CHECKING:
@@ -45,10 +46,19 @@ class _BrokenOffError(Exception):
     """Why an address sends nothing more."""
 
 
+@dataclass
 class _Connection:
-    """One opening of an address; ``length_known`` once something has come from it."""
+    """One opening of an address.
 
-    length_known = False
+    Attributes:
+        heard: the hls playlist that was heard before, if any.
+        playlist: this one's.
+        length_known: once something has come from it.
+    """
+
+    heard: str | None = None
+    playlist: str | None = None
+    length_known: bool = False
 
 
 def is_url(source: str) -> bool:
@@ -63,7 +73,8 @@ def from_url(
 
     A file is played in real time, or read as fast as possible. A broadcast, whose length is not
     known, comes as fast as it is sent; when it breaks off it is opened again, after growing pauses.
-    The chunks then leave no gap: what was missed takes no time.
+    The chunks then leave no gap: what was missed takes no time. A live playlist to which nothing is
+    added is a broadcast that cannot be opened: its last segments are not heard again.
 
     Args:
         url: the address.
@@ -77,8 +88,9 @@ def from_url(
         MissingDependencyError: PyAV is not installed.
     """
     retry, has_begun = retry or Retry(_BACKOFF, PATIENCE_SECONDS), False
+    connection = _Connection()
     while True:
-        connection = _Connection()
+        connection = _Connection(connection.heard)
         try:
             # FFmpeg waits in a thread of its own: a signal would not interrupt it.
             with closing(prefetch(_heard(url, rate_hz, connection), _FRAMES_AHEAD)) as heard:
@@ -88,6 +100,7 @@ def from_url(
                 for chunk in played(chunks, rate_hz) if at_its_speed else chunks:
                     retry.succeeded()
                     has_begun = True
+                    connection.heard = connection.playlist
                     yield chunk
             if connection.length_known:
                 return
@@ -122,7 +135,7 @@ def _heard(url: str, rate_hz: int, connection: _Connection) -> Generator[np.ndar
             f"{url}: PyAV is needed to listen to an address. Run: pip install 'muqrt[av]'"
         ) from None
     with ExitStack() as stack:
-        body = _body(url)
+        body = _body(url, connection)
         if body is not None:
             stack.callback(body.close)
         container = stack.enter_context(_opened(url, body))
@@ -131,7 +144,7 @@ def _heard(url: str, rate_hz: int, connection: _Connection) -> Generator[np.ndar
         yield from _samples(container, rate_hz, url, body)
 
 
-def _body(url: str) -> Body | None:
+def _body(url: str, connection: _Connection) -> Body | None:
     """What a broadcast sends; None for what FFmpeg fetches itself: files, for it looks at their
     ends first, and playlists."""
     try:
@@ -139,7 +152,9 @@ def _body(url: str) -> Body | None:
             body = Body(url, _TIMEOUT_SECONDS)
             stack.callback(body.close)
             if body.is_playlist:
-                check_playlist(body.url, body.text(), _TIMEOUT_SECONDS)
+                connection.playlist = checked_playlist(body.url, body.text(), _TIMEOUT_SECONDS)
+                if connection.playlist == connection.heard:
+                    raise _BrokenOffError("nothing was added to its playlist")
                 return None
             if body.has_length:
                 return None

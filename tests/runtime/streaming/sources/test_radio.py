@@ -214,10 +214,11 @@ def hls(lines: str) -> Respond:
             "".join(f"#EXT-X-STREAM-INF:BANDWIDTH=1\n/{index}\n" for index in range(2000)),
             "names 2000 others",
         ),
+        ("#EXT-X-STREAM-INF:BANDWIDTH=100000\nfile:///dev/zero", "cannot be opened"),
         ("#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n/live\n#EXT-X-ENDLIST", "cannot be opened"),
         ("#EXT-X-TARGETDURATION:9\n" + "#EXTINF:9,\n/0.mp3\n" * 300_000, "longer than 4 MiB"),
     ],
-    ids=["itself", "itself often", "many", "itself as its segment", "endless"],
+    ids=["itself", "itself often", "many", "a local file", "itself as its segment", "endless"],
 )
 def test_a_playlist_that_has_no_end_is_refused(
     station: Callable[..., str], lines: str, message: str
@@ -226,6 +227,24 @@ def test_a_playlist_that_has_no_end_is_refused(
     with pytest.raises(AudioError, match=message):
         next(from_url(station(*[hls(lines)] * 20), RATE_HZ))
     assert time.monotonic() - began < 10
+
+
+def test_a_live_playlist_that_stands_still_is_not_heard_again(
+    station: Callable[..., str],
+    music: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(radio, "_TIMEOUT_SECONDS", 1.0)
+    data, heard = (music / SONG).read_bytes(), 0
+    segment = station(*[file(data, kind="audio/mpeg")] * 9)
+    live = hls(f"#EXT-X-TARGETDURATION:1\n#EXTINF:0.1,\n{segment}.mp3")
+    with pytest.raises(AudioError, match="nothing was added to its playlist"):
+        retry = Retry(Backoff(0.01, 0.01), most=3)
+        for chunk in from_url(station(*[live] * 1000), RATE_HZ, retry=retry):
+            heard += len(chunk)
+    assert heard == pytest.approx(len(audio.load(music / SONG)), abs=RATE_HZ / 10)
+    assert ["nothing was added" in each for each in caplog.messages] == [False, True, True]
 
 
 def endless(first: bytes, rest: bytes, kind: str = "audio/mpeg") -> Respond:
