@@ -60,7 +60,9 @@ def read_text(path: Path, limit_bytes: int) -> str:
 
 
 def cache_folder(chosen: Path | None = None) -> Path:
-    """Folder for what can be computed again: the one chosen, or the user's cache."""
+    """Folder for what can be computed again: the one chosen, $MUQRT_CACHE, or the user's cache."""
+    if chosen is None and (named := os.environ.get("MUQRT_CACHE")):
+        return Path(named)
     return chosen or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "muqrt"
 
 

@@ -47,6 +47,7 @@ def bundle_from_checkpoint(
     window_seconds: float = WINDOW_SECONDS,
     target: str = "cpu",
     compact: bool = False,
+    levels: bool = False,
 ) -> Bundle:
     """Export a checkpoint and prove it; ``folder`` is written whole or not at all.
 
@@ -61,6 +62,8 @@ def bundle_from_checkpoint(
         window_seconds: how long audio is cut for the model.
         compact: write small files, for CPUs: weights in 16 bits where they are no more precise, and
             nothing twice. The numbers are the same.
+        levels: also write the graph that gives any hidden state up to ``level`` at the price of the
+            layers below it, and the text tower in two parts: what ``muqrt.drop_in`` needs.
 
     Raises:
         UsageError: an unknown output, level or target. CheckpointError: the head or the RVQ is not
@@ -81,7 +84,7 @@ def bundle_from_checkpoint(
     _check_target(folder, checkpoint.parameters * _BYTES_PER_WEIGHT)
     with atomic_folder(folder) as temporary:
         save = _save_compact_graphs if compact else _save_graphs
-        files = save(temporary, checkpoint.model, specs, level, target, sources, meanings)
+        files = save(temporary, checkpoint.model, specs, level, target, sources, meanings, levels)
         artefact = Artefact(
             name="onnx-fp32",
             engine="onnxruntime",
@@ -95,7 +98,7 @@ def bundle_from_checkpoint(
         )
         artefacts = [artefact]
         if isinstance(checkpoint, JointCheckpoint):
-            artefacts.append(save_text_tower(temporary, checkpoint, "fp32"))
+            artefacts.append(save_text_tower(temporary, checkpoint, "fp32", levels))
         bundle = Bundle(
             created_by=f"muqrt {installed('muqrt') or 'from source'}",
             source=Source(
@@ -127,12 +130,14 @@ def _save_graphs(
     target: str,
     sources: Sources,
     meanings: Meanings,
+    levels: bool,
 ) -> list[Path]:
     """The graph of all outputs, its parts and, where they need no encoder, the tokens' own."""
     names, rvq = [spec.name for spec in specs], sources.rvq
     whole = onnx_from_checkpoint(model, names, level, target, sources)
     files = save_onnx(whole, folder / MODEL_FILE)
-    files += save_parts(whole, folder / MODEL_FILE, [INPUT], specs, meanings)
+    deepest = level if levels else None
+    files += save_parts(whole, folder / MODEL_FILE, [INPUT], specs, meanings, deepest)
     if rvq is not None and not rvq.needs_encoder:
         alone = onnx_from_checkpoint(model, [TOKENS], sources=sources)
         files += save_onnx(alone, folder / TOKENS_FILE)
@@ -147,6 +152,7 @@ def _save_compact_graphs(
     target: str,
     sources: Sources,
     meanings: Meanings,
+    levels: bool,
 ) -> list[Path]:
     """The same graphs; those that can be cut out of the whole one share its weights."""
     names, rvq = [spec.name for spec in specs], sources.rvq
@@ -160,7 +166,8 @@ def _save_compact_graphs(
             if tensor.name in stored:
                 tensor.CopyFrom(stored[tensor.name])
     files += save_onnx(whole, folder / MODEL_FILE, external_from_bytes=0)
-    return files + save_parts(whole, folder / MODEL_FILE, [INPUT], specs, meanings)
+    deepest = level if levels else None
+    return files + save_parts(whole, folder / MODEL_FILE, [INPUT], specs, meanings, deepest)
 
 
 def _check_target(folder: Path, size_bytes: int) -> None:

@@ -17,11 +17,11 @@ from ..common.files import atomic_file
 from ..errors import BundleError, SessionError
 from ..runtime.bundle.certificate import Measurement
 from ..runtime.bundle.manifest import Artefact, Bundle
-from ..runtime.bundle.parts import FRAMES
 from ..runtime.engines.session import WAVEFORM
 from ..runtime.parity.here import runs_here
 from ..runtime.parity.measuring import measure
 from .graph.saving import save_onnx
+from .graph.states import state_values
 from .parity.proof import Proof
 from .quantize.half.emulation import emulated
 from .quantize.half.formats import HALVES, Half
@@ -128,25 +128,6 @@ def draw(title: str, differences: Sequence[LevelDifference], path: Path) -> None
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=150)
-
-
-def state_values(model: onnx.ModelProto, level: int) -> list[str]:
-    """Find the values of a graph that are the hidden states 0 to ``level``.
-
-    A layer ends with its last node. The deepest level of the model is normalised after its layer.
-    """
-    last = {f"conformer/layer_{index}/": "" for index in range(level)}
-    normalised = None
-    for node in model.graph.node:
-        if node.op_type == "Cast" or not node.name.startswith("conformer/"):
-            continue
-        scope = "/".join(node.name.split("/")[:2]) + "/"
-        if scope in last:
-            last[scope] = node.output[0]
-        elif node.op_type == "LayerNormalization":
-            normalised = node.output[0]
-    values = [FRAMES, *last.values()]
-    return [*values[:-1], normalised or values[-1]]
 
 
 def _sessions(bundle: Bundle, artefact: Artefact) -> Iterator[tuple[str, ort.InferenceSession]]:

@@ -10,7 +10,9 @@ from ..errors import CheckpointError
 from ..runtime.bundle.certificate import Precision
 from ..runtime.bundle.joint import IDS, MASK
 from ..runtime.bundle.manifest import Artefact, Bundle
+from ..runtime.bundle.parts import text_encoder_file
 from .bundle.candidate import alone
+from .bundle.parts import save_text_parts
 from .bundle.recipe import PrecisionRecipe
 from .graph.mulan.towers import mulan_text_graph
 from .graph.saving import save_onnx
@@ -22,13 +24,25 @@ from .sources.checkpoint import JointCheckpoint
 _GRAPHS: dict[str, Callable[[], Graph]] = {"fp32": Graph, "int8": Int8Graph}
 
 
-def save_text_tower(folder: Path, checkpoint: JointCheckpoint, precision: Precision) -> Artefact:
-    """Write the tower and its tokenizer into a folder; returns the artefact, not yet certified."""
+def save_text_tower(
+    folder: Path, checkpoint: JointCheckpoint, precision: Precision, in_parts: bool = False
+) -> Artefact:
+    """Write the tower and its tokenizer into a folder; returns the artefact, not yet certified.
+
+    Args:
+        folder: where to.
+        checkpoint: whose tower.
+        precision: the artefact's.
+        in_parts: also write the parts below and above the states, which can be given different
+            masks: so the official package has it.
+    """
     joint = checkpoint.joint
     suffix = "" if precision == "fp32" else f"-{precision}"
     path = folder / f"mulan_text{suffix}.onnx"
     graph = mulan_text_graph(checkpoint.mulan, _GRAPHS[precision]())
     files = [*save_onnx(graph, path), folder / joint.tokenizer]
+    if in_parts:
+        files += save_text_parts(graph, path, joint.spec)
     shutil.copyfile(checkpoint.tokenizer, folder / joint.tokenizer)
     return Artefact(
         name=f"text-{precision}",
@@ -65,4 +79,10 @@ class TextTowerRecipe(PrecisionRecipe):
             raise CheckpointError(
                 f"{proof.checkpoint.name}: not a MuQ-MuLan, so it has no text tower."
             )
-        return alone(bundle, save_text_tower(folder, proof.checkpoint, self.precision), folder)
+        in_parts = any(
+            text_encoder_file(each.file) in each.files
+            for each in bundle.artefacts
+            if each.tower == "text"
+        )
+        artefact = save_text_tower(folder, proof.checkpoint, self.precision, in_parts)
+        return alone(bundle, artefact, folder)

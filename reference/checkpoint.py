@@ -79,6 +79,15 @@ def load_checkpoint(source: str | Path) -> Checkpoint:
     return Checkpoint(model, str(source), _digest(config, weights_path))
 
 
+def checkpoint_sha256(folder: Path) -> str:
+    """The hash of a checkpoint's folder that ``load_checkpoint`` gives, without loading it.
+
+    Raises:
+        CheckpointError: its configuration or its weights are missing or unreadable.
+    """
+    return _digest(read_config(folder / CONFIG_FILE), weights_file(folder))
+
+
 def save_checkpoint(model: MuQ, folder: Path, half: bool = False) -> None:
     """Write ``config.json`` and ``model.safetensors`` in the official layout.
 

@@ -23,7 +23,7 @@ HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "soundfile", "pydantic", "type
 OF_TORCH = {f"runtime.engines.pytorch.{name}" for name in ("encoder", "engines", "model")}
 # A package imports from those below it, never from one beside or above it.
 LAYERS = (
-    {"cli"},
+    {"cli", "drop_in"},
     {"benchmarks"},
     {"export", "triton_repo"},
     {"training", "runtime"},

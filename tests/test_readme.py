@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 FIRST_BUNDLE = DOCS / "first-bundle.md"
-HOW_TO = ("embed", "audio-files", "tag", "search", "stream", "serve", "train", "measure")
+HOW_TO = ("embed", "audio-files", "tag", "search", "stream", "serve", "train", "measure", "drop-in")
 EXECUTED = [
     DOCS / "install.md",
     DOCS / "index.md",

@@ -55,6 +55,14 @@ def export(
         str,
         typer.Option(help="cpu: fast convolutions for CPUs; any: plain convolutions, for GPUs."),
     ] = "cpu",
+    levels: Annotated[
+        bool,
+        typer.Option(
+            "--levels",
+            help="Also write what gives any layer's hidden states up to --level, and takes masks: "
+            "a small file, which shares the weights. muqrt.drop_in needs it.",
+        ),
+    ] = False,
     compact: Annotated[
         bool,
         typer.Option(
@@ -94,7 +102,7 @@ def export(
     with progress("Exporting", len(chosen) or None) as bar:
         proof = Proof(loaded, tag_head, token_rvq, chosen, bar.advance)
         bundle = bundle_from_checkpoint(
-            proof, output, names, level, window_seconds, target, compact
+            proof, output, names, level, window_seconds, target, compact, levels
         )
     size = bundle.size_bytes(bundle.artefacts[0])
     show(

@@ -3,20 +3,24 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx
-from onnx import helper
 
-from ...runtime.bundle.joint import LATENTS
+from ...runtime.bundle.joint import IDS, LATENTS, MASK
 from ...runtime.bundle.output import Output
 from ...runtime.bundle.parts import (
+    STATES,
     encoder_file,
     encoder_outputs,
     frames_spec,
     front_end_file,
+    levels_file,
+    text_encoder_file,
+    text_transformer_file,
     without_latents_file,
 )
 from ...runtime.bundle.record import TensorSpec
+from ..graph.levels import levels_graph
+from ..graph.nodes import read_by, selected, value_info
 
 
 def save_parts(
@@ -25,6 +29,7 @@ def save_parts(
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     meanings: Mapping[str, Output],
+    level: int | None = None,
 ) -> list[Path]:
     """Write the parts of a graph beside it; returns the files written.
 
@@ -32,6 +37,7 @@ def save_parts(
         whole: what ``save_onnx`` has written to ``path``: the parts refer to its external data.
         inputs, outputs: its own; ``features`` are among the outputs.
         meanings: what its outputs mean, by their names, where they are explained.
+        level: its deepest; the part that gives every level up to it is written, too, unless None.
     """
     (width,) = (spec.shape[-1] for spec in outputs if spec.name == "features")
     frames = [frames_spec(int(width))]
@@ -42,6 +48,24 @@ def save_parts(
     others = [spec for spec in outputs if spec.name != LATENTS]
     if others != list(outputs):
         parts[without_latents_file(path.name)] = part(whole, inputs, others)
+    if level is not None:
+        parts[levels_file(path.name)] = levels_graph(whole, level, int(width))
+    for name, model in parts.items():
+        path.with_name(name).write_bytes(model.SerializeToString())
+    return [path.with_name(name) for name in parts]
+
+
+def save_text_parts(whole: onnx.ModelProto, path: Path, latents: TensorSpec) -> list[Path]:
+    """Write the parts of a text tower's graph beside it; returns the files written.
+
+    Args:
+        whole: what ``save_onnx`` has written to ``path``.
+        latents: its output.
+    """
+    parts = {
+        text_encoder_file(path.name): part(whole, [IDS, MASK], [STATES]),
+        text_transformer_file(path.name): part(whole, [STATES, MASK], [latents]),
+    }
     for name, model in parts.items():
         path.with_name(name).write_bytes(model.SerializeToString())
     return [path.with_name(name) for name in parts]
@@ -60,13 +84,9 @@ def part(
         inputs: values that become the part's inputs.
         outputs: values that become its outputs.
     """
-    given = {spec.name for spec in inputs}
-    needed = {spec.name for spec in outputs}
-    nodes = []
-    for node in reversed(whole.graph.node):
-        if needed & set(node.output) - given:
-            nodes.append(node)
-            needed |= _read_by(node)
+    wanted = {spec.name for spec in outputs}
+    nodes = selected(whole.graph.node, {spec.name for spec in inputs}, wanted)
+    needed = wanted.union(*map(read_by, nodes))
     called = {node.op_type for node in nodes}
     found = onnx.ModelProto(
         ir_version=whole.ir_version,
@@ -75,19 +95,8 @@ def part(
         functions=[function for function in whole.functions if function.name in called],
     )
     found.graph.name = whole.graph.name
-    found.graph.node.extend(reversed(nodes))
+    found.graph.node.extend(nodes)
     found.graph.initializer.extend(t for t in whole.graph.initializer if t.name in needed)
-    found.graph.input.extend(map(_value, inputs))
-    found.graph.output.extend(map(_value, outputs))
+    found.graph.input.extend(map(value_info, inputs))
+    found.graph.output.extend(map(value_info, outputs))
     return found
-
-
-def _read_by(node: onnx.NodeProto) -> set[str]:
-    """The values that a node reads, those of its own names in a Loop included."""
-    inner = (each for attribute in node.attribute for each in attribute.g.node)
-    return set(node.input).union(*map(_read_by, inner))
-
-
-def _value(spec: TensorSpec) -> onnx.ValueInfoProto:
-    element = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
-    return helper.make_tensor_value_info(spec.name, element, spec.shape)

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime, timezone
 
+import numpy as np
+
 from ...common.environment import environment
 from ...errors import ParityError
 from ...reference.checkpoint import Checkpoint
@@ -11,7 +13,7 @@ from ...runtime.bundle.certificate import AnyMeasurement, Certificate, certifies
 from ...runtime.bundle.joint import LATENTS
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.engines.open_session import open_session
-from ...runtime.engines.session import Session
+from ...runtime.engines.session import WAVEFORM, Levels, Session
 from ...runtime.parity.asking import answers as ask
 from ...runtime.parity.texts import text_measurements
 from ...runtime.text.tokenizer import TextTokenizer
@@ -105,6 +107,19 @@ def _measured(
         about = Answer(name, excerpt.seconds, artefact.level)
         for output, ours in answers.items():
             yield from output_named(output).measurements(reference, about, ours)
+    if session.levels is not None and session.parts is not None:
+        (frames,) = session.parts.front_end.run({WAVEFORM: excerpt.waveform}).values()
+        for level, ours in _each_level(session.levels, frames):
+            about = Answer(f"{excerpt.name}, level {level}", excerpt.seconds, level)
+            yield from output_named("features").measurements(reference, about, ours)
+
+
+def _each_level(levels: Levels, frames: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Every hidden state, each computed from the one before it."""
+    x = frames
+    for level in range(levels.deepest + 1):
+        x = levels.run(x, max(level - 1, 0), level)
+        yield level, x
 
 
 def _certificate(

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from ...common.files import sha256
 from ...errors import CheckpointError
 from ...reference.checkpoint import Checkpoint, load_checkpoint
+from ...reference.hub import USUAL, HubOptions
 from ...reference.mulan.checkpoint import is_mulan, load_mulan
 from ...reference.mulan.model import MuLan
 from ...runtime.bundle.joint import TOKENIZER_FILE, Joint
@@ -81,17 +82,18 @@ class JointCheckpoint(Checkpoint):
             )
 
 
-def load_source(name: str | Path) -> Checkpoint:
+def load_source(name: str | Path, hub: HubOptions = USUAL) -> Checkpoint:
     """Load a MuQ's or a MuQ-MuLan's checkpoint.
 
     Args:
         name: what ``load_checkpoint`` or ``load_mulan`` takes.
+        hub: how what a MuQ-MuLan's folder lacks is fetched.
 
     Raises:
         CheckpointError: neither, or a MuQ-MuLan without a tokenizer, or with one that knows tokens
             which its text encoder does not.
     """
-    return _joint(name) if is_mulan(name) else load_checkpoint(name)
+    return _joint(name, hub) if is_mulan(name) else load_checkpoint(name)
 
 
 def require_source(bundle: Bundle, checkpoint: Checkpoint) -> None:
@@ -103,8 +105,8 @@ def require_source(bundle: Bundle, checkpoint: Checkpoint) -> None:
         )
 
 
-def _joint(name: str | Path) -> JointCheckpoint:
-    loaded = load_mulan(name)
+def _joint(name: str | Path, hub: HubOptions) -> JointCheckpoint:
+    loaded = load_mulan(name, hub)
     if loaded.tokenizer is None:
         encoder = loaded.model.config.text_model.name
         raise CheckpointError(

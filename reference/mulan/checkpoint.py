@@ -15,6 +15,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...common.documents import read_json
 from ...common.files import atomic_folder, sha256
@@ -27,8 +28,8 @@ from ..checkpoint import (
     stored_state,
 )
 from ..config import COUNTS as MUQ_COUNTS
-from ..config import read_config
-from ..hub import download, is_hub_id
+from ..config import MuQConfig, read_config
+from ..hub import USUAL, HubOptions, download, is_hub_id
 from ..stored import save_tensors
 from ..weights import (
     TORCH_WEIGHTS_FILE,
@@ -69,6 +70,41 @@ class MuLanCheckpoint:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
 
+@dataclass(frozen=True)
+class MuLanFiles:
+    """A MuQ-MuLan's files, its configurations already read.
+
+    Attributes:
+        config: of both towers.
+        muq, xlm_roberta: of the encoders below them.
+        weights: the file with every weight.
+        text_encoder: folder of the text encoder's configuration and tokenizer.
+    """
+
+    config: MuLanConfig
+    muq: MuQConfig
+    xlm_roberta: XLMRobertaConfig
+    weights: Path
+    text_encoder: Path
+
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """The three configurations."""
+        return [dataclasses.asdict(each) for each in (self.config, self.muq, self.xlm_roberta)]
+
+    @property
+    def sha256(self) -> str:
+        """One hash over the configurations and the weights' file."""
+        document = f"{json.dumps(self.settings, sort_keys=True)}\n{sha256(self.weights)}"
+        return hashlib.sha256(document.encode()).hexdigest()
+
+    @property
+    def tokenizer(self) -> Path | None:
+        """The text encoder's ``tokenizer.json``, if there is one."""
+        path = self.text_encoder / TOKENIZER_FILE
+        return path if path.is_file() else None
+
+
 def is_mulan(source: str | Path) -> bool:
     """Whether a folder or a hub id is a MuQ-MuLan's, by its configuration."""
     folder = Path(source)
@@ -81,11 +117,12 @@ def is_mulan(source: str | Path) -> bool:
     return isinstance(config, dict) and _SECTION in config
 
 
-def load_mulan(source: str | Path) -> MuLanCheckpoint:
+def load_mulan(source: str | Path, hub: HubOptions = USUAL) -> MuLanCheckpoint:
     """Load a MuQ-MuLan strictly.
 
     Args:
         source: a folder of the official layout, or a hub id such as ``OpenMuQ/MuQ-MuLan-large``.
+        hub: how what is not in a folder is fetched.
 
     Raises:
         CheckpointError: not found, unreadable, an unsupported configuration, or a missing,
@@ -97,16 +134,12 @@ def load_mulan(source: str | Path) -> MuLanCheckpoint:
             raise CheckpointError(
                 f"{source}: no such folder, nor a hub id such as OpenMuQ/MuQ-MuLan-large."
             )
-        folder = download(str(source), [CONFIG_FILE, WEIGHTS_FILE, TORCH_WEIGHTS_FILE])
-    config = read_config_as(MuLanConfig, folder / CONFIG_FILE)
-    weights_path = weights_file(folder)
-    text_encoder = _encoder_folder(folder, config.text_model.name)
-    muq = read_config(_encoder_folder(folder, config.audio_model.name) / CONFIG_FILE)
-    xlm_roberta = read_config_as(XLMRobertaConfig, text_encoder / CONFIG_FILE)
-    state = dict(checked_state(read_weights(weights_path), weights_path))
+        folder = download(str(source), [CONFIG_FILE, WEIGHTS_FILE, TORCH_WEIGHTS_FILE], hub)
+    files = mulan_files(folder, hub)
+    config, muq, xlm_roberta = files.config, files.muq, files.xlm_roberta
+    state = dict(checked_state(read_weights(files.weights), files.weights))
     state.pop(_NOT_A_WEIGHT, None)
-    settings = [dataclasses.asdict(each) for each in (config, muq, xlm_roberta)]
-    parts = dict(zip(("mulan", "muq", "xlm_roberta"), settings, strict=True))
+    parts = dict(zip(("mulan", "muq", "xlm_roberta"), files.settings, strict=True))
     try:
         check_fit(config, muq, xlm_roberta)
     except CheckpointError as error:
@@ -114,14 +147,25 @@ def load_mulan(source: str | Path) -> MuLanCheckpoint:
     model = load_strictly(
         lambda: MuLan(config, muq, xlm_roberta), parts, COUNTS | MUQ_COUNTS, state, str(source)
     )
-    document = f"{json.dumps(settings, sort_keys=True)}\n{sha256(weights_path)}"
-    tokenizer = text_encoder / TOKENIZER_FILE
-    return MuLanCheckpoint(
-        model,
-        str(source),
-        hashlib.sha256(document.encode()).hexdigest(),
-        tokenizer if tokenizer.is_file() else None,
-    )
+    return MuLanCheckpoint(model, str(source), files.sha256, files.tokenizer)
+
+
+def mulan_files(folder: Path, hub: HubOptions = USUAL) -> MuLanFiles:
+    """Find a checkpoint's files, without loading weights.
+
+    Args:
+        folder: of the official layout.
+        hub: how the encoders' configurations are fetched where they are not in the folder.
+
+    Raises:
+        CheckpointError: one is missing, cannot be fetched, or cannot be read.
+    """
+    config = read_config_as(MuLanConfig, folder / CONFIG_FILE)
+    weights = weights_file(folder)
+    text_encoder = encoder_folder(folder, config.text_model.name, hub)
+    muq = read_config(encoder_folder(folder, config.audio_model.name, hub) / CONFIG_FILE)
+    xlm_roberta = read_config_as(XLMRobertaConfig, text_encoder / CONFIG_FILE)
+    return MuLanFiles(config, muq, xlm_roberta, weights, text_encoder)
 
 
 def save_mulan(
@@ -162,13 +206,14 @@ def save_mulan(
         save_tensors(stored_state(model, half), temporary / WEIGHTS_FILE)
 
 
-def _encoder_folder(folder: Path, name: str) -> Path:
+def encoder_folder(folder: Path, name: str, hub: HubOptions = USUAL) -> Path:
     """Where an encoder's ``config.json`` is: below the checkpoint, in a folder, or on the hub."""
     for candidate in (folder / name, Path(name)):
         if (candidate / CONFIG_FILE).is_file():
             return candidate
     try:
-        return download(name, [CONFIG_FILE, TOKENIZER_FILE])
+        newest = dataclasses.replace(hub, revision=None)  # the one given is the checkpoint's
+        return download(name, [CONFIG_FILE, TOKENIZER_FILE], newest)
     except CheckpointError as error:
         raise CheckpointError(
             f"{folder}: it stands on {name}, whose {CONFIG_FILE} is needed in {folder / name}. "

@@ -1,4 +1,4 @@
-"""An artefact's partial graphs: front end and encoder, and those that give some outputs only."""
+"""An artefact's partial graphs: front end, encoder, levels, and those for some outputs only."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -10,6 +10,13 @@ from .tokens import TOKENS, TOKENS_FILE
 
 # The front end's output, hidden state 0, and the encoder's input.
 FRAMES = "frames"
+# What the text encoder of a MuQ-MuLan's text tower gives, and the transformer above it reads.
+STATES = TensorSpec(name="states", dtype="float32", shape=["batch", "tokens", "width"])
+# The further inputs of the part that goes on from one hidden state to a deeper one: the two levels,
+# and what is added to the attention's scores for each step that is attended to.
+FIRST = TensorSpec(name="first_level", dtype="int64", shape=[])
+LAST = TensorSpec(name="last_level", dtype="int64", shape=[])
+ATTENTION_BIAS = TensorSpec(name="attention_bias", dtype="float32", shape=["batch", 1, 1, "steps"])
 
 
 def front_end_file(file: str) -> str:
@@ -20,6 +27,27 @@ def front_end_file(file: str) -> str:
 def encoder_file(file: str) -> str:
     """The file of the part from frames to outputs, beside the artefact's whole graph ``file``."""
     return _beside(file, "encoder")
+
+
+def text_encoder_file(file: str) -> str:
+    """The file of the part from tokens to states, beside the text tower's whole graph ``file``."""
+    return _beside(file, "encoder")
+
+
+def text_transformer_file(file: str) -> str:
+    """The file of the part from states to latents, beside the text tower's whole graph ``file``."""
+    return _beside(file, "transformer")
+
+
+def levels_file(file: str) -> str:
+    """The file of the part from one hidden state to a deeper one, beside the artefact's whole graph
+    ``file``."""
+    return _beside(file, "levels")
+
+
+def levels_inputs(width: int) -> list[TensorSpec]:
+    """The inputs of the part from one hidden state, called the frames, to a deeper one."""
+    return [frames_spec(width), ATTENTION_BIAS, FIRST, LAST]
 
 
 def without_latents_file(file: str) -> str:

@@ -13,7 +13,15 @@ from ..bundle.joint import MASK
 from ..bundle.manifest import Artefact, Bundle, Framing
 from ..bundle.meanings import Explained
 from ..bundle.output import Output
-from ..bundle.parts import encoder_outputs, frames_spec
+from ..bundle.parts import (
+    ATTENTION_BIAS,
+    FIRST,
+    FRAMES,
+    LAST,
+    encoder_outputs,
+    frames_spec,
+    levels_inputs,
+)
 from ..bundle.record import TensorSpec
 
 WAVEFORM = "waveform"  # the input's name
@@ -58,11 +66,14 @@ class Description(Explained):
 class Session(Closing, Explained):
     """A loaded artefact, ready to run. A context manager; ``close`` frees the engine.
 
-    Its attributes are those of ``Description``, inputs and outputs by their names, and ``parts``:
-    the same model in two, where the artefact has them.
+    Its attributes are those of ``Description``, inputs and outputs by their names, and, where the
+    artefact has them, ``parts``: the same model in two; ``text_parts``: the same of a text tower;
+    and ``levels``: its layers one after another.
     """
 
     parts: "Parts | None" = None
+    text_parts: "TextParts | None" = None
+    levels: "Levels | None" = None
 
     def __init__(self, described: Description) -> None:
         self.inputs = {spec.name: spec for spec in described.inputs}
@@ -106,6 +117,12 @@ class Session(Closing, Explained):
             Part(front_end, [*self.inputs.values()], frames, self.framing),
             Part(encoder, frames, outputs, self.framing),
         )
+
+    def _by_levels(self, engine: "Engine", deepest: int) -> "Levels":
+        """The model's layers up to the deepest level, run by this engine."""
+        features = self.outputs["features"]
+        inputs = levels_inputs(int(features.shape[-1]))
+        return Levels(Part(engine, inputs, [features], self.framing), deepest)
 
     def _check(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> None:
         unknown = [name for name in outputs if name not in self.outputs]
@@ -190,6 +207,57 @@ class Parts(NamedTuple):
 
     front_end: Session
     encoder: Session
+
+
+class TextParts(NamedTuple):
+    """A text tower in two: tokens to states, and states to latents; each with a mask of its own.
+    They are closed with the session they belong to."""
+
+    encoder: Session
+    transformer: Session
+
+
+class Levels:
+    """The layers of a model, run from one hidden state to a deeper one.
+
+    Level 0 is the front end's output; the model's deepest is normalised. The part that runs them is
+    closed with the session that it belongs to.
+
+    Args:
+        part: a session with the inputs of ``levels_inputs``.
+        deepest: the last level.
+    """
+
+    def __init__(self, part: Session, deepest: int) -> None:
+        self.part, self.deepest = part, deepest
+
+    def run(
+        self, x: np.ndarray, first: int, last: int, bias: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The hidden state at level ``last``, float32 (batch, steps, width).
+
+        Args:
+            x: the one at level ``first``, of the same shape.
+            first, last: ``first`` is no deeper than ``last``.
+            bias: (batch, 1, 1, steps) float32, added to the attention's scores for each step that
+                is attended to: 0, or far below it for a step that must not be.
+
+        Raises:
+            SessionError: there are no such levels, or the engine failed.
+        """
+        if not 0 <= first <= last <= self.deepest:
+            raise SessionError(f"levels {first} to {last}: this model has 0 to {self.deepest}.")
+        if first == last:
+            return x
+        if bias is None:
+            bias = np.zeros((len(x), 1, 1, x.shape[1]), np.float32)
+        inputs = {
+            FRAMES: x,
+            ATTENTION_BIAS.name: bias,
+            FIRST.name: np.array(first, np.int64),
+            LAST.name: np.array(last, np.int64),
+        }
+        return self.part.run(inputs, ["features"])["features"]
 
 
 def _check_tensor(array: np.ndarray, spec: TensorSpec, sizes: dict[str, int]) -> None:

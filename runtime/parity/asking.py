@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..bundle.parts import FRAMES
-from ..engines.session import WAVEFORM, Arrays, Parts, Session
+from ..engines.session import WAVEFORM, Arrays, Levels, Parts, Session
 from ..inference.frames import OverlappingFrames
 
 
@@ -27,6 +27,9 @@ def answers(
             found[f"{name}, {way}"] = session.run(inputs, list(outputs))
     if session.parts is not None:
         found[f"{name}, in parts"] = _in_parts(session.parts, waveform)
+        if session.levels is not None:
+            (frames,) = session.parts.front_end.run(inputs).values()
+            found[f"{name}, in two halves of the layers"] = _in_halves(session.levels, frames)
     return found
 
 
@@ -40,3 +43,10 @@ def _in_parts(parts: Parts, waveform: np.ndarray) -> Arrays:
     if middle.shape[1] >= framing.minimum_samples:
         frames.of(steps, middle)
     return parts.encoder.run({FRAMES: frames.of(0, waveform)})
+
+
+def _in_halves(levels: Levels, frames: np.ndarray) -> Arrays:
+    """Run the layers up to a hidden state in the middle, and go on from there."""
+    middle = levels.deepest // 2
+    state = levels.run(frames, 0, middle)
+    return {"features": levels.run(state, middle, levels.deepest)}

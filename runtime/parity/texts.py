@@ -7,6 +7,7 @@ import numpy as np
 from ..bundle.certificate import AnyMeasurement
 from ..bundle.joint import IDS, LATENTS, MASK
 from ..engines.session import Session
+from ..text.encoder import latents_in_parts
 from ..text.tokenizer import TextTokenizer
 from .measuring import measure, measure_ranks
 
@@ -33,8 +34,14 @@ def text_measurements(
         ids, mask = tokenizer.encode(asked)
         return session.run({IDS.name: ids, MASK.name: mask})[LATENTS]
 
-    alone = np.concatenate([answer([text]) for text in texts])
-    for name, ours in (("each alone", alone), ("as a batch", answer(texts))):
+    ways = {
+        "each alone": np.concatenate([answer([text]) for text in texts]),
+        "as a batch": answer(texts),
+    }
+    if session.text_parts is not None:
+        ids, mask = tokenizer.encode(texts)
+        ways["as a batch, in parts"] = latents_in_parts(session.text_parts, ids, mask, mask)
+    for name, ours in ways.items():
         called = f"{len(texts)} texts, {name}"
         yield measure(called, 0.0, LATENTS, ours, expected)
         yield measure_ranks(called, 0.0, pieces @ ours.T, pieces @ expected.T)

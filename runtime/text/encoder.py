@@ -6,11 +6,12 @@ from os import PathLike, fspath
 import numpy as np
 
 from ...common.closing import Closing
-from ...errors import MuqrtError
+from ...errors import BundleError, MuqrtError
 from ..bundle.joint import IDS, LATENTS, MASK
 from ..bundle.manifest import load_bundle
+from ..bundle.parts import STATES
 from ..engines.open_session import open_session
-from ..engines.session import Session, check_finite
+from ..engines.session import Session, TextParts, check_finite
 from .texts import Texts, as_texts
 from .tokenizer import TextTokenizer
 
@@ -65,9 +66,55 @@ class TextEncoder(Closing):
                 on_texts(len(rows))
         return found
 
+    def encode_with_padding(self, texts: Texts) -> np.ndarray:
+        """Embed texts in one batch as the official package does, where padding counts.
+
+        So the result for a text depends on the longest one of its batch; that for a text alone is
+        ``encode``'s.
+
+        Args:
+            texts: one, or several.
+
+        Returns:
+            float32 (texts, width), each of length one.
+
+        Raises:
+            BundleError: the tower is not there in parts, and the texts differ in length.
+                UsageError: no text, or an item that is not text. SessionError: the engine failed,
+                or its numbers are not finite.
+        """
+        ids, mask = self._tokenizer.encode(as_texts(texts))
+        if mask.all():
+            found = self._session.run({IDS.name: ids, MASK.name: mask})[LATENTS]
+        elif self._session.text_parts is None:
+            raise BundleError(
+                "this bundle's text tower embeds each text alone; for batches whose padding "
+                "counts, as in the official package, export it again with --levels."
+            )
+        else:
+            counted = np.ones_like(mask)  # the padding, too
+            found = latents_in_parts(self._session.text_parts, ids, mask, counted)
+        check_finite(found, "latents for texts")
+        return found
+
     def close(self) -> None:
         """Close the session."""
         self._session.close()
+
+
+def latents_in_parts(
+    parts: TextParts, ids: np.ndarray, mask: np.ndarray, counted: np.ndarray
+) -> np.ndarray:
+    """Embeddings of tokens, (texts, width).
+
+    Args:
+        parts: the tower's.
+        ids: (texts, tokens) int64.
+        mask: what the encoder attends to, of the same shape.
+        counted: what the transformer above it attends to, and the mean is of.
+    """
+    states = parts.encoder.run({IDS.name: ids, MASK.name: mask})[STATES.name]
+    return parts.transformer.run({STATES.name: states, MASK.name: counted})[LATENTS]
 
 
 def open_text_encoder(

@@ -129,6 +129,10 @@ def test_where_caches_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
     assert cache_folder() == Path("/cache/muqrt")
     assert cache_folder(tmp_path) == tmp_path
+    monkeypatch.setenv("MUQRT_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own"
+    assert cache_folder(tmp_path) == tmp_path
+    monkeypatch.delenv("MUQRT_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "muqrt"
 

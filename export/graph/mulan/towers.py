@@ -8,6 +8,7 @@ from torch import nn
 
 from ....reference.mulan.model import MuLan
 from ....runtime.bundle.joint import IDS, LATENTS, MASK
+from ....runtime.bundle.parts import STATES
 from ....runtime.bundle.record import TensorSpec
 from ..folding import linear
 from ..writer import Graph
@@ -53,7 +54,10 @@ def mulan_text_graph(model: MuLan, graph: Graph | None = None) -> onnx.ModelProt
         x = xlm_roberta(graph, tower.model, IDS.name, bias)
         if isinstance(tower.proj, nn.Linear):
             x = graph.linear("proj", *linear(tower.proj), x)
-        x = _mean(graph, transformer(graph, tower.transformer, x, bias), real)
+    graph.rename(x, STATES.name)  # because there the graph can be cut in two
+    with graph.scope("text"):
+        x = transformer(graph, tower.transformer, STATES.name, bias)
+        x = _mean(graph, x, real)
         found = latents(graph, model.mulan.text_to_latents, x)
     graph.rename(found, LATENTS)
     width = model.config.mulan.dim_latent

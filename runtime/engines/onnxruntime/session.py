@@ -9,12 +9,21 @@ import numpy as np
 import onnxruntime as ort
 
 from ....errors import SessionError
+from ...bundle.joint import IDS, LATENTS, MASK
 from ...bundle.manifest import Artefact, Bundle
-from ...bundle.parts import encoder_file, front_end_file, graph_files
+from ...bundle.parts import (
+    STATES,
+    encoder_file,
+    front_end_file,
+    graph_files,
+    levels_file,
+    text_encoder_file,
+    text_transformer_file,
+)
 from ..cpus import given_cpus
 from ..cuda.memory import DeviceArray, reachable
 from ..device_name import DeviceName, parse_device
-from ..session import WAVEFORM, Arrays, Description, Session
+from ..session import WAVEFORM, Arrays, Description, Part, Session, TextParts
 from .binding import BoundRuns
 from .providers import PROVIDERS, Provider, providers_on
 
@@ -78,8 +87,17 @@ class OnnxSession(Session):
         files = graph_files(artefact.file, artefact.files, self.outputs)
         self._graphs = [(gives, graph(file)) for gives, file in files]
         parts = front_end_file(artefact.file), encoder_file(artefact.file)
-        if artefact.files.keys() >= set(parts):
+        if artefact.tower is None and artefact.files.keys() >= set(parts):
             self.parts = self._split(*map(graph, parts))
+        if levels_file(artefact.file) in artefact.files:
+            self.levels = self._by_levels(graph(levels_file(artefact.file)), artefact.level)
+        texts = text_encoder_file(artefact.file), text_transformer_file(artefact.file)
+        if artefact.tower == "text" and artefact.files.keys() >= set(texts):
+            encoder, transformer = map(graph, texts)
+            self.text_parts = TextParts(
+                Part(encoder, [IDS, MASK], [STATES], bundle.framing),
+                Part(transformer, [STATES, MASK], [self.outputs[LATENTS]], bundle.framing),
+            )
 
     def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Arrays:
         """Run the engine on checked inputs; on a GPU the waveform may also be in its memory."""
@@ -95,8 +113,10 @@ class OnnxSession(Session):
         """Free the engines and their memory."""
         for _, graph in self._graphs:
             graph.close()
-        for part in self.parts or ():
+        for part in [*(self.parts or ()), *(self.text_parts or ())]:
             part.close()
+        if self.levels is not None:
+            self.levels.part.close()
 
 
 class _Graph:
