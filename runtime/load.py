@@ -33,8 +33,8 @@ def load(
         artefact: its name; the bundle's first certified one when left out.
         threads: for the engine; all physical cores when left out.
         allow_uncertified: accept an artefact without a passing parity certificate.
-        device: "cpu", "cuda" or, for an ONNX artefact, "tensorrt"; of several GPUs "cuda:1". The
-            engine's own when left out.
+        device: "cpu", "cuda" or, for an ONNX artefact, "tensorrt" or "tensorrt-rtx"; of several
+            GPUs "cuda:1". The engine's own when left out.
         text_artefact: name of a MuQ-MuLan's text tower; the first certified one when left out. It
             is opened when texts are first asked for.
         options: ``Model``'s ``overlap_seconds``, ``batch_size`` and ``tolerance``.

@@ -17,7 +17,15 @@ EXTRAS = ("torch", "onnx", "safetensors", "huggingface_hub", "tritonclient", "av
 EXTRAS += ("scipy", "fluidsynth", "lightning_fabric", "sklearn", "mir_eval", "pyarrow", "openvino")
 EXTRAS += ("mido", "music21", "pyloudnorm", "pyworld")
 EXTRAS += ("uvicorn", "httptools", "uvloop", "grpc")
-EXTRAS += ("sounddevice", "lancedb", "tokenizers", "cuda", "tensorrt", "tensorrt_rtx_bindings")
+EXTRAS += (
+    "onnxruntime_ep_nv_tensorrt_rtx",
+    "sounddevice",
+    "lancedb",
+    "tokenizers",
+    "cuda",
+    "tensorrt",
+    "tensorrt_rtx_bindings",
+)
 HEAVY = ("torch", "onnx", "onnxruntime", "numpy", "soundfile", "pydantic", "typer", "rich")
 # What only PyTorch's session imports, when it is used: the model itself needs torch.
 OF_TORCH = {f"runtime.engines.pytorch.{name}" for name in ("encoder", "engines", "model")}

@@ -16,7 +16,7 @@ class DeviceName:
 
 def parse_device(text: str, *kinds: str) -> DeviceName:
     """Parse a device's name; raise SessionError unless it is of one of these kinds."""
-    found = re.fullmatch(r"([a-z]+)(?::(\d{1,3}))?", text)
+    found = re.fullmatch(r"([a-z]+(?:-[a-z]+)?)(?::(\d{1,3}))?", text)
     if found is None or found[1] not in kinds:
         raise SessionError(
             f"device {text!r}: choose {' or '.join(kinds)}; of several GPUs one by its number, "

@@ -20,8 +20,9 @@ def open_session(
         artefact: which one; its hashes are verified.
         threads: for the engine on the CPU; all physical cores when None. No more than there are
             processors are used, with a warning.
-        device: "cpu", "cuda", or "tensorrt" for an ONNX artefact; of several GPUs "cuda:1". When
-            None the GPU for an engine of TensorRT, what a torch artefact chooses, else the CPU.
+        device: "cpu", "cuda", or "tensorrt" or "tensorrt-rtx" for an ONNX artefact; of several
+            GPUs "cuda:1". When None the GPU for an engine of TensorRT, what a torch artefact
+            chooses, else the CPU.
         spinning: see ``OnnxSession``; other engines decide themselves.
 
     Raises:

@@ -26,6 +26,8 @@ from ..device_name import DeviceName, parse_device
 from ..session import WAVEFORM, Arrays, Description, Part, Session, TextParts
 from .binding import BoundRuns
 from .providers import PROVIDERS, Provider, providers_on
+from .rtx_plugin import DEVICE as RTX
+from .rtx_plugin import add_rtx_provider
 
 # DLPack's number for CUDA's legacy default stream. A run first waits for all earlier work.
 _DEFAULT_STREAM = 1
@@ -43,10 +45,10 @@ class OnnxSession(Session):
         artefact: which one; its hashes are verified here.
         threads: intra-operator threads; when None as many as this process was given, or ONNX
             Runtime's choice, the physical cores.
-        device: "cpu", "cuda" or "tensorrt", such as "cuda:1" for the second GPU.
-        cuda_graphs: on "cuda", whether the runs of each shape are recorded and launched as one,
-            which spares the CPU some thousand launches. ONNX Runtime does so only with graphs whose
-            every computation is on the GPU.
+        device: "cpu", "cuda", "tensorrt" or "tensorrt-rtx", such as "cuda:1" for the second GPU.
+        cuda_graphs: on "cuda" and "tensorrt-rtx", whether the runs of each shape are recorded and
+            launched as one, which spares the CPU some thousand launches. ONNX Runtime does so only
+            with graphs whose every computation is on the GPU.
         spinning: whether threads wait for each other awake: sooner back at work, and a waste of
             time where anything else wants the cores.
 
@@ -66,10 +68,10 @@ class OnnxSession(Session):
         spinning: bool = True,
     ) -> None:
         super().__init__(Description.of(bundle, artefact))
-        providers = providers_on(device, artefact.digest, cuda_graphs)
-        chosen = parse_device(device, *PROVIDERS)
-        self._gpu = None if chosen.kind == "cpu" else DeviceName("cuda", chosen.index)
-        bundle.verify(artefact)
+        chosen = parse_device(device, *PROVIDERS, RTX)
+        # The plugin for RTX copies inputs and outputs itself.
+        on_host = chosen.kind in ("cpu", RTX)
+        self._gpu = None if on_host else DeviceName("cuda", chosen.index)
         options = ort.SessionOptions()
         options.log_severity_level = 3
         # A session's threads would go on spinning after its run and take the cores from the next
@@ -81,8 +83,16 @@ class OnnxSession(Session):
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.intra_op_num_threads = threads or given_cpus() or 0  # 0 is ONNX Runtime's choice
 
+        providers: list[Provider] = []
+        if chosen.kind == RTX:
+            first = add_rtx_provider(options, chosen, artefact.digest, cuda_graphs)
+        else:
+            providers = providers_on(device, artefact.digest, cuda_graphs)
+            first = providers[0][0]
+        bundle.verify(artefact)
+
         def graph(file: str) -> _Graph:
-            return _Graph(bundle.path(file), options, providers, self._gpu, cuda_graphs)
+            return _Graph(bundle.path(file), options, providers, first, self._gpu, cuda_graphs)
 
         files = graph_files(artefact.file, artefact.files, self.outputs)
         self._graphs = [(gives, graph(file)) for gives, file in files]
@@ -120,17 +130,22 @@ class OnnxSession(Session):
 
 
 class _Graph:
-    """A graph in a file, loaded when it is first run."""
+    """A graph in a file, loaded when it is first run.
+
+    Without ``providers`` they are in the options; ``first`` is the one that has to start.
+    """
 
     def __init__(
         self,
         path: Path,
         options: ort.SessionOptions,
         providers: Sequence[Provider],
+        first: str,
         gpu: DeviceName | None,
         cuda_graphs: bool,
     ) -> None:
-        self._path, self._options, self._providers = path, options, providers
+        self._path, self._options = path, options
+        self._providers, self._first = providers, first
         self._gpu, self._cuda_graphs = gpu, cuda_graphs
         self._engine: ort.InferenceSession | BoundRuns | None = None
         self._closed = False
@@ -161,13 +176,14 @@ class _Graph:
 
     def _load(self) -> ort.InferenceSession | BoundRuns:
         try:
-            engine = ort.InferenceSession(str(self._path), self._options, providers=self._providers)
+            chosen = self._providers or None
+            engine = ort.InferenceSession(str(self._path), self._options, providers=chosen)
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             cure = " Open it without CUDA graphs." if self._cuda_graphs else ""
             raise SessionError(
                 f"{self._path}: ONNX Runtime cannot load it: {error}{cure}"
             ) from error
-        wanted, found = self._providers[0][0], engine.get_providers()
+        wanted, found = self._first, engine.get_providers()
         if found[0] != wanted:  # it would run on the CPU, and say so in a log
             raise SessionError(
                 f"ONNX Runtime could not start {wanted} and has {', '.join(found)} instead: it "
