@@ -38,6 +38,10 @@ _BENCH: Sections = {
             ".bench.command",
             "Measure peak memory and seconds of long windows on a CPU, against PyTorch.",
         ),
+        "drop-in": (
+            ".bench.command",
+            "Measure a script that uses the package muq on muqrt.drop_in, against the package.",
+        ),
         "streams": (".bench.streams", "Measure how late the tags of many live streams come."),
         "front": (
             ".bench.command",

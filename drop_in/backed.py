@@ -16,6 +16,7 @@ from ..runtime.engines.session import Session
 from .backing import Backing, backing
 from .choice import open_best
 from .refusals import refuse
+from .usual import USUAL
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -75,7 +76,8 @@ class Backed(nn.Module):
         folder = None if cache_dir is None else str(cache_dir)
         hub = HubOptions(folder, revision, local_files_only, token, force_download)
         found = cls._empty()
-        found._artefact, found._threads, found._hub = artefact, threads, hub
+        found._artefact = USUAL.artefact if artefact is None else artefact
+        found._threads, found._hub = threads, hub
         found._answer_from(backing(pretrained_model_name_or_path, hub))
         return found
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import UsageError
 from .names import load
+from .usual import USUAL
 
 # Modules of the official package that scripts import from, and the names in each.
 _MUQ, _MULAN = ("MuQ", "MuQConfig"), ("MuQMuLan", "MuQMuLanConfig")
@@ -34,8 +35,11 @@ class _Module(ModuleType):
         return load(name)
 
 
-def install() -> None:
+def install(artefact: str | None = None) -> None:
     """Let ``import muq`` in this process find the drop-in, whether muq is installed or not.
+
+    Args:
+        artefact: what ``from_pretrained`` takes where it is given none, such as onnx-int8.
 
     Raises:
         UsageError: the official package is imported already.
@@ -46,6 +50,7 @@ def install() -> None:
             f"muq is imported already, from {getattr(found, '__file__', None)}: call "
             "muqrt.drop_in.install() before."
         )
+    USUAL.artefact = artefact
     modules = {name: _Module(name, names) for name, names in _MODULES.items()}
     for name, module in modules.items():
         parent, _, child = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""``muqrt bench model``, ``kernels``, ``towers``, ``lengths``, ``front``, ``training``, ``gpu``."""
+"""``muqrt bench model``, ``kernels``, ``towers``, ``lengths``, ``drop-in`` and the others."""
 
 import os
 import re
@@ -145,6 +145,40 @@ def lengths(
     steps = len(seconds) * (1 + len(loaded.audio_artefacts))
     with progress("Benchmark", steps) as bar:
         report = measure_lengths(loaded, checkpoint, seconds, *about, bar.advance)
+    publish(report, output, as_json)
+
+
+@commands.command("drop-in")
+def drop_in(
+    bundle: OwnBundle,
+    checkpoint: Source,
+    official: Annotated[
+        str,
+        typer.Option(help="A Python in whose environment the official package muq is installed."),
+    ],
+    seconds: Annotated[
+        float, typer.Option(min=_LEAST_SECONDS, max=_MOST_SECONDS, help="Length of the song.")
+    ] = 144.0,
+    level: Annotated[int, typer.Option(min=0, help="The hidden state to ask for.")] = 6,
+    artefact: Annotated[
+        list[str] | None,
+        typer.Option(help="An artefact to measure; all fp32 and int8 ONNX ones by default."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each contender runs.")] = 1,
+    threads: Threads = None,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a script that uses the package muq on muqrt.drop_in, against the package."""
+    import_extra("bench", "onnx", "psutil", "torch")
+    from ...benchmarks.drop_in import measure_drop_in
+    from ...runtime.bundle.manifest import load_bundle
+
+    check_output(output)
+    loaded, names = load_bundle(bundle), artefact or []
+    about = level, threads or os.cpu_count() or 1, rounds, names
+    with progress("Benchmark", None) as bar:
+        report = measure_drop_in(loaded, checkpoint, official, seconds, *about, bar.advance)
     publish(report, output, as_json)
 
 

@@ -176,7 +176,7 @@ def test_no_script(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "muqrt.drop_in", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == code
-        assert "python -m muqrt.drop_in SCRIPT" in done.stdout + done.stderr
+        assert "python -m muqrt.drop_in [--artefact NAME] SCRIPT" in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
 
 
