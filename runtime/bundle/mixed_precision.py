@@ -6,7 +6,7 @@ from pydantic import Field
 
 from .record import Record
 
-Reason = Literal["range", "sum", "weights"]
+Reason = Literal["range", "sum", "weights", "error"]
 
 
 class KeptNode(Record):
@@ -14,7 +14,8 @@ class KeptNode(Record):
 
     ``reason`` says what ``figure`` is: "range", the largest magnitude that the node reads or
     writes; "sum", the largest that a partial sum of its products can reach; "weights", what
-    rounding its weights would change of them, relative to their norm.
+    rounding its weights would change of them, relative to their norm; "error", what rounding its
+    part alone changes of the features, as a relative L2: without it the gate was missed.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""An fp16 or bf16 artefact, beside the fp32 one in its bundle: measure, retype, prove."""
+"""An fp16 or bf16 artefact, beside the fp32 one in its bundle: measure, retype, choose, prove."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,11 +16,12 @@ from ...bundle.candidate import fp32_source, onnx_candidate
 from ...bundle.recipe import PrecisionRecipe
 from ...onnx_from_checkpoint import onnx_from_checkpoint
 from ...parity.excerpt import Excerpt
-from ...parity.gate import parity, refuse_uncertified
+from ...parity.gate import parity
 from ...parity.proof import Proof
 from .emulation import emulated
 from .formats import HALVES, Half
 from .ranges import Ranges, kept_nodes, observe
+from .search import HalfSearch, names_of
 from .typed import nodes_of, typed
 
 # Plain convolutions: engines with 16-bit arithmetic have their own fast ones.
@@ -32,9 +33,10 @@ class HalfRecipe(PrecisionRecipe):
     """The artefact ``onnx-fp16`` or ``onnx-bf16``.
 
     Its graph is strongly typed: whatever engine reads the file computes in the types that it says.
-    Before it is written, an emulation of every rounding must be within the gate. Where ONNX Runtime
-    cannot run the artefact itself, such as bf16 on a CPU, it is added without a certificate:
-    nothing chooses it until ``muqrt parity`` has proven it where an engine can.
+    Before it is written, an emulation of every rounding must be within the gate; while it is not,
+    more products stay float32. Where ONNX Runtime cannot run the artefact itself, such as bf16 on a
+    CPU, it is added without a certificate: nothing chooses it until ``muqrt parity`` has proven it
+    where an engine can.
     """
 
     known = HALVES
@@ -46,7 +48,7 @@ class HalfRecipe(PrecisionRecipe):
 
         Raises:
             BundleError: no fp32 ONNX artefact to follow. ParityError: the emulation's numbers
-                differ from the reference's.
+                differ from the reference's, whatever stays float32.
         """
         source, half = fp32_source(bundle), HALVES[self.precision]
         outputs = [spec.name for spec in source.outputs]
@@ -55,14 +57,21 @@ class HalfRecipe(PrecisionRecipe):
         float32 = partial(onnx_from_checkpoint, *arguments)
         ranges = observe(float32(), proof.music, folder, proof.on_step)
         kept = kept_nodes(float32(), ranges, half)
-        names = {each.name for each in kept}
-        with TemporaryDirectory(dir=folder) as temporary:
-            graph = emulated(typed(float32(), half, names), half)
-            rounded = onnx_candidate(bundle, graph, self.precision, Path(temporary))
+
+        def emulation(kept: list[KeptNode], place: Path) -> Bundle:
+            graph = emulated(typed(float32(), half, names_of(kept)), half)
+            rounded = onnx_candidate(bundle, graph, self.precision, place)
             rounded.artefacts[0].name += ", every rounding emulated,"
+            return rounded
+
+        with TemporaryDirectory(dir=folder) as temporary:
+            place = Path(temporary)
+            rounded = emulation(kept, place)
             parity(rounded, proof, "emulation")
-            refuse_uncertified(rounded)
-        graph = typed(float32(), half, names)
+            if not rounded.artefacts[0].certified:
+                search = HalfSearch(self.precision, half, proof, source.level)
+                kept, rounded = search.run(kept, float32, emulation, rounded, place)
+        graph = typed(float32(), half, names_of(kept))
         record = _record(graph, half, proof.music, ranges, kept, rounded)
         added = onnx_candidate(bundle, graph, self.precision, folder, _TARGET)
         added.artefacts[0].mixed_precision = record

@@ -1,13 +1,11 @@
 """An int8 artefact, beside the fp32 one in its bundle: calibrate, measure, choose, prove."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ....reference.muq import MuQ
-from ....runtime.audio.read import SAMPLE_RATE_HZ
 from ....runtime.bundle.manifest import Bundle
 from ....runtime.bundle.quantization import Quantization, QuantizedSite
 from ...bundle.candidate import fp32_source, onnx_candidate
@@ -15,17 +13,16 @@ from ...bundle.recipe import Recipe
 from ...onnx_from_checkpoint import onnx_from_checkpoint
 from ...parity.excerpt import Excerpt
 from ...parity.proof import OnStep, Proof
+from . import fake
 from .calibration import Range, observe, with_fades
 from .equalization import equalize, with_folded_norms
 from .graph import Int8Graph
 from .ranges import ranges
 from .search import goal_of, largest_within
-from .sensitivity import Sensitivity, sensitivities
-from .sites import FRONT_END, activations, in_front_end, sites
+from .sensitivity import Sensitivity, excerpt_of, sensitivities
+from .sites import FRONT_END, Site, activations, in_front_end, sites
 
 _ATTEMPTS = 6
-_SENSITIVITY_SECONDS = 4.0  # of each song, and so many songs:
-_SENSITIVITY_SONGS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,12 +102,12 @@ def calibrate(
     equalize(equal, observe(equal, watched, faded, lambda: on_step("equalization")), level)
     candidates = sites(equal, level)
     found = held(ranges(observe(equal, watched, faded, lambda: on_step("ranges")), candidates))
-    samples = round(_SENSITIVITY_SECONDS * SAMPLE_RATE_HZ)
-    rows = [np.resize(each.waveform, samples) for each in music[:_SENSITIVITY_SONGS]]
-    excerpt = Excerpt("calibration", np.stack(rows))
-    return Calibrated(
-        equal, found, sensitivities(equal, candidates, found, excerpt, level, on_step)
-    )
+
+    def rounding(site: Site) -> AbstractContextManager[None]:
+        return fake.quantized([site], watched, found)
+
+    measured = sensitivities(equal, candidates, rounding, excerpt_of(music), level, on_step)
+    return Calibrated(equal, found, measured)
 
 
 def of_sites(found: dict[str, Range], selected: Sequence[str]) -> dict[str, Range]:

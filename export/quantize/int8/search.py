@@ -1,4 +1,4 @@
-"""Search for the largest part of a model that can be computed in 8 bits."""
+"""Search for the largest part of a model that can be computed in 8 or 16 bits."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ _PLANNED = 0.8
 # Where that was too hopeful, it is less the next time by what was missed, and at least so much.
 _TIGHTER = 0.85
 
-# Writes an artefact with the sites of these names in 8 bits into a folder, as a bundle there.
+# Writes an artefact with the sites of these names in few bits into a folder, as a bundle there.
 Write = Callable[[list[str], Path], Bundle]
 
 
@@ -44,8 +44,10 @@ def largest_within(
     write: Write,
     folder: Path,
     proof: Proof,
+    failed: Bundle | None = None,
+    what: str = "parity",
 ) -> Bundle:
-    """Write artefacts with fewer and fewer sites in 8 bits until one is within the gate and the
+    """Write artefacts with fewer and fewer sites in few bits until one is within the gate and the
     goal.
 
     Args:
@@ -56,12 +58,17 @@ def largest_within(
         write: makes one.
         folder: where they are written.
         proof: what they are compared with.
+        failed: the artefact with all sites, if it was tried before and is not within the gate.
+        what: names the steps.
 
     Raises:
         ParityError: there is none within the attempts, or nothing is left to be quantized.
     """
-    allowed, share = Allowed(goal, THRESHOLDS[precision].relative_l2), _PLANNED
-    added: Bundle | None = None
+    gate = THRESHOLDS[precision]
+    allowed, share = Allowed(goal, gate.relative_l2, gate.largest_tag_change), _PLANNED
+    added = failed
+    if failed is not None:
+        share = _tighter(share, allowed.used(measured), _missed(failed, goal))
     for attempt in range(attempts):
         selected = chosen(measured, allowed, share)
         if not selected:
@@ -69,15 +76,15 @@ def largest_within(
         place = folder / f"attempt-{attempt}"
         place.mkdir()
         added = write([each.site.name for each in selected], place)
-        parity(added, proof)
-        (artefact,) = added.artefacts
-        assert artefact.certificate is not None  # measured just before
-        missed = times_missed(artefact.certificate, goal)
-        proof.on_step(f"{len(selected)} sites, {missed:.2f} times the error that is allowed")
+        parity(added, proof, what)
+        (artefact,), missed = added.artefacts, _missed(added, goal)
+        proof.on_step(
+            f"search: {len(selected)} sites, {missed:.2f} times the error that is allowed"
+        )
         if artefact.certified and missed <= 1:
             return added
         shutil.rmtree(place)
-        share = min(share, allowed.used(selected)) * min(_TIGHTER, 1 / max(missed, 1))
+        share = _tighter(share, allowed.used(selected), missed)
     if added is not None:
         refuse_uncertified(added)
     raise ParityError(
@@ -85,6 +92,17 @@ def largest_within(
         f"{precision}; nothing was written. Ask for less, or calibrate on more music like yours "
         "with --music."
     )
+
+
+def _tighter(share: float, used: float, missed: float) -> float:
+    """The share to plan for next, after one that used so much missed the goal so many times."""
+    return min(share, used) * min(_TIGHTER, 1 / max(missed, 1))
+
+
+def _missed(added: Bundle, goal: float) -> float:
+    (artefact,) = added.artefacts
+    assert artefact.certificate is not None  # measured just before
+    return times_missed(artefact.certificate, goal)
 
 
 def times_missed(certificate: Certificate, goal: float) -> float:

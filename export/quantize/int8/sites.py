@@ -39,19 +39,34 @@ class Site:
 
 
 def sites(model: MuQ, level: int) -> list[Site]:
-    """All sites of the model up to a level, in the order in which they are computed."""
-    first, second = blocks(model)
-    bands, frames = model.config.n_mels // 4, second.conv1.stride[1]
-    # The first block has twice as many bands as the second, and its frames are not halved yet.
-    positions = {first: 2 * bands * frames, second: bands}
-    convolutions = [(p, c) for b, p in positions.items() for c in (b.conv1, b.conv2, b.conv3)]
-    linear = model.model.conv.linear
-    macs = linear.weight.numel() + sum(p * c.weight.numel() for p, c in convolutions)
-    found = [Site(FRONT_END, (*(c for _, c in convolutions), linear), -1, macs)]
+    """All sites of the model up to a level, in the order in which they are computed.
+
+    The front end is one: on bytes its convolutions hand bytes to each other.
+    """
+    front_end = front_end_sites(model)
+    products = tuple(product for each in front_end for product in each.products)
+    macs = sum(each.macs_per_step for each in front_end)
+    found = [Site(FRONT_END, products, -1, macs)]
     layers = cast(list[ConformerLayer], list(model.model.conformer.layers)[:level])
     for index, layer in enumerate(layers):
         found += _of_layer(index, layer)
     return found
+
+
+def front_end_sites(model: MuQ) -> list[Site]:
+    """The front end's products, each a site of its own."""
+    first, second = blocks(model)
+    bands, frames = model.config.n_mels // 4, second.conv1.stride[1]
+    # The first block has twice as many bands as the second, and its frames are not halved yet.
+    positions = {first: 2 * bands * frames, second: bands}
+    found = []
+    for index, (block, count) in enumerate(positions.items()):
+        for name in ("conv1", "conv2", "conv3"):
+            product = cast(nn.Conv2d, getattr(block, name))
+            macs = count * product.weight.numel()
+            found.append(Site(f"{FRONT_END}/block_{index}/{name}", (product,), -1, macs))
+    linear = model.model.conv.linear
+    return [*found, Site(LINEAR, (linear,), -1, linear.weight.numel())]
 
 
 def blocks(model: MuQ) -> tuple[Res2dModule, Res2dModule]:

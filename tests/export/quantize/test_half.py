@@ -18,7 +18,7 @@ from muqrt.export.bundle.recipe import add
 from muqrt.export.bundle_from_checkpoint import bundle_from_checkpoint
 from muqrt.export.graph.writer import Graph
 from muqrt.export.onnx_from_checkpoint import onnx_from_checkpoint
-from muqrt.export.parity.excerpt import Excerpt
+from muqrt.export.parity.excerpt import Excerpt, excerpts
 from muqrt.export.parity.proof import Proof
 from muqrt.export.quantize.half.artefact import HalfRecipe
 from muqrt.export.quantize.half.emulation import emulated
@@ -39,6 +39,7 @@ from muqrt.runtime.parity.measuring import measure
 
 TORCH = {"fp16": torch.float16, "bf16": torch.bfloat16}
 PRECISIONS = list(HALVES)
+MUQ_MINI = Path(__file__).parents[3] / "reference" / "checkpoints" / "muq-mini"
 SMALL = 2  # level; deep enough for every kind of node
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -249,6 +250,58 @@ def test_what_the_format_cannot_do_is_refused(
     with pytest.raises(ParityError, match="every rounding emulated"):
         add(bundle, HalfRecipe("fp16"), Proof(checkpoint, music=short_music[:1]))
     assert (tmp_path / "bundle" / "bundle.json").read_bytes() == before
+
+
+def test_what_costs_most_stays_float32_where_the_gate_is_missed(
+    shallow: Path,
+    tiny_checkpoint: Path,
+    short_music: list[Excerpt],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By a gate that everything in 16 bits misses twice."""
+    bundle = load_bundle(shallow)
+    proof = Proof(load_checkpoint(tiny_checkpoint), music=short_music[:1])
+    whole = add(bundle, HalfRecipe("bf16"), proof).mixed_precision
+    assert whole is not None and whole.kept == []
+    limit = whole.emulation.relative_l2 / 2
+    gate = THRESHOLDS["bf16"].model_copy(update={"relative_l2": limit})
+    monkeypatch.setitem(THRESHOLDS, "bf16", gate)
+    found = add(bundle, HalfRecipe("bf16"), proof).mixed_precision
+    assert found is not None and found.emulation.relative_l2 <= limit
+    assert all(each.reason == "error" and each.figure > 0 for each in found.kept)
+    names = {each.name for each in found.kept}
+    # The log-mel's two convolutions: hardly any work, and its range is wide.
+    assert {"front_end/block_0/Conv", "front_end/block_0/Conv.3"} <= names
+    assert 50 < found.half_nodes <= whole.half_nodes - len(names)
+    model = onnx.load(bundle.path("muq-bf16.onnx"))
+    assert not names & {node.name for node in nodes_of(model, TensorProto.BFLOAT16)}
+
+
+def test_a_gate_that_nothing_reaches_leaves_the_bundle_alone(
+    shallow: Path,
+    tiny_checkpoint: Path,
+    short_music: list[Excerpt],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bundle, before = load_bundle(shallow), (shallow / "bundle.json").read_bytes()
+    proof = Proof(load_checkpoint(tiny_checkpoint), music=short_music[:1])
+    gate = THRESHOLDS["bf16"].model_copy(update={"relative_l2": 1e-6})
+    monkeypatch.setitem(THRESHOLDS, "bf16", gate)
+    with pytest.raises(ParityError, match=r"every rounding emulated, \(bf16\) does not match"):
+        add(bundle, HalfRecipe("bf16"), proof)
+    assert (shallow / "bundle.json").read_bytes() == before
+
+
+@pytest.mark.full
+def test_bf16_of_muq_mini_is_within_the_gate(tmp_path: Path) -> None:
+    """All of it in 16 bits changes a tag by 9e-3."""
+    checkpoint, head = load_checkpoint(MUQ_MINI), load_tag_head(MUQ_MINI / "tags")
+    proof = Proof(checkpoint, head, music=excerpts())
+    bundle = bundle_from_checkpoint(Proof(checkpoint, head), tmp_path / "bundle")
+    artefact = add(bundle, HalfRecipe("bf16"), proof)
+    record = artefact.mixed_precision
+    assert record is not None and 0 < len(record.kept) < 15
+    assert record.emulation.largest_tag_change < THRESHOLDS["bf16"].largest_tag_change
 
 
 @pytest.fixture

@@ -23,6 +23,12 @@ def test_errors_add_up() -> None:
     assert allowed.used([measured(1, 0.06), measured(1, 0.08)]) == pytest.approx(1)
 
 
+def test_tags_count_where_they_were_measured() -> None:
+    harmless = Sensitivity(Site("site", (), 0, 1), 1, 0, 0.003)
+    assert Allowed(0.99, 0.1, 0.005).used([harmless] * 4) == pytest.approx(4 * 0.36)
+    assert Allowed(0.99, 0.1).used([harmless] * 4) == 0
+
+
 def test_what_costs_most_for_its_work_is_left_out() -> None:
     cheap, dear = measured(0.996, 0, macs=100), measured(0.996, 0, macs=1)
     harmless = measured(1, 0, macs=1)
