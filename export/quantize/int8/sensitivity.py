@@ -107,7 +107,7 @@ def sensitivities(
 
 
 def _largest_change(tags: Tags, ours: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
-    """Of any tag; 1, the most there is, where it is not a number."""
+    """Return the largest change of any tag; 1, the most there is, where it is not a number."""
     ours_, expected = (tags([state.numpy() for state in states]) for states in (ours, reference))
     return float(np.nan_to_num(np.abs(ours_ - expected), nan=1.0).max())
 
