@@ -198,9 +198,9 @@ def test_every_command_and_option_exists(page: Path) -> None:
 
 def test_every_extra_exists() -> None:
     text = "".join(page.read_text(encoding="utf-8") for page in EVERY_PAGE)
-    named = re.findall(r"pip install[^\n]*'(?:\.|muqrt)\[([\w,]+)\]'", text)
+    named = re.findall(r"pip install[^\n]*'(?:\.|muqrt)\[([\w,-]+)\]'", text)
     install = (DOCS / "install.md").read_text(encoding="utf-8")
-    tabulated = set(re.findall(r"^\| `(\w+)` \|", install, re.MULTILINE))
+    tabulated = set(re.findall(r"^\| `([\w-]+)` \|", install, re.MULTILINE))
     existing = set(metadata("muqrt").get_all("Provides-Extra", []))
     assert {extra for group in named for extra in group.split(",")} <= existing
     assert tabulated == existing
