@@ -48,6 +48,10 @@ _BENCH: Sections = {
             "Measure what the front before a server costs a request, against a bare relay.",
         ),
         "training": (".bench.command", "Measure a step of pre-training on a CPU."),
+        "compile": (
+            ".bench.compile",
+            "Compile every kind of graph for GPUs with TensorRT for RTX; needs no GPU.",
+        ),
         "gpu": (".bench.command", "Test, build, prove and measure all that this GPU can run."),
     }
 }

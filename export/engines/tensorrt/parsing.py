@@ -11,7 +11,7 @@ from ....runtime.engines.tensorrt.library import full_name
 _SHOWN_PROBLEMS = 3
 
 
-def parsed(trt: Any, network: Any, onnx_path: Path, log: Any) -> Any:
+def parsed(trt: Any, network: Any, onnx_path: Path, log: Any, instead: bytes | None = None) -> Any:
     """Fill a network with an ONNX graph.
 
     Args:
@@ -19,6 +19,7 @@ def parsed(trt: Any, network: Any, onnx_path: Path, log: Any) -> Any:
         network: empty.
         onnx_path: the graph, its external data beside it.
         log: of ``message_log``.
+        instead: another form of the graph with the same external data, to be parsed in its place.
 
     Returns:
         The parser, to be kept until the engine is built: it owns the weights.
@@ -27,7 +28,11 @@ def parsed(trt: Any, network: Any, onnx_path: Path, log: Any) -> Any:
         BuildError: the library does not take the graph.
     """
     parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(str(onnx_path)):
+    if instead is None:
+        taken = parser.parse_from_file(str(onnx_path))
+    else:
+        taken = parser.parse(instead, str(onnx_path))
+    if not taken:
         problems = [_problem(parser.get_error(i)) for i in range(parser.num_errors)]
         more = len(problems) - _SHOWN_PROBLEMS
         raise BuildError(

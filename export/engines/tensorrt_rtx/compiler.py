@@ -16,6 +16,14 @@ from ....runtime.engines.tensorrt.library import (
 from ..tensorrt.parsing import parsed
 from ..tensorrt.progress import reported
 
+TURING: RtxTarget = "sm75"
+# By what the compiler says.
+_CURES = {
+    "FP32 GEMM is not supported": "Turing multiplies no computed float32 matrices, so it has no "
+    "float32 attention: build from the fp16 or int8-qdq artefact.",
+    "datatypes: b16": "bf16 is for sm80 and newer: build from the fp16 artefact.",
+    "datatypes: fp8": "fp8 is for sm89 and newer: build from the fp16 or int8-qdq artefact.",
+}
 # Of each input by name: its smallest, likeliest and largest shape.
 Shapes = Mapping[str, tuple[Shape, Shape, Shape]]
 
@@ -44,6 +52,8 @@ def compile_for_rtx(
 ) -> RtxEngine:
     """Compile a graph, strongly typed: it computes in the dtypes of the graph's tensors.
 
+    For sm75 it gets the form that ``turing`` describes.
+
     Args:
         onnx_path: the graph, its external data beside it.
         targets: the kinds of GPU; sm75 only alone.
@@ -59,7 +69,9 @@ def compile_for_rtx(
     log = message_log(trt)
     builder = trt.Builder(log)
     network = builder.create_network(0)
-    parser = parsed(trt, network, onnx_path, log)
+    parser = parsed(
+        trt, network, onnx_path, log, _for_turing(onnx_path) if TURING in targets else None
+    )
     config = _configured(trt, builder, targets, profiles)
     for flag in flags:
         config.set_flag(trt.BuilderFlag.__members__[flag])
@@ -67,11 +79,22 @@ def compile_for_rtx(
         plan = builder.build_serialized_network(network, config)
     del parser  # not before: the network's weights are the parser's
     if plan is None:
+        complaint = log.complaint()
+        cures = [cure for words, cure in _CURES.items() if words in complaint]
         raise BuildError(
             f"{onnx_path}: {full_name(trt)} compiled nothing for {', '.join(targets)}: "
-            f"{log.complaint()}"
+            f"{' '.join([complaint, *cures])}"
         )
     return RtxEngine(bytes(plan), tuple(log.warnings), library_version(trt))
+
+
+def _for_turing(onnx_path: Path) -> bytes:
+    import onnx  # the other targets do without
+
+    from .turing import products_as_convolutions
+
+    model = onnx.load(onnx_path, load_external_data=False)
+    return bytes(products_as_convolutions(model).SerializeToString())
 
 
 def _configured(
