@@ -55,7 +55,7 @@ class Kind:
 
     @property
     def output(self) -> str:
-        """What it computes, in a word."""
+        """What it computes, as a row of a table is called."""
         if self.tower == "text":
             return "text tower"
         name = self.outputs[0] if len(self.outputs) == 1 else ALL

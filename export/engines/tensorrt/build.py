@@ -44,6 +44,7 @@ def engine_from_onnx(
             "them again: build the one without them in a new process."
         )
     log = message_log(trt)
+    log.clear()
     try:
         builder = trt.Builder(log)
     except TypeError:  # what the binding makes of the library's null
@@ -74,11 +75,12 @@ def engine_layers(plan: bytes, version_compatible: bool) -> str:
     """
     trt = tensorrt()
     log = message_log(trt)
+    log.clear()
     runtime = trt.Runtime(log)
     runtime.engine_host_code_allowed = version_compatible
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise BuildError(f"the new engine cannot be loaded: {'; '.join(log.errors)}")
+        raise BuildError(f"the new engine cannot be loaded: {log.complaint()}")
     inspector = engine.create_engine_inspector()
     return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 

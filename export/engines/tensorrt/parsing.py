@@ -9,6 +9,8 @@ from ....kernels.mel_rvq.onnx import NAME as MEL_RVQ
 from ....runtime.engines.tensorrt.library import full_name
 
 _SHOWN_PROBLEMS = 3
+# Said on a machine without a GPU, beside whatever is wrong with the graph.
+_NO_DRIVER = "CUDA driver version is insufficient"
 
 
 def parsed(trt: Any, network: Any, onnx_path: Path, log: Any, instead: bytes | None = None) -> Any:
@@ -50,4 +52,7 @@ def _problem(error: Any) -> str:
         cure = "Build without the fused kernels (--no-plugins)."
     else:
         cure = "Build from an fp32, fp16 or bf16 artefact that this muqrt exported."
-    return f"node {error.node_name()!r} ({operator or 'none'}): {error.desc()} {cure}"
+    lines = [line.strip() for line in error.desc().splitlines() if _NO_DRIVER not in line]
+    # All that some of its checks say is what they found.
+    told = "not supported." if lines == ["false"] else " ".join(lines)
+    return f"node {error.node_name()!r} ({operator or 'none'}): {told} {cure}"

@@ -67,6 +67,7 @@ def compile_for_rtx(
     """
     trt = tensorrt_rtx()
     log = message_log(trt)
+    log.clear()
     builder = trt.Builder(log)
     network = builder.create_network(0)
     parser = parsed(

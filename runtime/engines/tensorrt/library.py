@@ -4,11 +4,13 @@ import importlib
 import importlib.util
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ....errors import MissingDependencyError, SessionError
 
+_KEPT_MESSAGES = 1000
 OLDEST = (10, 13)  # the first with everything that is used here
 
 
@@ -63,11 +65,14 @@ def tensorrt_version() -> str:
     return library_version(tensorrt())
 
 
+@cache
 def message_log(trt: Any) -> Any:
-    """An ``ILogger`` that keeps a library's messages, in order, in its lists ``errors`` and
+    """The ``ILogger`` of a library, with its messages, in order, in the lists ``errors`` and
     ``warnings``.
 
-    Its ``complaint()`` is the last of them, or says that there was none.
+    There is one in a process: as long as any builder or engine is alive, the library goes on
+    writing to the log of the first, and ignores others. ``complaint()`` is the last error, or says
+    that there was none; ``clear()`` forgets what others caused.
     """
     serious = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
 
@@ -79,11 +84,19 @@ def message_log(trt: Any) -> Any:
 
         def log(self, severity: Any, msg: str) -> None:
             if severity in serious:
-                self.errors.append(msg.strip())
+                self._keep(self.errors, msg)
             elif severity == trt.ILogger.Severity.WARNING:
-                self.warnings.append(msg.strip())
+                self._keep(self.warnings, msg)
 
         def complaint(self) -> str:
             return self.errors[-1] if self.errors else "it gave no reason."
+
+        def clear(self) -> None:
+            self.errors.clear()
+            self.warnings.clear()
+
+        def _keep(self, messages: list[str], message: str) -> None:
+            messages.append(message.strip())
+            del messages[:-_KEPT_MESSAGES]  # an engine may run for months
 
     return MessageLog()

@@ -58,7 +58,7 @@ def main() -> None:
     answers = {
         "version": trt.__version__,
         "names": described(trt, "trt") | described(trtp, "trtp"),
-        "errors": log.errors,
+        "errors": list(log.errors),
         "steps": [steps, going_on],
         "refusal": refusal(Path(sys.argv[1])),
     }
