@@ -21,6 +21,7 @@ def doctor(as_json: Json = False) -> None:
         "GPU": _gpu,
         "PyTorch": _pytorch,
         "TensorRT": _tensorrt,
+        "TensorRT for RTX": _tensorrt_rtx,
         "ONNX Runtime on GPUs": _onnxruntime_on_gpus,
         "fused kernels": lambda: _packages("gpu", "triton"),
         "export": lambda: _packages("export", "torch", "onnx", "safetensors", "huggingface-hub"),
@@ -99,6 +100,15 @@ def _tensorrt() -> _Finding:
     except MuqrtError as error:
         return False, str(error)
     return True, f"tensorrt {version}, cuda-bindings {installed('cuda-bindings')}"
+
+
+def _tensorrt_rtx() -> _Finding:
+    from ..runtime.engines.tensorrt.library import full_name, tensorrt_rtx
+
+    try:
+        return True, f"{full_name(tensorrt_rtx())}: builds engines here, RTX GPUs run them"
+    except MuqrtError as error:
+        return False, str(error)
 
 
 def _onnxruntime_on_gpus() -> _Finding:

@@ -46,6 +46,11 @@ def info(
             if artefact.quantization is not None
         ),
         *(
+            f"{artefact.name}: {artefact.plan.summary()}"
+            for artefact in loaded.artefacts
+            if artefact.plan is not None
+        ),
+        *(
             line
             for meaning in loaded.meanings.values()
             for line in meaning.summary(loaded.framing.sample_rate_hz)

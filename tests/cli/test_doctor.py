@@ -18,12 +18,14 @@ def test_what_is_missing_is_no_failure(muqrt: Command, monkeypatch: pytest.Monke
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(doctor, "installed", lambda name: None)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings", None)
     done = muqrt("doctor", "--json")
     assert done.returncode == 0
     checks = json.loads(done.stdout)["checks"]
     cures = {
         "PyTorch": "pip install 'muqrt[torch]'",
         "TensorRT": "pip install 'muqrt[gpu]'",
+        "TensorRT for RTX": "pip install 'muqrt[rtx]'",
         "ONNX Runtime on GPUs": "pip install onnxruntime-gpu",
         "fused kernels": "pip install 'muqrt[gpu]'",
         "texts (MuQ-MuLan)": "pip install 'muqrt[text]'",

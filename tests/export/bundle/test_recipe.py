@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from muqrt.errors import BundleError, CheckpointError, ParityError, UsageError
+from muqrt.export.bundle.candidate import alone, following, fp32_source, share
 from muqrt.export.bundle.recipe import Recipe, add
 from muqrt.export.engines.openvino import OpenVinoRecipe
 from muqrt.export.engines.pytorch import TorchRecipe
@@ -140,6 +141,44 @@ def test_without_music_it_is_added_uncertified(
         pytest.skip("its ranges are measured on music")
     artefact = add(load_bundle(bundle_copy), recipe, Proof(load_checkpoint(tiny_checkpoint)))
     assert artefact.name == name and artefact.certificate is None
+
+
+class Copy(Recipe):
+    """The fp32 artefact once more: made from the bundle alone."""
+
+    def write(self, bundle: Bundle, folder: Path, proof: Proof) -> Bundle:
+        source = fp32_source(bundle)
+        files = [source.file, *(name for name in source.files if name != source.file)]
+        copied = [
+            path.rename(folder / f"copy-{path.name}") for path in share(bundle, files, folder)
+        ]
+        facts = {"engine": source.engine, "precision": "fp32", "target": source.target}
+        return alone(bundle, following(source, copied, name="copy", **facts), folder)
+
+
+def test_without_a_checkpoint_the_stored_answers_prove_it(bundle_copy: Path) -> None:
+    artefact = add(load_bundle(bundle_copy), Copy(), Proof(None))
+    assert artefact.certified and artefact.certificate is not None
+    assert "its answers stored in the bundle" in artefact.certificate.reference
+    assert load_bundle(bundle_copy).artefact("copy").digest == artefact.digest
+
+
+def test_what_the_stored_answers_refute_is_not_added(
+    bundle_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, bundle = files(bundle_copy), load_bundle(bundle_copy)
+    stricter = certificate.THRESHOLDS["fp32"].model_copy(update={"relative_l2": 0.0})
+    monkeypatch.setitem(certificate.THRESHOLDS, "fp32", stricter)
+    with pytest.raises(ParityError, match="copy"):
+        add(bundle, Copy(), Proof(None))
+    assert files(bundle_copy) == before
+
+
+def test_a_recipe_that_needs_the_checkpoint_says_so(bundle_copy: Path) -> None:
+    before = files(bundle_copy)
+    with pytest.raises(UsageError, match="name it with --checkpoint"):
+        add(load_bundle(bundle_copy), TorchRecipe("fp32"), Proof(None))
+    assert files(bundle_copy) == before
 
 
 @of_every_kind

@@ -20,8 +20,10 @@ from muqrt.export.parity.proof import Proof
 from muqrt.export.quantize.half.artefact import HalfRecipe
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.runtime.bundle.engine_options import Profile, RtxOptions, rtx_options
-from muqrt.runtime.bundle.manifest import load_bundle
+from muqrt.runtime.bundle.manifest import Artefact, Bundle, load_bundle
 from muqrt.runtime.bundle.tensorrt_plan import RtxPlan
+from muqrt.runtime.engines.open_session import open_session
+from muqrt.runtime.engines.session import Session
 from muqrt.runtime.engines.tensorrt.library import tensorrt_rtx
 
 Command = Callable[..., CompletedProcess[str]]
@@ -84,6 +86,7 @@ def test_it_is_compiled_from_the_bundle_alone(
     assert plan.source_worst == source.mixed_precision.emulation and plan.source_emulated
     assert (artefact.outputs, artefact.precision) == (source.outputs, "fp16")
     assert artefact.certificate is None and not artefact.certified
+    assert f"tensorrt-rtx-fp16: {plan.summary()}" in muqrt("info", folder).stdout
     # Nothing loads it unasked.
     assert bundle.artefact().name == "onnx-fp32"
     with pytest.raises(BundleError, match="no passing parity certificate"):
@@ -93,6 +96,28 @@ def test_it_is_compiled_from_the_bundle_alone(
         done = muqrt("parity", folder, "--artefact", artefact.name)
         assert done.returncode == 3 and done.stderr.count("\n") == 1
         assert "no GPU that works, or an old driver" in done.stderr
+
+
+def test_parity_on_its_gpu_completes_it(
+    muqrt: Command, compiled: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source graph on ONNX Runtime answers in the engine's place."""
+    folder = shutil.copytree(compiled[0], tmp_path / "on the GPU")
+    asked = []
+
+    def stand_in(bundle: Bundle, artefact: Artefact) -> Session:
+        asked.append(artefact.name)
+        source = load_bundle(folder)
+        return open_session(source, source.named("onnx-fp16"))
+
+    monkeypatch.setattr("muqrt.runtime.parity.prove.open_session", stand_in)
+    done = muqrt("parity", folder, "--artefact", "tensorrt-rtx-fp16")
+    assert (done.returncode, asked) == (0, ["tensorrt-rtx-fp16"]), done.stderr
+    artefact = load_bundle(folder).artefact("tensorrt-rtx-fp16")
+    assert artefact.certificate is not None and artefact.certificate.precision == "fp16"
+    # Excerpts outside the engine's windows say nothing of it.
+    lengths = {each.seconds for each in artefact.certificate.measurements}
+    assert lengths == {1.0, 33_333 / 24_000}
 
 
 def test_it_is_for_the_python_backend_on_a_gpu(
