@@ -19,6 +19,7 @@ from .options import (
     refuse_shipped,
     require_no_proof_options,
 )
+from .part_seconds import PartSeconds, seconds_table
 
 if TYPE_CHECKING:
     from ...runtime.bundle.manifest import Artefact, Bundle
@@ -190,17 +191,20 @@ def build(
     refuse_shipped(bundle)
     loaded = load_bundle(bundle)
     with progress(f"Building {engine} {name}", None) as bar:
+        timer = PartSeconds(bar.advance)
         if checkpoint is None:
-            proof = Proof(None, on_step=bar.advance)
+            proof = Proof(None, on_step=timer)
         else:
-            proof = proof_of(loaded, checkpoint, proof_options, bar.advance)
+            proof = proof_of(loaded, checkpoint, proof_options, timer)
+        timer("loading")
         recipe = choice.recipe(loaded, BuildOptions(proof_options.music or [], accuracy, given))
         artefact = add(loaded, recipe, proof)
-    size = loaded.size_bytes(artefact)
+    size, seconds = loaded.size_bytes(artefact), timer.finish()
     show(
         as_json,
-        artefact.model_dump(),
+        {**artefact.model_dump(), "seconds": seconds},
         *parity_tables([artefact], verbose),
+        *([seconds_table(seconds)] if verbose else []),
         *_remarks(loaded, artefact),
         f"Added {artefact.name} to {bundle}: {size / 1e6:.1f} MB."
         + (f" Choose it with --artefact {artefact.name}." if artefact.certified else ""),

@@ -67,6 +67,7 @@ def observe(
     values, sums = _watch(model)
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # An optimizer would compute |w| of all weights beforehand, and keep them.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     largest = np.zeros(len(values) + len(sums), np.float32)
