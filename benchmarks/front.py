@@ -162,7 +162,7 @@ def _http_client(port: int, head: bytes, data: bytes) -> Iterator[Callable[[], N
 
 @contextmanager
 def _grpc_client(port: int, head: bytes, data: bytes) -> Iterator[Callable[[], None]]:
-    """The same over gRPC. Nobody reads the message, whose size is all that matters."""
+    """The same over gRPC. The message is not read; its size is all that matters."""
     import grpc
 
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]

@@ -1,6 +1,7 @@
 """Inference requests are checked before they are passed on."""
 
 import asyncio
+from functools import lru_cache
 
 from .asgi import App, Receive, RefusedError, Scope, Send, length_in
 from .bodies import replay
@@ -11,8 +12,14 @@ from .paths import INFER
 HEAD_LENGTH = b"inference-header-content-length"
 # Longer JSON is checked in a thread.
 _AT_ONCE_BYTES = 64 << 10
+# Shorter JSON, which describes binary data, is mostly the same as that of an earlier request.
+_REPEATED_BYTES, _REMEMBERED = 2 << 10, 256
 # Of other requests, which have an object or nothing in them.
 _OTHER_BYTES = 4 << 10
+
+
+# What is refused raises, and so is not remembered.
+_check_repeated = lru_cache(_REMEMBERED)(check_infer_request)
 
 
 class CheckedInference:
@@ -53,6 +60,8 @@ class CheckedInference:
         head = body[:head_length]
         if head_length > _AT_ONCE_BYTES:
             await asyncio.to_thread(check_infer_request, head, length, self._limits)
-        else:
+        elif head_length > _REPEATED_BYTES:
             check_infer_request(head, length, self._limits)
+        else:
+            _check_repeated(head, length, self._limits)
         await self._app(scope, replay(body, receive, more), send)

@@ -55,18 +55,20 @@ class Forward:
     async def _answer(self, connection: UpstreamConnection, scope: Scope, send: Send) -> None:
         """Pass the answer on. The server computes it even if the client has gone, so that it is
         waited for all the same: until then there is no room for another request."""
-        head = asyncio.ensure_future(connection.head())
-        await asyncio.wait({head}, timeout=self._limits.answer_seconds)
-        if not head.done():
-            late = RefusedError(504, "the model server did not answer in time")
-            await refuse(scope, send, late)
-            send = _nowhere
+        late = asyncio.get_running_loop().call_later(self._limits.answer_seconds, connection.expire)
         try:
-            await head
+            try:
+                await connection.head()
+            except TimeoutError as error:
+                await refuse(scope, send, RefusedError(504, str(error)))
+                send = _nowhere
+                await connection.head()
         except ConnectionError as error:
             if send is _nowhere:
                 return
             raise RefusedError(503, _GONE) from error
+        finally:
+            late.cancel()
         start = {"status": connection.status, "headers": connection.headers}
         await send({"type": "http.response.start", **start})
         while (piece := await connection.piece()) is not None:

@@ -7,6 +7,8 @@ from typing import Any
 from ...common.environment import import_extra
 
 _HIGH_WATER_BYTES = 1 << 20
+# What may wait to be sent; it counts among what is on its way anyway, and a pause costs more.
+_WRITE_BYTES = 4 << 20
 # What belongs to one connection, and not to the answer.
 _OF_A_CONNECTION = {b"connection", b"keep-alive", b"transfer-encoding", b"content-type-options"}
 
@@ -66,6 +68,7 @@ class UpstreamConnection(asyncio.Protocol):
     def send(self, head: bytes, body: bytes) -> None:
         """Begin a request: its head, and what there is of its body."""
         self.is_free, self._whole, self._has_head = False, False, False
+        self._is_late = False
         self.source = None
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
@@ -82,12 +85,25 @@ class UpstreamConnection(asyncio.Protocol):
             await self._resumed.wait()
 
     async def head(self) -> None:
-        """Wait for the answer's head; raises ConnectionError if the server goes away before."""
+        """Wait for the answer's head.
+
+        Raises:
+            ConnectionError: the server has gone away before.
+            TimeoutError: ``expire`` was called before; that says so once.
+        """
         while not self._has_head:
             if self.is_lost:
                 raise ConnectionResetError("the server went away")
+            if self._is_late:
+                self._is_late = False
+                raise TimeoutError("the model server did not answer in time")
             self._news.clear()
             await self._news.wait()
+
+    def expire(self) -> None:
+        """Say that the answer takes too long."""
+        self._is_late = True
+        self._news.set()
 
     async def piece(self) -> bytes | None:
         """The next piece of the answer's body, None at its end; ConnectionError as ``head``."""
@@ -112,6 +128,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """Asyncio's."""
         self._transport = transport
+        transport.set_write_buffer_limits(_WRITE_BYTES)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Asyncio's."""

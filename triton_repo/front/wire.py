@@ -6,8 +6,8 @@ from typing import Any, Protocol
 from ...common.environment import import_extra
 from .limits import FrontLimits
 
-# What may wait for the application: more than one reading, so that most are not paused for.
-_HIGH_WATER_BYTES = 512 << 10
+# What may wait for the application: less than two readings, which would be joined.
+_HIGH_WATER_BYTES = 128 << 10
 _REASONS = {
     400: b"Bad Request",
     408: b"Request Timeout",
@@ -39,6 +39,7 @@ def bounded_protocol(limits: FrontLimits) -> type:
     base: Any = import_extra(
         "server", "uvicorn.protocols.http.httptools_impl", "httptools"
     ).HttpToolsProtocol
+    new_parser = import_extra("server", "httptools").HttpRequestParser
 
     class BoundedProtocol(base):
         """One connection."""
@@ -49,6 +50,7 @@ def bounded_protocol(limits: FrontLimits) -> type:
         _chunks = 0
         _pipe: Pipe | None = None
         _left = 0  # of a body whose length was given
+        _is_around = False  # the parser has not seen all of it
 
         def connection_made(self, transport: Transport) -> None:
             super().connection_made(transport)
@@ -70,8 +72,30 @@ def bounded_protocol(limits: FrontLimits) -> type:
                 length = self._header_bytes if end < 0 else self._header_bytes - len(data) + end
                 if length > limits.header_bytes:
                     return self._end(431, b"the headers are too long")
-            if not self.transport.is_closing():
+            if self.transport.is_closing():
+                return
+            if self._pipe is not None and not self.cycle.body:
+                self._pass_around(data, self._pipe)
+            else:
                 super().data_received(data)
+
+        def _pass_around(self, data: bytes, pipe: Pipe) -> None:
+            """Let a body go to its pipe past the parser, which would copy all audio; not its last
+            piece, after which another parser begins with another request."""
+            if len(data) < self._left:
+                self._is_around = True
+                self._left -= len(data)
+                if not self.cycle.response_complete:
+                    pipe.write(data)
+            elif not self._is_around:
+                super().data_received(data)
+            else:
+                last, following = data[: self._left], data[self._left :]
+                self.on_body(last)
+                self.parser = new_parser(self)
+                self.on_message_complete()
+                if following:
+                    self.data_received(following)
 
         def on_message_begin(self) -> None:
             self._in_headers, self._header_bytes, self._chunks = True, 0, 0
@@ -119,6 +143,7 @@ def bounded_protocol(limits: FrontLimits) -> type:
 
         def on_message_complete(self) -> None:
             self._in_headers, self._header_bytes = True, 0
+            self._pipe, self._is_around = None, False
             self._stop()
             if not self.transport.is_closing():
                 super().on_message_complete()

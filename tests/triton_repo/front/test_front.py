@@ -310,3 +310,75 @@ def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
         Front(("127.0.0.1", 1), config=FrontConfig(tls=tls)),
     ):
         pass
+
+
+def test_who_waits_too_long_is_told_and_the_request_counts_until_it_is_answered(
+    fronted: Callable[..., Front],
+) -> None:
+    front = fronted(
+        limits=FrontLimits(answer_seconds=0.2), admission=AdmissionConfig(running=1, waiting=0)
+    )
+    Behind.gate.clear()
+    status, why, _ = ask(front)
+    assert (status, why["error"]) == (504, "the model server did not answer in time")
+    assert front.admission.running == 1
+    assert ask(front)[0] == 429
+    Behind.gate.set()
+    until(lambda: front.admission.running == 0)
+    assert ask(front)[0] == 200
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_client_that_leaves_keeps_its_slot_until_the_answer(
+    fronted: Callable[..., Front],
+) -> None:
+    front = fronted(admission=AdmissionConfig(running=1, waiting=1))
+    Behind.gate.clear()
+    request = START + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY.encode()
+    with socket.create_connection(("127.0.0.1", front.port)) as leaving:
+        leaving.sendall(request)
+        until(lambda: front.admission.running == 1)
+        with socket.create_connection(("127.0.0.1", front.port)) as waiting:
+            waiting.sendall(request)
+            until(lambda: front.admission.waiting == 1)
+        until(lambda: front.admission.waiting == 0)  # who leaves while it waits is not computed
+    assert front.admission.running == 1
+    Behind.gate.set()
+    until(lambda: front.admission.running == 0)
+
+
+@pytest.mark.parametrize("size", [300_000, 1_000_000])
+def test_requests_follow_each_other_on_a_connection_that_large_bodies_pass(
+    fronted: Callable[..., Front], size: int
+) -> None:
+    # One after another without waiting for answers, in pieces that end anywhere.
+    front = fronted()
+    bodies, sent = [], b""
+    for number in range(3):
+        described = {"name": "x", "shape": [size], "datatype": "UINT8"}
+        parameters = {"parameters": {"binary_data_size": size}}
+        head = json.dumps({"inputs": [described | parameters]}).encode()
+        bodies.append(head + bytes([number]) * size)
+        sent += START + b"Inference-Header-Content-Length: %d\r\n" % len(head)
+        sent += b"Content-Length: %d\r\n\r\n" % len(bodies[-1]) + bodies[-1]
+    with socket.create_connection(("127.0.0.1", front.port), timeout=20) as connection:
+        writer = threading.Thread(
+            target=lambda: [
+                connection.sendall(sent[at : at + 77_777]) for at in range(0, len(sent), 77_777)
+            ]
+        )
+        writer.start()
+        with connection.makefile("rb") as reader:
+            for body in bodies:
+                assert reader.readline() == b"HTTP/1.1 200 OK\r\n"
+                lines = iter(reader.readline, b"\r\n")
+                headers = dict(line.decode().strip().lower().split(": ", 1) for line in lines)
+                seen = json.loads(reader.read(int(headers["content-length"])))
+                assert seen["sha256"] == hashlib.sha256(body).hexdigest()
+        writer.join()
