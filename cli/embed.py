@@ -39,6 +39,14 @@ def embed(
         typer.Option(min=0, max=600, help="Overlap of neighbouring windows; 2 by default."),
     ] = None,
     window: Window = None,
+    level: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|N-N",
+            help="The layer whose hidden states are the features, 0 to the deepest, or several: "
+            "9-12 or 3,6. The bundle needs muqrt export --levels.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Turn audio into embeddings.
@@ -47,6 +55,7 @@ def embed(
 
     The model runs on this machine (--bundle) or on a Triton server (--server).
     """
+    from ..runtime.inference.levels import LevelSession, parsed_level
     from ..runtime.inference.windows import window_length
     from ..runtime.model import Model
     from .audio.progress import AudioProgress
@@ -56,7 +65,9 @@ def embed(
         raise UsageError("--features are large: say where they go with --output.")
     length = window_length(window)
     tasks = Tasks.for_files(audio_files(options.audio), options.output)
-    with options.place.open_session() as session:
+    chosen = parsed_level(level)
+    with options.place.open_session() as opened:
+        session = opened if chosen is None else LevelSession(opened, chosen)
         model = Model(
             session, overlap_seconds, options.batch_size, tolerance=damage.damages.tolerance
         )

@@ -10,6 +10,7 @@ from .audio.damage import Tolerance
 from .audio.tracks import Audio, AudioFile, Audios, as_tracks, one_track
 from .bundle.tagging import TrackTags
 from .engines.session import Session
+from .inference.levels import Level, LevelSession
 from .inference.results import (
     by_file,
     embeddings,
@@ -18,7 +19,7 @@ from .inference.results import (
     track_tags,
     track_tokens,
 )
-from .inference.runner import OnWindow
+from .inference.runner import OnWindow, Runner
 from .inference.windows import WindowingConfig, WindowLength, refuse_window
 from .music_and_text import MusicAndText
 from .text.encoder import TextEncoder
@@ -77,6 +78,10 @@ class Model(MusicAndText):
         """
         return WindowingConfig.of(self.framing, window, self._overlap_seconds)
 
+    def _at(self, level: Level | None) -> Runner:
+        """What runs windows for the features of a level; None for the bundle's own."""
+        return self._runner if level is None else self._runner.on(LevelSession(self.session, level))
+
     @overload
     def features(
         self,
@@ -84,6 +89,7 @@ class Model(MusicAndText):
         rate_hz: int | None = None,
         on_window: OnWindow | None = None,
         window: WindowLength | None = None,
+        level: Level | None = None,
     ) -> np.ndarray: ...
 
     @overload
@@ -93,6 +99,7 @@ class Model(MusicAndText):
         rate_hz: int | None = None,
         on_window: OnWindow | None = None,
         window: WindowLength | None = None,
+        level: Level | None = None,
     ) -> list[np.ndarray]: ...
 
     def features(
@@ -101,12 +108,19 @@ class Model(MusicAndText):
         rate_hz: int | None = None,
         on_window: OnWindow | None = None,
         window: WindowLength | None = None,
+        level: Level | None = None,
     ) -> np.ndarray | list[np.ndarray]:
-        """The features of one track, float32 (steps, width), or a list of such for a list."""
+        """The features of one track, float32 (steps, width), or a list of such for a list.
+
+        With a ``level`` they are that hidden state, and of several levels (steps, levels, width).
+
+        Raises:
+            BundleError: the bundle was exported without levels. UsageError: it has no such level.
+        """
         tracks: list[np.ndarray] = []
         parts: list[np.ndarray] = []
         given, windowing = as_tracks(x, rate_hz), self.windowing(window)
-        for piece, values in stitched(self._runner, windowing, given, on_window):
+        for piece, values in stitched(self._at(level), windowing, given, on_window):
             parts.append(values)
             if piece.is_last:
                 tracks.append(np.concatenate(parts))
@@ -119,14 +133,15 @@ class Model(MusicAndText):
         rate_hz: int | None = None,
         on_window: OnWindow | None = None,
         window: WindowLength | None = None,
+        level: Level | None = None,
     ) -> Iterator[tuple[int, np.ndarray]]:
         """One track's features in memory that does not grow with its length, but for one window.
 
         Yields:
-            (first step, float32 (steps, width)), in order and without gaps.
+            (first step, ``features`` of the steps from it on), in order and without gaps.
         """
         given, windowing = [one_track(x, rate_hz)], self.windowing(window)
-        for piece, values in stitched(self._runner, windowing, given, on_window):
+        for piece, values in stitched(self._at(level), windowing, given, on_window):
             yield piece.keep.start, values
 
     def embed(
@@ -135,15 +150,16 @@ class Model(MusicAndText):
         rate_hz: int | None = None,
         on_window: OnWindow | None = None,
         window: WindowLength | None = None,
+        level: Level | None = None,
     ) -> np.ndarray:
         """The mean over time of a track's features, in memory that does not grow with its length
         unless the window does.
 
         Returns:
-            float32 (width,), or (tracks, width) for a list.
+            float32 (width,), or (tracks, width) for a list; of several levels (levels, width).
         """
         given = as_tracks(x, rate_hz)
-        found = or_raise(embeddings(self._runner, self.windowing(window), given, on_window))
+        found = or_raise(embeddings(self._at(level), self.windowing(window), given, on_window))
         return np.stack(found) if isinstance(x, (list, tuple)) else found[0]
 
     def embed_files(
@@ -151,6 +167,7 @@ class Model(MusicAndText):
         paths: Iterable[AudioFile],
         on_window: OnWindow | None = None,
         window: WindowLength | None = None,
+        level: Level | None = None,
     ) -> Iterator[tuple[AudioFile, np.ndarray | AudioError]]:
         """Embed many files; one that cannot be used does not stop the others.
 
@@ -158,7 +175,7 @@ class Model(MusicAndText):
             (path, float32 (width,) or what is wrong with the file), in order.
         """
         given = map(one_track, paths)
-        return by_file(embeddings(self._runner, self.windowing(window), given, on_window))
+        return by_file(embeddings(self._at(level), self.windowing(window), given, on_window))
 
     @overload
     def tag(

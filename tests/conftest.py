@@ -109,6 +109,12 @@ def tiny_bundle(tiny_checkpoint: Path, bundled: Bundled) -> Path:
 
 
 @pytest.fixture(scope="session")
+def levels_bundle(tiny_checkpoint: Path, bundled: Bundled) -> Path:
+    """Folder of the tiny checkpoint's bundle with every level, certified. Do not change it."""
+    return bundled(tiny_checkpoint, "levels", levels=True)
+
+
+@pytest.fixture(scope="session")
 def tiny_head(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tagger's head for the tiny checkpoint: random, two levels, one hidden layer.
 

@@ -262,22 +262,22 @@ def with_features(
         yield task
 
 
-def _write_features(features: Iterator[tuple[int, np.ndarray]], output: Path) -> tuple[int, int]:
+def _write_features(features: Iterator[tuple[int, np.ndarray]], output: Path) -> tuple[int, ...]:
     """Write features as they come, so that a three-hour file needs no more memory than a song."""
-    steps = width = 0
+    steps, inner = 0, ()
     with atomic_file(output) as temporary, temporary.open("wb") as file:
         for _, block in features:
             if not steps:
-                width = block.shape[1]
-                _write_header(file, (0, width))
+                inner = block.shape[1:]
+                _write_header(file, (0, *inner))
             file.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
             steps += len(block)
         # numpy leaves room in its headers for the first dimension to grow.
         file.seek(0)
-        _write_header(file, (steps, width))
-    return steps, width
+        _write_header(file, (steps, *inner))
+    return steps, *inner
 
 
-def _write_header(file: BinaryIO, shape: tuple[int, int]) -> None:
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)

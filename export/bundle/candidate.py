@@ -12,7 +12,6 @@ from ...common.files import sha256
 from ...errors import BundleError
 from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.manifest import Artefact, Bundle
-from ...runtime.bundle.parts import levels_file
 from ...runtime.bundle.tokens import TOKENS_FILE
 from ..graph.saving import save_onnx
 from .parts import save_parts
@@ -84,7 +83,7 @@ def onnx_candidate(
     source, file = fp32_source(bundle), f"muq-{name}.onnx"
     files = save_onnx(graph, folder / file)
     # What the fp32 artefact has parts for, its likes have, too.
-    deepest = source.level if levels_file(source.file) in source.files else None
+    deepest = source.level if bundle.has_levels else None
     files += save_parts(
         graph, folder / file, source.inputs, source.outputs, bundle.meanings, deepest
     )

@@ -23,6 +23,7 @@ from ...errors import BundleError
 from .artefact import Artefact, Tower
 from .joint import IDS, MASK
 from .meanings import Explained, Meanings, check_outputs, gather, spread
+from .parts import levels_file
 from .record import Record, RelativeFile, Sha256
 
 MANIFEST = "bundle.json"
@@ -191,6 +192,11 @@ class Bundle(Explained, Record):
             if each.name == name:
                 return each
         raise BundleError(f"{self.folder}: no artefact {name!r}; it has: {known}.")
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether it was exported to give every hidden state up to its level."""
+        return any(levels_file(each.file) in each.files for each in self.artefacts)
 
     def path(self, name: str) -> Path:
         """Absolute path of one of the bundle's files.

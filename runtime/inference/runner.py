@@ -38,6 +38,10 @@ class Runner:
         self._batch_size = batch_size
         self._tolerance = tolerance or USUAL
 
+    def on(self, session: Session) -> "Runner":
+        """The same on another session."""
+        return Runner(session, self._batch_size, self._tolerance)
+
     def run(
         self,
         tracks: Iterable[Track],

@@ -39,13 +39,14 @@ class Attention(nn.Module):
         self.value = Linear(width, width, dtype=dtype)
         self.output = Linear(width, width, dtype=dtype)
 
-    def forward(self, x: Tensor, positions: Positions) -> Tensor:
+    def forward(self, x: Tensor, positions: Positions, bias: Tensor | None) -> Tensor:
         """(batch, steps, width) float32 -> what is added to it."""
         x = self.norm(x)
         rotated = self._rotated(x, positions).to(self._dtype)
         query, key = self._by_head(self.query_and_key(rotated)).chunk(2, dim=1)
         value = self._by_head(self.value(x.to(self._dtype)))
-        mixed = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        mask = None if bias is None else bias.to(self._dtype)
+        mixed = F.scaled_dot_product_attention(query, key, value, mask, scale=1.0)
         return self.output(mixed.transpose(1, 2).flatten(2))
 
     def _by_head(self, x: Tensor) -> Tensor:
@@ -93,10 +94,10 @@ class ConformerLayer(nn.Module):
         self.ffn2 = FeedForward(width, inner, dtype)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, positions: Positions) -> Tensor:
+    def forward(self, x: Tensor, positions: Positions, bias: Tensor | None = None) -> Tensor:
         """(batch, steps, width) float32 -> the same shape."""
         x = x + self.ffn1(x)
-        x += self.attention(x, positions)
+        x += self.attention(x, positions, bias)
         x += self.convolution(x)
         x += self.ffn2(x)
         return self.norm(x)
@@ -131,15 +132,23 @@ class Encoder(nn.Module):
         )
         self.norm = nn.LayerNorm(width, eps=norm_eps) if norm_eps is not None else None
 
-    def forward(self, frames: Tensor, level: int) -> list[Tensor]:
-        """Hidden states 0 to ``level``, of frames (batch, steps, width) float32; each is alike."""
+    def forward(
+        self, frames: Tensor, level: int, first: int = 0, bias: Tensor | None = None
+    ) -> list[Tensor]:
+        """Hidden states ``first`` to ``level``, (batch, steps, width) float32 each.
+
+        Args:
+            frames: the first of them.
+            level, first: which they are.
+            bias: (batch, 1, 1, steps) float32, added to the scores for each step attended to.
+        """
         time = torch.arange(frames.shape[1], device=frames.device, dtype=torch.float32)
         angles = torch.outer(time, self.inverse_frequencies)[:, None]
         positions = angles.cos(), angles.sin()
         states = [frames]
-        for layer in self.layers[:level]:
-            states.append(layer(states[-1], positions))
-        if self.norm is not None and level == len(self.layers):
+        for layer in self.layers[first:level]:
+            states.append(layer(states[-1], positions, bias))
+        if self.norm is not None and first < level == len(self.layers):
             states[-1] = self.norm(states[-1])
         return states
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ....errors import SessionError
+from ...bundle.parts import ATTENTION_BIAS, FIRST, FRAMES, LAST
 from ..cpus import given_cpus
 from ..cuda.graph_cache import CudaGraphCache
 from ..session import Arrays
@@ -47,6 +48,39 @@ class CpuEngine:
             found = model(given, outputs)
             # At level 0 the encoder's output is its input, which is the caller's.
             return {n: (x.clone() if x is given else x).numpy() for n, x in found.items()}
+
+    def close(self) -> None:
+        """Free the weights."""
+        self._model = None
+
+
+class LevelEngine:
+    """Runs a model's layers from one hidden state to a deeper one, on whichever device it is.
+
+    Args:
+        model: as ``load_model`` gives it.
+        device: where that is.
+    """
+
+    def __init__(self, model: DeployedMuQ, device: torch.device) -> None:
+        self._model: DeployedMuQ | None = model
+        self._device = device
+
+    def run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
+        """Run the layers on inputs that are already checked."""
+        x, model = inputs[FRAMES], _open(self._model)
+        levels = int(inputs[LAST.name]), int(inputs[FIRST.name])
+        with (
+            _session_errors(x.shape),
+            torch.inference_mode(),
+            torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False),
+        ):
+            given, bias = (
+                _tensor(each).to(self._device) for each in (x, inputs[ATTENTION_BIAS.name])
+            )
+            # Without a mask PyTorch has faster attention.
+            state = model.encoder(given, *levels, bias if bias.any() else None)[-1]
+            return {name: state.cpu().numpy() for name in outputs}
 
     def close(self) -> None:
         """Free the weights."""

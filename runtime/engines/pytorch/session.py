@@ -46,7 +46,7 @@ class TorchSession(Session):
     ) -> None:
         super().__init__(Description.of(bundle, artefact))
         _require_torch()
-        from .engines import CpuEngine, CudaEngine
+        from .engines import CpuEngine, CudaEngine, LevelEngine
         from .model import load_model
 
         chosen = _device(device)
@@ -58,6 +58,8 @@ class TorchSession(Session):
         on_gpu = chosen.type == "cuda"
         self._engine = CudaEngine(model, chosen) if on_gpu else CpuEngine(model, threads)
         self.parts = self._split(self._engine, self._engine)
+        if bundle.has_levels:
+            self.levels = self._by_levels(LevelEngine(model, chosen), artefact.level)
 
     def _run(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> Arrays:
         return self._engine.run(inputs, outputs)
@@ -65,6 +67,8 @@ class TorchSession(Session):
     def close(self) -> None:
         """Free the model and its memory."""
         self._engine.close()
+        if self.levels is not None:
+            self.levels.part.close()
 
 
 def _require_torch() -> None:

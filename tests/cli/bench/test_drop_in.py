@@ -27,25 +27,19 @@ def official(tmp_path: Path) -> Path:
     return python
 
 
-@pytest.fixture(scope="session")
-def levelled(tiny_checkpoint: Path, bundled: Callable[..., Path]) -> Path:
-    """The tiny checkpoint's bundle with levels."""
-    return bundled(tiny_checkpoint, "levelled", levels=True)
-
-
 def test_the_contenders_take_turns(
     muqrt: Command,
-    levelled: Path,
+    levels_bundle: Path,
     tiny_checkpoint: Path,
     official: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MUQRT_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "same").symlink_to(levelled)  # no second export
+    (tmp_path / "same").symlink_to(levels_bundle)  # no second export
     about = ("--checkpoint", tmp_path / "same", "--official", official, "--seconds", 1)
     more = ("--threads", 1, "--rounds", 2, "-o", tmp_path / "found", "--json")
-    done = muqrt("bench", "drop-in", levelled, *about, *more)
+    done = muqrt("bench", "drop-in", levels_bundle, *about, *more)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["official_versions"]["muq"] == "7"
@@ -60,9 +54,9 @@ def test_the_contenders_take_turns(
     assert "| muqrt.drop_in, onnx-fp32 |" in (tmp_path / "found.md").read_text()
 
 
-def test_no_official_package(muqrt: Command, levelled: Path, tiny_checkpoint: Path) -> None:
+def test_no_official_package(muqrt: Command, levels_bundle: Path, tiny_checkpoint: Path) -> None:
     for python, message in ((sys.executable, "No module named 'muq'"), ("/none", "cannot be run")):
         about = ("--checkpoint", tiny_checkpoint, "--official", python)
-        done = muqrt("bench", "drop-in", levelled, *about)
+        done = muqrt("bench", "drop-in", levels_bundle, *about)
         assert done.returncode == 2
         assert message in done.stderr and done.stderr.count("\n") == 1
