@@ -107,7 +107,7 @@ gpu:
 # The bundle that ships with the package, from the checkpoint in the tree: after a new training.
 shipped: setup
 	cd reference/checkpoints && ../../$(BIN)/muqrt export muq-mini --outputs embedding,tokens \
-	--compact -o ../../runtime/bundle/muq-mini
+	--compact --no-answers -o ../../runtime/bundle/muq-mini
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache

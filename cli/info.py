@@ -16,10 +16,13 @@ def info(
 ) -> None:
     """Show what is in a bundle, and check every hash."""
     from ..runtime.bundle.manifest import load_bundle
+    from ..runtime.parity.stored import Answers
 
     loaded = load_bundle(bundle)
     for artefact in loaded.artefacts:
         loaded.verify(artefact)
+    if loaded.answers is not None:
+        Answers(loaded)  # its hash is checked there
     rows = [
         [
             artefact.name,

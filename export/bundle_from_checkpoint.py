@@ -48,6 +48,7 @@ def bundle_from_checkpoint(
     target: str = "cpu",
     compact: bool = False,
     levels: bool = False,
+    answers: bool = True,
 ) -> Bundle:
     """Export a checkpoint and prove it; ``folder`` is written whole or not at all.
 
@@ -64,6 +65,7 @@ def bundle_from_checkpoint(
             nothing twice. The numbers are the same.
         levels: also write the graph that gives any hidden state up to ``level`` at the price of the
             layers below it, and the text tower in two parts: what ``muqrt.drop_in`` needs.
+        answers: store the reference's answers, with which the bundle proves itself elsewhere.
 
     Raises:
         UsageError: an unknown output, level or target. CheckpointError: the head or the RVQ is not
@@ -116,7 +118,8 @@ def bundle_from_checkpoint(
             book = AnswerBook(specs, level, bundle.framing.window_samples)
             parity(bundle, proof, book=book)
             refuse_uncertified(bundle)
-            bundle.answers = book.save(temporary, checkpoint, sources)
+            if answers:
+                bundle.answers = book.save(temporary, checkpoint, sources)
         bundle.save(temporary)
     bundle.folder = folder
     return bundle

@@ -74,6 +74,13 @@ def export(
     parity: Annotated[
         bool, typer.Option(help="Compare with PyTorch and write a certificate.")
     ] = True,
+    answers: Annotated[
+        bool,
+        typer.Option(
+            help="Store PyTorch's answers, and the excerpts of music, so that the bundle can be "
+            "proven without its checkpoint."
+        ),
+    ] = True,
     proof_options: ProofOptions,
     no_head: Annotated[
         bool, typer.Option("--no-head", help="Export no tags although the checkpoint has a head.")
@@ -102,7 +109,7 @@ def export(
     with progress("Exporting", len(chosen) or None) as bar:
         proof = Proof(loaded, tag_head, token_rvq, chosen, bar.advance)
         bundle = bundle_from_checkpoint(
-            proof, output, names, level, window_seconds, target, compact, levels
+            proof, output, names, level, window_seconds, target, compact, levels, answers
         )
     size = bundle.size_bytes(bundle.artefacts[0])
     show(

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 import numpy as np
 
 from ...common.environment import environment
+from ...errors import BundleError
 from ..bundle.certificate import AnyMeasurement, Certificate, TokenMeasurement, certifies
 from ..bundle.engine_options import Shaped
 from ..bundle.joint import LATENTS
@@ -44,15 +45,22 @@ def prove(
     Returns:
         How many milliseconds each audio artefact takes for a second of audio, by its name.
     """
-    truth, speeds = _Truth(answers), {}
+    truth, speeds = _Truth(answers), dict[str, float]()
     for artefact in bundle.artefacts:
         with open_session(bundle, artefact) as session:
-            if artefact.tower == "text":
-                found = list(_on_texts(bundle, session, truth))
-            else:
-                found = list(_on_music(artefact, session, truth, on_step))
-                if (speed := _ms_per_second(artefact, session, truth)) is not None:
-                    speeds[artefact.name] = speed
+            try:
+                if artefact.tower == "text":
+                    found = list(_on_texts(bundle, session, truth))
+                else:
+                    found = list(_on_music(artefact, session, truth, on_step))
+            except (IndexError, KeyError, TypeError, ValueError) as error:
+                raise BundleError(
+                    f"{bundle.folder}: the stored answers and {artefact.name} do not fit together "
+                    f"({type(error).__name__}: {error}). Export the bundle again."
+                ) from None
+            if artefact.tower is None:
+                speed = _ms_per_second(artefact, session, truth)
+                speeds |= {artefact.name: speed} if speed is not None else {}
         artefact.certificate = Certificate(
             precision=artefact.precision,
             artefact_sha256=artefact.digest,

@@ -24,5 +24,7 @@ def test_both_are_added(bundle_copy: Path, tiny_checkpoint: Path, music: Path) -
     assert {each.name for each in bundle.artefacts} == names
     for each in bundle.artefacts:
         bundle.verify(each)
-    known = {name for each in bundle.artefacts for name in each.files} | {MANIFEST}
+    assert bundle.answers is not None
+    known = {name for each in bundle.artefacts for name in each.files}
+    known |= {MANIFEST, bundle.answers.file}
     assert {each.name for each in bundle_copy.iterdir()} == known

@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from muqrt.runtime.bundle.engine_options import EngineOptions, Profile
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.parity.prove import covered, prove
 from muqrt.runtime.parity.stored import Answers, save_arrays
+
+from ...mutations import damaged, few_or_many, refused_or_read
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -152,6 +155,44 @@ def test_a_strangers_file_is_refused(tagged_copy: Path, data: bytes, why: str) -
     bundle = load_bundle(with_answers(tagged_copy, data))
     with pytest.raises(BundleError, match=why):
         prove(bundle, Answers(bundle))
+
+
+@few_or_many
+def test_damaged_answers_are_refused_or_read(cases: int, tagged_copy: Path) -> None:
+    """A stranger can write the hash, too."""
+    data = (tagged_copy / "parity-answers.npz").read_bytes()
+
+    def try_one(chance: random.Random) -> None:
+        bundle = load_bundle(with_answers(tagged_copy, damaged(data, chance)))
+        answers = Answers(bundle)
+        for index in range(len(answers.record.audio)):
+            answers.waveform(index)
+            for output in ("features", "embedding", "tags"):
+                answers.arrays(f"{index}/{output}")
+
+    assert refused_or_read(cases, try_one)["refused"] > cases / 4
+
+
+def test_answers_of_another_model_do_not_fit(tagged_copy: Path) -> None:
+    stored = dict(np.load(tagged_copy / "parity-answers.npz"))
+    del stored["0/waveform"]
+    narrow = {name: each[..., :7] for name, each in stored.items() if "features" in name}
+    for changed in (stored, stored | {"0/waveform": np.zeros((1, 24_000), np.int16)} | narrow):
+        written = io.BytesIO()
+        np.savez(written, **changed)
+        bundle = load_bundle(with_answers(tagged_copy, written.getvalue()))
+        with pytest.raises(BundleError, match="stored answers and onnx-fp32 do not fit together"):
+            prove(bundle, Answers(bundle))
+
+
+def test_a_bundle_can_be_without_answers(
+    muqrt: Command, tiny_checkpoint: Path, tmp_path: Path, music: Path
+) -> None:
+    command = ["export", tiny_checkpoint, "-o", tmp_path / "bundle", "--no-answers"]
+    done = muqrt(*command, "--music", music / "greensleeves_duo.flac", "--window-seconds", "1")
+    assert done.returncode == 0, done.stderr
+    assert load_bundle(tmp_path / "bundle").answers is None
+    assert not (tmp_path / "bundle" / "parity-answers.npz").exists()
 
 
 def test_equal_answers_are_equal_bytes(tmp_path: Path) -> None:
