@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..common.files import atomic_file
+from ..common.workers import end_with_parent, killed_when_stopped
 from ..errors import MissingDependencyError
 from .variant import Variant
 
@@ -62,7 +63,11 @@ def compiling(pairs: Sequence[tuple[str, int]]) -> Iterator[Iterator["Compiled"]
         KernelError: while iterating, what ``ptx_of`` raises.
     """
     # Forked: importing Triton again takes seconds.
-    with ProcessPoolExecutor(mp_context=get_context("fork"), initializer=_leave_ctrl_c) as pool:
+    context = get_context("fork")
+    with (
+        ProcessPoolExecutor(mp_context=context, initializer=_start_worker) as pool,
+        killed_when_stopped(pool),
+    ):
         yield pool.map(_compile, *zip(*pairs, strict=True))
 
 
@@ -82,9 +87,10 @@ def write_kernels(folder: Path, compiled: Sequence["Compiled"]) -> None:
         file.write_text(json.dumps([facts_of(each) for each in compiled], indent=1), "utf-8")
 
 
-def _leave_ctrl_c() -> None:
-    """Ignore Ctrl-C in a process of the pool: the first process reports it."""
+def _start_worker() -> None:
+    """Leave Ctrl-C to the first process, which reports it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 def _compile(name: str, capability: int) -> "Compiled":

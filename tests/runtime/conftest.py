@@ -31,6 +31,7 @@ def write_with_ffmpeg() -> Callable[..., Path]:
             track.layout = layout
             frame = av.AudioFrame.from_ndarray(samples.T.copy(), format="fltp", layout=layout)
             frame.sample_rate = rate_hz
+            frame.pts = 0  # so that the file counts the encoder's delay
             resampler = av.AudioResampler("fltp", layout, rate_hz, frame_size=1024)
             for piece in resampler.resample(frame) + resampler.resample(None):
                 container.mux(track.encode(piece))

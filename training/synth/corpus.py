@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
-from multiprocessing import active_children, get_context, parent_process
-from multiprocessing.process import BaseProcess
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from ...common.documents import read_json
 from ...common.files import atomic_file, remove_abandoned, sha256
+from ...common.workers import end_with_parent, killed_when_stopped
 from ...errors import UsageError
 from .item import Item
 from .studio.recipe import RECIPES, Recipe
@@ -149,44 +148,28 @@ def _rendered(
     os.environ.setdefault("PYTHONWARNINGS", _QUIET_TRACKER)
     context = get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _start_worker, (recipe, soundfonts)) as pool:
-        # Ctrl-C reaches the whole group, but the workers, which inherit this mask, leave it to the
-        # parent to say when to stop.
-        others = active_children()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            rows = pool.map(_render, items, repeat(folder), keeps, chunksize=_ITEMS_PER_TASK)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        try:
-            yield from rows
+            with killed_when_stopped(pool):
+                # Ctrl-C reaches the whole group, but the workers, which inherit this mask, leave it
+                # to the parent to say when to stop.
+                mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+                try:
+                    rows = pool.map(
+                        _render, items, repeat(folder), keeps, chunksize=_ITEMS_PER_TASK
+                    )
+                finally:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                yield from rows
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            _kill([each for each in active_children() if each not in others], folder)
+            for each in folder.iterdir():
+                if each.is_dir():
+                    remove_abandoned(each)
             raise
 
 
-def _kill(workers: Sequence[BaseProcess], folder: Path) -> None:
-    """End workers in the midst of their items, and remove what they leave of those."""
-    for worker in workers:
-        worker.kill()
-    for worker in workers:
-        worker.join()
-    for each in folder.iterdir():
-        if each.is_dir():
-            remove_abandoned(each)
-
-
 def _start_worker(recipe: str, soundfonts: Sequence[Path]) -> None:
-    Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     _load(recipe, soundfonts)
-
-
-def _end_with_parent() -> None:
-    """Without this, the workers of a killed parent wait for work forever."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _load(recipe: str, soundfonts: Sequence[Path]) -> None:

@@ -1,5 +1,7 @@
 """Blocks of any sizes resample to what the whole stream at once would."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import soxr
@@ -38,3 +40,24 @@ def test_the_same_rate_is_passed_on() -> None:
 def test_a_stream_of_nothing_is_nothing(rate_hz: int) -> None:
     none = Resampler(rate_hz, TARGET_RATE_HZ).finish()
     assert (none.dtype, none.shape) == (np.float32, (0,))
+
+
+@pytest.mark.parametrize("seconds", [30, pytest.param(3_600, marks=pytest.mark.full)])
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000])
+def test_a_stream_in_other_chunks_is_the_same_bit_for_bit(rate_hz: int, seconds: int) -> None:
+    """Nothing drifts in an hour."""
+    hashes, lengths = [], []
+    for seed in (0, 1):
+        sizes, length = np.random.default_rng(seed), 0
+        resampler, found = Resampler(rate_hz, TARGET_RATE_HZ), hashlib.sha256()
+        for second in range(seconds):
+            block = np.random.default_rng(second).uniform(-1, 1, rate_hz).astype(np.float32)
+            for piece in np.split(block, np.sort(sizes.integers(0, rate_hz, 8))):
+                samples = resampler.push(piece)
+                found.update(samples.tobytes())
+                length += len(samples)
+        found.update((last := resampler.finish()).tobytes())
+        hashes.append(found.hexdigest())
+        lengths.append(length + len(last))
+    assert hashes[0] == hashes[1]
+    assert lengths == [seconds * TARGET_RATE_HZ] * 2
