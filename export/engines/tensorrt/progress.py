@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -13,8 +14,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def reported(trt: Any, config: Any, on_step: Callable[[str], None]) -> Iterator[None]:
     """Report a build's steps to ``on_step``; what it raises, or Ctrl-C, stops the build.
 
-    It is raised when the library has returned. Signals are noted meanwhile, and raise nothing: in
-    the midst of a callback the library would lose the exception.
+    It is raised when the library has returned. Signals that would raise an exception are noted
+    meanwhile: in the midst of a callback the library would lose it.
 
     Args:
         trt: the library.
@@ -23,18 +24,23 @@ def reported(trt: Any, config: Any, on_step: Callable[[str], None]) -> Iterator[
     """
     config.progress_monitor = progress = engine_progress(trt, on_step)
     is_main = threading.current_thread() is threading.main_thread()
-    taken = [
-        number
-        for number in _SIGNALS
-        if is_main and signal.getsignal(number) is signal.default_int_handler
-    ]
-    for number in taken:
-        signal.signal(number, lambda *_: progress.stop(KeyboardInterrupt()))
+    found = {number: signal.getsignal(number) for number in _SIGNALS if is_main}
+    handlers = {number: handler for number, handler in found.items() if callable(handler)}
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        progress.stop(KeyboardInterrupt())
+
+    for number in handlers:
+        signal.signal(number, note)
     try:
         yield
     finally:
-        for number in taken:
-            signal.signal(number, signal.default_int_handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for signalled in noted:
+        handlers[signal.Signals(signalled)](signalled, None)
     progress.reraise()
 
 
