@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..common.files import atomic_file
+from ..common.interrupts import uninterrupted
 from ..common.workers import end_with_parent, killed_when_stopped
 from ..errors import MissingDependencyError
 from .variant import Variant
@@ -68,7 +69,9 @@ def compiling(pairs: Sequence[tuple[str, int]]) -> Iterator[Iterator["Compiled"]
         ProcessPoolExecutor(mp_context=context, initializer=_start_worker) as pool,
         killed_when_stopped(pool),
     ):
-        yield pool.map(_compile, *zip(*pairs, strict=True))
+        with uninterrupted():  # a fork runs hooks, in which an exception is printed and lost
+            results = pool.map(_compile, *zip(*pairs, strict=True))
+        yield results
 
 
 def facts_of(compiled: "Compiled") -> dict[str, Any]:
@@ -88,8 +91,9 @@ def write_kernels(folder: Path, compiled: Sequence["Compiled"]) -> None:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the first process, which reports it."""
+    """Leave signals to the first process, which reports them and ends this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent()
 
 
