@@ -161,6 +161,7 @@ def serve(
                 _check_survives_cancellation(server)
             metrics.add(server.metrics_text)
             metrics.add(supervisor.metrics_text)
+            metrics.add(front.metrics_text)
             supervisor.wait_until_ready()
             urls = {
                 "grpc": front.grpc_url or server.grpc_url,

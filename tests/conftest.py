@@ -236,3 +236,40 @@ def muqrt(
         return CompletedProcess(argv, exit_.value.code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Files of a certificate for localhost, PEM: its authority, itself, its key."""
+    pytest.importorskip("cryptography")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    def name(common: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+    def signed(subject: str, key: ec.EllipticCurvePrivateKey, extension: object) -> bytes:
+        now = datetime.now(timezone.utc)
+        builder = x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name("tests"))
+        builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(days=1))
+        builder = builder.not_valid_after(now + timedelta(days=1))
+        builder = builder.add_extension(extension, critical=True)  # type: ignore[arg-type]
+        return builder.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    authority, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    hosts = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
+    folder = tmp_path_factory.mktemp("tls")
+    files = folder / "authority.pem", folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(signed("tests", authority, x509.BasicConstraints(True, None)))
+    files[1].write_bytes(signed("localhost", key, x509.SubjectAlternativeName(hosts)))
+    files[2].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files

@@ -12,6 +12,7 @@ from ...common.console import Bar
 from ...errors import ServerError
 from ...runtime.load import open_bundle
 from ...runtime.streaming.engine import Streaming
+from ...triton_repo.client.endpoint import Endpoint
 from ..measure.neighbours import watch_neighbours
 from .engine import run_in_process
 from .figures import Figures, churn_figures, machine_figures, stream_figures, stretches
@@ -30,14 +31,14 @@ class Target:
     """A server under load.
 
     Attributes:
-        url: host and port of its gRPC endpoint.
+        url: its gRPC endpoint.
         model: name of the live model.
         timeout_seconds: how long one answer may take.
         pid: its process, if it is on this machine and to be watched.
         metrics_url: address of its metrics, if they are to be watched.
     """
 
-    url: str
+    url: Endpoint
     model: str
     timeout_seconds: float
     pid: int | None = None

@@ -11,6 +11,7 @@ from ...errors import ServerError
 from ...runtime.bundle.tagging import TAGS
 from ...runtime.streaming.stream import SlidingConfig
 from ...triton_repo.client.connection import AsyncConnection, tensors
+from ...triton_repo.client.endpoint import Endpoint
 from ...triton_repo.client.live_model import live_contract
 from ...triton_repo.contract.stream import CHUNK_INDEX, PCM, SECONDS
 
@@ -20,11 +21,13 @@ _ABANDON_SECONDS = 0.005
 
 
 @asynccontextmanager
-async def connected(url: str, model: str, timeout_seconds: float) -> "AsyncIterator[ServedStreams]":
+async def connected(
+    url: Endpoint, model: str, timeout_seconds: float
+) -> "AsyncIterator[ServedStreams]":
     """Connect to a server's live model.
 
     Args:
-        url: host and port of the server's gRPC endpoint.
+        url: the server's gRPC endpoint.
         model: name of the model on the server.
         timeout_seconds: how long one answer may take.
 

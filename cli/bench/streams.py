@@ -41,6 +41,12 @@ class StreamsOptions:
             "default.",
         ),
     ] = None
+    ca: Annotated[
+        Path | None, typer.Option(help="Authority of the server's certificate, PEM, for TLS.")
+    ] = None
+    token: Annotated[
+        str | None, typer.Option(help="Token that the server asks for; rather set MUQRT_TOKEN.")
+    ] = None
     model: Annotated[str, typer.Option(help="Name of the live model.")] = "muq_stream"
     artefact: Annotated[str | None, typer.Option(help="Artefact of the bundle to test.")] = None
     threads: Annotated[
@@ -100,8 +106,9 @@ class StreamsOptions:
             raise UsageError("--server and --bundle are two things to test; choose one.")
         if self.server is not None and (self.artefact, self.threads) != (None, None):
             raise UsageError("--artefact and --threads are for --bundle; a server has its own.")
-        if self.server is None and (self.churn, self.pid, self.metrics) != (None, None, None):
-            raise UsageError("--churn, --pid and --metrics are for --server.")
+        for_servers = (self.churn, self.pid, self.metrics, self.ca, self.token)
+        if self.server is None and any(each is not None for each in for_servers):
+            raise UsageError("--churn, --pid, --metrics, --ca and --token are for --server.")
 
 
 @commands.command()
@@ -129,10 +136,12 @@ def _on_server(
     options: StreamsOptions, load: "Load", bar: "Bar"
 ) -> "Coroutine[Any, Any, LoadReport]":
     from ...benchmarks.loadtest.run import Target, churn_server, load_server
+    from ..place import Served
 
     assert options.server is not None
     watched = (options.pid, options.metrics)
-    target = Target(options.server, options.model, options.timeout_seconds, *watched)
+    endpoint = Served(options.server, ca=options.ca, token=options.token).endpoint
+    target = Target(endpoint, options.model, options.timeout_seconds, *watched)
     audio, churn = options.audio or (), options.churn
     if churn is None:
         return load_server(target, load, audio, bar)

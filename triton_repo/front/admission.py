@@ -42,7 +42,7 @@ class Admission:
 
     def __init__(self, config: AdmissionConfig) -> None:
         self.config = config
-        self.refused = 0
+        self.admitted = self.refused = 0
         self._running: Counter[str] = Counter()
         # Its order is that of the turns.
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
@@ -87,8 +87,7 @@ class Admission:
             FullError: no place to wait, or it was given to another client.
         """
         if self.has_room:
-            self._running[client] += 1
-            return
+            return self._admit(client)
         if self.waiting >= self.config.waiting:
             busiest = self._busier_than(client)
             self._remove(busiest, self._waiting[busiest][-1], FullError())
@@ -102,6 +101,10 @@ class Admission:
             elif place in self._waiting.get(client, ()):
                 self._remove(client, place)
             raise
+
+    def _admit(self, client: str) -> None:
+        self._running[client] += 1
+        self.admitted += 1
 
     def _busier_than(self, client: str) -> str:
         """The client that gives up a place for this one."""
@@ -134,7 +137,7 @@ class Admission:
             if places:
                 self._waiting[following] = places  # behind the others
             if not place.done():
-                self._running[following] += 1
+                self._admit(following)
                 place.set_result(None)
 
 

@@ -70,6 +70,7 @@ async def answer(
 async def refuse(scope: Scope, send: Send, refused: RefusedError) -> None:
     """Send a refusal. What is left of the body is read and forgotten, within the time for bodies:
     a connection that is closed on a client that still sends loses the answer, too."""
+    scope["state"]["refused"] = refused.status
     headers = {}
     if refused.status in (429, 503):
         headers["retry-after"] = str(RETRY_AFTER_SECONDS)

@@ -3,6 +3,7 @@
 import asyncio
 
 from .asgi import Message, Receive, RefusedError, Scope, Send, refuse
+from .keys import without_keys
 from .limits import FrontLimits
 from .upstream import Upstream, UpstreamConnection
 
@@ -71,6 +72,12 @@ class Forward:
             late.cancel()
         start = {"status": connection.status, "headers": connection.headers}
         await send({"type": "http.response.start", **start})
+        if connection.status >= 400:
+            pieces = []
+            while (piece := await connection.piece()) is not None:
+                pieces.append(piece)
+            body = without_keys(b"".join(pieces))
+            return await send({"type": "http.response.body", "body": body})
         while (piece := await connection.piece()) is not None:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})

@@ -16,13 +16,13 @@ from ...errors import ServerError
 from ..server.ports import bound_socket, port_error
 from .admission import Admission, AdmissionConfig, Admitted
 from .asgi import App
-from .bodies import BoundedBodies
-from .buffered import Buffered
+from .bodies import BoundedBodies, Buffered
 from .checked import CheckedInference
+from .counters import FrontCounters
 from .forward import Forward
 from .grpc.proxy import GrpcProxy
 from .limits import FrontLimits
-from .own import OwnEndpoints, Responder
+from .own import Counted, OwnEndpoints, Responder
 from .paths import OpenPaths
 from .tokens import BearerToken, Tokens
 from .upstream import Upstream
@@ -77,7 +77,11 @@ class FrontConfig:
 
 
 def application(
-    config: FrontConfig, upstream: Upstream, admission: Admission, buffered: Buffered
+    config: FrontConfig,
+    upstream: Upstream,
+    admission: Admission,
+    buffered: Buffered,
+    counters: FrontCounters,
 ) -> App:
     """The front as an ASGI application: its parts, from the innermost out."""
     app: App = Forward(upstream, config.limits)
@@ -86,6 +90,7 @@ def application(
     app = Admitted(app, admission)
     app = BearerToken(app, config.tokens)
     app = OpenPaths(app, config.allowed)
+    app = Counted(app, counters)
     return OwnEndpoints(app, config.own)
 
 
@@ -127,11 +132,11 @@ class Front(Closing):
     def __enter__(self) -> "Front":
         upstream = Upstream(*self._upstream)
         self.admission = Admission(self.config.admission)
-        self._buffered = Buffered(self.config.limits)
+        self._buffered, self._counters = Buffered(self.config.limits), FrontCounters()
         tls = self.config.tls
         server = self._uvicorn.Config(
-            application(self.config, upstream, self.admission, self._buffered),
-            http=bounded_protocol(self.config.limits),
+            application(self.config, upstream, self.admission, self._buffered, self._counters),
+            http=bounded_protocol(self.config.limits, self._counters),
             ws="none",
             lifespan="off",
             proxy_headers=False,
@@ -173,6 +178,10 @@ class Front(Closing):
         """``host:port`` for ``TritonSession``; None where gRPC does not go through it."""
         return f"{local_host(self._address)}:{self.grpc_port}" if self.grpc_port else None
 
+    def metrics_text(self) -> str:
+        """What it has admitted and refused, in the text format of Prometheus."""
+        return self._counters.metrics_text(self.admission)
+
     def check(self) -> None:
         """Raise ServerError if the front has died."""
         if self._thread is None or not self._thread.is_alive():
@@ -208,6 +217,7 @@ class Front(Closing):
             config.limits,
             self.admission,
             self._buffered,
+            self._counters,
             config.tokens,
             config.own,
             *pair,

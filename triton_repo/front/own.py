@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .asgi import App, Receive, Scope, Send, answer
+from .counters import FrontCounters
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,20 @@ class Answer:
 
 # Called in the front's event loop, for anybody: quick, and with nothing secret.
 Responder = Callable[[], Answer]
+
+
+class Counted:
+    """Counts what is refused further in."""
+
+    def __init__(self, app: App, counters: FrontCounters) -> None:
+        self._app, self._counters = app, counters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        await self._app(scope, receive, send)
+        status = scope["state"].get("refused")
+        if status is not None:
+            self._counters.refuse(status)
 
 
 class OwnEndpoints:

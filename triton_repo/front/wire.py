@@ -4,6 +4,7 @@ from asyncio import TimerHandle, Transport
 from typing import Any, Protocol
 
 from ...common.environment import import_extra
+from .counters import FrontCounters
 from .limits import FrontLimits
 
 # What may wait for the application: less than two readings, which would be joined.
@@ -30,7 +31,7 @@ class Pipe(Protocol):
         """Take a piece."""
 
 
-def bounded_protocol(limits: FrontLimits) -> type:
+def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
     """uvicorn's HTTP protocol within limits, for ``Config(http=...)``.
 
     Raises:
@@ -165,6 +166,7 @@ def bounded_protocol(limits: FrontLimits) -> type:
             self._stop()
             if self.transport.is_closing():
                 return
+            counters.refuse(status)
             between = self.cycle is None or (self.cycle.response_complete and self._in_headers)
             if between or not (self.cycle.response_started or self.cycle.response_complete):
                 body = b'{"error":"%s"}' % reason

@@ -9,6 +9,8 @@ import pytest
 
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.triton_repo.contract.stream import StreamOptions
+from muqrt.triton_repo.front.front import Tls
+from muqrt.triton_repo.front.tokens import Tokens
 from muqrt.triton_repo.repository.write import write_stream_repository
 from muqrt.triton_repo.server.process import Server
 
@@ -18,6 +20,7 @@ pytestmark = pytest.mark.server
 
 Command = Callable[..., CompletedProcess[str]]
 
+TOKEN = "0123456789abcdef" * 2
 MAX_STREAMS = 6
 IDLE_SECONDS = 1.5
 
@@ -94,3 +97,23 @@ def test_metrics_and_processes_that_are_not_there(
     done = muqrt(*where, "--pid", 2**22 + 1)
     assert done.returncode == 2
     assert "no such process" in done.stderr
+
+
+def test_a_server_with_tls_and_tokens(
+    live_server: Server, certificate: tuple[Path, Path, Path], tmp_path: Path, muqrt: Command
+) -> None:
+    authority, chain, key = certificate
+    (tmp_path / "tokens").write_text(TOKEN)
+    locks = {"tls": Tls(chain, key), "tokens": Tokens(tmp_path / "tokens")}
+    with fronted(live_server, **locks) as front:
+        where = ("bench", "streams", "--server", f"localhost:{front.grpc_port}", "--json")
+        load = ("--streams", 1, "--seconds", 3)
+        done = muqrt(*where, *load, "--ca", authority, "--token", TOKEN)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["figures"]["hops_unanswered"] == 0
+        done = muqrt(*where, *load, "--ca", authority, "--token", TOKEN[::-1])
+        assert done.returncode == 3
+        assert "wants a token" in done.stderr
+    done = muqrt("bench", "streams", "--token", TOKEN)
+    assert done.returncode == 2
+    assert "are for --server" in done.stderr

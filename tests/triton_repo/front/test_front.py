@@ -38,9 +38,14 @@ class Behind(BaseHTTPRequestHandler):
         length = int(self.headers.get("content-length", 0))
         body = self.rfile.read(length)
         self.gate.wait(20)
+        if self.path.endswith("/versions/9/infer"):
+            return self._answer(500, f"no room in /muqrt-{'0a' * 16}-shm_1 now".encode())
         facts = {"path": self.path, "sha256": hashlib.sha256(body).hexdigest(), "length": length}
         answer = json.dumps({**facts, "headers": dict(self.headers)}).encode()
-        self.send_response(200)
+        self._answer(200, answer)
+
+    def _answer(self, status: int, answer: bytes) -> None:
+        self.send_response(status)
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
@@ -326,6 +331,31 @@ def test_who_waits_too_long_is_told_and_the_request_counts_until_it_is_answered(
     Behind.gate.set()
     until(lambda: front.admission.running == 0)
     assert ask(front)[0] == 200
+
+
+def test_no_error_has_the_name_of_shared_memory(fronted: Callable[..., Front]) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", fronted().port, timeout=20)
+    connection.request("POST", "/v2/models/muq/versions/9/infer", BODY)
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (500, b"no room in " + b"x" * 45 + b" now")
+    connection.close()
+
+
+def test_what_is_refused_is_counted_by_its_reason(fronted: Callable[..., Front]) -> None:
+    front = fronted(limits=SMALL)
+    assert ask(front)[0] == 200
+    assert ask(front, body='{"inputs": []}')[0] == 400
+    assert ask(front, path="/v2/logging")[0] == 404
+    assert raw(front, b"\0\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    counts = dict(
+        line.rsplit(" ", 1) for line in front.metrics_text().splitlines() if line[0] != "#"
+    )
+    refused = {name: int(count) for name, count in counts.items() if "refused" in name}
+    assert refused.pop('muqrt_front_refused_total{reason="malformed"}') == 2
+    assert refused.pop('muqrt_front_refused_total{reason="path"}') == 1
+    assert set(refused.values()) == {0}
+    assert counts["muqrt_front_admitted_total"] == "2"
+    assert counts["muqrt_front_running"] == counts["muqrt_front_waiting"] == "0"
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -27,6 +27,8 @@ _SERVICE = "inference.GRPCInferenceService"
 INFER, STREAM = f"/{_SERVICE}/ModelInfer", f"/{_SERVICE}/ModelStreamInfer"
 READY, MODEL_READY = f"/{_SERVICE}/ServerReady", f"/{_SERVICE}/ModelReady"
 WAIT_SECONDS = 30
+KEY = f"muqrt-{'0123456789abcdef' * 2}-shm_2"
+ERROR = f"Failed to increase the pool for key '{KEY}' to 4 bytes"
 
 
 class Behind:
@@ -53,6 +55,8 @@ class Behind:
         self.came.put(request)
         assert context.time_remaining() is None or context.time_remaining() > 10**6
         self.gate.wait(WAIT_SECONDS)
+        if request == b"fail":
+            context.abort(grpc.StatusCode.INTERNAL, ERROR)
         self.ended.put(context.is_active())
         return b"answer to " + request
 
@@ -222,6 +226,29 @@ def test_too_much_at_once_is_refused(behind: Behind, fronted: Start) -> None:
     with pytest.raises(grpc.RpcError, match="too much audio on its way") as full:
         infer(bytes(100))
     assert full.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    behind.gate.set()
+    assert held.result()
+
+
+def test_no_error_has_the_name_of_shared_memory(behind: Behind, fronted: Start) -> None:
+    _, channel = fronted()
+    with pytest.raises(grpc.RpcError) as failed:
+        channel.unary_unary(INFER)(b"fail")
+    assert failed.value.details() == ERROR.replace(KEY, "x" * len(KEY))
+
+
+def test_refusals_are_counted(behind: Behind, fronted: Start) -> None:
+    front, channel = fronted(admission=AdmissionConfig(1, 0))
+    infer = channel.unary_unary(INFER)
+    behind.gate.clear()
+    held = infer.future(b"held")
+    behind.came.get(timeout=WAIT_SECONDS)
+    with pytest.raises(grpc.RpcError):
+        infer(b"refused")
+    text = front.metrics_text()
+    assert "muqrt_front_admitted_total 1\n" in text
+    assert 'muqrt_front_refused_total{reason="full"} 1\n' in text
+    assert "muqrt_front_running 1\n" in text
     behind.gate.set()
     assert held.result()
 

@@ -14,7 +14,9 @@ from ....common.environment import import_extra
 from ...contract.config import QUEUE_IS_FULL, STREAMS_ARE_FULL
 from ..admission import FULL, Admission
 from ..asgi import RefusedError
-from ..buffered import Buffered
+from ..bodies import Buffered
+from ..counters import FrontCounters
+from ..keys import without_keys
 from ..limits import FrontLimits
 from ..own import Responder
 from ..tokens import Tokens
@@ -34,7 +36,10 @@ _OPEN = _HEALTH | {
 }
 # Of a call's metadata, what is ours or gRPC's is not passed on.
 _KEPT = ("authorization", "grpc-", "user-agent", "content-type", "te", "host")
+_NO_TOKEN = "send a token of this server's: authorization: Bearer ..."
 _DRAIN_SECONDS = 10.0
+# Longer messages of a stream are no errors.
+_ERROR_BYTES = 64 << 10
 
 
 class GrpcProxy:
@@ -45,7 +50,7 @@ class GrpcProxy:
         address: host and port to listen on; any free port when that is 0.
         limits: of messages and calls.
         admission: shared with HTTP. A bidirectional stream holds one slot while it is open.
-        buffered: shared with HTTP.
+        buffered, counters: shared with HTTP.
         tokens: that are asked for, except for health.
         own: HTTP paths that the front answers itself; so does this where one says the same.
         certificate, key: PEM, for TLS; plain when None.
@@ -58,6 +63,7 @@ class GrpcProxy:
         limits: FrontLimits,
         admission: Admission,
         buffered: Buffered,
+        counters: FrontCounters,
         tokens: Tokens | None,
         own: Mapping[str, Responder],
         certificate: bytes | None = None,
@@ -66,7 +72,7 @@ class GrpcProxy:
         self._grpc = import_extra("server", "grpc", "grpc.aio")
         self._upstream_address, self._address = upstream, address
         self._limits, self._admission, self._buffered = limits, admission, buffered
-        self._tokens, self._own = tokens, own
+        self._counters, self._tokens, self._own = counters, tokens, own
         self._certificate, self._key = certificate, key
         # Requests of sequences whose clients have given up on them.
         self._left: dict[int | bytes, asyncio.Task[bytes]] = {}
@@ -119,13 +125,13 @@ class GrpcProxy:
                 call.add_done_callback(partial(_close, held.pop_all()))
             return await self._answer(call, request, method == _INFER)
         except RefusedError as refused:
-            await context.abort(self._grpc.StatusCode.RESOURCE_EXHAUSTED, refused.reason)
+            await self._refuse(refused, context)
             raise
         except self._grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or ""
             if any(words in details for words in (STREAMS_ARE_FULL, QUEUE_IS_FULL)):
                 code = self._grpc.StatusCode.RESOURCE_EXHAUSTED
-            await context.abort(code, details)
+            await context.abort(code, _without_keys(details))
             raise
 
     async def stream(self, requests: AsyncIterator[bytes], context: Any) -> None:
@@ -137,13 +143,13 @@ class GrpcProxy:
                 _STREAM,
                 requests,
                 _metadata(context),
-                context.write,
+                lambda answer: context.write(_without_keys_in(answer)),
                 lambda: self._admission.release(client),
             )
         except RefusedError as refused:
-            await context.abort(self._grpc.StatusCode.RESOURCE_EXHAUSTED, refused.reason)
+            await self._refuse(refused, context)
         except self._grpc.aio.AioRpcError as error:
-            await context.abort(error.code(), error.details() or "")
+            await context.abort(error.code(), _without_keys(error.details() or ""))
 
     async def _turn(self, request: bytes) -> None:
         """Wait for a request of the same sequence whose client has given up on its answer: of two
@@ -182,9 +188,14 @@ class GrpcProxy:
         given = [value for key, value in context.invocation_metadata() if key == "authorization"]
         client = self._tokens.client(given[0]) if len(given) == 1 else None
         if client is None:
-            status = self._grpc.StatusCode.UNAUTHENTICATED
-            await context.abort(status, "send a token of this server's: authorization: Bearer ...")
+            await self._refuse(RefusedError(401, _NO_TOKEN), context)
         return str(client)
+
+    async def _refuse(self, refused: RefusedError, context: Any) -> None:
+        self._counters.refuse(refused.status)
+        codes = self._grpc.StatusCode
+        code = codes.UNAUTHENTICATED if refused.status == 401 else codes.RESOURCE_EXHAUSTED
+        await context.abort(code, refused.reason)
 
 
 class _Handlers:
@@ -205,6 +216,14 @@ class _Handlers:
             return await self._proxy.call(method, request, context)
 
         return self._grpc.unary_unary_rpc_method_handler(call)
+
+
+def _without_keys(details: str) -> str:
+    return without_keys(details.encode()).decode()
+
+
+def _without_keys_in(answer: bytes) -> bytes:
+    return without_keys(answer) if len(answer) < _ERROR_BYTES else answer
 
 
 def _host(peer: str) -> str:
