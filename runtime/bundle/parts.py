@@ -56,6 +56,16 @@ def without_latents_file(file: str) -> str:
     return _beside(file, "without-latents")
 
 
+# The files of parts of a model, which those who run it whole do not need.
+PARTS = (
+    front_end_file,
+    encoder_file,
+    levels_file,
+    text_encoder_file,
+    text_transformer_file,
+)
+
+
 def graph_files(
     file: str, files: Container[str], outputs: Iterable[str]
 ) -> list[tuple[frozenset[str], str]]:

@@ -9,7 +9,7 @@ from typing import Literal
 from ...errors import BundleError, UsageError
 from ...runtime.bundle.joint import LATENTS, TOKENIZER_FILE
 from ...runtime.bundle.manifest import Artefact, Bundle
-from ...runtime.bundle.parts import encoder_file, front_end_file, graph_files
+from ...runtime.bundle.parts import PARTS, graph_files
 from ...runtime.bundle.record import TensorSpec
 from ...runtime.bundle.tensorrt_plan import TensorRTPlan
 from ...runtime.bundle.tokens import TOKENS, TOKENS_FILE
@@ -183,7 +183,7 @@ def _graph(artefact: Artefact, served: list[str]) -> Layout:
     )
     graph = next(file for gives, file in graphs if gives.issuperset(served))
     # A server runs whole windows: the graphs of parts are not needed.
-    left_out = {front_end_file(artefact.file), encoder_file(artefact.file)}
+    left_out = {part(artefact.file) for part in PARTS}
     left_out |= {file for _, file in graphs}
     if TOKENS in served:  # the drop-in backend chooses a graph for each request
         left_out.discard(TOKENS_FILE)

@@ -77,7 +77,7 @@ def test_external_data_keeps_its_folder(fresh_bundle: Callable[..., Bundle]) -> 
 
 def test_parts_are_not_served(fresh_bundle: Callable[..., Bundle]) -> None:
     bundle = fresh_bundle()
-    for name in ("muq-front-end.onnx", "muq-encoder.onnx"):
+    for name in ("muq-front-end.onnx", "muq-encoder.onnx", "muq-levels.onnx"):
         (bundle.folder / name).write_bytes(b"a part")
         bundle.artefacts[0].files[name] = sha256(bundle.folder / name)
     report = write_repository(bundle, bundle.folder.parent / "models", allow_uncertified=True)
