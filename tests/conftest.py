@@ -5,6 +5,8 @@ import shutil
 import signal
 import tarfile
 from collections.abc import Callable, Generator
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
 from pathlib import Path
 from subprocess import CompletedProcess
 
