@@ -3,6 +3,7 @@
 import concurrent.futures
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from muqrt.errors import ServerError, SessionError
 from muqrt.runtime.bundle.manifest import Bundle
 from muqrt.runtime.engines.onnxruntime.session import OnnxSession
 from muqrt.triton_repo.client.session import TritonSession, statistics
+from muqrt.triton_repo.contract.limits import Limits
+from muqrt.triton_repo.contract.options import ServingOptions
+from muqrt.triton_repo.repository.write import write_repository
 from muqrt.triton_repo.server.process import Server
 
 from .held import all_cancelled_but_the_last
@@ -52,6 +56,23 @@ def test_served_equals_local(
                 np.testing.assert_allclose(answer[name], array, atol=1e-5, err_msg=name)
 
 
+def test_four_minutes_in_one_request(
+    bundle: Bundle,
+    start_server: Callable[..., Server],
+    waveform: Callable[..., np.ndarray],
+    tmp_path: Path,
+) -> None:
+    options = ServingOptions(threads=1, limits=Limits(max_seconds=240.0))
+    write_repository(bundle, tmp_path / "models", options=options)
+    audio = {"waveform": waveform(240 * 24_000)}
+    with (
+        OnnxSession(bundle, bundle.artefacts[0]) as local,
+        TritonSession(start_server(tmp_path / "models").grpc_url) as remote,
+    ):
+        answer = remote.run(audio, ["features"])["features"]
+        np.testing.assert_allclose(answer, local.run(audio)["features"], atol=1e-5)
+
+
 def test_a_session_knows_the_bundles_contract(server: Server, bundle: Bundle) -> None:
     artefact = bundle.artefacts[0]
     with TritonSession(server.grpc_url) as session:
@@ -64,7 +85,7 @@ def test_a_session_knows_the_bundles_contract(server: Server, bundle: Bundle) ->
 def test_concurrent_clients_share_executions(
     server: Server, bundle: Bundle, waveform: Callable[..., np.ndarray]
 ) -> None:
-    clients, requests_each = 6, 5
+    clients, requests_each = 16, 3
     before = statistics(server.grpc_url)
 
     def client(number: int) -> list[np.ndarray]:
