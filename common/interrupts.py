@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import FrameType
 
 _IMPORTING = "<frozen importlib._bootstrap>"
+# soundfile's functions that libsndfile calls: what is raised in them is printed and lost.
+_CALLED_BACK = {"vio_get_filelen", "vio_seek", "vio_read", "vio_write", "vio_tell"}
 
 
 class _Blocks(threading.local):
@@ -41,9 +43,10 @@ def interrupt(number: int | None = None, frame: FrameType | None = None) -> None
     """Raise KeyboardInterrupt, but not in the midst of an ``uninterrupted`` block.
 
     A handler of signals, as ``signal.default_int_handler`` is one. While a module is imported it
-    puts the signal off: NumPy would print a traceback, and half a module is left.
+    puts the signal off: NumPy would print a traceback, and half a module is left. So it does where
+    a C library has called back.
     """
-    _state.is_put_off = _is_importing(frame)
+    _state.is_put_off = _is_in_vain(frame)
     if _state.is_put_off:
         return
     _state.is_interrupted = True
@@ -91,9 +94,10 @@ def _is_main() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _is_importing(frame: FrameType | None) -> bool:
+def _is_in_vain(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code.co_filename == _IMPORTING:
+        code = frame.f_code
+        if code.co_filename == _IMPORTING or code.co_name in _CALLED_BACK:
             return True
         frame = frame.f_back
     return False

@@ -173,7 +173,7 @@ def commands(folder: Path, models: "Models") -> dict[str, list[object]]:
         "synth-corpus alone": ["synth-corpus", "-o", out, "--jobs", "1"],
         "evaluate": ["evaluate", folder, "--cache", folder / "cache"],
         "bench model": ["bench", "model", *measured],
-        "bench kernels": ["bench", "kernels", models.rvq],
+        "bench kernels": ["bench", "kernels", tiny],
         "bench towers": ["bench", "towers", models.mulan, "--checkpoint", models.mulan_checkpoint],
         "bench lengths": ["bench", "lengths", *measured],
         "bench streams": ["bench", "streams", "-b", tagged],
