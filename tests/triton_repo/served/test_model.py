@@ -4,6 +4,7 @@ import concurrent.futures
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,45 @@ def test_four_minutes_in_one_request(
     ):
         answer = remote.run(audio, ["features"])["features"]
         np.testing.assert_allclose(answer, local.run(audio)["features"], atol=1e-5)
+
+
+def test_a_model_is_loaded_again_while_it_is_asked(
+    start_server: Callable[..., Server],
+    bundle: Bundle,
+    waveform: Callable[..., np.ndarray],
+    tmp_path: Path,
+) -> None:
+    write_repository(bundle, tmp_path / "models", options=ServingOptions(threads=1))
+    server = start_server(tmp_path / "models")
+    audio = {"waveform": waveform()}
+    before, again = Event(), Event()
+    refusals: list[str] = []
+    with TritonSession(server.grpc_url) as session:
+        expected = session.run(audio)["features"]
+
+        def ask() -> int:
+            """Until there are ten answers after it was loaded again; how many there were."""
+            after = answers = 0
+            while after < 10:
+                is_again = again.is_set()
+                try:
+                    np.testing.assert_array_equal(session.run(audio)["features"], expected)
+                except ServerError as refusal:
+                    assert not is_again, refusal
+                    refusals.append(str(refusal))
+                else:
+                    answers, after = answers + 1, after + is_again
+                if answers == 3:
+                    before.set()
+            return answers
+
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            asking = pool.submit(ask)
+            assert before.wait(60)
+            server.reload("muq")
+            again.set()
+            assert asking.result(60) >= 13
+    assert all("muq" in refusal for refusal in refusals)
 
 
 def test_a_session_knows_the_bundles_contract(server: Server, bundle: Bundle) -> None:
