@@ -77,23 +77,24 @@ class MuQ(Backed):
             UsageError: not such a tensor or mask, or gradients. SessionError: too short, or the
                 engine failed. BundleError: the bundle has no levels, which masks need.
         """
+        if rows not in ("masked", "alone"):
+            raise UsageError(f'rows {rows!r}: choose "masked" or "alone".')
         waveform = waveforms(x).numpy()
         mask = _checked_mask(attention_mask, x)
         convert = converter(x.device, self.dtype)
-        session, states = self._session, None
+        session = self._session
+        states: AnyStates
         if session.levels is None:
             states = self._one_state(session, waveform, mask, convert)
         elif rows == "alone" and mask is not None:
             parts = [
-                _states(session, session.levels, waveform[row, :length][None], None, convert)
+                self._states(session, session.levels, waveform[row, :length][None], None, convert)
                 for row, length in enumerate(_lengths(mask, x))
             ]
             steps = WindowingConfig.of(session.framing).steps(x.shape[1])
             states = RowStates(parts, steps)
-        elif rows in ("masked", "alone"):
-            states = _states(session, session.levels, waveform, mask, convert)
         else:
-            raise UsageError(f'rows {rows!r}: choose "masked" or "alone".')
+            states = self._states(session, session.levels, waveform, mask, convert)
         return BaseModelOutput(states, output_hidden_states)
 
     @property
@@ -116,6 +117,32 @@ class MuQ(Backed):
         where = str(self._backed.bundle)
         return OneState(convert(features), self._level, self._depth, where)
 
+    def _states(
+        self,
+        session: Session,
+        levels: Levels,
+        waveform: np.ndarray,
+        mask: np.ndarray | None,
+        convert: Any,
+    ) -> States:
+        """The states of a batch; the front end has run on it."""
+        assert session.parts is not None  # where there are levels, there is a front end
+        where = str(self._backed.bundle)
+        frames = session.parts.front_end.run({WAVEFORM: waveform}, [FRAMES])[FRAMES]
+        if mask is None:
+            return States(frames, levels, None, convert, self._depth, where)
+        # The official sampling: one of so many samples stands for a step.
+        stride = mask.shape[1] // frames.shape[1]
+        if not stride:
+            raise UsageError(
+                f"attention_mask has shape {mask.shape}; it needs a column for each sample, or "
+                f"at least for each of the {frames.shape[1]} steps."
+            )
+        kept = mask[:, ::stride][:, : frames.shape[1]]
+        frames = np.where(kept[..., None], frames, np.float32(0))
+        bias = np.where(kept, 0, _MASKED).astype(np.float32)[:, None, None]
+        return States(frames, levels, bias, convert, self._depth, where)
+
     def _configure(self, bundle: Bundle, found: Backing) -> None:
         if found.checkpoint is None or is_mulan(found.checkpoint):
             self.config = config_of(bundle)
@@ -124,31 +151,6 @@ class MuQ(Backed):
 
     def _backing_of(self, state: Mapping[str, Tensor]) -> Backing:
         return backing_of_state(asdict(self.config), state, self._hub)
-
-
-def _states(
-    session: Session,
-    levels: Levels,
-    waveform: np.ndarray,
-    mask: np.ndarray | None,
-    convert: Any,
-) -> States:
-    """The states of a batch; the front end has run on it."""
-    assert session.parts is not None  # where there are levels, there is a front end
-    frames = session.parts.front_end.run({WAVEFORM: waveform}, [FRAMES])[FRAMES]
-    if mask is None:
-        return States(frames, levels, None, convert)
-    # The official sampling: one of so many samples stands for a step.
-    stride = mask.shape[1] // frames.shape[1]
-    if not stride:
-        raise UsageError(
-            f"attention_mask has shape {mask.shape}; it needs a column for each sample, or "
-            f"at least for each of the {frames.shape[1]} steps."
-        )
-    kept = mask[:, ::stride][:, : frames.shape[1]]
-    frames = np.where(kept[..., None], frames, np.float32(0))
-    bias = np.where(kept, 0, _MASKED).astype(np.float32)[:, None, None]
-    return States(frames, levels, bias, convert)
 
 
 def _checked_mask(mask: Tensor | None, x: Tensor) -> np.ndarray | None:

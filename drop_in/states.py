@@ -24,25 +24,42 @@ class States:
         levels: computes the others.
         bias: what its attention adds for each step; None where no step is masked.
         convert: makes the tensors.
+        deepest: the model's last level, which the bundle may not reach.
+        where: what errors call the bundle.
     """
 
     def __init__(
-        self, frames: np.ndarray, levels: Levels, bias: np.ndarray | None, convert: Convert
+        self,
+        frames: np.ndarray,
+        levels: Levels,
+        bias: np.ndarray | None,
+        convert: Convert,
+        deepest: int,
+        where: str,
     ) -> None:
-        self.deepest = levels.deepest
+        self.deepest, self._where = deepest, where
         self._frames, self._levels, self._bias = frames, levels, bias
         self._convert = convert
         self._reached = 0, frames
         self._tensors: dict[int, Tensor] = {}
 
     def tensor(self, level: int) -> Tensor:
-        """The hidden state at a level, from 0."""
+        """The hidden state at a level, from 0.
+
+        Raises:
+            BundleError: the bundle ends below it.
+        """
         if level not in self._tensors:
             self._tensors[level] = self._convert(self.array(level))
         return self._tensors[level]
 
     def array(self, level: int) -> np.ndarray:
         """The same as an array that must not be changed."""
+        if level > self._levels.deepest:
+            raise BundleError(
+                f"{self._where}: gives levels 0 to {self._levels.deepest} and not {level}. Export "
+                "it again with --levels and without --level."
+            )
         first, x = self._reached if self._reached[0] <= level else (0, self._frames)
         x = self._levels.run(x, first, level, self._bias)
         if level >= self._reached[0]:

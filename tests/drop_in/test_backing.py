@@ -91,6 +91,18 @@ def test_a_bundle_of_one_level(
         deepest(x, torch.zeros(1, 24_000))
 
 
+def test_a_bundle_of_the_levels_below_one(
+    tiny_checkpoint: Path, levels_bundle: Path, bundled: object, x: Tensor
+) -> None:
+    found = MuQ.from_pretrained(bundled(tiny_checkpoint, "six", level=6, levels=True), threads=1)(x)
+    theirs = MuQ.from_pretrained(levels_bundle, threads=1)(x)
+    assert len(found.hidden_states) == len(theirs.hidden_states) == 13
+    assert torch.allclose(found.hidden_states[6], theirs.hidden_states[6], atol=1e-5)
+    for ask in (lambda: found.last_hidden_state, lambda: found.hidden_states[7]):
+        with pytest.raises(BundleError, match=r"gives levels 0 to 6 and not \d+\. .* without --l"):
+            ask()
+
+
 def test_a_named_artefact(bundle: Path) -> None:
     with pytest.raises(BundleError, match="no artefact 'onnx-int8'; it has: onnx-fp32"):
         MuQ.from_pretrained(bundle, artefact="onnx-int8")

@@ -70,6 +70,13 @@ def test_bad_input(model: MuQ, x: Any, mask: Any, message: str) -> None:
         model(x, mask)
 
 
+def test_rows_that_are_none(model: MuQ, tiny_bundle: Path) -> None:
+    for each in (model, MuQ.from_pretrained(tiny_bundle, threads=1)):
+        for mask in (None, torch.ones(1, 24_000)):
+            with pytest.raises(UsageError, match='choose "masked" or "alone"'):
+                each(ONE_SECOND, mask, rows="single")
+
+
 def test_too_short(model: MuQ) -> None:
     with pytest.raises(SessionError, match="needs at least"):
         model(ONE_SECOND[:, :1_000])
