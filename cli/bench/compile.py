@@ -9,7 +9,6 @@ import typer
 from ...common.console import Json, progress
 from ...common.environment import import_extra
 from ...errors import UsageError
-from ...runtime.bundle.engine_options import RTX_TARGETS
 
 commands = typer.Typer()
 
@@ -21,8 +20,12 @@ def compile_(
         typer.Argument(help="Folders, .pt files or hub ids of MuQs and MuQ-MuLans."),
     ],
     targets: Annotated[
-        str, typer.Option(help="Kinds of GPU, separated by commas.", metavar="T,...")
-    ] = ",".join(RTX_TARGETS),
+        str | None,
+        typer.Option(
+            help="Kinds of GPU, separated by commas: sm75, sm89, ...; all by default.",
+            metavar="T,...",
+        ),
+    ] = None,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -48,8 +51,9 @@ def compile_(
     from ...benchmarks.compiling.run import compile_all
     from ...benchmarks.measure.report import check_output, publish
     from ...export.sources.checkpoint import load_source
+    from ...runtime.bundle.engine_options import RTX_TARGETS
 
-    chosen = _among("--targets", targets, RTX_TARGETS)
+    chosen = list(RTX_TARGETS) if targets is None else _among("--targets", targets, RTX_TARGETS)
     check_output(output)
     sources = [GraphSource(load_source(each)) for each in checkpoints]
     graphs = [(source, kind) for source in sources for kind in source.kinds()]

@@ -37,17 +37,25 @@ def cases(name: str) -> dict:
     return json.loads((GOLDEN / name).read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The cache of this process's tests; exports are proven on the fixtures' recording, two seconds
-    long: random weights make more of rounding on music with empty bands than the gate allows."""
-    folder = tmp_path_factory.mktemp("cache")
+@pytest.fixture(scope="session")
+def cache_of_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this process's tests keep what they export."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exports(cache_of_all: Path) -> Iterator[Path]:
+    """The cache of these tests alone.
+
+    Exports are proven on the fixtures' recording, two seconds long: random weights make more of
+    rounding on music with empty bands than the gate allows.
+    """
     samples = np.load(GOLDEN / "waveform.npz")["samples"]
     music = [Excerpt("recording", samples[None].astype(np.float32) / 32_768)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MUQRT_CACHE", str(folder))
+        patch.setenv("MUQRT_CACHE", str(cache_of_all))
         patch.setattr("muqrt.drop_in.backing.excerpts", lambda: music)
-        yield folder
+        yield cache_of_all
 
 
 @cache

@@ -101,7 +101,7 @@ def test_what_fails_its_gate_changes_nothing(
 ) -> None:
     before, bundle = files(bundle_copy), load_bundle(bundle_copy)
     for precision, thresholds in certificate.THRESHOLDS.items():
-        stricter = thresholds.model_copy(update={"relative_l2": 0.0})
+        stricter = thresholds.model_copy(update={"relative_l2": 1e-12})
         monkeypatch.setitem(certificate.THRESHOLDS, precision, stricter)
     with pytest.raises(ParityError, match=rf"{name}.*worst frame cosine \d\.\d+, relative L2 "):
         add(bundle, recipe, proof)
@@ -167,7 +167,7 @@ def test_what_the_stored_answers_refute_is_not_added(
     bundle_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, bundle = files(bundle_copy), load_bundle(bundle_copy)
-    stricter = certificate.THRESHOLDS["fp32"].model_copy(update={"relative_l2": 0.0})
+    stricter = certificate.THRESHOLDS["fp32"].model_copy(update={"relative_l2": 1e-12})
     monkeypatch.setitem(certificate.THRESHOLDS, "fp32", stricter)
     with pytest.raises(ParityError, match="copy"):
         add(bundle, Copy(), Proof(None))
