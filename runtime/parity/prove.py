@@ -3,6 +3,7 @@
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -45,19 +46,15 @@ def prove(
     Returns:
         How many milliseconds each audio artefact takes for a second of audio, by its name.
     """
-    truth, speeds = _Truth(answers), dict[str, float]()
+    with _fitting(bundle, "the manifest"):
+        truth, speeds = _Truth(bundle, answers), dict[str, float]()
     for artefact in bundle.artefacts:
         with open_session(bundle, artefact) as session:
-            try:
+            with _fitting(bundle, artefact.name):
                 if artefact.tower == "text":
                     found = list(_on_texts(bundle, session, truth))
                 else:
                     found = list(_on_music(artefact, session, truth, on_step))
-            except (IndexError, KeyError, TypeError, ValueError) as error:
-                raise BundleError(
-                    f"{bundle.folder}: the stored answers and {artefact.name} do not fit together "
-                    f"({type(error).__name__}: {error}). Export the bundle again."
-                ) from None
             if artefact.tower is None:
                 speed = _ms_per_second(artefact, session, truth)
                 speeds |= {artefact.name: speed} if speed is not None else {}
@@ -71,6 +68,18 @@ def prove(
             passed=certifies(artefact.precision, found),
         )
     return speeds
+
+
+@contextmanager
+def _fitting(bundle: Bundle, what: str) -> Iterator[None]:
+    """Raise BundleError where the stored answers are not of such a model."""
+    try:
+        yield
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise BundleError(
+            f"{bundle.folder}: the stored answers and {what} do not fit together "
+            f"({type(error).__name__}: {error}). Export the bundle again."
+        ) from None
 
 
 def peak_memory_mb() -> float:
@@ -98,15 +107,20 @@ class _Expected:
 class _Truth:
     """Stored answers, as comparisons take them."""
 
-    def __init__(self, answers: Answers) -> None:
+    def __init__(self, bundle: Bundle, answers: Answers) -> None:
         self.answers, self.record = answers, answers.record
+        self._where = bundle.folder
         self.texts: np.ndarray | None = answers.arrays("texts").get(LATENTS)
         self.stages: list[Stage] = stages_of(answers.arrays("rvq"))
 
     def expected(
         self, index: int, outputs: Sequence[str], options: Shaped | None
     ) -> _Expected | None:
-        """An excerpt and the answers to it; None where an engine takes nothing of its length."""
+        """An excerpt and the answers to it; None where an engine takes nothing of its length.
+
+        Raises:
+            BundleError: no answers are stored for an output, which must not go unproven.
+        """
         waveform = self.answers.waveform(index)
         rows = covered(options, *waveform.shape) if options is not None else len(waveform)
         if rows == 0:
@@ -116,7 +130,15 @@ class _Truth:
             name: {what: x[chosen] for what, x in self.answers.arrays(f"{index}/{name}").items()}
             for name in outputs
         }
-        return _Expected(waveform[chosen], {name: each for name, each in by_output.items() if each})
+        lacking = [name for name, each in by_output.items() if not each]
+        if LATENTS in by_output and self.texts is None:
+            lacking.append("texts")
+        if lacking:
+            raise BundleError(
+                f"{self._where}: {self.record.file} holds no answers for {', '.join(lacking)}; "
+                "export the bundle again."
+            )
+        return _Expected(waveform[chosen], by_output)
 
 
 def _on_music(

@@ -16,6 +16,9 @@ WAVEFORM_FULL_SCALE = 2.0**15
 ERROR_SCALE = 2.0**12
 EXPECTED, ERROR = "expected", "error"
 _KINDS = "if"  # integers and floats, nothing that needs pickle
+_ENCRYPTED = 1  # a member's flag
+# What zipfile raises on a file that it did not write.
+_UNREADABLE = (OSError, RuntimeError, MemoryError, NotImplementedError, zipfile.BadZipFile)
 
 
 class Answers:
@@ -54,17 +57,13 @@ class Answers:
         names = [name for name in self._sizes if name.startswith(f"{folder}/")]
         return {name.removeprefix(f"{folder}/"): self._read(name) for name in names}
 
-    def has(self, folder: str) -> bool:
-        """Whether there are arrays below a name."""
-        return any(name.startswith(f"{folder}/") for name in self._sizes)
-
     def _read(self, name: str) -> np.ndarray:
         try:
             with zipfile.ZipFile(self._path) as archive, archive.open(f"{name}.npy") as file:
                 _require_header(file, self._sizes[name])
             with np.load(self._path, allow_pickle=False) as arrays:
                 found: np.ndarray = arrays[name]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (*_UNREADABLE, ValueError, KeyError) as error:
             raise BundleError(f"{self._path}: {name} cannot be read ({error}).") from None
         return found
 
@@ -80,11 +79,18 @@ def _sizes(path: Path) -> dict[str, int]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (OSError, zipfile.BadZipFile) as error:
+    except (*_UNREADABLE, ValueError) as error:
         raise BundleError(f"{path}: not stored answers ({error}). Export again.") from None
-    if any(each.compress_type != zipfile.ZIP_STORED for each in members):
-        # Nothing that muqrt writes is; and so no array is larger than the file.
-        raise BundleError(f"{path}: not stored answers (it is compressed). Export again.")
+    # Nothing that muqrt writes is compressed or encrypted; and so no array is larger than the file.
+    most = path.stat().st_size
+    for each in members:
+        if each.compress_type != zipfile.ZIP_STORED or each.flag_bits & _ENCRYPTED:
+            how = "it is compressed or encrypted"
+        elif not each.file_size == each.compress_size <= most:
+            how = f"{each.filename} is said to have {each.file_size} bytes"
+        else:
+            continue
+        raise BundleError(f"{path}: not stored answers ({how}). Export again.")
     return {each.filename.removesuffix(".npy"): each.file_size for each in members}
 
 

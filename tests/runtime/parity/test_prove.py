@@ -136,6 +136,14 @@ def _hostile(header: str, data: bytes, compression: int = zipfile.ZIP_STORED) ->
     return written.getvalue()
 
 
+def _lying(place: int, value: bytes) -> bytes:
+    """The same with other bytes in the archive's directory."""
+    data = bytearray(_hostile(SMALL, b"\0" * 8))
+    entry = data.index(b"PK\x01\x02") + place
+    data[entry : entry + len(value)] = value
+    return bytes(data)
+
+
 HUGE = "{'descr': '<i2', 'fortran_order': False, 'shape': (1, 1099511627776), }"
 PICKLED = "{'descr': '|O', 'fortran_order': False, 'shape': (1, 1), }"
 SMALL = "{'descr': '<i2', 'fortran_order': False, 'shape': (1, 4), }"
@@ -147,6 +155,9 @@ SMALL = "{'descr': '<i2', 'fortran_order': False, 'shape': (1, 4), }"
         (_hostile(HUGE, b"\0" * 64), "cannot be read"),
         (_hostile(PICKLED, b"\0" * 64), "cannot be read"),
         (_hostile(SMALL, b"\0" * 8, zipfile.ZIP_DEFLATED), "it is compressed"),
+        (_lying(8, b"\x01"), "or encrypted"),
+        (_lying(24, b"\xff\xff\xff\x7f"), "is said to have 2147483647 bytes"),
+        (_lying(20, b"\xff\xff\xff\x7f" * 2), "is said to have 2147483647 bytes"),
         (_hostile("not a header", b""), "cannot be read"),
         (b"not an archive", "not stored answers"),
     ],
@@ -183,6 +194,28 @@ def test_answers_of_another_model_do_not_fit(tagged_copy: Path) -> None:
         bundle = load_bundle(with_answers(tagged_copy, written.getvalue()))
         with pytest.raises(BundleError, match="stored answers and onnx-fp32 do not fit together"):
             prove(bundle, Answers(bundle))
+
+
+@pytest.mark.parametrize(
+    ("name", "gone", "why"),
+    [
+        ("tagged_bundle", "/tags/", "holds no answers for tags; export the bundle again"),
+        ("mulan_bundle", "texts/", "holds no answers for texts"),
+        ("token_bundle", "/bias", "the manifest do not fit together .KeyError"),
+    ],
+)
+def test_no_output_goes_unproven(
+    name: str, gone: str, why: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(request.getfixturevalue(name), tmp_path / "copy")
+    stored = dict(np.load(folder / "parity-answers.npz"))
+    kept = {name: each for name, each in stored.items() if gone not in name}
+    assert len(kept) < len(stored)
+    written = io.BytesIO()
+    np.savez(written, **kept)
+    bundle = load_bundle(with_answers(folder, written.getvalue()))
+    with pytest.raises(BundleError, match=why):
+        prove(bundle, Answers(bundle))
 
 
 def test_a_bundle_can_be_without_answers(
