@@ -1,5 +1,6 @@
-"""What both classes share: a module for PyTorch's eyes whose answers a bundle computes."""
+"""An ``nn.Module`` that answers from a bundle."""
 
+import sys
 from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +12,7 @@ from ..errors import CheckpointError, MuqrtError, UsageError
 from ..reference.checkpoint import checkpoint_sha256
 from ..reference.hub import HubOptions
 from ..reference.weights import checked_state, read_weights, weights_file
-from ..runtime.bundle.manifest import Bundle, load_bundle
+from ..runtime.bundle.manifest import Artefact, Bundle, load_bundle
 from ..runtime.engines.session import Session
 from .backing import Backing, backing
 from .choice import open_best
@@ -29,7 +30,8 @@ class Backed(nn.Module):
 
     Its only parameter is empty. It is there for its device and dtype, which ``to``, ``half`` and
     all others change as they do any module's, also a module's that this one is a part of; then
-    another artefact answers. There is no training mode.
+    another artefact answers. There is no training mode: ``train()`` is refused, and that of a
+    module around this one leaves it as it is.
     """
 
     def __init__(self) -> None:
@@ -90,10 +92,11 @@ class Backed(nn.Module):
 
     def _answer_from(self, found: Backing) -> None:
         """Take a bundle, and open its artefact: errors come now and not with the first answer."""
-        self._close()
+        bundle = load_bundle(found.bundle)
+        opened = self._opened(bundle)
+        self._configure(bundle, found)
         self._backing = found
-        self._configure(load_bundle(found.bundle), found)
-        _ = self._session
+        self._take(*opened)
 
     def _configure(self, bundle: Bundle, found: Backing) -> None:
         """Set what callers read of the configuration."""
@@ -106,18 +109,23 @@ class Backed(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """In what they are given."""
+        """The answers' dtype."""
         return self.placement.dtype
 
     @property
     def _session(self) -> Session:
         if self._open is None:
-            bundle = load_bundle(self._backed.bundle)
-            self._open, artefact = open_best(
-                bundle, self.device, self.dtype, self._artefact, self._threads
-            )
-            self._level, self._depth = artefact.level, bundle.architecture["encoder_depth"]
+            self._take(*self._opened(load_bundle(self._backed.bundle)))
+            assert self._open is not None
         return self._open
+
+    def _opened(self, bundle: Bundle) -> tuple[Bundle, Session, Artefact]:
+        return bundle, *open_best(bundle, self.device, self.dtype, self._artefact, self._threads)
+
+    def _take(self, bundle: Bundle, session: Session, artefact: Artefact) -> None:
+        """Answer from this session; the answers that still need the one before keep it open."""
+        self._open = session
+        self._level, self._depth = artefact.level, bundle.architecture["encoder_depth"]
 
     @property
     def _backed(self) -> Backing:
@@ -133,21 +141,23 @@ class Backed(nn.Module):
         super()._apply(fn, recurse)
         moved = (self.device, self.dtype) != (before.device, before.dtype)
         if moved and self._backing is not None:
-            opened, self._open = self._open, None
             try:
-                _ = self._session
+                self._take(*self._opened(load_bundle(self._backing.bundle)))
             except MuqrtError:
-                self.placement.data, self._open = before, opened
+                self.placement.data = before
                 raise
-            if opened is not None:
-                opened.close()
         return self
 
     def train(self, mode: bool = True) -> "Self":
-        """Raise UsageError for a training mode; ``eval()`` changes nothing."""
-        if mode:
+        """Raise UsageError for a training mode; ``eval()`` changes nothing.
+
+        Inside another module it stays in eval and lets the other train: a head is trained so.
+        """
+        # A module's train() calls that of each one below it, and says nothing of itself.
+        by_another = sys._getframe(1).f_code is nn.Module.train.__code__
+        if mode and not by_another:
             refuse("train()")
-        return super().train(False)
+        return self
 
     def requires_grad_(self, requires_grad: bool = True) -> "Self":
         """Raise UsageError for gradients; False changes nothing."""
@@ -194,7 +204,11 @@ class Backed(nn.Module):
             for name, each in state_dict.items()
             if name.startswith(prefix)
         }
+        if not own:  # such as a head's own weights, for the module around both
+            missing_keys.append(f"{prefix}*")
+            return
         try:
+            own = dict(checked_state(own, f"the weights of {type(self).__name__}"))
             self._answer_from(self._backing_of(own))
         except CheckpointError as error:
             error_msgs.append(str(error))
@@ -202,11 +216,6 @@ class Backed(nn.Module):
     def _backing_of(self, state: Mapping[str, Tensor]) -> Backing:
         """The bundle of these weights and the model's own configuration."""
         raise NotImplementedError
-
-    def _close(self) -> None:
-        if self._open is not None:
-            self._open.close()
-        self._open = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is open, which another process opens again."""
@@ -228,8 +237,8 @@ def backing_checkpoint(bundle: Bundle) -> Any:
     except CheckpointError:
         pass
     raise UsageError(
-        f"{bundle.folder}: a bundle has no state dict, and {folder}, of which it was made, is not "
-        "here any more. Give from_pretrained the checkpoint."
+        f"{bundle.folder}: a bundle has no state dict, and the checkpoint it was made from is "
+        f"missing or has changed ({folder}). Give from_pretrained the checkpoint."
     )
 
 

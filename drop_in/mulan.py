@@ -9,7 +9,6 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from ..common.closing import Closing
 from ..common.validation import first_problem
 from ..errors import BundleError, CheckpointError, UsageError
 from ..reference.checkpoint import CONFIG_FILE
@@ -153,12 +152,12 @@ class MuQMuLan(Backed):
         joint = bundle.joint
         if joint is None:
             raise BundleError(f"{found.bundle}: {Joint.how_to_get}")
+        config: MuQMuLanConfig | None = None
+        if found.checkpoint is not None:
+            config = read_config_as(MuQMuLanConfig, found.checkpoint / CONFIG_FILE)
+        self.config, self._texts = config, None
         self.sr = bundle.framing.sample_rate_hz
         self.clip_secs = joint.clip_samples // self.sr
-        self._close_texts()
-        self.config = None
-        if found.checkpoint is not None:
-            self.config = read_config_as(MuQMuLanConfig, found.checkpoint / CONFIG_FILE)
 
     def _backing_of(self, state: Mapping[str, Tensor]) -> Backing:
         assert self.config is not None  # the constructor's
@@ -170,12 +169,6 @@ class MuQMuLan(Backed):
                 if (folder / file).is_file():
                     besides[f"{inside}/{file}"] = folder / file
         return backing_of_state(asdict(self.config), state, self._hub, besides)
-
-    def _close_texts(self) -> None:
-        texts: Closing | None = getattr(self, "_texts", None)
-        if texts is not None:
-            texts.close()
-        self._texts = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is open."""

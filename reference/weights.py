@@ -62,16 +62,17 @@ def read_weights(path: Path) -> object:
         ) from None
 
 
-def checked_state(document: object, path: Path) -> Mapping[str, Tensor]:
-    """``document`` if it is a state dict, nothing but named tensors; else CheckpointError."""
+def checked_state(document: object, where: Path | str) -> Mapping[str, Tensor]:
+    """``document`` if it is a state dict, nothing but named tensors; else CheckpointError, which
+    calls it ``where``."""
     if not isinstance(document, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in document.items()
     ):
-        raise CheckpointError(f"{path}: expected a state dict of tensors.")
+        raise CheckpointError(f"{where}: expected a state dict of tensors.")
     for name, tensor in document.items():
         # A stride of 0 makes a few bytes a tensor of any size.
         if tensor.layout != torch.strided or tensor.nbytes > tensor.untyped_storage().nbytes():
-            raise CheckpointError(f"{path}: {name} has fewer values than its shape says.")
+            raise CheckpointError(f"{where}: {name} has fewer values than its shape says.")
     return document
 
 

@@ -77,13 +77,13 @@ def recording() -> Tensor:
     return torch.from_numpy(samples.astype(np.float32) / 32_768)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no wider than the cache's, which would come after it
 def model() -> MuQ:
     """A MuQ of 12 layers."""
     return muq("label_rate_25")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def joint() -> MuQMuLan:
     """A MuQ-MuLan."""
     return mulan("mulan_plain")

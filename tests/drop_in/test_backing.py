@@ -114,11 +114,12 @@ def test_half_chooses_the_artefact(bundle: Path, x: Tensor, recording: Tensor) -
     loaded = load_bundle(bundle)
     add(loaded, HalfRecipe("fp16"), Proof(load_source(CHECKPOINT), music=music))
     found = MuQ.from_pretrained(bundle, threads=1)
-    expected = found(x).hidden_states[2]
+    expected, unasked = found(x).hidden_states[2], found(x)
     half = found.half()(x.half()).hidden_states[2]
     assert half.dtype == torch.float16 and found.dtype == torch.float16
     difference = (half.float() - expected).norm() / expected.norm()
     assert 1e-5 < difference < 2e-2
+    assert torch.equal(unasked.hidden_states[2], expected)  # by what it was asked of
     mask = torch.ones(1, 24_000)
     mask[:, 12_000:] = 0
     masked = found(x, mask).hidden_states[2][:, :12]
@@ -204,8 +205,10 @@ from muq import MuQ, MuQMuLan, MuQConfig
 assert MuQ is muqrt.drop_in.MuQ is muq.muq.muq.MuQ
 try:
     from muq import Nothing
-except ImportError:
-    pass
+except ImportError as error:
+    assert "Nothing" in str(error)
+else:
+    raise AssertionError
 sys.modules["muq"] = type(sys)("muq")
 try:
     muqrt.drop_in.install()

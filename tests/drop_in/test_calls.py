@@ -1,5 +1,7 @@
 """The ways in which public projects call MuQ and MuQ-MuLan, written anew."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -127,6 +129,42 @@ def test_inside_another_module(model: MuQ, song: Tensor) -> None:
     other = Scorer(MuQ(MuQConfig(**vars(model.config))))
     other.load_state_dict(state)
     assert torch.equal(other(song), scorer(song))
+
+
+def test_a_head_is_trained(model: MuQ, song: Tensor) -> None:
+    """The usual loop, in eval and train by turns, over a MuQ that stays as it is."""
+    scorer = Scorer(model)
+    trained = torch.optim.SGD(scorer.head.parameters(), 0.1)
+    before, states = scorer.head.weight.detach().clone(), model(song).last_hidden_state
+    for mode in (True, False):
+        assert scorer.train(mode) is scorer
+        nn.Sequential(scorer).train(mode)
+        assert (scorer.training, scorer.head.training, model.training) == (mode, mode, False)
+        scorer(song).sum().backward()
+        trained.step()
+    assert not torch.equal(scorer.head.weight, before)
+    assert torch.equal(model(song).last_hidden_state, states)
+    with pytest.raises(UsageError, match="muqrt train"):
+        scorer.muq.train()
+
+
+def test_a_heads_own_weights_are_loaded(
+    model: MuQ, song: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUQRT_CACHE", str(tmp_path))
+    scorer = Scorer(model)
+    expected = scorer(song)
+    found = scorer.load_state_dict(
+        {f"head.{name}": each + 1 for name, each in scorer.head.state_dict().items()}, strict=False
+    )
+    assert found.missing_keys == ["muq.*"] and found.unexpected_keys == []
+    assert not torch.equal(scorer(song), expected)
+    with pytest.raises(RuntimeError, match=r"Missing key.* \"muq\.\*\""):
+        scorer.load_state_dict({f"head.{n}": x for n, x in scorer.head.state_dict().items()})
+    for wrong in ({"epoch": 3}, {"weight": song[:1].expand(4, -1)}):
+        with pytest.raises(RuntimeError, match="the weights of MuQ"):
+            model.load_state_dict(wrong)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bare_string_is_one_text(joint: MuQMuLan) -> None:
