@@ -1,4 +1,4 @@
-"""From what a model is asked for by to the bundle that answers: a checkpoint is exported once."""
+"""Find the bundle for a model's name, exporting a checkpoint once."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from ..common.console import note, progress
 from ..common.files import atomic_folder, cache_folder, sha256
 from ..common.lock import locked
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ParityError
 from ..export.bundle_from_checkpoint import bundle_from_checkpoint
 from ..export.parity.excerpt import excerpts
 from ..export.parity.proof import Proof
@@ -86,7 +87,8 @@ def backing_of_state(
         besides: further files of the checkpoint, by their places in its folder.
 
     Raises:
-        CheckpointError: the weights are not those of the configuration.
+        CheckpointError: the weights are not those of the configuration, and are not kept.
+            ParityError: the export's numbers are not the reference's.
     """
     document = json.dumps(config, indent=2, sort_keys=True)
     digest = hashlib.sha256(document.encode())
@@ -96,15 +98,23 @@ def backing_of_state(
         digest.update(values.flatten().view(torch.uint8).numpy().tobytes())
     for name, path in sorted((besides or {}).items()):
         digest.update(f"{name} {sha256(path)}".encode())
-    folder = cache_folder() / _FOLDER / "states" / digest.hexdigest()
-    if not folder.is_dir():
-        with atomic_folder(folder) as temporary:
-            (temporary / CONFIG_FILE).write_text(document + "\n", encoding="utf-8")
-            save_tensors(state, temporary / WEIGHTS_FILE)
-            for name, path in (besides or {}).items():
-                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-                (temporary / name).write_bytes(path.read_bytes())
-    return backing(folder, hub)
+    home = cache_folder() / _FOLDER / "states" / digest.hexdigest()
+    folder = home / "checkpoint"
+    with locked(home):  # no other process finds weights that are about to be refused
+        is_new = not folder.is_dir()
+        if is_new:
+            with atomic_folder(folder) as temporary:
+                (temporary / CONFIG_FILE).write_text(document + "\n", encoding="utf-8")
+                save_tensors(state, temporary / WEIGHTS_FILE)
+                for name, path in (besides or {}).items():
+                    (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                    (temporary / name).write_bytes(path.read_bytes())
+        try:
+            return backing(folder, hub)
+        except (CheckpointError, ParityError):
+            if is_new:
+                rmtree(folder)
+            raise
 
 
 def _exported(folder: Path, name: str, hub: HubOptions) -> Path:

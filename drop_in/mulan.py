@@ -9,11 +9,12 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from ..common.files import cache_folder
 from ..common.validation import first_problem
 from ..errors import BundleError, CheckpointError, UsageError
 from ..reference.checkpoint import CONFIG_FILE
 from ..reference.hub import HubOptions
-from ..reference.mulan.checkpoint import TOKENIZER_FILE, encoder_folder
+from ..reference.mulan.checkpoint import TOKENIZER_FILE, check_encoder_names, encoder_folder
 from ..reference.mulan.config import read_config_as
 from ..reference.mulan.model import clips_of
 from ..runtime.bundle.joint import LATENTS, Joint
@@ -23,7 +24,7 @@ from ..runtime.text.encoder import TextEncoder, open_text_encoder
 from .backed import Backed, waveforms
 from .backing import Backing, backing_of_state
 from .configs import MuQMuLanConfig
-from .refusals import refuse
+from .refusals import Inside, refuse
 
 
 class MuQMuLan(Backed):
@@ -160,14 +161,22 @@ class MuQMuLan(Backed):
         self.clip_secs = joint.clip_samples // self.sr
 
     def _backing_of(self, state: Mapping[str, Tensor]) -> Backing:
-        assert self.config is not None  # the constructor's
+        if self.config is None:
+            raise UsageError(
+                f"{self._backed.bundle}: a bundle has no configuration to load weights for. Give "
+                "from_pretrained the checkpoint, or MuQMuLan a MuQMuLanConfig."
+            )
+        # What a checkpoint's configuration names is looked for beside it.
+        found = None if self._backing is None else self._backing.checkpoint
         besides: dict[str, Path] = {}
         for name in (self.config.audio_model.name, self.config.text_model.name):
-            folder = encoder_folder(Path(), name, self._hub)
-            inside = Path(name).name if Path(name).is_absolute() else name
+            folder = encoder_folder(found or Path(), name, self._hub)
+            if Path(name).is_absolute():
+                continue  # to be found again where it is
+            check_encoder_names([name], cache_folder())
             for file in (CONFIG_FILE, TOKENIZER_FILE):
                 if (folder / file).is_file():
-                    besides[f"{inside}/{file}"] = folder / file
+                    besides[f"{name}/{file}"] = folder / file
         return backing_of_state(asdict(self.config), state, self._hub, besides)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -175,7 +184,7 @@ class MuQMuLan(Backed):
         return {**super().__getstate__(), "_texts": None}
 
 
-class MuLanModule:
+class MuLanModule(Inside):
     """What the official class has below itself.
 
     Args:
@@ -183,6 +192,7 @@ class MuLanModule:
     """
 
     def __init__(self, model: MuQMuLan) -> None:
+        super().__init__("MuQMuLan.mulan")
         self._model = model
 
     def get_audio_latents(self, wavs: Tensor, return_all_layers: bool = False) -> Tensor:
@@ -204,8 +214,3 @@ class MuLanModule:
         if raw_texts is None:
             raise UsageError("get_text_latents needs raw_texts.")
         return self._model.extract_text_latents(raw_texts)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        refuse(f"MuQMuLan.mulan.{name}")

@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,12 +189,7 @@ def save_mulan(
         model.config.audio_model.name: model.mulan.audio.model.config,
         model.config.text_model.name: model.mulan.text.model.config,
     }
-    for name in encoders:
-        if Path(name).is_absolute() or ".." in Path(name).parts or not Path(name).parts:
-            raise CheckpointError(
-                f"encoder {name!r}: its configuration would not be written into {folder}; "
-                "give it a hub id or a plain name."
-            )
+    check_encoder_names(encoders, folder)
     first_parts = {Path(name).parts[0] for name in encoders}
     check_replaceable(folder, {CONFIG_FILE, WEIGHTS_FILE, *first_parts})
     with atomic_folder(folder) as temporary:
@@ -204,6 +200,18 @@ def save_mulan(
         if tokenizer is not None:
             shutil.copyfile(tokenizer, temporary / model.config.text_model.name / TOKENIZER_FILE)
         save_tensors(stored_state(model, half), temporary / WEIGHTS_FILE)
+
+
+def check_encoder_names(names: Iterable[str], folder: Path) -> None:
+    """Raise CheckpointError unless encoders of these names have their places in the folder."""
+    for name in names:
+        parts = Path(name).parts
+        is_plain = parts and not Path(name).is_absolute() and ".." not in parts
+        if not is_plain or parts[0] in (CONFIG_FILE, WEIGHTS_FILE):
+            raise CheckpointError(
+                f"encoder {name!r}: its configuration would not be written into {folder}; "
+                "give it a hub id or a plain name."
+            )
 
 
 def encoder_folder(folder: Path, name: str, hub: HubOptions = USUAL) -> Path:

@@ -146,6 +146,49 @@ def test_towers_from_memory(joint: MuQMuLan, monkeypatch: pytest.MonkeyPatch) ->
     assert (made.sr, made.clip_secs) == (joint.sr, joint.clip_secs)
 
 
+def test_encoders_are_looked_for_beside_their_checkpoint(
+    joint: MuQMuLan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where there are none
+    made = MuQMuLan.from_pretrained(checkpoint_of("mulan_plain"), threads=1)
+    assert made.load_state_dict(joint.state_dict()).missing_keys == []
+    assert torch.equal(made(texts="piano"), joint(texts="piano"))
+    of_bundle = MuQMuLan.from_pretrained(joint._backing.bundle, threads=1)
+    with pytest.raises(UsageError, match="Give from_pretrained the checkpoint, or MuQMuLan a MuQM"):
+        of_bundle.load_state_dict(joint.state_dict())
+
+
+@pytest.mark.parametrize("name", ["../../../muq", "muq/../../muq", "config.json", "."])
+def test_no_file_is_written_out_of_the_cache(
+    name: str, joint: MuQMuLan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A configuration from a stranger: its encoder is there, and leads elsewhere."""
+    source, work = checkpoint_of("mulan_plain"), tmp_path / "a" / "b" / "c" / "d"
+    (work / "muq").mkdir(parents=True)
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("MUQRT_CACHE", str(tmp_path / "cache"))
+    found = asdict(joint.config)
+    (work / name).mkdir(parents=True, exist_ok=True)
+    shutil.copy(source / found["audio_model"]["name"] / "config.json", work / name)
+    shutil.copytree(source / found["text_model"]["name"], work / found["text_model"]["name"])
+    found["audio_model"]["name"] = name
+    with pytest.raises(RuntimeError, match="its configuration would not be written into"):
+        MuQMuLan(found).load_state_dict(joint.state_dict())
+    assert not (tmp_path / "cache").exists()
+
+
+def test_weights_that_do_not_fit_are_not_kept(
+    model: MuQ, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUQRT_CACHE", str(tmp_path))
+    state = model.state_dict()
+    state.pop(next(iter(state)))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="missing: "):
+            MuQ(vars(model.config)).load_state_dict(state)
+    assert not [*tmp_path.rglob("*.safetensors"), *tmp_path.rglob("config.json")]
+
+
 def test_a_muq_has_no_texts(bundle: Path) -> None:
     with pytest.raises(BundleError, match="shares no space with texts"):
         MuQMuLan.from_pretrained(bundle)

@@ -205,7 +205,7 @@ def test_saving_replaces_only_a_checkpoint(tiny_mulan: MuLan, folder: Path) -> N
         save_mulan(tiny_mulan, folder)
 
 
-@pytest.mark.parametrize("name", ["/elsewhere/muq", "../muq", ""])
+@pytest.mark.parametrize("name", ["/elsewhere/muq", "../muq", "", "config.json"])
 def test_an_encoder_is_never_written_elsewhere(name: str, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / MUQ, tmp_path / "inside" / "muq")
     model = load_mulan(folder).model
