@@ -61,7 +61,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.source: Any = None
 
     def write(self, data: bytes) -> None:
-        """Send more of the request's body, from a source that stops when there is no room."""
+        """Send more of the request's body, from a source that stops when there is no room. When the
+        server has gone away it goes nowhere; ``head`` says so."""
         if not self.is_lost:
             self._transport.write(data)
 
@@ -80,7 +81,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     async def send_more(self, data: bytes) -> None:
         """Send more of the request's body, when there is room for it."""
-        self._transport.write(data)
+        self.write(data)
         if not self._resumed.is_set():
             await self._resumed.wait()
 
@@ -123,6 +124,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close the connection, and with it the request."""
+        self.source = None
         self._transport.abort()
 
     def connection_made(self, transport: Any) -> None:
@@ -135,10 +137,14 @@ class UpstreamConnection(asyncio.Protocol):
         self.is_lost, self.is_free = True, False
         self._resumed.set()
         self._news.set()
+        source, self.source = self.source, None
+        if source is not None:
+            source.resume_reading()  # the rest of the body goes nowhere
 
     def eof_received(self) -> None:
         """Asyncio's."""
         self.is_lost = True
+        self._transport.abort()  # closing would wait until all is sent, which nobody may read
 
     def pause_writing(self) -> None:
         """Asyncio's."""

@@ -20,6 +20,7 @@ from muqrt.triton_repo.front.front import Front, FrontConfig, Tls
 from muqrt.triton_repo.front.limits import FrontLimits
 from muqrt.triton_repo.front.own import Answer
 from muqrt.triton_repo.front.tokens import Tokens
+from muqrt.triton_repo.front.upstream import UpstreamConnection
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'muqrt[server]'")
 
@@ -284,6 +285,43 @@ def test_a_server_that_is_away_is_said_to_be() -> None:
             status, why, headers = ask(front)
             assert (status, headers["retry-after"]) == (503, "1")
             assert "cannot be reached" in why["error"]
+
+
+@pytest.mark.parametrize("how", ["close", "shut_down"])
+def test_a_server_that_goes_during_a_large_body(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    paused, answered = threading.Event(), threading.Event()
+    pause = UpstreamConnection.pause_writing
+
+    def pause_writing(connection: UpstreamConnection) -> None:
+        pause(connection)
+        paused.set()
+
+    monkeypatch.setattr(UpstreamConnection, "pause_writing", pause_writing)
+
+    def go(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1)
+            paused.wait(20)
+            if how == "shut_down":  # says that it is done, and reads nothing
+                connection.shutdown(socket.SHUT_WR)
+                answered.wait(20)
+
+    size = 32 << 20
+    described = {"name": "x", "shape": [size], "datatype": "UINT8"}
+    head = json.dumps({"inputs": [described | {"parameters": {"binary_data_size": size}}]})
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        Front(("127.0.0.1", listening.getsockname()[1])) as front,
+    ):
+        server = threading.Thread(target=go, args=(listening,))
+        server.start()
+        body = head.encode() + bytes(size)
+        status, why, _ = ask(front, body=body, inference_header_content_length=str(len(head)))
+        answered.set()
+        server.join()
+    assert paused.is_set()
+    assert (status, "went away" in why["error"]) == (503, True)
 
 
 def test_tls_needs_the_authority(
