@@ -6,6 +6,7 @@ its own, woken by the signal itself, gives a command time to end properly, and t
 """
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-from ..common.interrupts import forget, interrupt_once, is_interrupted, is_put_off
+from ..common.interrupts import forget, interrupt_once, is_interrupted, was_put_off
 
 INTERRUPTED = 130
 _PATIENCE_SECONDS = 1.0
@@ -91,7 +92,13 @@ def leave(code: int) -> NoReturn:
 
 
 def _watch(reading: int, done: threading.Event) -> None:
+    number, poll_seconds = b"", None
     while True:
+        if not select.select([reading], [], [], poll_seconds)[0]:
+            if was_put_off() and not done.is_set():
+                _send_again(number[0])
+                os.read(reading, 1)  # of the one just sent, not of a second signal
+            continue
         number = os.read(reading, 1)
         if not number:  # the block has ended without a signal
             os.close(reading)
@@ -102,10 +109,11 @@ def _watch(reading: int, done: threading.Event) -> None:
         if not _patient.is_set():
             break
         _patient.clear()
+        poll_seconds = _POLL_SECONDS
     for _ in range(round(_PATIENCE_SECONDS / _POLL_SECONDS)):
         time.sleep(_POLL_SECONDS)
-        if is_put_off() and not done.is_set():
-            signal.pthread_kill(threading.main_thread().ident or 0, number[0])
+        if was_put_off() and not done.is_set():
+            _send_again(number[0])
     # After the block the interpreter waits for threads, once its main thread has ended.
     while done.is_set() and threading.main_thread().is_alive():
         time.sleep(_POLL_SECONDS)
@@ -116,3 +124,7 @@ def _watch(reading: int, done: threading.Event) -> None:
         shown = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # a progress bar hides the cursor
         os.write(2, b"" if done.is_set() else f"{shown}muqrt: interrupted.\n".encode())
     os._exit(INTERRUPTED)
+
+
+def _send_again(number: int) -> None:
+    signal.pthread_kill(threading.main_thread().ident or 0, number)

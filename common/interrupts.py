@@ -66,9 +66,10 @@ def is_interrupted() -> bool:
     return _state.is_interrupted
 
 
-def is_put_off() -> bool:
-    """Whether the signal has to be sent again."""
-    return _state.is_put_off
+def was_put_off() -> bool:
+    """Whether the signal has to be sent again; that is said once for each time."""
+    put_off, _state.is_put_off = _state.is_put_off, False
+    return put_off
 
 
 def forget() -> None:

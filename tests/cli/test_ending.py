@@ -103,13 +103,20 @@ print("imported", flush=True)
 """
 
 
-def test_a_signal_while_a_module_is_imported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pace", ["nullcontext", "at_its_own_pace"])
+def test_a_signal_while_a_module_is_imported(pace: str, tmp_path: Path) -> None:
     (tmp_path / "slow_module.py").write_text(SLOW_MODULE)
     code = (
         "import sys, time\n"
+        "from contextlib import nullcontext\n"
         "from muqrt.cli import app\n"
+        "from muqrt.cli.ending import at_its_own_pace\n"
         f"sys.path.append({str(tmp_path)!r})\n"
-        "app.app = lambda **options: __import__('slow_module') and time.sleep(60)\n"
+        "def command(**options):\n"
+        f"    with {pace}():\n"
+        "        import slow_module\n"
+        "        time.sleep(60)\n"
+        "app.app = command\n"
         "app.main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
