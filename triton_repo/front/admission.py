@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from .asgi import App, Message, Receive, RefusedError, Scope, Send, refuse
@@ -42,7 +40,7 @@ class Admission:
 
     def __init__(self, config: AdmissionConfig) -> None:
         self.config = config
-        self.admitted = self.refused = 0
+        self.admitted = 0
         self._running: Counter[str] = Counter()
         # Its order is that of the turns.
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
@@ -66,19 +64,6 @@ class Admission:
         """Raise FullError if a request of this client would be refused now."""
         if self.running >= self.config.running and self.waiting >= self.config.waiting:
             self._busier_than(client)
-
-    @asynccontextmanager
-    async def slot(self, client: str) -> AsyncIterator[None]:
-        """Hold a slot, after waiting for it if need be.
-
-        Raises:
-            FullError: no place to wait, or it was given to another client.
-        """
-        await self.take(client)
-        try:
-            yield
-        finally:
-            self.release(client)
 
     async def take(self, client: str) -> None:
         """Take a slot, after waiting for it if need be; ``release`` gives it back.
@@ -111,7 +96,6 @@ class Admission:
         busiest = max(self._waiting, key=lambda each: len(self._waiting[each]), default=None)
         own = len(self._waiting.get(client, ()))
         if busiest is None or len(self._waiting[busiest]) < own + 2:
-            self.refused += 1
             raise FullError
         return busiest
 
@@ -122,7 +106,6 @@ class Admission:
         if not self._waiting[client]:
             del self._waiting[client]
         if error is not None and not place.done():
-            self.refused += 1
             place.set_exception(error)
 
     def release(self, client: str) -> None:

@@ -16,9 +16,12 @@ class Request:
         self.task = asyncio.create_task(self._hold(admission))
 
     async def _hold(self, admission: Admission) -> None:
-        async with admission.slot(self.client):
+        await admission.take(self.client)
+        try:
             self._order.append(self.client)
             await self._end.wait()
+        finally:
+            admission.release(self.client)
 
     async def end(self) -> None:
         self._end.set()
@@ -45,7 +48,7 @@ def test_the_next_slot_is_the_client_s_with_the_fewest() -> None:
         assert order[4:] == ["c"]
         for each in (requests[2], requests[6], *requests[3:5]):
             await each.end()
-        assert (admission.running, admission.waiting, admission.refused) == (0, 0, 0)
+        assert (admission.running, admission.waiting) == (0, 0)
 
     asyncio.run(scenario())
 
@@ -64,7 +67,7 @@ def test_whoever_waits_most_gives_up_a_place() -> None:
         for turn in (0, 1, 4, 2):
             await requests[turn].end()
         assert order == ["a", "a", "b", "a"]
-        assert (admission.running, admission.waiting, admission.refused) == (0, 0, 3)
+        assert (admission.running, admission.waiting) == (0, 0)
 
     asyncio.run(scenario())
 
@@ -93,11 +96,10 @@ def test_a_client_that_leaves_keeps_nothing(is_last_moment: bool) -> None:
 def test_nobody_waits_where_there_is_no_place_for_it() -> None:
     async def scenario() -> None:
         admission = Admission(AdmissionConfig(1, 0))
-        async with admission.slot("a"):
-            with pytest.raises(FullError):
-                async with admission.slot("b"):
-                    pass
-        async with admission.slot("b"):
-            pass
+        await admission.take("a")
+        with pytest.raises(FullError):
+            await admission.take("b")
+        admission.release("a")
+        await admission.take("b")
 
     asyncio.run(scenario())

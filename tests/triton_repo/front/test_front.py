@@ -22,6 +22,8 @@ from muqrt.triton_repo.front.own import Answer
 from muqrt.triton_repo.front.tokens import Tokens
 from muqrt.triton_repo.front.upstream import UpstreamConnection
 
+from ...until import until
+
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'muqrt[server]'")
 
 INFER = "/v2/models/muq/infer"
@@ -234,9 +236,7 @@ def test_beyond_the_slots_one_is_refused_at_once(fronted: Callable[..., Front]) 
     threads = [threading.Thread(target=lambda: found.append(ask(front)[0])) for _ in range(2)]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 10
-    while front.admission.waiting == 0 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: front.admission.waiting > 0)
     status, why, headers = ask(front)
     assert (status, headers["retry-after"]) == (429, "1")
     assert "too many requests" in why["error"]
@@ -394,13 +394,6 @@ def test_what_is_refused_is_counted_by_its_reason(fronted: Callable[..., Front])
     assert set(refused.values()) == {0}
     assert counts["muqrt_front_admitted_total"] == "2"
     assert counts["muqrt_front_running"] == counts["muqrt_front_waiting"] == "0"
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_client_that_leaves_keeps_its_slot_until_the_answer(

@@ -1,7 +1,6 @@
 """The front for gRPC, before a server that says what reached it: no client's leaving does."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
@@ -23,6 +22,8 @@ from muqrt.triton_repo.front.grpc.protobuf import model_name, sequence_id  # noq
 from muqrt.triton_repo.front.limits import FrontLimits  # noqa: E402
 from muqrt.triton_repo.front.own import Answer  # noqa: E402
 
+from ...until import until  # noqa: E402
+
 _SERVICE = "inference.GRPCInferenceService"
 INFER, STREAM = f"/{_SERVICE}/ModelInfer", f"/{_SERVICE}/ModelStreamInfer"
 READY, MODEL_READY = f"/{_SERVICE}/ServerReady", f"/{_SERVICE}/ModelReady"
@@ -39,6 +40,7 @@ class Behind:
         self.gate.set()
         self.came: Queue[bytes] = Queue()
         self.ended: Queue[bool] = Queue()
+        self.metadata: Queue[Any] = Queue()
         handlers = {
             "ModelInfer": grpc.unary_unary_rpc_method_handler(self._infer),
             "ServerReady": grpc.unary_unary_rpc_method_handler(self._infer),
@@ -52,9 +54,11 @@ class Behind:
         self._server.start()
 
     def _infer(self, request: bytes, context: Any) -> bytes:
+        gate = self.gate
         self.came.put(request)
+        self.metadata.put(context.invocation_metadata())
         assert context.time_remaining() is None or context.time_remaining() > 10**6
-        self.gate.wait(WAIT_SECONDS)
+        gate.wait(WAIT_SECONDS)
         if request == b"fail":
             context.abort(grpc.StatusCode.INTERNAL, ERROR)
         self.ended.put(context.is_active())
@@ -98,13 +102,6 @@ def fronted(behind: Behind) -> Iterator[Start]:
     behind.gate.set()
     for each in reversed(started):
         each.close()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def cancel(call: Any) -> None:
@@ -205,6 +202,36 @@ def test_a_sequence_goes_on_when_what_was_left_of_it_is_done(
     assert behind.came.empty() and not following.done()
     behind.gate.set()
     assert following.result() and other.result()
+
+
+def test_requests_of_a_sequence_that_get_their_slots_at_once(
+    behind: Behind, fronted: Start
+) -> None:
+    front, channel = fronted(admission=AdmissionConfig(2, 2))
+    infer, before = channel.unary_unary(INFER), behind.gate
+    before.clear()
+    running = [infer.future(b"running") for _ in range(2)]
+    assert [behind.came.get(timeout=WAIT_SECONDS) for _ in range(2)] == [b"running"] * 2
+    both = [infer.future(a_request(7)) for _ in range(2)]
+    until(lambda: front.admission.waiting == 2)
+    behind.gate = threading.Event()
+    before.set()
+    assert [each.result() for each in running] == [b"answer to running"] * 2
+    until(lambda: front.admission.admitted == 4)
+    ready = channel.unary_unary(READY).future(b"ready")
+    came = {behind.came.get(timeout=WAIT_SECONDS) for _ in range(2)}
+    assert came == {a_request(7), b"ready"} and behind.came.empty()
+    behind.gate.set()
+    assert all(each.result() for each in (*both, ready))
+
+
+def test_metadata_of_clients_pass_but_not_ours(behind: Behind, fronted: Start) -> None:
+    _, channel = fronted()
+    sent = [("authorization", "Bearer x"), ("tenant-id", "1"), ("te-st", "2"), ("hostname", "3")]
+    channel.unary_unary(INFER)(b"", metadata=sent)
+    found = dict(behind.metadata.get(timeout=WAIT_SECONDS))
+    assert "authorization" not in found
+    assert dict(sent[1:]).items() <= found.items()
 
 
 def test_it_answers_for_the_server_s_health(behind: Behind, fronted: Start) -> None:

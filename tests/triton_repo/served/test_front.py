@@ -30,6 +30,7 @@ from muqrt.triton_repo.front.front import Front, FrontConfig, Grpc, Tls
 from muqrt.triton_repo.front.tokens import Tokens
 from muqrt.triton_repo.server.process import Server
 
+from ...until import until
 from .leaving import give_up, infer_request
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'muqrt[server]'")
@@ -263,9 +264,7 @@ def test_grpc_is_refused_where_there_is_no_room(
             try:
                 with ThreadPoolExecutor(1) as pool:
                     held = pool.submit(first.call, "infer", "muq", 20, **arguments)
-                    deadline = time.monotonic() + 10
-                    while not narrow.admission.running and time.monotonic() < deadline:
-                        time.sleep(0.01)
+                    until(lambda: narrow.admission.running > 0)
                     start = time.monotonic()
                     with pytest.raises(BusyError, match="takes no more now"):
                         second.call("infer", "muq", 20, **arguments)
@@ -325,7 +324,4 @@ def test_a_bidirectional_stream_passes(front: Front, waveform: Waveform) -> None
             assert error is None and result.as_numpy("embedding").size
         assert front.admission.running == 1
         client.stop_stream()
-    deadline = time.monotonic() + 10
-    while front.admission.running and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert front.admission.running == 0
+    until(lambda: front.admission.running == 0)

@@ -2,8 +2,7 @@
 
 import random
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from muqrt.triton_repo.repository.write import write_repository, write_stream_re
 from muqrt.triton_repo.server.process import Server
 
 from ...fronted import fronted
+from ...until import until
 from .leaving import TIMES_SECONDS, give_up, infer_request
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'muqrt[server]'")
@@ -76,13 +76,6 @@ def be_answered(url: str, seed: int, done: threading.Event) -> int:
             np.testing.assert_allclose(again, first, atol=1e-5)
             answers += 1
     return answers
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("times", [8, pytest.param(400, marks=pytest.mark.full)])

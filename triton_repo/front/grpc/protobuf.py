@@ -25,7 +25,7 @@ def sequence_id(request: bytes) -> int | bytes:
 
 
 def model_name(request: bytes) -> str:
-    """The model that a ModelReadyRequest asks for; empty if there is none in it."""
+    """The model of a ModelReadyRequest or a ModelInferRequest; empty if there is none in it."""
     try:
         for number, value in _fields(memoryview(request)):
             if number == _NAME and isinstance(value, memoryview):

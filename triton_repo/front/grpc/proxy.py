@@ -35,11 +35,14 @@ _OPEN = _HEALTH | {
     for name in ("ServerMetadata", "ModelMetadata", "ModelConfig", "ModelStatistics", "ModelInfer")
 }
 # Of a call's metadata, what is ours or gRPC's is not passed on.
-_KEPT = ("authorization", "grpc-", "user-agent", "content-type", "te", "host")
+_DROPPED_PREFIXES = ("grpc-",)
+_DROPPED = {"authorization", "user-agent", "content-type", "te", "host"}
 _NO_TOKEN = "send a token of this server's: authorization: Bearer ..."
 _DRAIN_SECONDS = 10.0
 # Longer messages of a stream are no errors.
 _ERROR_BYTES = 64 << 10
+# A model and an id.
+_Sequence = tuple[str, int | bytes]
 
 
 class GrpcProxy:
@@ -74,8 +77,8 @@ class GrpcProxy:
         self._limits, self._admission, self._buffered = limits, admission, buffered
         self._counters, self._tokens, self._own = counters, tokens, own
         self._certificate, self._key = certificate, key
-        # Requests of sequences whose clients have given up on them.
-        self._left: dict[int | bytes, asyncio.Task[bytes]] = {}
+        # Unary requests of sequences that are with the server.
+        self._under_way: dict[_Sequence, asyncio.Task[bytes]] = {}
 
     async def start(self) -> int:
         """Listen; the port. Raises RuntimeError if it cannot be used."""
@@ -114,16 +117,21 @@ class GrpcProxy:
         try:
             with ExitStack() as held:
                 held.enter_context(self._buffered.holding(client, len(request)))
+                sequence = _sequence(request) if method == _INFER else None
                 if method == _INFER:
-                    await self._turn(request)
+                    await self._turn(sequence)
                     await self._admission.take(client)
                     held.callback(self._admission.release, client)
+                    await self._turn(sequence)
                 elif self._upstream.unfinished >= self._limits.connections:
                     raise RefusedError(429, FULL)
                 call = self._upstream.begin(method, request, _metadata(context))
                 # From here on it is the call that holds it all, not its client.
                 call.add_done_callback(partial(_close, held.pop_all()))
-            return await self._answer(call, request, method == _INFER)
+                if sequence is not None:
+                    self._under_way[sequence] = call
+                    call.add_done_callback(partial(self._forget, sequence))
+            return await asyncio.shield(call)
         except RefusedError as refused:
             await self._refuse(refused, context)
             raise
@@ -151,26 +159,15 @@ class GrpcProxy:
         except self._grpc.aio.AioRpcError as error:
             await context.abort(error.code(), _without_keys(error.details() or ""))
 
-    async def _turn(self, request: bytes) -> None:
-        """Wait for a request of the same sequence whose client has given up on its answer: of two
-        that it has at once, the server may begin with either."""
-        before = self._left.get(sequence_id(request)) if self._left else None
-        if before is not None:
+    async def _turn(self, sequence: _Sequence | None) -> None:
+        """Wait until no other request of the sequence is with the server, such as one whose client
+        has given up on it: of two that it has at once, the server may begin with either."""
+        while sequence is not None and (before := self._under_way.get(sequence)) is not None:
             await asyncio.wait({before})
 
-    async def _answer(self, call: "asyncio.Task[bytes]", request: bytes, is_infer: bool) -> bytes:
-        try:
-            return await asyncio.shield(call)
-        except asyncio.CancelledError:
-            sequence = sequence_id(request) if is_infer and not call.done() else 0
-            if sequence:
-                self._left[sequence] = call
-                call.add_done_callback(partial(self._forget, sequence))
-            raise
-
-    def _forget(self, sequence: int | bytes, call: "asyncio.Task[bytes]") -> None:
-        if self._left.get(sequence) is call:
-            del self._left[sequence]
+    def _forget(self, sequence: _Sequence, call: "asyncio.Task[bytes]") -> None:
+        if self._under_way.get(sequence) is call:
+            del self._under_way[sequence]
 
     def _own_answer(self, method: str, request: bytes) -> bytes | None:
         """What the front itself knows of the server's health, as a message with one bool."""
@@ -226,6 +223,11 @@ def _without_keys_in(answer: bytes) -> bytes:
     return without_keys(answer) if len(answer) < _ERROR_BYTES else answer
 
 
+def _sequence(request: bytes) -> _Sequence | None:
+    found = sequence_id(request)
+    return (model_name(request), found) if found else None
+
+
 def _host(peer: str) -> str:
     """The address of a client, as HTTP's part of the front has it."""
     return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
@@ -237,5 +239,7 @@ def _close(held: ExitStack, _: object) -> None:
 
 def _metadata(context: Any) -> Metadata:
     return tuple(
-        (key, value) for key, value in context.invocation_metadata() if not key.startswith(_KEPT)
+        (key, value)
+        for key, value in context.invocation_metadata()
+        if key not in _DROPPED and not key.startswith(_DROPPED_PREFIXES)
     )
