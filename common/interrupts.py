@@ -4,12 +4,15 @@ Python raises it between any two steps: in the midst of a ``finally``, and when 
 but its result is not yet kept. Signals are handled in the main thread, and other threads go on.
 """
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+# Ctrl-C, a service manager's or a container's stop, and a closed terminal.
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _IMPORTING = "<frozen importlib._bootstrap>"
 # soundfile's functions that libsndfile calls: what is raised in them is printed and lost.
 _CALLED_BACK = {"vio_get_filelen", "vio_seek", "vio_read", "vio_write", "vio_tell"}

@@ -7,15 +7,15 @@ once in a process, are each graph's own.
 import re
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import product
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
-from signal import SIG_IGN, SIGINT, signal
+from threading import Event
 
+from ...common.workers import end_with_parent, signals_left_to_parent
 from ...errors import BuildError
 from ...export.engines.tensorrt_rtx.compiler import Shapes, compile_for_rtx
 from ...runtime.bundle.engine_options import RtxTarget
@@ -24,6 +24,9 @@ from ...runtime.bundle.engine_options import RtxTarget
 _SOURCE_LINE = re.compile(r"^\S+\.(?:cpp|hpp):\d+: ")
 
 _CRASH = "The compiler's process ended without a message."
+_POLL_SECONDS = 0.1
+# A kind of shapes by name, and a kind of GPU.
+_Build = tuple[str, Shapes, RtxTarget]
 
 
 @dataclass(frozen=True)
@@ -48,22 +51,66 @@ class Outcome:
 
 
 def outcomes(
-    path: Path, profiles: dict[str, Shapes], targets: Sequence[RtxTarget]
+    path: Path,
+    profiles: dict[str, Shapes],
+    targets: Sequence[RtxTarget],
+    stopped: Event | None = None,
 ) -> Iterator[Outcome]:
-    """Compile a graph for each target, in each of its shapes."""
-    with ExitStack() as stack:
-        pool = stack.enter_context(_process())
-        for (shapes, profile), target in product(profiles.items(), targets):
-            try:
-                yield pool.submit(_compiled, path, profile, target, shapes).result()
-            except BrokenProcessPool:
-                yield Outcome(target, shapes, 0.0, 0, _CRASH, ())
-                pool = stack.enter_context(_process())
+    """Compile a graph for each target, in each of its shapes.
+
+    Raises:
+        CancelledError: ``stopped`` was set; the compiler's process has been killed.
+    """
+    left = [(name, shapes, target) for name, shapes in profiles.items() for target in targets]
+    while left:
+        with _process(path, left) as results:
+            while left:
+                shapes, _, target = left.pop(0)
+                if (found := _next(results, stopped)) is None:
+                    yield Outcome(target, shapes, 0.0, 0, _CRASH, ())
+                    break
+                yield found
 
 
-def _process() -> ProcessPoolExecutor:
-    # Ctrl-C is the parent's; a build of seconds is not cut off.
-    return ProcessPoolExecutor(1, get_context("spawn"), signal, (SIGINT, SIG_IGN))
+@contextmanager
+def _process(path: Path, builds: Sequence[_Build]) -> Iterator[Connection]:
+    """A process that sends the builds' outcomes in order; it is killed when the block ends."""
+    context = get_context("spawn")
+    receiving, sending = context.Pipe(duplex=False)
+    worker = context.Process(target=_send, args=(sending, path, builds), daemon=True)
+    with receiving:
+        with sending, signals_left_to_parent():
+            worker.start()
+        try:
+            yield receiving
+        finally:
+            worker.kill()
+            worker.join()
+
+
+def _next(results: Connection, stopped: Event | None) -> Outcome | None:
+    """None if the process has ended."""
+    while not results.poll(_POLL_SECONDS):
+        if stopped is not None and stopped.is_set():
+            raise CancelledError
+    try:
+        found = results.recv()
+    except (EOFError, OSError):
+        return None
+    if isinstance(found, Exception):
+        raise found
+    assert isinstance(found, Outcome)
+    return found
+
+
+def _send(results: Connection, path: Path, builds: Sequence[_Build]) -> None:
+    end_with_parent()
+    with suppress(BrokenPipeError):  # the other process is no more
+        try:
+            for shapes, profile, target in builds:
+                results.send(_compiled(path, profile, target, shapes))
+        except Exception as error:
+            results.send(error)
 
 
 def _compiled(path: Path, profile: Shapes, target: RtxTarget, shapes: str) -> Outcome:

@@ -3,12 +3,15 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
+from threading import Event
 
+from ...common.files import partial_folder
 from ...runtime.bundle.engine_options import RtxTarget
 from ...runtime.engines.tensorrt.library import full_name, tensorrt_rtx
 from ..measure.report import Report, Section, without_folders
@@ -109,34 +112,35 @@ def compile_all(
         targets: kinds of GPU.
         jobs: how many graphs are compiled at a time.
         kept: a file of finished graphs, which an interrupted run leaves and the next continues.
-        on_step: called after each build.
+        on_step: called after each build, and for each that an earlier run did.
 
     Raises:
         MissingDependencyError: no TensorRT for RTX.
     """
     compiler = full_name(tensorrt_rtx())
+    done, stopped = KeptRows(kept), Event()
 
-    done = KeptRows(kept)
+    def built(source: GraphSource, kind: Kind) -> Iterator[Outcome]:
+        with partial_folder(Path(gettempdir()) / "muqrt-graph") as folder:
+            path = source.write(kind, folder)
+            yield from outcomes(path, kind.profiles, targets, stopped)
 
     def row(source: GraphSource, kind: Kind) -> Row:
         key = [compiler, source.checkpoint.sha256, kind.form, kind.output, *targets]
-        found = done.get(key)
-        if found is None:
-            with TemporaryDirectory(prefix="muqrt-") as folder:
-                path = source.write(kind, Path(folder))
-                told = f"{kind.form} {kind.output}"
-                built = []
-                for outcome in outcomes(path, kind.profiles, targets):
-                    built.append(outcome)
-                    on_step(f"{told} for {outcome.target}")
-            found = Row(kind.form, kind.output, built)
-            done.put(key, found)
-        return found
+        kept_row = done.get(key)
+        found = []
+        for outcome in built(source, kind) if kept_row is None else kept_row.outcomes:
+            found.append(outcome)
+            on_step(f"{kind.form} {kind.output} for {outcome.target}")
+        if kept_row is None:
+            done.put(key, Row(kind.form, kind.output, found))
+        return Row(kind.form, kind.output, found)
 
     with ThreadPoolExecutor(jobs) as pool:
         try:
             rows = list(pool.map(row, *zip(*graphs, strict=True)))
         except BaseException:
+            stopped.set()
             pool.shutdown(cancel_futures=True)
             raise
     done.remove()
@@ -151,12 +155,16 @@ def compile_all(
 
 
 class KeptRows:
-    """Finished rows in a file, a line of JSON each; None keeps nothing."""
+    """Finished rows in a file, a line of JSON each; None keeps none."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        lines = path.read_text().splitlines() if path is not None and path.exists() else []
-        self._rows = dict(_read(line) for line in lines if line.endswith("]"))
+        lines = path.read_bytes().splitlines() if path is not None and path.exists() else []
+        self._rows: dict[tuple[str, ...], Row] = {}
+        for line in lines:
+            with suppress(ValueError, KeyError, TypeError):  # it was not written whole
+                key, row = _read(line)
+                self._rows[key] = row
 
     def get(self, key: list[str]) -> Row | None:
         """The row that an earlier run wrote."""
@@ -165,8 +173,8 @@ class KeptRows:
     def put(self, key: list[str], row: Row) -> None:
         """Append a row."""
         if self._path is not None:
-            with self._path.open("a") as file:
-                file.write(json.dumps([key, asdict(row)]) + "\n")
+            with self._path.open("a") as file:  # the line before may not be whole
+                file.write(f"\n{json.dumps([key, asdict(row)])}\n")
 
     def remove(self) -> None:
         """All is done."""
@@ -174,7 +182,7 @@ class KeptRows:
             self._path.unlink(missing_ok=True)
 
 
-def _read(line: str) -> tuple[tuple[str, ...], Row]:
+def _read(line: bytes) -> tuple[tuple[str, ...], Row]:
     key, row = json.loads(line)
     found = [Outcome(**{**each, "warnings": tuple(each["warnings"])}) for each in row["outcomes"]]
     return tuple(key), Row(row["precision"], row["graph"], found)

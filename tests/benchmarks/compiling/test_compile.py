@@ -120,7 +120,10 @@ def test_a_run_that_was_interrupted_continues(tmp_path: Path) -> None:
     again = KeptRows(tmp_path / "kept")
     assert again.get(["compiler", "sm89"]) == row
     assert again.get(["other compiler", "sm89"]) is None
-    again.remove()
+    again.put(["compiler", "sm80"], row)
+    third = KeptRows(tmp_path / "kept")
+    assert third.get(["compiler", "sm89"]) == third.get(["compiler", "sm80"]) == row
+    third.remove()
     assert not (tmp_path / "kept").exists()
 
 
