@@ -15,13 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-from ..common.interrupts import forget, interrupt_once, is_interrupted, was_put_off
+from ..common.interrupts import ENDING_SIGNALS, forget, interrupt_once, is_interrupted, was_put_off
 
 INTERRUPTED = 130
 _PATIENCE_SECONDS = 1.0
 _POLL_SECONDS = 0.05
 _READER = "prefetch"  # the name of runtime.audio.prefetch's threads
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _USUAL = (signal.SIG_DFL, signal.default_int_handler)
 _patient, _signalled = threading.Event(), threading.Event()
 # A child's signals are not this process's.
@@ -36,7 +35,7 @@ def ended_by_signals() -> Iterator[None]:
     terminal clean up, as Ctrl-C does. What is ignored stays so, such as SIGHUP under nohup. When
     the block has ended by itself, a signal ends the process at once.
     """
-    taken = [each for each in _SIGNALS if signal.getsignal(each) in _USUAL]
+    taken = [each for each in ENDING_SIGNALS if signal.getsignal(each) in _USUAL]
     forget()
     for number in taken:
         signal.signal(number, interrupt_once)
@@ -103,7 +102,7 @@ def _watch(reading: int, done: threading.Event) -> None:
         if not number:  # the block has ended without a signal
             os.close(reading)
             return
-        if number[0] not in _SIGNALS:
+        if number[0] not in ENDING_SIGNALS:
             continue
         _signalled.set()
         if not _patient.is_set():

@@ -9,7 +9,7 @@ import typer
 
 from ..common.console import Json, note, show
 from ..common.environment import import_extra
-from ..common.interrupts import interrupt
+from ..common.interrupts import ENDING_SIGNALS, interrupt
 from ..common.network import is_loopback
 from ..errors import UsageError
 from .ending import at_its_own_pace
@@ -126,8 +126,7 @@ def serve(
         more += ["--grpc-use-ssl=true", f"--grpc-server-cert={tls_cert}"]
         more += [f"--grpc-server-key={tls_key}"]
     # A service manager's SIGTERM and a closed terminal end the server as Ctrl-C does.
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    previous = {each: signal.signal(each, interrupt) for each in signals}
+    previous = {each: signal.signal(each, interrupt) for each in ENDING_SIGNALS}
     try:
         with (
             at_its_own_pace(),

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from ...common.interrupts import interrupt
+from ...common.interrupts import ENDING_SIGNALS, interrupt
 from ...errors import MuqrtError, UsageError
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ class Source:
             if interrupts:
                 interrupt(number, frame)
 
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        previous = {each: signal.signal(each, end) for each in signals}
+        previous = {each: signal.signal(each, end) for each in ENDING_SIGNALS}
         try:
             yield
         finally:

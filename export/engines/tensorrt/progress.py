@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from ....common.interrupts import ENDING_SIGNALS
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def reported(trt: Any, config: Any, on_step: Callable[[str], None]) -> Iterator[
     """
     config.progress_monitor = progress = engine_progress(trt, on_step)
     is_main = threading.current_thread() is threading.main_thread()
-    found = {number: signal.getsignal(number) for number in _SIGNALS if is_main}
+    found = {number: signal.getsignal(number) for number in ENDING_SIGNALS if is_main}
     handlers = {number: handler for number, handler in found.items() if callable(handler)}
     noted: list[int] = []
 
@@ -39,8 +39,8 @@ def reported(trt: Any, config: Any, on_step: Callable[[str], None]) -> Iterator[
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for signalled in noted:
-        handlers[signal.Signals(signalled)](signalled, None)
+        for signalled in noted:  # also when the library has failed meanwhile
+            handlers[signal.Signals(signalled)](signalled, None)
     progress.reraise()
 
 
