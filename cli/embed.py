@@ -63,6 +63,8 @@ def embed(
 
     if features and options.output is None:
         raise UsageError("--features are large: say where they go with --output.")
+    if level is not None and options.server is not None:
+        raise UsageError("--level needs --bundle: servers have no levels.")
     length = window_length(window)
     tasks = Tasks.for_files(audio_files(options.audio), options.output)
     chosen = parsed_level(level)

@@ -34,6 +34,8 @@ class Backed(nn.Module):
     module around this one leaves it as it is.
     """
 
+    _gives_levels = False  # whether it answers with hidden states, which not every engine gives
+
     def __init__(self) -> None:
         super().__init__()
         self.training = False
@@ -120,7 +122,8 @@ class Backed(nn.Module):
         return self._open
 
     def _opened(self, bundle: Bundle) -> tuple[Bundle, Session, Artefact]:
-        return bundle, *open_best(bundle, self.device, self.dtype, self._artefact, self._threads)
+        about = self.device, self.dtype, self._artefact, self._threads
+        return bundle, *open_best(bundle, *about, levels=self._gives_levels)
 
     def _take(self, bundle: Bundle, session: Session, artefact: Artefact) -> None:
         """Answer from this session; the answers that still need the one before keep it open."""

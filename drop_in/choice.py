@@ -5,6 +5,7 @@ import torch
 from ..errors import BundleError, MissingDependencyError, MuqrtError, SessionError
 from ..runtime.bundle.certificate import Precision
 from ..runtime.bundle.manifest import Artefact, Bundle
+from ..runtime.bundle.parts import levels_file
 from ..runtime.engines.open_session import open_session
 from ..runtime.engines.session import Session
 
@@ -26,6 +27,7 @@ def open_best(
     dtype: torch.dtype,
     name: str | None,
     threads: int | None,
+    levels: bool,
 ) -> tuple[Session, Artefact]:
     """Open the best certified artefact that this machine can run.
 
@@ -35,6 +37,7 @@ def open_best(
         dtype: float32, or what ``half`` and ``bfloat16`` ask for.
         name: the artefact that answers in float32; the best when None.
         threads: for the engine on a CPU; all physical cores when None.
+        levels: whether one that gives every level is better than a faster one.
 
     Raises:
         BundleError: no certified artefact is for this; the message says how to build one.
@@ -47,14 +50,11 @@ def open_best(
         )
     where = None if device.type == "cpu" else f"cuda:{device.index or 0}"
     if name is not None and dtype == torch.float32:
-        artefact = bundle.artefact(name)
-        return open_session(bundle, artefact, threads, where), artefact
+        return _open(bundle, bundle.artefact(name), threads, where)
     failed: MuqrtError | None = None
-    for artefact in _able(bundle, device.type, _PRECISIONS[dtype]):
-        # PyTorch's session would choose a GPU where there is one.
-        asked = where or ("cpu" if artefact.engine == "torch" else None)
+    for artefact in _able(bundle, device.type, _PRECISIONS[dtype], levels):
         try:
-            return open_session(bundle, artefact, threads, asked), artefact
+            return _open(bundle, artefact, threads, where)
         except (SessionError, MissingDependencyError) as error:
             failed = failed or error
     if failed is not None:
@@ -67,7 +67,15 @@ def open_best(
     )
 
 
-def _able(bundle: Bundle, kind: str, precision: Precision) -> list[Artefact]:
+def _open(
+    bundle: Bundle, artefact: Artefact, threads: int | None, where: str | None
+) -> tuple[Session, Artefact]:
+    # PyTorch's session would choose a GPU where there is one.
+    asked = where or ("cpu" if artefact.engine == "torch" else None)
+    return open_session(bundle, artefact, threads, asked), artefact
+
+
+def _able(bundle: Bundle, kind: str, precision: Precision, levels: bool) -> list[Artefact]:
     """The certified artefacts of a precision for a kind of device, the best first."""
     engines = _ENGINES[kind]
     found = [
@@ -75,4 +83,13 @@ def _able(bundle: Bundle, kind: str, precision: Precision) -> list[Artefact]:
         for each in bundle.audio_artefacts
         if each.certified and each.precision == precision and each.engine in engines
     ]
-    return sorted(found, key=lambda each: engines.index(each.engine))
+
+    def rank(artefact: Artefact) -> tuple[bool, int]:
+        return levels and not _gives_levels(bundle, artefact), engines.index(artefact.engine)
+
+    return sorted(found, key=rank)
+
+
+def _gives_levels(bundle: Bundle, artefact: Artefact) -> bool:
+    by_pytorch = artefact.engine == "torch" and bundle.has_levels
+    return by_pytorch or levels_file(artefact.file) in artefact.files

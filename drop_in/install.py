@@ -1,6 +1,7 @@
 """Put the drop-in where scripts look for the official package."""
 
 import sys
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +26,7 @@ class _Module(ModuleType):
     def __init__(self, name: str, names: tuple[str, ...]) -> None:
         super().__init__(name, f"{name}, answered by muqrt.drop_in.")
         self.__path__: list[str] = []
+        self.__spec__ = ModuleSpec(name, None, is_package=True)  # find_spec refuses None
         self._names = names
 
     def __getattr__(self, name: str) -> Any:
@@ -48,7 +50,7 @@ def install(artefact: str | None = None) -> None:
     if found is not None and not isinstance(found, _Module):
         raise UsageError(
             f"muq is imported already, from {getattr(found, '__file__', None)}: call "
-            "muqrt.drop_in.install() before."
+            "muqrt.drop_in.install() first."
         )
     USUAL.artefact = artefact
     modules = {name: _Module(name, names) for name, names in _MODULES.items()}

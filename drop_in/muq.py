@@ -42,6 +42,7 @@ class MuQ(Backed):
     """
 
     sr = 24_000
+    _gives_levels = True
 
     def __init__(self, config: AnyMuQConfig | dict[str, Any]) -> None:
         super().__init__()

@@ -128,7 +128,7 @@ class HiddenStates(tuple[Tensor, ...]):
     _states: AnyStates
 
     def __new__(cls, states: AnyStates) -> "HiddenStates":
-        """So many items as there are levels, none computed."""
+        """One item per level, none computed."""
         found = super().__new__(
             cls,
             (_Pending(states, level) for level in range(states.deepest + 1)),  # type: ignore

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -222,11 +222,20 @@ def _engine_options(engine: str, flags: TensorRtFlags) -> dict[str, Any]:
         raise UsageError("--targets goes with --engine tensorrt-rtx, not with tensorrt.")
     if engine == "tensorrt-rtx" and (others := given.keys() - _OF_BOTH - _OF_RTX):
         raise UsageError(
-            f"{', '.join(sorted(others))}: options of TensorRT that TensorRT for RTX does not have."
+            f"{', '.join(sorted(map(_flag, others)))}: options of TensorRT that TensorRT for RTX "
+            "does not have."
         )
     if engine not in ("tensorrt", "tensorrt-rtx") and given:
         raise UsageError(f"options of TensorRT go with --engine tensorrt, not with {engine}.")
     return given
+
+
+def _flag(name: str) -> str:
+    """What a field of ``TensorRtFlags`` is called on the command line."""
+    (option,) = get_type_hints(TensorRtFlags, include_extras=True)[name].__metadata__
+    # In an annotation Typer takes the first name for the default until the command is made.
+    names = [each for each in (option.default, *(option.param_decls or ())) if each is not ...]
+    return str(names[0]).partition("/")[0] if names else f"--{name.replace('_', '-')}"
 
 
 def _remarks(bundle: "Bundle", artefact: "Artefact") -> list[str]:

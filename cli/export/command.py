@@ -168,6 +168,8 @@ def parity(
     if layers:
         if checkpoint is None:
             raise UsageError("--layers needs --checkpoint CHECKPOINT: its layers are compared.")
+        if artefact is not None:
+            raise UsageError("--layers compares every artefact: leave out --artefact.")
         _layers(bundle, checkpoint, proof_options.music, output, as_json)
         return
     from ...export.bundle.newest import newest

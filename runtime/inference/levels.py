@@ -1,6 +1,8 @@
 """Features from other hidden states than a bundle's own."""
 
+import operator
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from ..engines.session import WAVEFORM, Arrays, Description, Levels, Parts, Sess
 # A hidden state's official number, from 0, the front end's output; or several.
 Level = int | Sequence[int]
 _FEATURES = "features"
+_DEEPEST = 9_999  # of any model's levels; a range in text is written out in memory
 
 
 class LevelSession(Session):
@@ -30,22 +33,23 @@ class LevelSession(Session):
     def __init__(self, session: Session, level: Level) -> None:
         if session.levels is None or session.parts is None:
             raise BundleError(
-                "this model gives the level that it was exported with, and no other. Export it "
-                "again: muqrt export CHECKPOINT --levels -o BUNDLE."
+                "this artefact gives the level that it was exported with, and no other. ONNX and "
+                "PyTorch artefacts give all, of a bundle that was exported with --levels: muqrt "
+                "export CHECKPOINT --levels -o BUNDLE."
             )
-        self._several = not isinstance(level, int)
-        self._levels = _checked(level, session.levels)
+        self._levels, self._several = _checked(level, session.levels)
         (spec,) = session.levels.part.outputs.values()
         batch, steps, width = spec.shape
         levels = [len(self._levels)] if self._several else []
         features = spec.model_copy(update={"shape": [batch, steps, *levels, width]})
-        named = ",".join(map(str, self._levels))
+        # One level in a list has another shape than by itself.
+        named = ("levels " if self._several else "level ") + ",".join(map(str, self._levels))
         super().__init__(
             Description(
                 [*session.inputs.values()],
                 [features],
                 session.framing,
-                f"{session.artefact_sha256}, level {named}",
+                f"{session.artefact_sha256}, {named}",
                 checkpoint=session.checkpoint,
             )
         )
@@ -95,20 +99,43 @@ def parsed_level(text: str | None) -> Level | None:
     if text is None:
         return None
     found: list[int] = []
+    several = False
     try:
         for part in text.split(","):
             first, dash, last = part.partition("-")
-            found += range(int(first), int(last) + 1) if dash else [int(first)]
+            bounds = int(first), int(last if dash else first)
+            if max(bounds) > _DEEPEST:
+                raise UsageError(f"--level {text}: no model has a level {max(bounds)}.")
+            several = several or bool(dash) or bool(found)
+            found += range(bounds[0], bounds[1] + 1)
     except ValueError:
         found = []
     if not found:
         raise UsageError(f"--level {text!r}: give a level such as 6, or several: 9-12 or 3,6.")
-    return found[0] if text.isdigit() else found
+    return found if several else found[0]
 
 
-def _checked(level: Level, levels: Levels) -> list[int]:
-    chosen = [level] if isinstance(level, int) else list(level)
-    whole = all(isinstance(each, int) and not isinstance(each, bool) for each in chosen)
-    if not chosen or not whole or not all(0 <= each <= levels.deepest for each in chosen):
+def _checked(level: Level, levels: Levels) -> tuple[list[int], bool]:
+    """The levels that were asked for, and whether they were asked for as several.
+
+    Raises:
+        UsageError: there are no such levels.
+    """
+    several = False
+    try:
+        try:
+            chosen = [_number(level)]
+        except TypeError:
+            chosen, several = [_number(each) for each in level], True  # type: ignore[union-attr]
+    except TypeError:
+        chosen = []
+    if not chosen or not all(0 <= each <= levels.deepest for each in chosen):
         raise UsageError(f"level {level!r}: this model has levels 0 to {levels.deepest}.")
-    return chosen
+    return chosen, several
+
+
+def _number(value: Any) -> int:
+    """A whole number of any type, such as numpy's; TypeError for what is none."""
+    if isinstance(value, bool):
+        raise TypeError("a truth value is no level")
+    return operator.index(value)

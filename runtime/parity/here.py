@@ -31,7 +31,7 @@ def unproven(bundle: Bundle, artefact: Artefact) -> str:
     if artefact.engine == "tensorrt-rtx":
         return (
             f"{artefact.name} is compiled, not run: it has no certificate of its own, and nothing "
-            "loads it without allow_uncertified. On a GPU that it is for: "
+            "loads it without allow_uncertified. Prove it on one of its GPUs: "
             f"muqrt parity {bundle.folder}{_checkpoint(bundle)} --artefact {artefact.name}"
         )
     return (

@@ -252,6 +252,8 @@ except ImportError as error:
     assert "Nothing" in str(error)
 else:
     raise AssertionError
+from importlib.util import find_spec
+assert find_spec("muq").name == "muq" and find_spec("muq.muq.muq").name == "muq.muq.muq"
 sys.modules["muq"] = type(sys)("muq")
 try:
     muqrt.drop_in.install()
@@ -259,4 +261,4 @@ except muqrt.UsageError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "muq is imported already" in done.stdout, done.stderr
+    assert "call muqrt.drop_in.install() first" in done.stdout, done.stderr

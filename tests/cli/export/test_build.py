@@ -24,6 +24,11 @@ Command = Callable[..., CompletedProcess[str]]
         (["--batch", "1,2,3"], "go with --engine tensorrt"),
         (["--engine", "torch", "--no-plugins"], "go with --engine tensorrt"),
         (["--strip"], "go with --engine tensorrt"),
+        (["--engine", "tensorrt-rtx", "--strip", "--no-plugins"], "--plugins, --strip: options of"),
+        (
+            ["--engine", "tensorrt-rtx", "--hardware-compatibility", "none"],
+            "--hardware-compatibility: options of TensorRT that",
+        ),
         (["--refit", "--weight-streaming"], "go with --engine tensorrt"),
         (["--engine", "tensorrt"], "no fp16 artefact for ONNX Runtime"),
     ],

@@ -20,7 +20,7 @@ from muqrt.export.sources.checkpoint import load_source
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.engines.session import Levels
-from muqrt.runtime.inference.levels import parsed_level
+from muqrt.runtime.inference.levels import LevelSession, parsed_level
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -62,6 +62,18 @@ def test_a_level_and_several(
     near(model.embed([song, song], 24_000, level=6), np.stack([states[6].mean(axis=0)] * 2))
 
 
+def test_numbers_of_numpy(model: muqrt.Model, song: np.ndarray) -> None:
+    for level, same in ((np.int64(6), 6), (np.arange(5, 7), [5, 6]), (np.array(6), 6)):
+        ours, theirs = (model.features(song, 24_000, level=each) for each in (level, same))
+        assert np.array_equal(ours, theirs)
+
+
+def test_one_level_in_a_list_is_another_artefact(model: muqrt.Model) -> None:
+    names = [LevelSession(model.session, each).artefact_sha256 for each in (6, [6], [5, 6])]
+    digest = model.session.artefact_sha256
+    assert names == [f"{digest}, level 6", f"{digest}, levels 6", f"{digest}, levels 5,6"]
+
+
 def test_layers_run_once(
     model: muqrt.Model, song: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,14 +99,22 @@ def test_windows_are_cut_as_ever(model: muqrt.Model, song: np.ndarray) -> None:
 
 
 def test_levels_that_are_none(model: muqrt.Model, tiny_bundle: Path, song: np.ndarray) -> None:
-    for level in (13, -1, [], [6, 13], True):
+    for level in (13, -1, [], [6, 13], True, [True], 6.0, "6", [None]):
         with pytest.raises(UsageError, match="this model has levels 0 to 12"):
             model.features(song, 24_000, level=level)
     with muqrt.load(tiny_bundle) as other, pytest.raises(BundleError, match="--levels"):
         other.features(song, 24_000, level=6)
+    with muqrt.load(tiny_bundle) as other, pytest.raises(BundleError, match="ONNX and PyTorch"):
+        other.embed(song, 24_000, level=6)
     assert [parsed_level(each) for each in (None, "6", "9-12", "3,6", "0-0")] == [
         *(None, 6, [9, 10, 11, 12], [3, 6], [0]),
     ]
+    assert [parsed_level(each) for each in (" 6 ", "6-6", "6 , 7", "9 - 10")] == [
+        *(6, [6], [6, 7], [9, 10]),
+    ]
+    for text in ("0-99999999999", "10000", "3,99999999999"):
+        with pytest.raises(UsageError, match="no model has a level"):
+            parsed_level(text)
     for text in ("", "a", "9-", "12-9", "-1", "6,"):
         with pytest.raises(UsageError, match="give a level such as 6"):
             parsed_level(text)
@@ -115,6 +135,8 @@ def test_the_command(
     assert np.shape(embedding) == (states[0].shape[1],)
     done = muqrt(*about, "--level", "thirteen")
     assert done.returncode == 2 and "give a level such as 6" in done.stderr
+    done = muqrt("embed", song, "--server", "localhost:1", "--level", 6)
+    assert done.returncode == 2 and "--level needs --bundle: servers have no levels" in done.stderr
     # A folder has one level.
     assert muqrt(*about, "--level", 6, "-o", tmp_path / "folder").returncode == 0
     done = muqrt(*about, "--level", 7, "-o", tmp_path / "folder")

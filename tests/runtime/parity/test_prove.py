@@ -116,6 +116,7 @@ def test_a_bundle_of_before_says_what_to_do(muqrt: Command, tagged_copy: Path) -
     [
         (["--music", "song.flac"], "--music goes with --checkpoint"),
         (["--layers"], "--layers needs --checkpoint"),
+        (["--layers", "--checkpoint", "x", "--artefact", "onnx-fp32"], "leave out --artefact"),
         (["--artefact", "none"], "no artefact 'none'; it has: onnx-fp32"),
     ],
 )

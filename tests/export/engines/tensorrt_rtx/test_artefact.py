@@ -175,7 +175,11 @@ def test_a_signal_stops_a_build_at_its_next_step(half_copy: Path) -> None:
         (["--targets", "sm86,sm86"], "name each once"),
         (["--precision", "fp8", "--targets", "sm86,sm89"], "sm86: these GPUs have no fp8"),
         (["--precision", "int4"], "built in fp16, bf16, int8, fp8, fp32"),
-        (["--strip"], "stripped: options of TensorRT that TensorRT for RTX does not have"),
+        (
+            ["--strip", "--no-plugins"],
+            "--plugins, --strip: options of TensorRT that TensorRT for RTX does not have",
+        ),
+        (["--hardware-compatibility", "none"], "--hardware-compatibility: options of TensorRT"),
         (["--music", "song.flac"], "--music goes with --checkpoint"),
         (["--window-seconds", "3,2,1"], "give the smallest, likeliest, largest"),
     ],
