@@ -1,5 +1,6 @@
 """ONNX Runtime's provider for TensorRT for RTX, a plugin in a package of its own."""
 
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -40,8 +41,10 @@ def add_rtx_provider(
             f"{len(found)} GPUs. {_CURE}"
         )
     folder = cache_folder() / "tensorrt-rtx-onnxruntime" / artefact_sha256
-    folder.mkdir(parents=True, exist_ok=True)
-    chosen = {"nv_runtime_cache_path": str(folder), "enable_cuda_graph": str(int(cuda_graphs))}
+    chosen = {"enable_cuda_graph": str(int(cuda_graphs))}
+    with suppress(OSError):  # without a cache it compiles again each time
+        folder.mkdir(parents=True, exist_ok=True)
+        chosen["nv_runtime_cache_path"] = str(folder)
     options.add_provider_for_devices([found[device.index]], chosen)
     return name
 

@@ -32,13 +32,14 @@ def require_valid(trt: Any, path: Path) -> None:
     Loading such a file would end the process.
     """
     log = message_log(trt)
+    log.clear()  # of what other engines caused
     content = path.read_bytes()
     validity, diagnostics = trt.Runtime(log).get_engine_validity(content)
     if validity != trt.EngineValidity.INVALID:
         return
     flags = trt.EngineInvalidityDiagnostics.__members__.items()
-    found = [_REASONS[name] for name, flag in flags if int(diagnostics) & int(flag)]
-    reason = "; ".join(found) or log.complaint()
+    found = [_REASONS.get(name, name) for name, flag in flags if int(diagnostics) & int(flag)]
+    reason = "; ".join(found) or log.complaint().removesuffix(".")
     raise SessionError(f"{path}: {full_name(trt)} cannot run it: {reason}.")
 
 

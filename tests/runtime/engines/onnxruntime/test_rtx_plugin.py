@@ -112,6 +112,16 @@ def test_the_gpu_and_the_options_are_handed_on(
     }
 
 
+def test_it_goes_without_a_cache_where_none_can_be_written(
+    plugin: list[Any], tmp_path: Path
+) -> None:
+    plugin[:] = [SimpleNamespace(ep_name=NAME)]
+    (tmp_path / "muqrt").write_text("a file where the folder would be")
+    options = Options()
+    add_rtx_provider(options, DeviceName("tensorrt-rtx", 0), "abc", False)  # type: ignore[arg-type]
+    assert options.given[1] == {"enable_cuda_graph": "0"}
+
+
 def test_a_silent_fall_back_to_the_cpu_is_an_error(
     plugin: list[Any], tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ and a fake one with its names takes the place of engines and contexts."""
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from muqrt.runtime.bundle.tensorrt_plan import RtxPlan
 from muqrt.runtime.engines.cuda import device as cuda_device
 from muqrt.runtime.engines.cuda.device import CudaDevice
 from muqrt.runtime.engines.open_session import open_session
-from muqrt.runtime.engines.tensorrt.library import library_version, tensorrt_rtx
+from muqrt.runtime.engines.tensorrt.library import library_version, message_log, tensorrt_rtx
 from muqrt.runtime.engines.tensorrt_rtx.cache import RuntimeCacheFile
 from muqrt.runtime.engines.tensorrt_rtx.engine import require_valid, runtime_config
 from muqrt.runtime.engines.tensorrt_rtx.session import RtxSession
@@ -170,6 +171,23 @@ def test_what_the_library_finds_wrong_is_said(
     with pytest.raises(SessionError, match=why):
         opened()
     assert not trt.engines
+
+
+def test_a_reason_that_is_new_is_said_by_its_name(trt: FakeTensorRtForRtx, opened: Opened) -> None:
+    trt.EngineInvalidityDiagnostics = SimpleNamespace(__members__={"NO_MORE_ROOM": 128})
+    trt.diagnostics = 128
+    with pytest.raises(SessionError, match=r"cannot run it: NO_MORE_ROOM\.$"):
+        opened()
+
+
+def test_another_engines_error_is_not_said_of_this_one(
+    trt: FakeTensorRtForRtx, opened: Opened
+) -> None:
+    message_log(trt).log(trt.ILogger.Severity.ERROR, "of another engine")
+    trt.EngineInvalidityDiagnostics = SimpleNamespace(__members__={})
+    trt.diagnostics = 128
+    with pytest.raises(SessionError, match=r"cannot run it: it gave no reason\.$"):
+        opened()
 
 
 def test_it_runs_and_keeps_what_was_compiled(trt: FakeTensorRtForRtx, opened: Opened) -> None:
