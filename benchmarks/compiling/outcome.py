@@ -90,9 +90,11 @@ def _process(path: Path, builds: Sequence[_Build]) -> Iterator[Connection]:
 
 def _next(results: Connection, stopped: Event | None) -> Outcome | None:
     """None if the process has ended."""
-    while not results.poll(_POLL_SECONDS):
+    is_there = False
+    while not is_there:
         if stopped is not None and stopped.is_set():
             raise CancelledError
+        is_there = results.poll(_POLL_SECONDS)
     try:
         found = results.recv()
     except (EOFError, OSError):

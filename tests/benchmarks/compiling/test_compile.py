@@ -3,8 +3,11 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from concurrent.futures import CancelledError
+from multiprocessing import active_children
 from pathlib import Path
 from subprocess import CompletedProcess
+from threading import Event
 
 import pytest
 
@@ -17,7 +20,7 @@ from muqrt.reference.checkpoint import load_checkpoint, save_checkpoint
 from muqrt.reference.head import Head, HeadConfig, save_head
 from muqrt.reference.random_model import CONFIGS, TINY, random_model
 from muqrt.runtime.bundle.engine_options import RTX_TARGETS, RtxTarget
-from muqrt.runtime.engines.tensorrt.library import tensorrt_rtx
+from muqrt.runtime.engines.tensorrt.library import full_name, tensorrt_rtx
 
 Command = Callable[..., CompletedProcess[str]]
 CHECKPOINTS = Path(__file__).parents[3] / "reference/checkpoints"
@@ -127,6 +130,49 @@ def test_a_run_that_was_interrupted_continues(tmp_path: Path) -> None:
     assert not (tmp_path / "kept").exists()
 
 
+def features(source: GraphSource, folder: Path) -> tuple[Path, Kind]:
+    """The smallest graph."""
+    kind = Kind("fp16", ("features",), 0)
+    return source.write(kind, folder), kind
+
+
+def test_stopping_kills_the_compiler(shallow: GraphSource, tmp_path: Path) -> None:
+    path, kind = features(shallow, tmp_path)
+    stopped = Event()
+    stopped.set()
+    with pytest.raises(CancelledError):
+        list(outcomes(path, kind.profiles, RTX_TARGETS, stopped))
+    assert active_children() == []
+
+
+def test_an_error_of_the_compilers_process_is_this_ones(
+    shallow: GraphSource, tmp_path: Path
+) -> None:
+    path, _ = features(shallow, tmp_path)
+    with pytest.raises(TypeError, match="set_shape"):
+        list(outcomes(path, {"fixed": {"waveform": ()}}, ("sm89",)))  # type: ignore[dict-item]
+
+
+@pytest.mark.full
+def test_a_compiler_that_crashes_takes_one_build_along(
+    shallow: GraphSource, tmp_path: Path
+) -> None:
+    path, kind = features(shallow, tmp_path)
+    wanted = [(shapes, target) for shapes in kind.profiles for target in RTX_TARGETS]
+    found = []
+    for outcome in outcomes(path, kind.profiles, RTX_TARGETS):
+        if not found:
+            (process,) = active_children()
+            process.kill()
+        found.append(outcome)
+    assert [(each.shapes, each.target) for each in found] == wanted
+    assert len([each for each in found if each.refusal]) <= 1
+    assert {each.refusal for each in found} <= {
+        "",
+        "The compiler's process ended without a message.",
+    }
+
+
 def test_the_report(shallow: GraphSource, tmp_path: Path) -> None:
     kinds = [each for each in shallow.kinds() if each.output == "features, level 0"]
     graphs = [(shallow, each) for each in kinds if each.precision in ("fp32", "bf16")]
@@ -141,6 +187,16 @@ def test_the_report(shallow: GraphSource, tmp_path: Path) -> None:
     dynamic, fixed = report.details()
     assert dynamic.rows[0][0] == fixed.rows[0][0] == "fp32: features, level 0"
     assert json.loads(json.dumps(report.document()))["rows"][1]["outcomes"][0]["refusal"]
+
+
+def test_what_an_earlier_run_compiled_counts_as_done(shallow: GraphSource, tmp_path: Path) -> None:
+    kind = Kind("fp16", ("features",), 0)
+    row = Row(kind.form, kind.output, [Outcome("sm89", "fixed", 1.5, 10, "", ())])
+    key = [full_name(tensorrt_rtx()), shallow.checkpoint.sha256, kind.form, kind.output, "sm89"]
+    KeptRows(tmp_path / "kept").put(key, row)
+    steps: list[str] = []
+    report = compile_all([(shallow, kind)], ("sm89",), 1, tmp_path / "kept", steps.append)
+    assert report.rows == [row] and steps == ["fp16 features, level 0 for sm89"]
 
 
 @pytest.mark.parametrize(("option", "value"), [("--targets", "sm90"), ("--precision", "int4")])
