@@ -110,7 +110,9 @@ def serve(
     from ..triton_repo.server.supervisor import Supervisor
 
     _check_address(address, allow_remote, allow_shared_memory, token_file)
-    front_config = _front_config(tls_cert, tls_key, token_file, max_running, max_waiting)
+    front_config = _front_config(
+        tls_cert, tls_key, token_file, max_running, max_waiting, exit_seconds
+    )
     if direct_grpc and (token_file, max_running, max_waiting) != (None, None, None):
         raise UsageError(
             "--direct-grpc is Triton's own gRPC, which has neither tokens nor admission: leave out "
@@ -184,6 +186,7 @@ def _front_config(
     token_file: Path | None,
     max_running: int | None,
     max_waiting: int | None,
+    exit_seconds: int,
 ) -> "FrontConfig":
     from ..triton_repo.front.admission import AdmissionConfig
     from ..triton_repo.front.front import FrontConfig, Tls
@@ -201,6 +204,7 @@ def _front_config(
         ),
         tokens=None if token_file is None else Tokens(token_file),
         tls=None if tls_cert is None or tls_key is None else Tls(tls_cert, tls_key),
+        drain_seconds=exit_seconds,
     )
 
 

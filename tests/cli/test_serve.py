@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -14,6 +15,7 @@ from muqrt.runtime.bundle.manifest import Bundle
 from muqrt.triton_repo.contract.config import parameters_of, parse_config
 from muqrt.triton_repo.contract.options import PROFILES
 from muqrt.triton_repo.contract.stream import StreamOptions, options_of
+from muqrt.triton_repo.front.front import FrontConfig
 
 FREE_PORTS = ("--http-port", 0, "--grpc-port", 0, "--metrics-port", 0)
 
@@ -254,6 +256,21 @@ def test_serve_hands_on_what_the_options_say(
     direct = run("serve", tmp_path, *FREE_PORTS, "--direct-grpc", "--max-running", 8)
     assert "neither tokens nor admission" in str(direct.exception)
     assert isinstance(run("serve", tmp_path, *FREE_PORTS, *tls[:2]).exception, UsageError)
+
+
+def test_the_front_has_the_time_to_stop_that_the_server_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+    given: list[float] = []
+
+    def noted(**settings: Any) -> FrontConfig:
+        given.append(settings["drain_seconds"])
+        return FrontConfig(**settings)
+
+    monkeypatch.setattr("muqrt.triton_repo.front.front.FrontConfig", noted)
+    run("serve", tmp_path, *FREE_PORTS, "--exit-seconds", 3)
+    assert given == [3]
 
 
 def test_errors_are_left_to_the_root_command(tmp_path: Path) -> None:

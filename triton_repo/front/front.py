@@ -1,5 +1,6 @@
 """The front: an HTTP server, and where it is needed a gRPC server, before Triton's."""
 
+import asyncio
 import ctypes
 import threading
 import time
@@ -29,7 +30,6 @@ from .upstream import Upstream
 from .wire import bounded_protocol
 
 _START_SECONDS = 10.0
-_DRAIN_SECONDS = 10
 _POLL_SECONDS = 0.01
 # Of mallopt.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -65,6 +65,7 @@ class FrontConfig:
             trace and logging.
         own: paths that the front answers itself.
         grpc: that gRPC goes through the front, too; else it is Triton's own that clients reach.
+        drain_seconds: for requests in flight when the front stops, HTTP's and gRPC's at once.
     """
 
     limits: FrontLimits = field(default_factory=FrontLimits)
@@ -74,6 +75,7 @@ class FrontConfig:
     allowed: Collection[str] = ()
     own: Mapping[str, Responder] = field(default_factory=dict)
     grpc: Grpc | None = None
+    drain_seconds: float = 10.0
 
 
 def application(
@@ -125,6 +127,8 @@ class Front(Closing):
         self._server: Any = None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
         self._address, self.grpc_port = address, 0
         self._socket = bound_socket("http", address, port)
         self.port = self._socket.getsockname()[1]
@@ -145,7 +149,7 @@ class Front(Closing):
             log_config=None,
             log_level="critical",
             access_log=False,
-            timeout_graceful_shutdown=_DRAIN_SECONDS,
+            timeout_graceful_shutdown=self.config.drain_seconds,
             ssl_certfile=tls.certificate if tls else None,
             ssl_keyfile=tls.key if tls else None,
         )
@@ -191,13 +195,16 @@ class Front(Closing):
         """Let requests in flight end, then stop. Calling it twice is harmless."""
         if self._server is not None:
             self._server.should_exit = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._stopping.set)
         if self._thread is not None:
             self._thread.join()
         self._socket.close()
 
     def _run(self) -> None:
         _keep_memory()
-        loop = import_extra("server", "uvloop").new_event_loop()
+        self._loop = loop = import_extra("server", "uvloop").new_event_loop()
         try:
             loop.run_until_complete(self._serve())
         except BaseException as error:
@@ -226,10 +233,14 @@ class Front(Closing):
             self.grpc_port = await proxy.start()
         except RuntimeError as error:
             raise port_error("grpc", self._address, config.grpc.port, error) from error
+        serving = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
         try:
-            await self._server.serve(sockets=[self._socket])
+            await proxy.stop(config.drain_seconds)
         finally:
-            await proxy.stop()
+            await serving
 
 
 def _keep_memory() -> None:

@@ -1,5 +1,6 @@
 """The front for gRPC, before a server that says what reached it: no client's leaving does."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -242,6 +243,48 @@ def test_it_answers_for_the_server_s_health(behind: Behind, fronted: Start) -> N
     answer = service_pb2.ModelReadyResponse.FromString(channel.unary_unary(MODEL_READY)(asked))
     assert answer.ready
     assert behind.came.empty()
+
+
+def test_requests_of_http_and_grpc_end_at_the_same_time(behind: Behind, fronted: Start) -> None:
+    front, channel = fronted(drain_seconds=3_600, own={"/v2/health/ready": lambda: Answer(200)})
+    behind.gate.clear()
+    held = channel.unary_unary(INFER).future(b"held")
+    behind.came.get(timeout=WAIT_SECONDS)
+    head = b"POST /v2/models/m/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"
+    with socket.create_connection(("127.0.0.1", front.port)) as http:
+        http.sendall(head + b"Expect: 100-continue\r\n\r\n")
+        assert http.recv(100).startswith(b"HTTP/1.1 100")
+        closing = threading.Thread(target=front.close)
+        closing.start()
+
+        def takes_no_more() -> bool:
+            try:
+                channel.unary_unary(READY)(b"")
+            except grpc.RpcError:
+                return True
+            return False
+
+        until(takes_no_more)
+        assert closing.is_alive() and not held.done()
+        behind.gate.set()
+        assert held.result() == b"answer to held"
+    closing.join()
+
+
+def test_stopping_ends_a_stream_that_does_not_end(behind: Behind, fronted: Start) -> None:
+    front, channel = fronted(drain_seconds=0)
+    going = threading.Event()
+
+    def requests() -> Iterator[bytes]:
+        yield b"1"
+        going.wait(WAIT_SECONDS)
+
+    call = channel.stream_stream(STREAM)(requests())
+    assert next(call) == b"answer to 1"
+    front.close()
+    with pytest.raises(grpc.RpcError):
+        next(call)
+    going.set()
 
 
 def test_too_much_at_once_is_refused(behind: Behind, fronted: Start) -> None:

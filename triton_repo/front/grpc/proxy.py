@@ -4,6 +4,7 @@ A client that gives up is not passed on: see ``GrpcUpstream``.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -38,7 +39,8 @@ _OPEN = _HEALTH | {
 _DROPPED_PREFIXES = ("grpc-",)
 _DROPPED = {"authorization", "user-agent", "content-type", "te", "host"}
 _NO_TOKEN = "send a token of this server's: authorization: Bearer ..."
-_DRAIN_SECONDS = 10.0
+# For the server to end the streams that stopping has half-closed.
+_LAST_SECONDS = 1.0
 # Longer messages of a stream are no errors.
 _ERROR_BYTES = 64 << 10
 # A model and an id.
@@ -103,10 +105,11 @@ class GrpcProxy:
         await self._server.start()
         return int(port)
 
-    async def stop(self) -> None:
-        """Let calls in flight end, then stop."""
-        await self._server.stop(_DRAIN_SECONDS)
-        await self._upstream.close(_DRAIN_SECONDS)
+    async def stop(self, seconds: float) -> None:
+        """Let calls in flight end, for so long, then stop."""
+        deadline = time.monotonic() + seconds
+        await self._server.stop(seconds)
+        await self._upstream.close(max(deadline - time.monotonic(), _LAST_SECONDS))
 
     async def call(self, method: str, request: bytes, context: Any) -> bytes:
         """Pass a unary call on, or answer it."""

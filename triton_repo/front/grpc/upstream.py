@@ -6,6 +6,7 @@ but not the call.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -94,8 +95,9 @@ class GrpcUpstream:
 
     async def close(self, seconds: float) -> None:
         """Wait for what is not finished, for so long, and close the channel."""
-        if self._unfinished:
-            await asyncio.wait(self._unfinished, timeout=seconds)
+        deadline = time.monotonic() + seconds
+        while self._unfinished and (left := deadline - time.monotonic()) > 0:
+            await asyncio.wait(self._unfinished, timeout=left)
         await self._channel.close()
 
     def _kept(self, call: Coroutine[Any, Any, _Found]) -> "asyncio.Task[_Found]":
