@@ -96,14 +96,15 @@ def serve(
         bool,
         typer.Option(
             "--direct-grpc",
-            help="Let clients reach Triton's own gRPC: quicker, but without admission, and only "
-            "from release 25.06 on, which a client that gives up does not end.",
+            help="Let clients reach Triton's own gRPC: faster, but without tokens or admission. "
+            "Needs Triton 25.06 or newer, which survives clients that give up.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Run Triton on a model repository until Ctrl-C."""
     from ..triton_repo.front.front import Front, Grpc
+    from ..triton_repo.server.installation import find_server
     from ..triton_repo.server.metrics import MetricsEndpoint
     from ..triton_repo.server.ports import usable_ports
     from ..triton_repo.server.process import Server
@@ -118,6 +119,8 @@ def serve(
             "--direct-grpc is Triton's own gRPC, which has neither tokens nor admission: leave out "
             "--token-file, --max-running and --max-waiting, or --direct-grpc."
         )
+    if direct_grpc:
+        _check_survives_cancellation(find_server().version)
     # Before the models are loaded: what stands in front of Triton listens only afterwards.
     wanted = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
     usable_ports({name: (address, port) for name, port in wanted.items()})
@@ -146,33 +149,35 @@ def serve(
                 metrics_address=_LOOPBACK,
                 allow_shared_memory=allow_shared_memory,
             ) as server,
-            Supervisor(server) as supervisor,
-            Front(
-                (_LOOPBACK, server.http_port),
-                address,
-                http_port,
-                replace(
-                    front_config,
-                    own=_readiness(supervisor),
-                    grpc=None if direct_grpc else Grpc(server.grpc_url, grpc_port),
-                ),
-            ) as front,
         ):
             if direct_grpc:
-                _check_survives_cancellation(server)
-            metrics.add(server.metrics_text)
-            metrics.add(supervisor.metrics_text)
-            metrics.add(front.metrics_text)
-            supervisor.wait_until_ready()
-            urls = {
-                "grpc": front.grpc_url or server.grpc_url,
-                "http": front.url,
-                "metrics": metrics.url,
-            }
-            _announce(server, urls, as_json)
-            while True:
-                supervisor.wait(_LOOK_SECONDS)
-                front.check()
+                _check_survives_cancellation(server.http.version())
+            with (
+                Supervisor(server) as supervisor,
+                Front(
+                    (_LOOPBACK, server.http_port),
+                    address,
+                    http_port,
+                    replace(
+                        front_config,
+                        own=_readiness(supervisor),
+                        grpc=None if direct_grpc else Grpc(server.grpc_url, grpc_port),
+                    ),
+                ) as front,
+            ):
+                metrics.add(server.metrics_text)
+                metrics.add(supervisor.metrics_text)
+                metrics.add(front.metrics_text)
+                supervisor.wait_until_ready()
+                urls = {
+                    "grpc": front.grpc_url or server.grpc_url,
+                    "http": front.url,
+                    "metrics": metrics.url,
+                }
+                _announce(server, urls, as_json)
+                while True:
+                    supervisor.wait(_LOOK_SECONDS)
+                    front.check()
     except KeyboardInterrupt:
         pass
     finally:
@@ -208,10 +213,9 @@ def _front_config(
     )
 
 
-def _check_survives_cancellation(server: "Server") -> None:
-    """Refuse to let clients reach a server that dies when one gives up."""
-    version = server.http.version()
-    if version < _SURVIVES_CANCELLATION:
+def _check_survives_cancellation(version: tuple[int, ...] | None) -> None:
+    """Refuse to let clients reach a server that dies when one gives up; None is not known."""
+    if version is not None and version < _SURVIVES_CANCELLATION:
         raise UsageError(
             f"Triton {'.'.join(map(str, version))} can die when a client gives up on a gRPC "
             "request; leave out --direct-grpc, or put Triton of release 25.06 or later on PATH."

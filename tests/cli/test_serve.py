@@ -227,6 +227,27 @@ def test_options_out_of_range_are_usage_errors(bundle: Bundle, tmp_path: Path) -
     assert not (tmp_path / "models").exists()
 
 
+def put_on_path(version: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a folder as NVIDIA's images have it, with a server that is never started."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "tritonserver").touch(0o755)
+    (folder / "TRITON_VERSION").write_text(f"{version}\n")
+    monkeypatch.setenv("PATH", str(folder / "bin"))
+
+
+def test_a_server_that_dies_when_clients_give_up_is_not_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+    put_on_path("2.58.0", tmp_path, monkeypatch)
+    monkeypatch.delattr("muqrt.triton_repo.server.process.Server.start")
+    repository = tmp_path / "models"
+    (repository / "muq").mkdir(parents=True)
+    (repository / "muq" / "config.pbtxt").touch()
+    refused = run("serve", repository, *FREE_PORTS, "--direct-grpc")
+    assert "Triton 2.58.0 can die" in str(refused.exception)
+
+
 def test_serve_hands_on_what_the_options_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +265,7 @@ def test_serve_hands_on_what_the_options_say(
         def __exit__(self, *_: object) -> None: ...
 
     monkeypatch.setattr("muqrt.triton_repo.server.process.Server", Stopped)
+    put_on_path("2.59.0", tmp_path / "triton", monkeypatch)
     assert run("serve", tmp_path, *FREE_PORTS).exit_code == 0
     assert run("serve", tmp_path, *FREE_PORTS, "--cache-mib", 3, "--rate-limit").exit_code == 0
     limited = ["--cache-config=local,size=3145728", "--rate-limit=execution_count"]

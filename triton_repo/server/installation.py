@@ -7,12 +7,14 @@ with ``backends/onnxruntime/model.py`` in place of that backend.
 import ctypes.util
 import hashlib
 import os
+import re
 import shutil
 import sys
 import sysconfig
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,18 +23,22 @@ from ...errors import MissingDependencyError
 
 _DROP_IN = Path(__file__).parents[1] / "backends" / "onnxruntime" / "model.py"
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+# Triton's, by the wheel's.
+_WHEEL_VERSIONS = {"0.7.0": (2, 51, 0)}
 # Without its dependencies: they pin numpy<2 for its Python API, which is not used.
 _INSTALL = "pip install --no-deps nvidia-pytriton==0.7.0"
 
 
 @dataclass(frozen=True)
 class Installation:
-    """A server that can be started. The folders are None if it has its own backends."""
+    """A server that can be started. The folders are None if it has its own backends, the version
+    if only the running server says it."""
 
     binary: Path
     backends: Path | None = None
     caches: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    version: tuple[int, ...] | None = None
 
     def arguments(self, shared_memory: str) -> list[str]:
         """The arguments that this server needs.
@@ -57,7 +63,23 @@ def find_server() -> Installation:
             command to run.
     """
     on_path = shutil.which("tritonserver")
-    return Installation(Path(on_path)) if on_path else _from_the_wheel()
+    if on_path is None:
+        return _from_the_wheel()
+    return Installation(Path(on_path), version=_noted_version(Path(on_path)))
+
+
+def version_numbers(text: str) -> tuple[int, ...]:
+    """A version's numbers: 2, 51 and 0 of ``2.51.0``."""
+    return tuple(map(int, re.findall("[0-9]+", text)))
+
+
+def _noted_version(binary: Path) -> tuple[int, ...] | None:
+    """The version in the file that NVIDIA's images have beside the server's ``bin``."""
+    try:
+        text = (binary.resolve().parents[1] / "TRITON_VERSION").read_text()
+    except (OSError, ValueError):
+        return None
+    return version_numbers(text) or None
 
 
 def _from_the_wheel() -> Installation:
@@ -83,7 +105,15 @@ def _from_the_wheel() -> Installation:
         _assemble_backends(home / "backends" / "python", stub),
         home / "caches",
         _python_environment(package.parent / "nvidia_pytriton.libs"),
+        _wheel_version(),
     )
+
+
+def _wheel_version() -> tuple[int, ...] | None:
+    try:
+        return _WHEEL_VERSIONS.get(version("nvidia-pytriton"))
+    except PackageNotFoundError:  # only its files are there
+        return None
 
 
 def _assemble_backends(python_backend: Path, stub: Path) -> Path:

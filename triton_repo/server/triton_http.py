@@ -1,11 +1,11 @@
 """Triton's own HTTP endpoints, for the process that started it."""
 
 import json
-import re
 from urllib.parse import quote
 from urllib.request import ProxyHandler, Request, build_opener
 
 from .access import RestrictedApis
+from .installation import version_numbers
 
 _ASK_SECONDS = 5.0
 
@@ -28,8 +28,7 @@ class TritonHttp:
 
     def version(self) -> tuple[int, ...]:
         """Its version's numbers, such as 2, 51 and 0."""
-        version = json.loads(self.get("/v2"))["version"]
-        return tuple(map(int, re.findall("[0-9]+", version)))
+        return version_numbers(json.loads(self.get("/v2"))["version"])
 
     def metrics_text(self) -> str:
         """Its metrics, in the text format of Prometheus."""

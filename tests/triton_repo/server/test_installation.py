@@ -2,6 +2,7 @@
 
 import stat
 from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,31 @@ def test_a_server_on_path_uses_its_own_backends(monkeypatch: pytest.MonkeyPatch)
     assert found.binary == Path("/opt/tritonserver/bin/it")
     assert found.arguments("prefix") == []
     assert not found.environment
+
+
+@pytest.mark.parametrize(("text", "version"), [("2.59.0\n", (2, 59, 0)), ("", None), (None, None)])
+def test_the_version_is_read_from_the_file_that_images_have(
+    text: str | None, version: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: str(tmp_path / "bin" / "tritonserver"))
+    if text is not None:
+        (tmp_path / "TRITON_VERSION").write_text(text)
+    assert find_server().version == version
+
+
+@pytest.mark.parametrize(
+    ("release", "version"), [("0.7.0", (2, 51, 0)), ("9.0", None), (None, None)]
+)
+def test_the_wheel_s_release_says_the_version_of_its_server(
+    release: str | None, version: object, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noted(name: str) -> str:
+        if release is None:
+            raise PackageNotFoundError(name)
+        return release
+
+    monkeypatch.setattr(installation, "version", noted)
+    assert find_server().version == version
 
 
 def test_the_wheels_server_gets_a_backend_folder(wheel: Path, tmp_path: Path) -> None:
