@@ -300,6 +300,24 @@ def test_too_much_at_once_is_refused(behind: Behind, fronted: Start) -> None:
     assert held.result()
 
 
+def test_messages_of_a_stream_count_while_they_are_passed_on(
+    behind: Behind, fronted: Start
+) -> None:
+    front, channel = fronted(limits=FrontLimits(client_buffered_bytes=150))
+    stream, piece = channel.stream_stream(STREAM), bytes(100)
+    assert list(stream(iter([piece] * 3))) == [b"answer to " + piece] * 3
+    behind.gate.clear()
+    held = channel.unary_unary(INFER).future(b"held" + piece)
+    until(lambda: behind.came.get(timeout=WAIT_SECONDS) == b"held" + piece)
+    with pytest.raises(grpc.RpcError, match="too much audio on its way") as full:
+        list(stream(iter([piece])))
+    assert full.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    behind.gate.set()
+    assert held.result()
+    until(lambda: front.admission.running == 0)
+    assert list(stream(iter([piece]))) == [b"answer to " + piece]
+
+
 def test_no_error_has_the_name_of_shared_memory(behind: Behind, fronted: Start) -> None:
     _, channel = fronted()
     with pytest.raises(grpc.RpcError) as failed:

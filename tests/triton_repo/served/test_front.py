@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
@@ -183,7 +183,9 @@ def send(port: int, data: bytes) -> bytes:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
             return connection.recv(12)
-        except (ConnectionError, HTTPException):
+        except TimeoutError:
+            raise
+        except OSError:  # the front has closed the connection before all was sent
             return b""
 
 

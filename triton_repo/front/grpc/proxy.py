@@ -154,6 +154,7 @@ class GrpcProxy:
                 _STREAM,
                 requests,
                 _metadata(context),
+                partial(self._buffered.holding, client),
                 lambda answer: context.write(_without_keys_in(answer)),
                 lambda: self._admission.release(client),
             )

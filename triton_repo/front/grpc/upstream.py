@@ -8,8 +8,10 @@ but not the call.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
+
+from ..asgi import RefusedError
 
 _Found = TypeVar("_Found")
 
@@ -57,6 +59,7 @@ class GrpcUpstream:
         method: str,
         requests: AsyncIterator[bytes],
         metadata: Metadata,
+        holding: Callable[[int], AbstractContextManager[None]],
         send: Callable[[bytes], Coroutine[Any, Any, None]],
         finished: Callable[[], None],
     ) -> None:
@@ -66,17 +69,19 @@ class GrpcUpstream:
         go nowhere.
 
         Args:
+            holding: counts a message of so many bytes while it is passed on, or refuses it.
             send: passes an answer to the client.
             finished: called when the server has ended the stream.
 
         Raises:
             grpc.aio.AioRpcError: the status with which the server ended it, if that is an error.
+            RefusedError: ``holding`` has refused a message.
         """
         call = self._channel.stream_stream(method)(metadata=metadata)
-        feeding = self._kept(_feed(requests, call))
+        feeding = self._kept(_feed(requests, call, holding))
         reading = self._kept(call.read())
         try:
-            while (answer := await asyncio.shield(reading)) is not self._aio.EOF:
+            while (answer := await _next(reading, feeding)) is not self._aio.EOF:
                 await send(answer)
                 reading = self._kept(call.read())
         finally:
@@ -116,12 +121,32 @@ async def _answer(call: Any) -> bytes:
     return bytes(await call)
 
 
-async def _feed(requests: AsyncIterator[bytes], call: Any) -> None:
+async def _next(reading: "asyncio.Task[Any]", feeding: "asyncio.Task[None]") -> Any:
+    """What is read next, unless a request is refused before."""
+    if not feeding.done():
+        await asyncio.wait({reading, feeding}, return_when=asyncio.FIRST_COMPLETED)
+    refused = feeding.exception() if feeding.done() else None
+    if isinstance(refused, RefusedError):  # any other is that of the server's end
+        raise refused
+    return await asyncio.shield(reading)
+
+
+async def _feed(
+    requests: AsyncIterator[bytes],
+    call: Any,
+    holding: Callable[[int], AbstractContextManager[None]],
+) -> None:
     """Pass the client's requests on; when this is cancelled, none is left half written."""
     async for request in requests:
-        writing = asyncio.ensure_future(call.write(request))
-        try:
-            await asyncio.shield(writing)
-        finally:
-            await asyncio.wait({writing})
-    await call.done_writing()
+        with holding(len(request)):
+            await _whole(call.write(request))
+    await _whole(call.done_writing())
+
+
+async def _whole(step: Coroutine[Any, Any, None]) -> None:
+    """Await a step of a call to its end even if this is cancelled, which would cancel the call."""
+    task = asyncio.ensure_future(step)
+    try:
+        await asyncio.shield(task)
+    finally:
+        await asyncio.wait({task})
