@@ -22,10 +22,10 @@ CHUNK_SECONDS = 0.5
 
 
 def chunks(count: int, rng: np.random.Generator, stop: threading.Event) -> Iterator[np.ndarray]:
-    """Noise at the pace of a live signal."""
+    """Noise at the pace of a live signal; some of it at least, since no stream has none."""
     due = time.monotonic()
-    for _ in range(count):
-        if stop.is_set():
+    for index in range(count):
+        if index and stop.is_set():
             return
         yield rng.normal(scale=0.1, size=int(CHUNK_SECONDS * RATE_HZ)).astype(np.float32)
         due += CHUNK_SECONDS
