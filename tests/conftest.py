@@ -275,3 +275,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, P
         )
     )
     return files
+
+
+@pytest.fixture(scope="session")
+def rtx_library() -> None:
+    """Skip where TensorRT for RTX is not installed."""
+    from muqrt.runtime.engines.tensorrt.library import tensorrt_rtx
+
+    try:
+        tensorrt_rtx()
+    except MissingDependencyError as error:
+        pytest.skip(str(error))

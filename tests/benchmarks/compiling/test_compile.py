@@ -14,7 +14,6 @@ import pytest
 from muqrt.benchmarks.compiling.graphs import PRECISIONS, GraphSource, Kind
 from muqrt.benchmarks.compiling.outcome import Outcome, outcomes
 from muqrt.benchmarks.compiling.run import KeptRows, Row, compile_all
-from muqrt.errors import MissingDependencyError
 from muqrt.export.sources.checkpoint import load_source
 from muqrt.reference.checkpoint import load_checkpoint, save_checkpoint
 from muqrt.reference.head import Head, HeadConfig, save_head
@@ -33,14 +32,7 @@ HARMLESS = {
 }
 TURING: RtxTarget = "sm75"
 ADA_AND_NEWER: set[RtxTarget] = {"sm89", "sm120", "sm121"}
-
-
-@pytest.fixture(autouse=True)
-def library() -> None:
-    try:
-        tensorrt_rtx()
-    except MissingDependencyError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("rtx_library")
 
 
 @pytest.fixture(scope="module")

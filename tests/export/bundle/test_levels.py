@@ -14,17 +14,6 @@ from muqrt.reference.muq import MuQ
 from muqrt.runtime.engines.onnxruntime.session import OnnxSession
 
 
-@pytest.fixture
-def checkpoint(tiny: MuQ) -> Checkpoint:
-    return Checkpoint(tiny, "tiny", "0" * 64)
-
-
-@pytest.fixture
-def external(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights beside the graph, as a full-size model's are."""
-    monkeypatch.setattr("muqrt.export.graph.saving._EXTERNAL_DATA_FROM_BYTES", 0)
-
-
 @pytest.mark.usefixtures("external")
 @pytest.mark.parametrize(
     ("level", "options"),

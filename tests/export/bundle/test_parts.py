@@ -13,23 +13,11 @@ from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.gate import parity
 from muqrt.export.parity.proof import Proof
 from muqrt.reference.checkpoint import Checkpoint
-from muqrt.reference.muq import MuQ
 from muqrt.runtime.bundle.manifest import Bundle
 from muqrt.runtime.engines.onnxruntime.session import OnnxSession
 
 PARTS = ["muq-front-end.onnx", "muq-encoder.onnx"]
 OUTPUTS = ["embedding", "hidden_states", "tokens"]
-
-
-@pytest.fixture
-def checkpoint(tiny: MuQ) -> Checkpoint:
-    return Checkpoint(tiny, "tiny", "0" * 64)
-
-
-@pytest.fixture
-def external(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights beside the graph, as a full-size model's are."""
-    monkeypatch.setattr("muqrt.export.graph.saving._EXTERNAL_DATA_FROM_BYTES", 0)
 
 
 def weights(path: Path) -> dict[str, onnx.TensorProto]:

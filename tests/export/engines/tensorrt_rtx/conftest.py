@@ -1,12 +1,6 @@
 import pytest
 
-from muqrt.errors import MissingDependencyError
-from muqrt.runtime.engines.tensorrt.library import tensorrt_rtx
-
 
 @pytest.fixture(autouse=True)
-def library() -> None:
-    try:
-        tensorrt_rtx()
-    except MissingDependencyError as error:
-        pytest.skip(str(error))
+def library(rtx_library: None) -> None:
+    """All of these tests need it."""

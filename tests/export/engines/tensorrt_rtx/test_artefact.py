@@ -13,7 +13,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from muqrt.errors import BundleError, MissingDependencyError, UsageError
+from muqrt.errors import BundleError, UsageError
 from muqrt.export.bundle.recipe import add
 from muqrt.export.engines.tensorrt_rtx.artefact import RtxRecipe
 from muqrt.export.parity.proof import Proof
@@ -24,7 +24,6 @@ from muqrt.runtime.bundle.manifest import Artefact, Bundle, load_bundle
 from muqrt.runtime.bundle.tensorrt_plan import RtxPlan
 from muqrt.runtime.engines.open_session import open_session
 from muqrt.runtime.engines.session import Session
-from muqrt.runtime.engines.tensorrt.library import tensorrt_rtx
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -35,12 +34,8 @@ SHAPES = ["--targets", "sm89", "--window-seconds", "1,2,2", "--batch", "1,1,2"]
 
 
 @pytest.fixture(scope="module")
-def half_bundle(tiny_checkpoint: Path, bundled: Callable[..., Path]) -> Path:
+def half_bundle(rtx_library: None, tiny_checkpoint: Path, bundled: Callable[..., Path]) -> Path:
     """Folder of the tiny checkpoint's bundle for GPUs, with fp16. Do not change its files."""
-    try:
-        tensorrt_rtx()
-    except MissingDependencyError as missing:
-        pytest.skip(str(missing))
     from muqrt.export.parity.excerpt import excerpts
 
     folder = bundled(tiny_checkpoint, "half", target="any", level=1)
