@@ -9,6 +9,7 @@ import onnx
 
 from ...errors import CheckpointError
 from ...export.engines.tensorrt_rtx.compiler import Shapes
+from ...export.graph.levels import levels_graph
 from ...export.graph.mulan.towers import mulan_text_graph
 from ...export.graph.saving import save_onnx
 from ...export.graph.writer import Graph
@@ -26,11 +27,12 @@ from ...export.sources.rvq import TokenRvq, own_rvq
 from ...export.sources.sources import Sources
 from ...reference.checkpoint import Checkpoint
 from ...runtime.bundle.certificate import Precision
-from ...runtime.bundle.engine_options import Profile
+from ...runtime.bundle.engine_options import Profile, Shape
 from ...runtime.bundle.joint import IDS, LATENTS, MASK
+from ...runtime.bundle.parts import ATTENTION_BIAS, FRAMES
 from ...runtime.engines.session import WAVEFORM
 
-Tower = Literal["audio", "text"]
+Part = Literal["whole", "levels", "text tower"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8", "fp8")
 ALL, FEATURES = "all", "features"
 # Of activations in 8 bits: a compiler does not look at how large a scale is.
@@ -45,19 +47,20 @@ class Kind:
         precision: as in a manifest: int8 and fp8 are the forms with QuantizeLinear.
         outputs: what it computes.
         level: the deepest hidden state that it computes.
-        tower: "text" is a MuQ-MuLan's, "audio" everything from a waveform.
+        part: "whole" is everything from a waveform, "levels" what goes on from one hidden state to
+            any deeper one, "text tower" a MuQ-MuLan's.
     """
 
     precision: Precision
     outputs: tuple[str, ...]
     level: int
-    tower: Tower = "audio"
+    part: Part = "whole"
 
     @property
     def output(self) -> str:
         """What it computes, as a row of a table is called."""
-        if self.tower == "text":
-            return "text tower"
+        if self.part != "whole":
+            return self.part
         name = self.outputs[0] if len(self.outputs) == 1 else ALL
         return f"{name}, level {self.level}" if name == FEATURES else name
 
@@ -65,18 +68,6 @@ class Kind:
     def form(self) -> str:
         """The name of its precision on the command line."""
         return f"{self.precision}-qdq" if self.precision in FORMATS else self.precision
-
-    @property
-    def profiles(self) -> dict[str, Shapes]:
-        """The shapes that it is compiled for, each alone: those of ``EngineOptions``, and one."""
-        if self.tower == "text":
-            some = {"dynamic": ((1, 2), (1, 16), (32, 64)), "fixed": ((1, 16), (1, 16), (1, 16))}
-            return {name: {IDS.name: three, MASK.name: three} for name, three in some.items()}
-        found = {
-            "dynamic": Profile(),
-            "fixed": Profile(window_seconds=(10, 10, 10), batch=(1, 1, 1)),
-        }
-        return {name: {WAVEFORM: profile.waveforms} for name, profile in found.items()}
 
 
 class GraphSource:
@@ -99,8 +90,8 @@ class GraphSource:
 
     def kinds(self) -> Iterator[Kind]:
         """In every precision: features at the first, the middle and the last level, each other
-        output, and all at once. Of a MuQ-MuLan only what its MuQ alone lacks: the latents, and the
-        text tower, which GPUs get in float32 only."""
+        output, all at once, and every level from one graph. Of a MuQ-MuLan only what its MuQ alone
+        lacks: the latents, and the text tower, which GPUs get in float32 only."""
         model, sources = self.checkpoint.model, self._sources
         depth = model.config.encoder_depth
         known = [each for each in OUTPUTS if each.spec(model, depth, sources) is not None]
@@ -115,8 +106,22 @@ class GraphSource:
                 if name != FEATURES:
                     yield Kind(precision, (name,), depth)
             yield Kind(precision, names, depth)
+            yield Kind(precision, (FEATURES,), depth, "levels")
         if self._joint is not None:
-            yield Kind("fp32", (LATENTS,), 0, "text")
+            yield Kind("fp32", (LATENTS,), 0, "text tower")
+
+    def profiles(self, kind: Kind) -> dict[str, Shapes]:
+        """The shapes that a graph is compiled for, each alone: those of ``EngineOptions``, and
+        one."""
+        if kind.part == "text tower":
+            some = {"dynamic": ((1, 2), (1, 16), (32, 64)), "fixed": ((1, 16), (1, 16), (1, 16))}
+            return {name: {IDS.name: three, MASK.name: three} for name, three in some.items()}
+        found = {
+            "dynamic": Profile(),
+            "fixed": Profile(window_seconds=(10, 10, 10), batch=(1, 1, 1)),
+        }
+        shapes = self._levels_shapes if kind.part == "levels" else _waveform_shapes
+        return {name: shapes(profile) for name, profile in found.items()}
 
     def write(self, kind: Kind, folder: Path) -> Path:
         """Write a graph into a folder, as ``muqrt build`` does but for the numbers that it measures
@@ -131,8 +136,19 @@ class GraphSource:
         except CheckpointError:  # it has none
             return None
 
+    def _levels_shapes(self, profile: Profile) -> Shapes:
+        config = self.checkpoint.model.config
+        width, step = config.encoder_dim, config.step_samples
+
+        def shapes(batch: int, samples: int) -> tuple[Shape, Shape]:
+            return (batch, samples // step, width), (batch, 1, 1, samples // step)
+
+        least, likeliest, most = (shapes(*waveform) for waveform in profile.waveforms)
+        frames, bias = zip(least, likeliest, most, strict=True)
+        return {FRAMES: frames, ATTENTION_BIAS.name: bias}
+
     def _model(self, kind: Kind) -> onnx.ModelProto:
-        if kind.tower == "text":
+        if kind.part == "text tower":
             assert self._joint is not None
             return mulan_text_graph(self._joint.mulan, Graph())
         model, form = self.checkpoint.model, FORMATS.get(kind.precision)
@@ -143,7 +159,13 @@ class GraphSource:
             graph = QdqGraph(form.products(ranges), form)
         written = onnx_from_checkpoint(model, kind.outputs, kind.level, "any", self._sources, graph)
         if form is not None:
-            return with_float16(written, set())
-        if kind.precision in HALVES:
-            return typed(written, HALVES[kind.precision])
+            written = with_float16(written, set())
+        elif kind.precision in HALVES:
+            written = typed(written, HALVES[kind.precision])
+        if kind.part == "levels":
+            return levels_graph(written, kind.level, model.config.encoder_dim)
         return written
+
+
+def _waveform_shapes(profile: Profile) -> Shapes:
+    return {WAVEFORM: profile.waveforms}

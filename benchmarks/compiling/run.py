@@ -123,7 +123,7 @@ def compile_all(
     def built(source: GraphSource, kind: Kind) -> Iterator[Outcome]:
         with partial_folder(Path(gettempdir()) / "muqrt-graph") as folder:
             path = source.write(kind, folder)
-            yield from outcomes(path, kind.profiles, targets, stopped)
+            yield from outcomes(path, source.profiles(kind), targets, stopped)
 
     def row(source: GraphSource, kind: Kind) -> Row:
         key = [compiler, source.checkpoint.sha256, kind.form, kind.output, *targets]

@@ -61,7 +61,7 @@ def compile_(
         forms = list(dict.fromkeys(kind.form for _, kind in graphs))
         wanted = _among("--precision", precision, forms)
         graphs = [(source, kind) for source, kind in graphs if kind.form in wanted]
-    builds = sum(len(kind.profiles) for _, kind in graphs) * len(chosen)
+    builds = sum(len(source.profiles(kind)) for source, kind in graphs) * len(chosen)
     kept = None if output is None else output.with_name(output.name + ".partial")
     with progress("Compile", builds) as bar:
         report = compile_all(graphs, chosen, jobs, kept, bar.advance)

@@ -29,6 +29,8 @@ HARMLESS = {
     "(foreignNode) Converting conv weight scales to fp32.",
     "Make sure input ids has Int64 binding.",
     "Make sure input mask has Int64 binding.",
+    "Make sure input first_level has Int64 binding.",
+    "Make sure input last_level has Int64 binding.",
 }
 TURING: RtxTarget = "sm75"
 ADA_AND_NEWER: set[RtxTarget] = {"sm89", "sm120", "sm121"}
@@ -66,7 +68,7 @@ def refusal(kind: Kind, target: RtxTarget) -> str:
     if kind.precision == "bf16" and target == TURING:
         return "bf16 is for sm80 and newer"
     # Without an encoder there is no attention.
-    has_attention = (kind.level > 0 and kind.outputs != ("tokens",)) or kind.tower == "text"
+    has_attention = (kind.level > 0 and kind.outputs != ("tokens",)) or kind.part == "text tower"
     has_attention |= kind.outputs == ("latents",)
     if kind.precision == "fp32" and target == TURING and has_attention:
         return "it has no float32 attention"
@@ -86,7 +88,7 @@ def faults(kind: Kind, found: Outcome) -> list[str]:
 def every_fault(
     source: GraphSource, kind: Kind, folder: Path, targets: tuple[RtxTarget, ...]
 ) -> list[str]:
-    found = outcomes(source.write(kind, folder), kind.profiles, targets)
+    found = outcomes(source.write(kind, folder), source.profiles(kind), targets)
     return [each for outcome in found for each in faults(kind, outcome)]
 
 
@@ -96,6 +98,13 @@ def test_all_outputs_compile(shallow: GraphSource, precision: str, tmp_path: Pat
     assert set(kind.outputs) == {"features", "embedding", "hidden_states", "tags", "tokens"}
     targets: tuple[RtxTarget, ...] = ("sm89", TURING)
     assert every_fault(shallow, kind, tmp_path, targets) == []
+
+
+def test_the_levels_of_one_graph_compile(shallow: GraphSource, tmp_path: Path) -> None:
+    kinds = [each for each in shallow.kinds() if each.output == "levels"]
+    assert {each.precision for each in kinds} == {*PRECISIONS}
+    (kind,) = (each for each in kinds if each.precision == "fp16")
+    assert every_fault(shallow, kind, tmp_path, ("sm89",)) == []
 
 
 def test_towers_compile(tmp_path: Path) -> None:
@@ -133,7 +142,7 @@ def test_stopping_kills_the_compiler(shallow: GraphSource, tmp_path: Path) -> No
     stopped = Event()
     stopped.set()
     with pytest.raises(CancelledError):
-        list(outcomes(path, kind.profiles, RTX_TARGETS, stopped))
+        list(outcomes(path, shallow.profiles(kind), RTX_TARGETS, stopped))
     assert active_children() == []
 
 
@@ -150,9 +159,9 @@ def test_a_compiler_that_crashes_takes_one_build_along(
     shallow: GraphSource, tmp_path: Path
 ) -> None:
     path, kind = features(shallow, tmp_path)
-    wanted = [(shapes, target) for shapes in kind.profiles for target in RTX_TARGETS]
+    wanted = [(shapes, target) for shapes in shallow.profiles(kind) for target in RTX_TARGETS]
     found = []
-    for outcome in outcomes(path, kind.profiles, RTX_TARGETS):
+    for outcome in outcomes(path, shallow.profiles(kind), RTX_TARGETS):
         if not found:
             (process,) = active_children()
             process.kill()
