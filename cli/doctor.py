@@ -3,6 +3,8 @@
 import platform
 import shutil
 import subprocess
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -14,8 +16,18 @@ commands = typer.Typer()
 
 
 @commands.command()
-def doctor(as_json: Json = False) -> None:
-    """Show what this machine can run."""
+def doctor(
+    bundles: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Bundles to look at; by default those in this folder, and the one that comes with "
+            "muqrt.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what this machine can run, and which bundles can prove themselves on it."""
     checks = {
         "CPU engine": _onnxruntime,
         "GPU": _gpu,
@@ -37,19 +49,51 @@ def doctor(as_json: Json = False) -> None:
         "server": _server,
     }
     found = {name: check() for name, check in checks.items()}
-    rows = [[name, "yes" if ok else "no", text] for name, (ok, text) in found.items()]
+    proofs = {str(folder): _answers(folder) for folder in bundles or _bundles_here()}
     show(
         as_json,
-        {
-            "environment": environment(),
-            "checks": {name: {"ok": ok, "detail": text} for name, (ok, text) in found.items()},
-        },
+        {"environment": environment(), "checks": _facts(found), "bundles": _facts(proofs)},
         f"{cpu_name()}, {platform.platform()}, Python {platform.python_version()}",
-        Table("What this machine can run", ["part", "here", "detail"], rows),
+        Table("What this machine can run", ["part", "here", "detail"], _rows(found)),
+        Table("Bundles", ["bundle", "proves itself here", "detail"], _rows(proofs)),
     )
 
 
 _Finding = tuple[bool, str]
+
+
+def _facts(found: dict[str, _Finding]) -> dict[str, dict[str, object]]:
+    return {name: {"ok": ok, "detail": text} for name, (ok, text) in found.items()}
+
+
+def _rows(found: dict[str, _Finding]) -> list[list[str]]:
+    return [[name, "yes" if ok else "no", text] for name, (ok, text) in found.items()]
+
+
+def _bundles_here() -> list[Path]:
+    """The working folder and the folders in it that are bundles, and the package's own."""
+    from ..runtime.bundle.manifest import MANIFEST
+    from ..runtime.bundle.shipped import SHIPPED_BUNDLE
+
+    found = [*Path().glob(MANIFEST), *sorted(Path().glob(f"*/{MANIFEST}"))]
+    return [*(path.parent for path in found), SHIPPED_BUNDLE]
+
+
+def _answers(folder: Path) -> _Finding:
+    """Whether a bundle holds the reference's answers, which ``muqrt parity`` compares with."""
+    from ..runtime.bundle.manifest import load_bundle
+    from ..runtime.parity.stored import Answers
+
+    try:
+        bundle = load_bundle(folder)
+        Answers(bundle)
+    except MuqrtError as error:
+        return False, str(error)
+    certified = sum(each.certified for each in bundle.artefacts)
+    return True, (
+        f"holds the reference's answers; {certified} of {len(bundle.artefacts)} artefacts "
+        f"certified. Prove them on this machine: muqrt parity {folder}"
+    )
 
 
 def _packages(extra: str, *names: str) -> _Finding:

@@ -174,11 +174,14 @@ def parity(
         return
     from ...export.bundle.newest import newest
     from ...runtime.bundle.manifest import Bundle, load_bundle
+    from ...runtime.bundle.shipped import WITHOUT_ANSWERS, is_shipped
     from ...runtime.parity.here import runs_here, unproven
     from ...runtime.parity.prove import peak_memory_mb, prove
     from ...runtime.parity.stored import Answers
     from .report import parity_tables
 
+    if checkpoint is None and is_shipped(bundle):
+        raise UsageError(f"{bundle}: {WITHOUT_ANSWERS}")
     refuse_shipped(bundle)
     loaded = load_bundle(bundle)
     with progress("Parity", None) as bar:

@@ -91,9 +91,9 @@ def require_no_proof_options(options: ProofOptions) -> None:
 
 def refuse_shipped(bundle: Path) -> None:
     """Raise UsageError for the bundle that came with the package, which is not to be written to."""
-    from ...runtime.bundle.shipped import EXPORT_YOUR_OWN, SHIPPED_BUNDLE
+    from ...runtime.bundle.shipped import EXPORT_YOUR_OWN, is_shipped
 
-    if bundle.resolve() == SHIPPED_BUNDLE.resolve():
+    if is_shipped(bundle):
         raise UsageError(
             f"{bundle}: belongs to the installed package, and an update would replace it. Copy the "
             f"folder and name the copy, or make a bundle with {EXPORT_YOUR_OWN}."

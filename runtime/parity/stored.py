@@ -10,6 +10,7 @@ import numpy as np
 from ...common.files import sha256
 from ...errors import BundleError
 from ..bundle.manifest import Bundle, StoredAnswers
+from ..bundle.shipped import WITHOUT_ANSWERS, is_shipped
 
 WAVEFORM_FULL_SCALE = 2.0**15
 # Of what float16 keeps of the reference's own rounding error: far from its limits on both sides.
@@ -33,9 +34,11 @@ class Answers:
 
     def __init__(self, bundle: Bundle) -> None:
         if bundle.answers is None:
+            if is_shipped(bundle.folder):
+                raise BundleError(f"{bundle.folder}: {WITHOUT_ANSWERS}")
             raise BundleError(
                 f"{bundle.folder}: holds no answers of the reference (it was exported without "
-                "parity, or by an older muqrt). Name what it was made from: muqrt parity "
+                "them, or by an older muqrt). Name what it was made from: muqrt parity "
                 f"{bundle.folder} --checkpoint CHECKPOINT"
             )
         self.record: StoredAnswers = bundle.answers

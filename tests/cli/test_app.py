@@ -71,7 +71,7 @@ def test_help_of_each_command(muqrt: Command, name: str) -> None:
 @pytest.mark.parametrize(
     ("command", "fields"),
     [
-        ("doctor", {"environment", "checks"}),
+        ("doctor {bundle}", {"environment", "checks", "bundles"}),
         ("info {bundle}", {"format_version", "source", "artefacts"}),
         ("embed {song} -b {bundle}", {"results", "kept"}),
         ("embed {song} -b {bundle} --features -o {out}/a.npy", {"results", "kept"}),
