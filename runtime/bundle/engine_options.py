@@ -16,7 +16,8 @@ Shape = tuple[int, ...]
 RtxTarget = Literal["sm75", "sm80", "sm86", "sm89", "sm120", "sm121"]
 RTX_TARGETS: tuple[RtxTarget, ...] = get_args(RtxTarget)
 RTX_DEFAULT: tuple[RtxTarget, ...] = ("sm86", "sm89", "sm120")
-_WITHOUT_FP8 = ("sm75", "sm80", "sm86")
+# The kinds of GPU without a number format, and the first that has it.
+_LACKING = {"fp8": (("sm75", "sm80", "sm86"), "sm89"), "bf16": (("sm75",), "sm80")}
 
 _LEAST_SECONDS = MINIMUM_SAMPLES / SAMPLE_RATE_HZ
 _MIB = 1 << 20  # bytes
@@ -205,18 +206,20 @@ def rtx_options(
         precision: the engine's.
         window_seconds, batch: as for ``engine_options``.
         targets: such as "sm86,sm89"; when None GeForce 30, 40 and 50 and their workstation and
-            server relatives, of which fp8 leaves out those that lack it.
+            server relatives, but for those that lack the precision's numbers.
 
     Raises:
         UsageError: values that are out of range, or do not go together.
     """
-    lacking = _WITHOUT_FP8 if precision == "fp8" else ()
+    lacking, first = _LACKING.get(precision, ((), ""))
     usual = [target for target in RTX_DEFAULT if target not in lacking]
     chosen = usual if targets is None else [each.strip() for each in targets.split(",")]
     if unknown := [each for each in chosen if each not in RTX_TARGETS]:
         raise UsageError(f"targets {', '.join(unknown)}: choose among {', '.join(RTX_TARGETS)}.")
     if without := [each for each in chosen if each in lacking]:
-        raise UsageError(f"targets {', '.join(without)}: these GPUs have no fp8; from sm89 on.")
+        raise UsageError(
+            f"targets {', '.join(without)}: these GPUs have no {precision}; from {first} on."
+        )
     try:
         values: dict[str, Any] = {"targets": tuple(chosen)}
         return RtxOptions(**values, profiles=(_profile(window_seconds, batch),))

@@ -16,8 +16,11 @@ import pytest
 from muqrt.errors import BundleError, UsageError
 from muqrt.export.bundle.recipe import add
 from muqrt.export.engines.tensorrt_rtx.artefact import RtxRecipe
+from muqrt.export.parity.excerpt import Excerpt, excerpts
 from muqrt.export.parity.proof import Proof
 from muqrt.export.quantize.half.artefact import HalfRecipe
+from muqrt.export.quantize.int8.calibration import calibration_music
+from muqrt.export.quantize.qdq.artefact import QdqRecipe
 from muqrt.reference.checkpoint import load_checkpoint
 from muqrt.runtime.bundle.engine_options import Profile, RtxOptions, rtx_options
 from muqrt.runtime.bundle.manifest import Artefact, Bundle, load_bundle
@@ -34,12 +37,17 @@ SHAPES = ["--targets", "sm89", "--window-seconds", "1,2,2", "--batch", "1,1,2"]
 
 
 @pytest.fixture(scope="module")
-def half_bundle(rtx_library: None, tiny_checkpoint: Path, bundled: Callable[..., Path]) -> Path:
-    """Folder of the tiny checkpoint's bundle for GPUs, with fp16. Do not change its files."""
-    from muqrt.export.parity.excerpt import excerpts
+def short() -> list[Excerpt]:
+    """Music to prove on."""
+    return [each for each in excerpts() if each.seconds < 2]
 
+
+@pytest.fixture(scope="module")
+def half_bundle(
+    rtx_library: None, tiny_checkpoint: Path, bundled: Callable[..., Path], short: list[Excerpt]
+) -> Path:
+    """Folder of the tiny checkpoint's bundle for GPUs, with fp16. Do not change its files."""
     folder = bundled(tiny_checkpoint, "half", target="any", level=1)
-    short = [each for each in excerpts() if each.seconds < 2]
     proof = Proof(load_checkpoint(tiny_checkpoint), music=short)
     add(load_bundle(folder), HalfRecipe("fp16"), proof)
     return folder
@@ -91,6 +99,37 @@ def test_it_is_compiled_from_the_bundle_alone(
         done = muqrt("parity", folder, "--artefact", artefact.name)
         assert done.returncode == 3 and done.stderr.count("\n") == 1
         assert "no GPU that works, or an old driver" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "precision",
+    [
+        "int8",
+        pytest.param("fp8", marks=pytest.mark.full),
+        pytest.param("bf16", marks=pytest.mark.full),
+    ],
+)
+def test_other_precisions_are_compiled_from_their_own_graphs(
+    muqrt: Command, half_copy: Path, tiny_checkpoint: Path, short: list[Excerpt], precision: str
+) -> None:
+    proof = Proof(load_checkpoint(tiny_checkpoint), music=short)
+    is_half = precision == "bf16"
+    recipe = HalfRecipe("bf16") if is_half else QdqRecipe(precision, calibration_music())
+    source = add(load_bundle(half_copy), recipe, proof)
+    command = ["build", half_copy, "--engine", "tensorrt-rtx", "--precision", precision]
+    done = muqrt(*command, *SHAPES)
+    assert done.returncode == 0, done.stderr
+    name, told = f"tensorrt-rtx-{precision}", " ".join(done.stdout.split())
+    assert f"{name} is compiled, not run" in told
+    assert ("every rounding emulated" in told) is is_half
+    bundle = load_bundle(half_copy)
+    bundle.verify(artefact := bundle.named(name))
+    assert artefact.precision == precision and not artefact.certified
+    assert isinstance(plan := artefact.plan, RtxPlan)
+    assert (plan.source, plan.source_sha256) == (source.name, source.digest)
+    assert plan.source_worst is not None and plan.source_worst.worst_frame_cosine > 0.99
+    with pytest.raises(BundleError, match="no passing parity certificate"):
+        bundle.artefact(name)
 
 
 def test_parity_on_its_gpu_completes_it(
@@ -168,7 +207,14 @@ def test_a_signal_stops_a_build_at_its_next_step(half_copy: Path) -> None:
         (["--targets", "sm90"], "targets sm90: choose among sm75, sm80, sm86, sm89, sm120, sm121"),
         (["--targets", "sm75,sm86"], "sm75 (Turing) is compiled for alone"),
         (["--targets", "sm86,sm86"], "name each once"),
-        (["--precision", "fp8", "--targets", "sm86,sm89"], "sm86: these GPUs have no fp8"),
+        (
+            ["--precision", "fp8", "--targets", "sm86,sm89"],
+            "sm86: these GPUs have no fp8; from sm89 on",
+        ),
+        (
+            ["--precision", "bf16", "--targets", "sm75"],
+            "sm75: these GPUs have no bf16; from sm80 on",
+        ),
         (["--precision", "int4"], "built in fp16, bf16, int8, fp8, fp32"),
         (
             ["--strip", "--no-plugins"],
