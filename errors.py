@@ -30,6 +30,10 @@ class ServerError(MuqrtError):
     """The inference server could not be started or reached, or refused a request."""
 
 
+class HubError(MuqrtError):
+    """The Hugging Face hub could not be reached, or refused a request."""
+
+
 class KernelError(MuqrtError):
     """A fused kernel cannot be compiled for a GPU, or only badly."""
 

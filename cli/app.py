@@ -68,6 +68,7 @@ _COMMANDS: Sections = {
         "export": (".export.command", "Turn a checkpoint into a bundle with proven numbers."),
         "build": (".export.build", "Add an artefact for another engine or precision."),
         "parity": (".export.command", "Compare a bundle with PyTorch and write its certificates."),
+        "push": (".export.push", "Upload a bundle to the Hugging Face hub, with a model card."),
         "build-kernels": (".build_kernels", "Compile and measure the fused kernels; needs no GPU."),
         "random-checkpoint": (
             ".export.random_checkpoint",

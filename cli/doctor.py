@@ -42,6 +42,7 @@ def doctor(
         "OpenVINO": lambda: _packages("openvino", "openvino"),
         "texts (MuQ-MuLan)": lambda: _packages("text", "tokenizers"),
         "search": lambda: _packages("search", "tokenizers", "lancedb", "pyarrow"),
+        "Hugging Face hub": lambda: _packages("hub", "huggingface-hub"),
         "Parquet files": lambda: _packages("parquet", "pyarrow"),
         "microphone": _microphone,
         "training": lambda: _packages("train", "torch", "lightning-fabric", "scikit-learn"),

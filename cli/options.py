@@ -23,16 +23,38 @@ def _no_bundle() -> Path:
     )
 
 
+def on_this_machine(context: typer.Context, given: Any) -> Any:
+    """The callback of options and arguments that name bundles: a bundle on the hub is fetched, and
+    its folder here takes the place of its address."""
+    if context.resilient_parsing:  # the shell asks how a word goes on
+        return given
+    from ..runtime.hub.address import is_hub_address
+
+    several = given if isinstance(given, (list, tuple)) else [given]
+    if not any(map(is_hub_address, several)):
+        return given
+    from ..runtime.hub.fetch import local_folder
+
+    fetched = [local_folder(each) for each in several]
+    return fetched if isinstance(given, (list, tuple)) else fetched[0]
+
+
 OwnBundle = Annotated[
     Path,
     typer.Argument(
-        default_factory=_no_bundle, show_default=False, help="Folder that muqrt export wrote."
+        default_factory=_no_bundle,
+        show_default=False,
+        callback=on_this_machine,
+        help="Folder that muqrt export wrote.",
     ),
 ]
 UsualBundle = Annotated[
     Path,
     typer.Argument(
-        help="Bundle folder; muq-mini's, which comes with muqrt, by default.", show_default=False
+        help="Bundle folder, or hf://USER/NAME on the hub; muq-mini's, which comes with muqrt, by "
+        "default.",
+        show_default=False,
+        callback=on_this_machine,
     ),
 ]
 AudioPaths = Annotated[list[Path], typer.Argument(help="Audio files, or folders of them.")]
@@ -67,8 +89,9 @@ class Where:
             "--bundle",
             "-b",
             metavar="FOLDER",
-            help="Run this bundle's model on this machine; muq-mini, which comes with muqrt, by "
-            "default.",
+            callback=on_this_machine,
+            help="Run this bundle's model on this machine, fetched from the hub if it is "
+            "hf://USER/NAME; muq-mini, which comes with muqrt, by default.",
         ),
     ] = None
     server: Annotated[

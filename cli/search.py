@@ -13,7 +13,14 @@ from ..errors import BundleError, UsageError
 from ..runtime.bundle.shipped import EXPORT_WORDS
 from .audio.files import AudioFiles, audio_files
 from .damage import DamageOptions, Damages
-from .options import ArtefactName, BatchSize, NoWindow, TextArtefactName, Threads
+from .options import (
+    ArtefactName,
+    BatchSize,
+    NoWindow,
+    TextArtefactName,
+    Threads,
+    on_this_machine,
+)
 from .parameters import expand_options
 from .place import Local
 
@@ -44,6 +51,7 @@ def search(
             "-b",
             default_factory=_no_bundle,
             show_default=False,
+            callback=on_this_machine,
             help="Bundle of a MuQ-MuLan.",
         ),
     ],

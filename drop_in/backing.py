@@ -26,6 +26,8 @@ from ..reference.mulan.checkpoint import is_mulan, mulan_files
 from ..reference.stored import save_tensors
 from ..reference.weights import TORCH_WEIGHTS_FILE, WEIGHTS_FILE
 from ..runtime.bundle.manifest import MANIFEST
+from ..runtime.hub.address import HubAddress, is_hub_address
+from ..runtime.hub.fetch import fetch_bundle
 
 _FOLDER = "drop-in"  # in the cache
 _LAYOUT = "1"  # of what is exported; another finds nothing that an older muqrt has kept
@@ -48,12 +50,15 @@ def backing(source: str | PathLike[str], hub: HubOptions) -> Backing:
     """Find a bundle, or export a checkpoint.
 
     Args:
-        source: a bundle's folder, a checkpoint's, or a hub id.
+        source: a bundle's folder or address (``hf://user/name``), a checkpoint's folder, or a hub
+            id of either.
         hub: how what is not here is fetched.
 
     Raises:
         CheckpointError: none of these. ParityError: the export's numbers are not the reference's.
     """
+    if is_hub_address(source):
+        return _fetched(HubAddress.parse(str(source)), hub)
     path = Path(source)
     if (path / MANIFEST).is_file():
         return Backing(path.absolute())
@@ -64,12 +69,16 @@ def backing(source: str | PathLike[str], hub: HubOptions) -> Backing:
                 "OpenMuQ/MuQ-large-msd-iter."
             )
         path = download(str(source), [MANIFEST, CONFIG_FILE], hub)
-        files = [CONFIG_FILE, WEIGHTS_FILE, TORCH_WEIGHTS_FILE]
-        is_bundle = (path / MANIFEST).is_file()
-        path = download(str(source), ["*"] if is_bundle else files, hub)
-        if is_bundle:
-            return Backing(path.absolute())
+        if (path / MANIFEST).is_file():
+            return _fetched(HubAddress(str(source)), hub)
+        path = download(str(source), [CONFIG_FILE, WEIGHTS_FILE, TORCH_WEIGHTS_FILE], hub)
     return Backing(_exported(path.absolute(), str(source), hub), path.absolute())
+
+
+def _fetched(address: HubAddress, hub: HubOptions) -> Backing:
+    """A bundle on the hub."""
+    address = HubAddress(address.repository, address.revision or hub.revision)
+    return Backing(fetch_bundle(address, hub.local_files_only, hub.token, hub.cache_dir))
 
 
 def backing_of_state(

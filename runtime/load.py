@@ -10,6 +10,7 @@ from .bundle.manifest import load_bundle
 from .bundle.shipped import SHIPPED_BUNDLE
 from .engines.open_session import open_session
 from .engines.session import Session
+from .hub.fetch import local_folder
 from .model import Model
 from .text.encoder import open_text_encoder
 
@@ -21,6 +22,7 @@ def load(
     allow_uncertified: bool = False,
     device: str | None = None,
     text_artefact: str | None = None,
+    local_files_only: bool = False,
     **options: Any,
 ) -> Model:
     """Load a bundle's artefact on this machine.
@@ -28,7 +30,8 @@ def load(
     A pickled model is opened again by its path, with the same arguments.
 
     Args:
-        folder: the bundle; when left out muq-mini's, which comes with the package. The model's
+        folder: the bundle: its folder, or ``hf://user/name`` or ``hf://user/name@revision`` on the
+            Hugging Face hub; when left out muq-mini's, which comes with the package. The model's
             ``checkpoint`` says which it is.
         artefact: its name; the bundle's first certified one when left out.
         threads: for the engine; all physical cores when left out.
@@ -37,14 +40,16 @@ def load(
             GPUs "cuda:1". The engine's own when left out.
         text_artefact: name of a MuQ-MuLan's text tower; the first certified one when left out. It
             is opened when texts are first asked for.
+        local_files_only: for a bundle on the hub: open what was fetched before, without asking.
         options: ``Model``'s ``overlap_seconds``, ``batch_size`` and ``tolerance``.
 
     Raises:
         UsageError: the folder is not a path.
         BundleError: not a bundle, changed since it was exported, or not certified.
-        SessionError: the engine refused the artefact.
+        SessionError: the engine refused the artefact. HubError: the hub refused, or cannot be
+            reached and nothing was fetched before.
     """
-    folder = SHIPPED_BUNDLE if folder is None else folder
+    folder = SHIPPED_BUNDLE if folder is None else local_folder(folder, local_files_only)
     arguments = threads, allow_uncertified, device
     open_texts = partial(open_text_encoder, folder, text_artefact, *arguments)
     model = Model(open_bundle(folder, artefact, *arguments), open_texts=open_texts, **options)
@@ -61,10 +66,12 @@ def open_bundle(
     threads: int | None = None,
     allow_uncertified: bool = False,
     device: str | None = None,
+    local_files_only: bool = False,
 ) -> Session:
     """The session of a bundle's artefact; arguments and errors are those of ``load``."""
     if folder is not None and not isinstance(folder, (str, PathLike)):
         raise UsageError(f"a bundle's folder is needed, not {folder!r}: muqrt.load('mini/').")
-    bundle = load_bundle(SHIPPED_BUNDLE if folder is None else fspath(folder))
+    folder = SHIPPED_BUNDLE if folder is None else local_folder(folder, local_files_only)
+    bundle = load_bundle(fspath(folder))
     chosen = bundle.artefact(artefact, allow_uncertified=allow_uncertified)
     return open_session(bundle, chosen, threads, device)

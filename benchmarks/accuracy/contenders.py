@@ -19,6 +19,7 @@ from ...runtime.bundle.manifest import Artefact, Bundle, load_bundle
 from ...runtime.bundle.shipped import SHIPPED_BUNDLE
 from ...runtime.engines.open_session import open_session
 from ...runtime.engines.session import WAVEFORM, Session
+from ...runtime.hub.fetch import local_folder
 from ...runtime.inference.results import FEATURES
 from ...training.probe.features import Encoder, pooled_over_parts
 from ...training.probe.train import MuqEncoder
@@ -66,7 +67,8 @@ def contenders(wanted: Wanted) -> list[Contender]:
     others = bool(checkpoints or wanted.baselines or wanted.server)
     found = [
         _from_artefact(loaded, artefact, wanted)
-        for loaded in map(load_bundle, wanted.bundles or ([] if others else [SHIPPED_BUNDLE]))
+        for folder in wanted.bundles or ([] if others else [SHIPPED_BUNDLE])
+        for loaded in [load_bundle(local_folder(folder))]
         for artefact in _chosen(loaded, wanted.artefacts)
     ]
     found += map(_from_checkpoint, checkpoints)

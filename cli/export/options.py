@@ -90,11 +90,18 @@ def require_no_proof_options(options: ProofOptions) -> None:
 
 
 def refuse_shipped(bundle: Path) -> None:
-    """Raise UsageError for the bundle that came with the package, which is not to be written to."""
+    """Raise UsageError for a bundle that is not to be written to: the one that came with the
+    package, or one that was fetched from the hub."""
     from ...runtime.bundle.shipped import EXPORT_YOUR_OWN, is_shipped
+    from ...runtime.hub.fetch import is_fetched
 
     if is_shipped(bundle):
         raise UsageError(
             f"{bundle}: belongs to the installed package, and an update would replace it. Copy the "
             f"folder and name the copy, or make a bundle with {EXPORT_YOUR_OWN}."
+        )
+    if is_fetched(bundle):
+        raise UsageError(
+            f"{bundle}: was fetched from the hub, and others read it there. Copy the folder, name "
+            "the copy, and muqrt push it to a repository of yours."
         )

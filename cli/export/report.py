@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 
 from ...common.console import Table
 from ...runtime.bundle.certificate import (
-    THRESHOLDS,
     AnyMeasurement,
     Certificate,
     RankMeasurement,
     TokenMeasurement,
 )
 from ...runtime.bundle.manifest import Artefact
-from ...runtime.bundle.output import Gate
+from ...runtime.parity.checks import checks
 
 _CHECK_COLUMNS = ["output", "check", "worst", "gate", "passed", "worst on"]
 _COLUMNS = ["audio", "seconds", "output", "worst cosine", "relative L2", "largest"]
@@ -38,24 +37,9 @@ def parity_tables(artefacts: Sequence[Artefact], verbose: bool = False) -> list[
 
 def _checks(certificate: Certificate) -> Iterator[list[str]]:
     """A row for each figure of each output that a gate judges."""
-    by_check: dict[tuple[str, Gate], list[AnyMeasurement]] = {}
-    for each in certificate.measurements:
-        for gate in each.gates:
-            by_check.setdefault((each.output, gate), []).append(each)
-    thresholds = THRESHOLDS[certificate.precision]
-    for (output, gate), measured in by_check.items():
-        worst, threshold = gate.worst(measured), getattr(thresholds, gate.threshold)
-        passed = all(each.sound for each in measured) and gate.passes(worst, threshold)
-        figures = [getattr(each, gate.figure) for each in measured]
-        place = figures.index(min(figures) if gate.at_least else max(figures))
-        yield [
-            output,
-            gate.figure.replace("_", " "),
-            f"{worst:.8f}" if gate.at_least else f"{worst:.1e}",
-            f"at least {threshold:g}" if gate.at_least else f"at most {threshold:g}",
-            "yes" if passed else "NO",
-            measured[place].audio,
-        ]
+    for each in checks(certificate):
+        passed = "yes" if each.passed else "NO"
+        yield [each.output, each.figure, each.value, each.gate, passed, each.audio]
 
 
 def _every_measurement(certificate: Certificate) -> Table:

@@ -9,6 +9,7 @@ import typer
 from ...common.console import Json
 from ...errors import UsageError
 from ...runtime.bundle.shipped import SHIPPED_BUNDLE
+from ..options import on_this_machine
 from ..parameters import expand_options
 from .options import MOST_SECONDS, ServingFlags, StreamFlags
 
@@ -24,8 +25,10 @@ def repository(
         Path,
         typer.Argument(
             metavar="[BUNDLE]",
-            help="Bundle folder; muq-mini's, which comes with muqrt, by default.",
+            help="Bundle folder, or hf://USER/NAME on the hub; muq-mini's, which comes with muqrt, "
+            "by default.",
             show_default=False,
+            callback=on_this_machine,
         ),
     ] = SHIPPED_BUNDLE,
     *,

@@ -4,6 +4,7 @@
 inputs and outputs, and each artefact's parity certificate.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -194,6 +195,14 @@ class Bundle(Explained, Record):
         raise BundleError(f"{self.folder}: no artefact {name!r}; it has: {known}.")
 
     @property
+    def files(self) -> dict[str, str]:
+        """Every file that the manifest lists, with its SHA-256; the manifest itself is not one."""
+        found = {name: digest for each in self.artefacts for name, digest in each.files.items()}
+        if self.answers is not None:
+            found[self.answers.file] = self.answers.sha256
+        return found
+
+    @property
     def has_levels(self) -> bool:
         """Whether it was exported to give every hidden state up to its level."""
         return any(levels_file(each.file) in each.files for each in self.artefacts)
@@ -221,7 +230,18 @@ class Bundle(Explained, Record):
         Raises:
             BundleError: a file is missing or its bytes are not those that were certified.
         """
-        for name, expected in artefact.files.items():
+        self._verify(artefact.files)
+
+    def verify_all(self) -> None:
+        """Hash every file that the manifest lists, each once, and compare.
+
+        Raises:
+            BundleError: as ``verify``.
+        """
+        self._verify(self.files)
+
+    def _verify(self, files: Mapping[str, str]) -> None:
+        for name, expected in files.items():
             if sha256(self.path(name)) != expected:
                 raise BundleError(
                     f"{self.folder}: {name} has changed since it was exported (its SHA-256 is "

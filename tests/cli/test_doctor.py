@@ -34,6 +34,7 @@ def test_what_is_missing_is_no_failure(muqrt: Command, monkeypatch: pytest.Monke
         "fused kernels": "pip install 'muqrt[gpu]'",
         "texts (MuQ-MuLan)": "pip install 'muqrt[text]'",
         "search": "pip install 'muqrt[search]'",
+        "Hugging Face hub": "pip install 'muqrt[hub]'",
         "Parquet files": "pip install 'muqrt[parquet]'",
         "microphone": "pip install 'muqrt[microphone]'",
         "training": "pip install 'muqrt[train]'",
