@@ -48,6 +48,11 @@ _BENCH: Sections = {
             "Measure what the front before a server costs a request, against a bare relay.",
         ),
         "training": (".bench.command", "Measure a step of pre-training on a CPU."),
+        "build": (
+            ".bench.build",
+            "Measure how long builds take, in what memory, and whether another version's are the "
+            "same.",
+        ),
         "compile": (
             ".bench.compile",
             "Compile every kind of graph for GPUs with TensorRT for RTX; needs no GPU.",
@@ -96,7 +101,10 @@ _COMMANDS: Sections = {
         ),
         "evaluate": (".bench.evaluate", "Measure how much a model's features know about music."),
         "manifest": (".bench.evaluate", "Write a dataset's labels and splits for muqrt evaluate."),
-        "doctor": (".doctor", "Show what this machine can run."),
+        "doctor": (
+            ".doctor",
+            "Show what this machine can run, and which bundles can prove themselves on it.",
+        ),
     },
 }
 _MOVED = {

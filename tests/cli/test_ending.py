@@ -197,6 +197,7 @@ def commands(folder: Path, models: "Models") -> dict[str, list[object]]:
         "bench lengths": ["bench", "lengths", *measured],
         "bench streams": ["bench", "streams", "-b", tagged],
         "bench drop-in": ["bench", "drop-in", *measured, "--official", folder / "slow-python"],
+        "bench build": ["bench", "build", *measured],
         "bench compile": ["bench", "compile", tiny, "-o", out, "--jobs", "2"],
         "bench training": ["bench", "training", "--size", "tiny", "--rounds", "9999"],
     }
