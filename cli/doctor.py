@@ -11,6 +11,7 @@ import typer
 from ..common.console import Json, Table, show
 from ..common.environment import cpu_name, environment, installed
 from ..errors import MuqrtError
+from .options import on_this_machine
 
 commands = typer.Typer()
 
@@ -23,6 +24,7 @@ def doctor(
             help="Bundles to look at; by default those in this folder, and the one that comes with "
             "muqrt.",
             show_default=False,
+            callback=on_this_machine,
         ),
     ] = None,
     as_json: Json = False,
