@@ -5,7 +5,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 
 from .asgi import App, Message, Receive, RefusedError, Scope, Send, refuse
-from .paths import INFER
+from .paths import is_infer
 
 FULL = "too many requests at once; try again later"
 
@@ -36,19 +36,18 @@ class Admission:
     Fair between clients: the next slot goes to a client with the fewest requests running, by turns;
     and when all places to wait are taken, the client with the most of them gives one up to another
     that has at least two fewer.
+
+    Attributes:
+        admitted: how many requests have got a slot.
+        running: how many requests hold one.
     """
 
     def __init__(self, config: AdmissionConfig) -> None:
         self.config = config
-        self.admitted = 0
+        self.admitted = self.running = 0
         self._running: Counter[str] = Counter()
         # Its order is that of the turns.
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-
-    @property
-    def running(self) -> int:
-        """How many requests hold a slot."""
-        return self._running.total()
 
     @property
     def waiting(self) -> int:
@@ -89,6 +88,7 @@ class Admission:
 
     def _admit(self, client: str) -> None:
         self._running[client] += 1
+        self.running += 1
         self.admitted += 1
 
     def _busier_than(self, client: str) -> str:
@@ -111,6 +111,7 @@ class Admission:
     def release(self, client: str) -> None:
         """Give a slot back."""
         self._running[client] -= 1
+        self.running -= 1
         if not self._running[client]:
             del self._running[client]
         while self._waiting and self.running < self.config.running:
@@ -136,7 +137,7 @@ class Admitted:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        if not INFER.fullmatch(scope["path"]):
+        if not is_infer(scope["path"]):
             return await self._app(scope, receive, send)
         client = scope["state"]["client"]
         admitted = False

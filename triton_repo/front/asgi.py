@@ -33,10 +33,13 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     Raises:
         RefusedError: it is there more than once, and readers may disagree on which counts.
     """
-    found = [value for key, value in scope["headers"] if key == name]
-    if len(found) > 1:
-        raise RefusedError(400, f"the header {name.decode()} is given {len(found)} times")
-    return found[0] if found else None
+    found: bytes | None = None
+    for key, value in scope["headers"]:
+        if key == name:
+            if found is not None:
+                raise RefusedError(400, f"the header {name.decode()} is given more than once")
+            found = value
+    return found
 
 
 def length_in(scope: Scope, name: bytes) -> int | None:

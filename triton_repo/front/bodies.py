@@ -1,6 +1,5 @@
 """Bodies within limits, each with a length that is known before it is passed on."""
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,27 +12,34 @@ class Buffered:
 
     def __init__(self, limits: FrontLimits) -> None:
         self._limits = limits
-        self._held: Counter[str] = Counter()
+        self._total, self._held = 0, dict[str, int]()
 
-    @contextmanager
-    def holding(self, client: str, size: int) -> Iterator[None]:
-        """Count a request of this size while the block runs.
+    def take(self, client: str, size: int) -> None:
+        """Count a request of this size until ``release``.
 
         Raises:
             RefusedError: there is too much already, of this client or of all.
         """
-        if (
-            self._held.total() + size > self._limits.buffered_bytes
-            or self._held[client] + size > self._limits.client_buffered_bytes
-        ):
+        total, held = self._total + size, self._held.get(client, 0) + size
+        if total > self._limits.buffered_bytes or held > self._limits.client_buffered_bytes:
             raise RefusedError(429, "too much audio on its way at once; try again later")
-        self._held[client] += size
+        self._total, self._held[client] = total, held
+
+    def release(self, client: str, size: int) -> None:
+        """A request that was counted has been answered."""
+        self._total -= size
+        self._held[client] -= size
+        if not self._held[client]:
+            del self._held[client]
+
+    @contextmanager
+    def holding(self, client: str, size: int) -> Iterator[None]:
+        """Count a request while the block runs; raises as ``take``."""
+        self.take(client, size)
         try:
             yield
         finally:
-            self._held[client] -= size
-            if not self._held[client]:
-                del self._held[client]
+            self.release(client, size)
 
 
 class BoundedBodies:
@@ -56,7 +62,9 @@ class BoundedBodies:
             size = self._limits.body_bytes if chunked else length or 0
             if size > self._limits.body_bytes:
                 raise self._too_long()
-            with self._buffered.holding(scope["state"]["client"], size):
+            client = scope["state"]["client"]
+            self._buffered.take(client, size)
+            try:
                 if chunked:
                     body = await self._gather(receive)
                     if body is None:
@@ -64,6 +72,8 @@ class BoundedBodies:
                     length, receive = len(body), replay(body, receive)
                 scope["state"]["length"] = length or 0
                 await self._app(scope, receive, send)
+            finally:
+                self._buffered.release(client, size)
         except RefusedError as refused:
             await refuse(scope, send, refused)
 

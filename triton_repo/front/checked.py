@@ -1,13 +1,13 @@
 """Inference requests are checked before they are passed on."""
 
 import asyncio
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from .asgi import App, Receive, RefusedError, Scope, Send, length_in
 from .bodies import replay
 from .infer_request import check_infer_request
 from .limits import FrontLimits
-from .paths import INFER
+from .paths import is_infer
 
 HEAD_LENGTH = b"inference-header-content-length"
 # Longer JSON is checked in a thread.
@@ -18,10 +18,6 @@ _REPEATED_BYTES, _REMEMBERED = 2 << 10, 256
 _OTHER_BYTES = 4 << 10
 
 
-# What is refused raises, and so is not remembered.
-_check_repeated = lru_cache(_REMEMBERED)(check_infer_request)
-
-
 class CheckedInference:
     """Passes on inference requests that are whole and consistent.
 
@@ -30,11 +26,13 @@ class CheckedInference:
 
     def __init__(self, app: App, limits: FrontLimits) -> None:
         self._app, self._limits = app, limits
+        # What is refused raises, and so is not remembered.
+        self._check_repeated = lru_cache(_REMEMBERED)(partial(check_infer_request, limits=limits))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request; raises RefusedError for what is not passed on."""
         length = scope["state"]["length"]
-        if not INFER.fullmatch(scope["path"]):
+        if not is_infer(scope["path"]):
             if length > _OTHER_BYTES:
                 raise RefusedError(413, "this endpoint takes no such body")
             return await self._app(scope, receive, send)
@@ -63,5 +61,5 @@ class CheckedInference:
         elif head_length > _REPEATED_BYTES:
             check_infer_request(head, length, self._limits)
         else:
-            _check_repeated(head, length, self._limits)
+            self._check_repeated(head, length)
         await self._app(scope, replay(body, receive, more), send)

@@ -78,9 +78,11 @@ class Forward:
                 pieces.append(piece)
             body = without_keys(b"".join(pieces))
             return await send({"type": "http.response.body", "body": body})
-        while (piece := await connection.piece()) is not None:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        more = True
+        while more:
+            piece = await connection.piece() or b""
+            more = not connection.is_over
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
 
 
 async def _nowhere(_: Message) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 
 from .asgi import App, Receive, RefusedError, Scope, Send, refuse
 
@@ -23,6 +24,14 @@ _RESTRICTED = {
     "trace": rf"/v2/trace/setting|{_MODEL}/trace/setting",
     "logging": "/v2/logging",
 }
+# Paths are few. One is at most as long as the headers.
+_REMEMBERED = 256
+
+
+@lru_cache(_REMEMBERED)
+def is_infer(path: str) -> bool:
+    """Whether inference is asked for."""
+    return INFER.fullmatch(path) is not None
 
 
 class OpenPaths:
@@ -36,13 +45,19 @@ class OpenPaths:
     def __init__(self, app: App, allowed: Collection[str] = ()) -> None:
         self._app = app
         more = [re.compile(_RESTRICTED[name]) for name in allowed]
-        self._open = [*_OPEN, *((method, path) for path in more for method in ("GET", "POST"))]
+        opened = [*_OPEN, *((method, path) for path in more for method in ("GET", "POST"))]
+
+        @lru_cache(_REMEMBERED)
+        def methods(raw_path: bytes) -> set[str]:
+            # As it was sent: an escaped path is none of these, and is not guessed at.
+            path = raw_path.decode("ascii", "replace")
+            return {method for method, pattern in opened if pattern.fullmatch(path)}
+
+        self._methods = methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        # As it was sent: an escaped path is none of these, and is not guessed at.
-        path = scope["raw_path"].decode("ascii", "replace")
-        methods = {method for method, pattern in self._open if pattern.fullmatch(path)}
+        methods = self._methods(scope["raw_path"])
         if scope["method"] in methods:
             return await self._app(scope, receive, send)
         if methods:

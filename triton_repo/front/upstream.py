@@ -122,6 +122,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._waiting_bytes = 0
         return piece
 
+    @property
+    def is_over(self) -> bool:
+        """No more of the answer's body follows what ``piece`` has given."""
+        return self._whole and not self._body
+
     def close(self) -> None:
         """Close the connection, and with it the request."""
         self.source = None

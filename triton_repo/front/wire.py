@@ -1,6 +1,7 @@
 """Limits that must hold before there is a request: on bytes, chunks, time and connections."""
 
 from asyncio import TimerHandle, Transport
+from functools import partial
 from typing import Any, Protocol
 
 from ...common.environment import import_extra
@@ -31,6 +32,40 @@ class Pipe(Protocol):
         """Take a piece."""
 
 
+class AnswerWriter:
+    """A transport for one answer: its head waits for the first piece of its body, so that both are
+    one packet, which wakes the client once.
+
+    Args:
+        transport: the connection's.
+        cycle: uvicorn's, which writes the answer.
+    """
+
+    def __init__(self, transport: Transport, cycle: Any) -> None:
+        self._transport, self._cycle = transport, cycle
+        self._has_begun, self._head = False, b""
+
+    def write(self, data: bytes) -> None:
+        """Asyncio's."""
+        if self._head:
+            self._transport.writelines([self._head, data])
+            self._head = b""
+        elif self._cycle.response_started and not self._has_begun:  # else 100 Continue
+            self._has_begun, self._head = True, data
+        else:
+            self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Asyncio's."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """Asyncio's."""
+        if self._head:
+            self._transport.write(self._head)
+        self._transport.close()
+
+
 def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
     """uvicorn's HTTP protocol within limits, for ``Config(http=...)``.
 
@@ -41,17 +76,19 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
         "server", "uvicorn.protocols.http.httptools_impl", "httptools"
     ).HttpToolsProtocol
     new_parser = import_extra("server", "httptools").HttpRequestParser
+    look_seconds = min(limits.head_seconds, limits.body_seconds)
 
     class BoundedProtocol(base):
         """One connection."""
 
         _timer: TimerHandle | None = None
+        _deadline: float | None = None  # of what is awaited from the client
         _in_headers = True
         _header_bytes = 0
         _chunks = 0
         _pipe: Pipe | None = None
         _left = 0  # of a body whose length was given
-        _is_around = False  # the parser has not seen all of it
+        _is_around = False  # of the parser: it is in such a body
 
         def connection_made(self, transport: Transport) -> None:
             super().connection_made(transport)
@@ -61,10 +98,17 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
                 self._within(limits.head_seconds, b"the headers took too long")
 
         def connection_lost(self, error: Exception | None) -> None:
-            self._stop()
+            if self._timer is not None:
+                self._timer.cancel()
             super().connection_lost(error)
 
         def data_received(self, data: bytes) -> None:
+            while data and not self.transport.is_closing():
+                data = self._take_body(data) if self._is_around else self._take_heads(data)
+
+        def _take_heads(self, data: bytes) -> bytes:
+            """Let the parser have what is no body of known length; the rest."""
+            rest = b""
             if self._in_headers:
                 # Counted here: the parser shows a header only when it is complete. What arrives
                 # together with the end of the headers counts as theirs, up to one reading.
@@ -72,31 +116,26 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
                 end = data.find(b"\r\n\r\n")
                 length = self._header_bytes if end < 0 else self._header_bytes - len(data) + end
                 if length > limits.header_bytes:
-                    return self._end(431, b"the headers are too long")
-            if self.transport.is_closing():
-                return
-            if self._pipe is not None and not self.cycle.body:
-                self._pass_around(data, self._pipe)
-            else:
-                super().data_received(data)
+                    self._end(431, b"the headers are too long")
+                    return b""
+                if end >= 0:
+                    data, rest = data[: end + 4], data[end + 4 :]
+            super().data_received(data)
+            self._is_around = self._left > 0 and not self._in_headers
+            if self._is_around or not rest or self.transport.is_closing():
+                return rest
+            super().data_received(rest)
+            return b""
 
-        def _pass_around(self, data: bytes, pipe: Pipe) -> None:
-            """Let a body go to its pipe past the parser, which would copy all audio; not its last
-            piece, after which another parser begins with another request."""
-            if len(data) < self._left:
-                self._is_around = True
-                self._left -= len(data)
-                if not self.cycle.response_complete:
-                    pipe.write(data)
-            elif not self._is_around:
-                super().data_received(data)
-            else:
-                last, following = data[: self._left], data[self._left :]
-                self.on_body(last)
+        def _take_body(self, data: bytes) -> bytes:
+            """Let a body of known length past the parser, which would copy it; what follows it."""
+            piece, following = data[: self._left], data[self._left :]
+            self.on_body(piece)
+            if not self._left:
+                self._is_around = False
                 self.parser = new_parser(self)
                 self.on_message_complete()
-                if following:
-                    self.data_received(following)
+            return following
 
         def on_message_begin(self) -> None:
             self._in_headers, self._header_bytes, self._chunks = True, 0, 0
@@ -114,13 +153,16 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
                 return
             self._within(limits.body_seconds, b"the body took too long")
             self._pipe, self._left = None, _length(self.headers)
-            self.scope["state"]["pipe_into"] = self._pipe_into
             super().on_headers_complete()
+            self.scope["state"]["pipe_into"] = partial(self._pipe_into, self.cycle)
+            if self.scope["method"] != "HEAD":  # whose answers have no body
+                self.cycle.transport = AnswerWriter(self.transport, self.cycle)
 
-        def _pipe_into(self, pipe: Pipe) -> None:
-            """Let what comes of the body, except for the last piece, go another way."""
-            self._pipe = pipe
-            pipe.source = self.flow
+        def _pipe_into(self, cycle: Any, pipe: Pipe) -> None:
+            """Let what comes of a request's body, except for the last piece, go another way."""
+            if cycle is self.cycle and not self._in_headers:  # else another's would go there
+                self._pipe = pipe
+                pipe.source = self.flow
 
         def on_chunk_header(self) -> None:
             self._chunks += 1
@@ -129,9 +171,9 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
 
         def on_body(self, body: bytes) -> None:
             cycle = self.cycle
+            self._left -= len(body)
             if self.transport.is_closing() or cycle.response_complete:
                 return
-            self._left -= len(body)
             if self._pipe is not None and self._left > 0 and not cycle.body:
                 self._pipe.write(body)
                 return
@@ -144,8 +186,7 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
 
         def on_message_complete(self) -> None:
             self._in_headers, self._header_bytes = True, 0
-            self._pipe, self._is_around = None, False
-            self._stop()
+            self._pipe = self._deadline = None
             if not self.transport.is_closing():
                 super().on_message_complete()
 
@@ -153,17 +194,24 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
             self._end(400, reason.encode())
 
         def _within(self, seconds: float, reason: bytes) -> None:
-            self._stop()
-            self._timer = self.loop.call_later(seconds, self._end, 408, reason)
+            self._deadline, self._late = self.loop.time() + seconds, reason
+            if self._timer is None:
+                self._timer = self.loop.call_later(look_seconds, self._look)
 
-        def _stop(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+        def _look(self) -> None:
+            """See whether the deadline is past: a timer for each would cost more."""
+            self._timer = None
+            if self._deadline is None:
+                return
+            left = self._deadline - self.loop.time()
+            if left <= 0:
+                self._end(408, self._late)
+            else:
+                self._timer = self.loop.call_later(min(left, look_seconds), self._look)
 
         def _end(self, status: int, reason: bytes) -> None:
             """Answer, unless an answer has begun, and close the connection."""
-            self._stop()
+            self._deadline = None
             if self.transport.is_closing():
                 return
             counters.refuse(status)

@@ -1,5 +1,6 @@
 """The front on a real socket, before a server that says what reached it."""
 
+import asyncio
 import hashlib
 import http.client
 import json
@@ -7,7 +8,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from muqrt.triton_repo.front.front import Front, FrontConfig, Tls
 from muqrt.triton_repo.front.limits import FrontLimits
 from muqrt.triton_repo.front.own import Answer
 from muqrt.triton_repo.front.tokens import Tokens
-from muqrt.triton_repo.front.upstream import UpstreamConnection
+from muqrt.triton_repo.front.upstream import Upstream, UpstreamConnection
 
 from ...until import until
 
-pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'muqrt[server]'")
+httptools_impl = pytest.importorskip(
+    "uvicorn.protocols.http.httptools_impl",
+    reason="uvicorn is not installed: pip install 'muqrt[server]'",
+)
 
 INFER = "/v2/models/muq/infer"
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}]})
@@ -420,14 +424,8 @@ def test_requests_follow_each_other_on_a_connection_that_large_bodies_pass(
 ) -> None:
     # One after another without waiting for answers, in pieces that end anywhere.
     front = fronted()
-    bodies, sent = [], b""
-    for number in range(3):
-        described = {"name": "x", "shape": [size], "datatype": "UINT8"}
-        parameters = {"parameters": {"binary_data_size": size}}
-        head = json.dumps({"inputs": [described | parameters]}).encode()
-        bodies.append(head + bytes([number]) * size)
-        sent += START + b"Inference-Header-Content-Length: %d\r\n" % len(head)
-        sent += b"Content-Length: %d\r\n\r\n" % len(bodies[-1]) + bodies[-1]
+    requests = [binary_request(size, number) for number in range(3)]
+    bodies, sent = [body for _, body in requests], b"".join(map(b"".join, requests))
     with socket.create_connection(("127.0.0.1", front.port), timeout=20) as connection:
         writer = threading.Thread(
             target=lambda: [
@@ -435,11 +433,58 @@ def test_requests_follow_each_other_on_a_connection_that_large_bodies_pass(
             ]
         )
         writer.start()
-        with connection.makefile("rb") as reader:
-            for body in bodies:
-                assert reader.readline() == b"HTTP/1.1 200 OK\r\n"
-                lines = iter(reader.readline, b"\r\n")
-                headers = dict(line.decode().strip().lower().split(": ", 1) for line in lines)
-                seen = json.loads(reader.read(int(headers["content-length"])))
-                assert seen["sha256"] == hashlib.sha256(body).hexdigest()
+        assert_answered(connection, bodies)
         writer.join()
+
+
+def assert_answered(connection: socket.socket, bodies: Sequence[bytes]) -> None:
+    """Each of these bodies has come to the server, whole and in turn."""
+    with connection.makefile("rb") as reader:
+        for body in bodies:
+            assert reader.readline() == b"HTTP/1.1 200 OK\r\n"
+            lines = iter(reader.readline, b"\r\n")
+            headers = dict(line.decode().strip().lower().split(": ", 1) for line in lines)
+            seen = json.loads(reader.read(int(headers["content-length"])))
+            assert seen["sha256"] == hashlib.sha256(body).hexdigest()
+
+
+def binary_request(size: int, fill: int) -> tuple[bytes, bytes]:
+    """A request's head, and its body of JSON and so many bytes."""
+    described = {"name": "x", "shape": [size], "datatype": "UINT8"}
+    parameters = {"parameters": {"binary_data_size": size}}
+    head = json.dumps({"inputs": [described | parameters]}).encode()
+    lines = START + b"Inference-Header-Content-Length: %d\r\n" % len(head)
+    body = head + bytes([fill]) * size
+    return lines + b"Content-Length: %d\r\n\r\n" % len(body), body
+
+
+def test_no_body_goes_where_another_request_s_is_awaited(
+    fronted: Callable[..., Front], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The next request comes while the front still connects to the server for the first.
+    heads, asked, connected = [], threading.Event(), threading.Event()
+    take, complete = Upstream.take, httptools_impl.HttpToolsProtocol.on_headers_complete
+
+    async def take_late(upstream: Upstream) -> UpstreamConnection:
+        asked.set()
+        while not connected.is_set():
+            await asyncio.sleep(0.001)
+        return await take(upstream)
+
+    def on_headers_complete(protocol: Any) -> None:
+        complete(protocol)
+        heads.append(protocol.cycle)
+
+    monkeypatch.setattr(Upstream, "take", take_late)
+    monkeypatch.setattr(
+        httptools_impl.HttpToolsProtocol, "on_headers_complete", on_headers_complete
+    )
+    (first, body), (second, other) = binary_request(9, 1), binary_request(10**6, 2)
+    with socket.create_connection(("127.0.0.1", fronted().port), timeout=20) as connection:
+        connection.sendall(first + body[:-5])
+        assert asked.wait(20)
+        connection.sendall(body[-5:] + second)
+        until(lambda: len(heads) == 2)
+        connected.set()
+        connection.sendall(other)
+        assert_answered(connection, [body, other])
