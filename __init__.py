@@ -30,6 +30,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .runtime.audio.damage import Tolerance
     from .runtime.audio.read import load as read_audio
+    from .runtime.encoder import Encoder
     from .runtime.load import load, open_bundle
     from .runtime.model import Model
     from .runtime.search.index import open_index
@@ -55,6 +56,7 @@ __all__ = [
     "BuildError",
     "BundleError",
     "CheckpointError",
+    "Encoder",
     "Endpoint",
     "HubError",
     "KernelError",
@@ -89,6 +91,7 @@ __all__ = [
 # A public name, the module it is in, and what it is called there.
 _LAZY = {
     "AsyncStreamingClient": (".triton_repo.client.streaming_async", "AsyncStreamingClient"),
+    "Encoder": (".runtime.encoder", "Encoder"),
     "Endpoint": (".triton_repo.client.endpoint", "Endpoint"),
     "LabelSet": (".runtime.text.labels", "LabelSet"),
     "LabelTagger": (".runtime.text.zero_shot", "LabelTagger"),
