@@ -58,7 +58,12 @@ def serve(
         typer.Option(help="File for the server's log; a temporary one by default. - is stderr."),
     ] = None,
     exit_seconds: Annotated[
-        int, typer.Option(min=0, help="Time for requests in flight when the server stops.")
+        int,
+        typer.Option(
+            min=0,
+            help="Time for requests in flight when the server stops; unloading the models takes up "
+            "to 10 s more.",
+        ),
     ] = 10,
     triton_argument: Annotated[
         list[str] | None,
@@ -175,9 +180,12 @@ def serve(
                     "metrics": metrics.url,
                 }
                 _announce(server, urls, as_json)
-                while True:
-                    supervisor.wait(_LOOK_SECONDS)
-                    front.check()
+                try:
+                    while True:
+                        supervisor.wait(_LOOK_SECONDS)
+                        front.check()
+                finally:  # the front stops first, and the server in what it leaves of the time
+                    server.exit_time.begin()
     except KeyboardInterrupt:
         pass
     finally:

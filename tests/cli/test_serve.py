@@ -16,6 +16,7 @@ from muqrt.triton_repo.contract.config import parameters_of, parse_config
 from muqrt.triton_repo.contract.options import PROFILES
 from muqrt.triton_repo.contract.stream import StreamOptions, options_of
 from muqrt.triton_repo.front.front import FrontConfig
+from muqrt.triton_repo.server.exit_time import ExitTime
 
 FREE_PORTS = ("--http-port", 0, "--grpc-port", 0, "--metrics-port", 0)
 
@@ -293,6 +294,45 @@ def test_the_front_has_the_time_to_stop_that_the_server_has(
     monkeypatch.setattr("muqrt.triton_repo.front.front.FrontConfig", noted)
     run("serve", tmp_path, *FREE_PORTS, "--exit-seconds", 3)
     assert given == [3]
+
+
+def test_the_front_and_the_server_share_the_time_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+    now, left = [0.0], []
+
+    class Part:
+        """Stands for the server, its supervisor and the front; the front takes 4 s to stop."""
+
+        http_port, pid, log, models = 1, 1, "-", dict
+        grpc_url = url = metrics_text = ""
+
+        def __init__(self, *_: object, **others: Any) -> None:
+            self.is_server = "exit_timeout_seconds" in others
+            self.is_front = len(_) == 4
+            if self.is_server:
+                self.exit_time = ExitTime(others["exit_timeout_seconds"], lambda: now[0])
+
+        def __enter__(self) -> "Part":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            if self.is_front:
+                now[0] += 4
+            if self.is_server:
+                left.append(self.exit_time.left_seconds)
+
+        def wait_until_ready(self) -> None: ...
+
+        def wait(self, seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("muqrt.cli.serve._readiness", lambda _: {})
+    for name in ("server.process.Server", "server.supervisor.Supervisor", "front.front.Front"):
+        monkeypatch.setattr(f"muqrt.triton_repo.{name}", Part)
+    assert run("serve", tmp_path, *FREE_PORTS, "--exit-seconds", 10).exit_code == 0
+    assert left == [6]
 
 
 def test_errors_are_left_to_the_root_command(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from ...common.closing import Closing
 from ...common.network import local_host
 from ...errors import ServerError
 from .access import SHARED_MEMORY, RestrictedApis
+from .exit_time import ExitTime
 from .installation import find_server
 from .log import ServerLog
 from .ports import usable_ports
@@ -44,6 +45,10 @@ class Server(Closing):
         http_address, metrics_address: the interfaces for HTTP and metrics, where these differ
             because something in front of Triton listens on ``address``.
         allow_shared_memory: let clients register shared memory: for trusted ones, on this machine.
+
+    Attributes:
+        exit_time: for requests in flight when it stops. What stands in front of it and stops first
+            begins it, and the server has what is left.
 
     Attributes:
         http: asks Triton's own HTTP endpoints.
@@ -80,6 +85,7 @@ class Server(Closing):
         self._metrics_address = metrics_address or address
         self.start_timeout_seconds = start_timeout_seconds
         self.exit_timeout_seconds = exit_timeout_seconds
+        self.exit_time = ExitTime(exit_timeout_seconds)
         self.http_port, self.grpc_port, self.metrics_port = usable_ports(
             {
                 "http": (self._http_address, http_port),
@@ -130,8 +136,8 @@ class Server(Closing):
         return self._process.pid
 
     @property
-    def _stop_seconds(self) -> int:
-        return self.exit_timeout_seconds + _UNLOAD_SECONDS
+    def _stop_seconds(self) -> float:
+        return self.exit_time.left_seconds + _UNLOAD_SECONDS
 
     def start(self) -> "Server":
         """Start the server and wait until it and all its models are ready.
@@ -160,7 +166,8 @@ class Server(Closing):
             )
         atexit.register(self.stop)
         try:
-            self._watchdog = ParentWatchdog(self.pid, self._stop_seconds, self._shared_memory)
+            grace_seconds = self.exit_timeout_seconds + _UNLOAD_SECONDS
+            self._watchdog = ParentWatchdog(self.pid, grace_seconds, self._shared_memory)
             self._wait_until_ready()
         except BaseException:
             self._end(self._stop_seconds)

@@ -24,6 +24,7 @@ from muqrt.triton_repo.client.session import TritonSession
 from muqrt.triton_repo.contract.config import ServingOptions
 from muqrt.triton_repo.repository.write import write_repository
 from muqrt.triton_repo.server import process as server_module
+from muqrt.triton_repo.server.exit_time import ExitTime
 from muqrt.triton_repo.server.process import Server
 
 Start = Callable[..., Server]
@@ -163,7 +164,11 @@ def test_a_server_that_hangs_is_killed_with_its_children(
     start_server: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "_UNLOAD_SECONDS", 0)
-    server = start_server(exit_timeout_seconds=1)
+    server = start_server(exit_timeout_seconds=3_600)
+    now = 0.0
+    server.exit_time = ExitTime(3_600, lambda: now)
+    server.exit_time.begin()
+    now = 3_600.0  # what stands in front of it has taken all the time
     members = family(server.pid)
     os.killpg(server.pid, signal.SIGSTOP)
     server.stop()
