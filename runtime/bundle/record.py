@@ -1,7 +1,7 @@
 """What the records of a manifest share."""
 
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -28,5 +28,5 @@ class TensorSpec(Record):
     """Name, dtype (numpy's name) and shape of a tensor; a string is a symbolic dimension."""
 
     name: str
-    dtype: str
+    dtype: Literal["float16", "float32", "int32", "int64", "uint8"]
     shape: list[int | str]

@@ -215,6 +215,12 @@ def test_a_hash_that_is_none(bundle_copy: Path, digest: str | None) -> None:
     assert MODEL in refusal(bundle_copy)
 
 
+@pytest.mark.parametrize("dtype", ["", "/etc/passwd", "float33", "O", "f4,f4", None])
+def test_a_dtype_that_is_none(bundle_copy: Path, dtype: str | None) -> None:
+    edit(bundle_copy, lambda document: document["artefacts"][0]["outputs"][0].update(dtype=dtype))
+    assert "artefacts.0.outputs.0.dtype" in refusal(bundle_copy)
+
+
 @pytest.mark.parametrize("version", [2, 0, None, "1", [1]])
 def test_an_unknown_version(bundle_copy: Path, version: object) -> None:
     edit(bundle_copy, lambda document: document.update(format_version=version))
