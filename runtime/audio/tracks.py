@@ -20,8 +20,8 @@ Audio = AudioFile | np.ndarray
 # Lists are invariant to a type checker, hence one of each kind.
 Audios = list[Audio] | list[str] | list[Path] | list[np.ndarray] | tuple[Audio, ...]
 
-# Of 0.37 s each in a file of 44.1 kHz: 12 s, or 1 MB.
-_BLOCKS_AHEAD = 32
+# Longer than the usual window, so that the next is there when the engine has done with one: 3 MB.
+_SECONDS_AHEAD = 32
 _ARRAY_BLOCK_SAMPLES = 16_384
 MOST_CHANNELS = 8
 
@@ -87,13 +87,13 @@ def as_tracks(x: Audio | Audios, rate_hz: int | None) -> list[Track]:
 def prefetched_tracks(
     tracks: Iterable[Track], rate_hz: int, tolerance: Tolerance = USUAL
 ) -> Iterator[tuple[Track, Iterator[np.ndarray]]]:
-    """Every track with its blocks, which a thread decodes in advance.
+    """Every track with its blocks of a second, which a thread decodes in advance.
 
     That thread also runs ``tracks``, and goes on to the next track before this one is used up.
     Errors of a track are raised while its blocks are read, as by ``Track.blocks``. The
     thread ends when this generator is closed.
     """
-    with closing(prefetch(_decoded(tracks, rate_hz, tolerance), _BLOCKS_AHEAD)) as decoded:
+    with closing(prefetch(_decoded(tracks, rate_hz, tolerance), _SECONDS_AHEAD)) as decoded:
         for track, found in groupby(decoded, itemgetter(0)):
             yield track, _blocks(found)
 
@@ -107,11 +107,37 @@ def _decoded(
 ) -> Generator[_Decoded, None, None]:
     for track in tracks:
         try:
-            for block in track.blocks(rate_hz, tolerance):
-                yield track, block
+            for second in _in_seconds(track.blocks(rate_hz, tolerance), rate_hz):
+                yield track, second
             yield track, None
         except (AudioError, MissingDependencyError) as error:
             yield track, error
+
+
+def _in_seconds(blocks: Iterable[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
+    """The same samples in blocks of a second, but for the last; files' blocks are of any length.
+
+    An error comes after all the samples that came before it.
+    """
+    gathered: list[np.ndarray] = []
+    samples = 0
+    try:
+        for block in blocks:
+            gathered.append(block)
+            samples += len(block)
+            if samples < rate_hz:
+                continue
+            joined = np.concatenate(gathered)
+            whole = samples - samples % rate_hz
+            for start in range(0, whole, rate_hz):
+                yield joined[start : start + rate_hz]
+            gathered, samples = [joined[whole:]], samples - whole
+    except (AudioError, MissingDependencyError):
+        if samples:
+            yield np.concatenate(gathered)
+        raise
+    if samples:
+        yield np.concatenate(gathered)
 
 
 def _blocks(decoded: Iterable[_Decoded]) -> Iterator[np.ndarray]:

@@ -1,16 +1,18 @@
-"""What runs ahead gives the same, in the same order, and ends with whoever uses it."""
+"""What runs ahead gives the same, in the same order, and ends with its user."""
 
 import gc
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from muqrt.errors import AudioError
 from muqrt.runtime.audio.prefetch import prefetch
-from muqrt.runtime.audio.tracks import one_track, prefetched_tracks
+from muqrt.runtime.audio.tracks import Track, one_track, prefetched_tracks
 
 
 class Source:
@@ -89,31 +91,72 @@ def test_tracks_keep_their_blocks_and_their_errors(tmp_path) -> None:  # type: i
     (tmp_path / "text.wav").write_text("not audio")
     noise = np.random.default_rng(0).uniform(-1, 1, (3, 50_000)).astype(np.float32)
     good, bad, other = noise[0], np.full(9, np.nan, np.float32), noise[1]
-    given = [one_track(x, 24_000) for x in (good, bad, tmp_path / "text.wav", other)]
+    tracks = [one_track(x, 24_000) for x in (good, bad, tmp_path / "text.wav", other)]
     found = []
-    for track, blocks in prefetched_tracks(given, 24_000):
+    for track, blocks in prefetched_tracks(tracks, 24_000):
         try:
             found.append((track, np.concatenate(list(blocks))))
         except AudioError as error:
             found.append((track, str(error)))
-    assert [track for track, _ in found] == given
+    assert [track for track, _ in found] == tracks
     np.testing.assert_array_equal(found[0][1], good)
     assert "NaN" in found[1][1] and "text.wav" in found[2][1]
     np.testing.assert_array_equal(found[3][1], other)
 
 
+@settings(deadline=None, max_examples=25)
+@given(lengths=st.lists(st.integers(0, 2_500), max_size=12), fails=st.booleans())
+def test_blocks_of_any_length_come_by_the_second(lengths: list[int], fails: bool) -> None:
+    samples = np.arange(sum(lengths), dtype=np.float32)
+
+    class Blocks(Track):
+        def blocks(self, *_: object) -> Iterator[np.ndarray]:
+            yield from np.split(samples, np.cumsum(lengths))
+            if fails:
+                raise AudioError("damaged")
+
+    found: list[np.ndarray] = []
+    for _, blocks in prefetched_tracks([Blocks("song.wav", None, "song")], 1_000):
+        if fails:
+            with pytest.raises(AudioError, match="damaged"):
+                found.extend(blocks)
+        else:
+            found.extend(blocks)
+    np.testing.assert_array_equal(np.concatenate([samples[:0], *found]), samples)
+    assert all(len(block) == 1_000 for block in found[:-1])
+
+
+def test_the_next_window_is_decoded_while_the_engine_runs_however_short_the_blocks_are() -> None:
+    decoded_seconds = 0.0
+
+    class Song(Track):
+        def blocks(self, rate_hz: int, *_: object) -> Iterator[np.ndarray]:
+            nonlocal decoded_seconds
+            for _ in range(1_000):  # 0.09 s each, as of a file of 192 kHz
+                decoded_seconds += 0.09
+                yield np.zeros(rate_hz * 9 // 100, np.float32)
+
+    running = prefetched_tracks([Song("song.wav", None, "song")], 24_000)
+    _, blocks = next(running)
+    next(blocks)
+    wait_until(lambda: decoded_seconds > 32)
+    time.sleep(0.02)
+    assert decoded_seconds < 36
+    running.close()
+
+
 def test_the_rest_of_a_track_may_be_left() -> None:
-    given = [one_track(np.full(50_000, value, np.float32), 24_000) for value in (0.25, 0.5)]
-    firsts = [next(blocks)[0] for _, blocks in prefetched_tracks(given, 24_000)]
+    tracks = [one_track(np.full(50_000, value, np.float32), 24_000) for value in (0.25, 0.5)]
+    firsts = [next(blocks)[0] for _, blocks in prefetched_tracks(tracks, 24_000)]
     assert firsts == [0.25, 0.5]
 
 
 def test_tracks_that_cannot_be_listed_are_an_error_in_its_place() -> None:
-    def given() -> Generator:  # type: ignore[type-arg]
+    def listed() -> Generator:  # type: ignore[type-arg]
         yield one_track(np.ones(2_000, np.float32), 24_000)
         raise RuntimeError("the disk is gone")
 
-    running = prefetched_tracks(given(), 24_000)
+    running = prefetched_tracks(listed(), 24_000)
     _, blocks = next(running)
     assert sum(map(len, blocks)) == 2_000
     with pytest.raises(RuntimeError, match="the disk is gone"):
