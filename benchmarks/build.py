@@ -186,7 +186,10 @@ def _built(bundle: Path, checkpoint: str, source: Path | None, result: BuildResu
             seconds = time.perf_counter() - begun
             out.seek(0)
             error.seek(0)
-            answer, told = out.read(), error.read().decode(errors="replace").strip()
+            # Reports do not show a machine's folders.
+            hidden = checkpoint.encode(), Path(checkpoint).name.encode()
+            answer = out.read().replace(*hidden)
+            told = error.read().replace(*hidden).decode(errors="replace").strip()
     return BuildResult(
         precision=result.precision,
         code=result.code,

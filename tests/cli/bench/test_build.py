@@ -27,6 +27,7 @@ def test_a_build_is_measured_and_the_bundle_stays_as_it_is(
     assert len(found["seconds"]) == len(found["processor_seconds"]) == 1
     assert 50e6 < found["peak_rss_bytes"][0] < 3e9
     assert report["differences"] == {}
+    assert str(tiny_checkpoint) not in done.stdout
     assert "| int8-weights | here |" in (tmp_path / "found.md").read_text()
     assert {path.name: path.stat().st_mtime_ns for path in tiny_bundle.iterdir()} == before
 
