@@ -64,6 +64,7 @@ _COMMANDS: Sections = {
     "Use": {
         "embed": (".embed", "Turn audio into embeddings."),
         "tag": (".tag.command", "Tag audio with a head's tags or with your own labels."),
+        "score": (".tag.score", "Score audio with a head that was trained elsewhere."),
         "search": (".search", "Find music by a description or by an example."),
         "stream": (".stream.command", "Tag live audio while it plays."),
         "tokens": (".tokens", "Turn audio into the tokens of an RVQ."),

@@ -42,9 +42,10 @@ def embed(
     level: Annotated[
         str | None,
         typer.Option(
-            metavar="N|N-N",
+            metavar="N|N-N|mix",
             help="The layer whose hidden states are the features, 0 to the deepest, or several: "
-            "9-12 or 3,6. The bundle needs muqrt export --levels.",
+            "9-12 or 3,6. The bundle needs muqrt export --levels; mix, its weighted sum of levels, "
+            "needs --mix.",
         ),
     ] = None,
     as_json: Json = False,
@@ -55,7 +56,7 @@ def embed(
 
     The model runs on this machine (--bundle) or on a Triton server (--server).
     """
-    from ..runtime.inference.levels import LevelSession, parsed_level
+    from ..runtime.inference.levels import at_level, parsed_level
     from ..runtime.inference.windows import window_length
     from ..runtime.model import Model
     from .audio.progress import AudioProgress
@@ -63,13 +64,13 @@ def embed(
 
     if features and options.output is None:
         raise UsageError("--features are large: say where they go with --output.")
-    if level is not None and options.server is not None:
+    chosen = parsed_level(level)
+    if chosen not in (None, "mix") and options.server is not None:
         raise UsageError("--level needs --bundle: servers have no levels.")
     length = window_length(window)
     tasks = Tasks.for_files(audio_files(options.audio), options.output)
-    chosen = parsed_level(level)
     with options.place.open_session() as opened:
-        session = opened if chosen is None else LevelSession(opened, chosen)
+        session = opened if chosen is None else at_level(opened, chosen)
         model = Model(
             session, overlap_seconds, options.batch_size, tolerance=damage.damages.tolerance
         )

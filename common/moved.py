@@ -58,8 +58,9 @@ reference.training > training.pretrain: iterate pipeline pretrain=trainee rvq
 reference.training > training.probe: features fine_tune fit probe=train splits=tasks threshold=fit
 runtime > common: closing
 runtime > runtime.audio: ahead=prefetch audio=read decode recent resampler tracks
-runtime > runtime.bundle: bundle=manifest certificate engine_options joint mixed_precision parts
-runtime > runtime.bundle: plan=tensorrt_plan quantization record tagging tokens
+runtime > runtime.bundle: bundle=manifest certificate engine_options joint parts record
+runtime > runtime.bundle: plan=tensorrt_plan tagging tokens
+runtime > runtime.bundle.precision: mixed_precision quantization
 runtime > runtime.engines: cpus device_name open_session session
 runtime > runtime.engines.cuda: cuda_device=device device_memory=memory recordings=graph_cache
 runtime > runtime.engines.onnxruntime: onnx_binding=binding onnx_providers=providers

@@ -48,11 +48,12 @@ def onnx_from_checkpoint(
     specs = output_specs(model, outputs, level, sources)
     chosen = [output_named(spec.name) for spec in specs]
     graph = graph or Graph()
+    graph.cuts_long_inputs = target == "cpu"
     spectrum = log_mel(graph, model.model.preprocessor_melspec_2048, INPUT.name)
     states = []
     if any(output.needs_encoder(sources) for output in chosen):
         x = frames(graph, model, spectrum, target)
-        states = conformer(graph, model.model.conformer, x, level, query_blocks=target == "cpu")
+        states = conformer(graph, model.model.conformer, x, level, graph.cuts_long_inputs)
     for output in chosen:
         graph.rename(output.write(graph, sources, spectrum, states), output.name)
     functions = [each for output in chosen for each in output.functions(sources)]

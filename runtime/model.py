@@ -1,4 +1,4 @@
-"""Audio in; features, embeddings, tags or tokens out, through any session, local or remote."""
+"""Audio in; features, embeddings, tags, scores or tokens out, through any session."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import overload
@@ -8,14 +8,16 @@ import numpy as np
 from ..errors import AudioError
 from .audio.damage import Tolerance
 from .audio.tracks import Audio, AudioFile, Audios, as_tracks, one_track
+from .bundle.scoring import TrackScores
 from .bundle.tagging import TrackTags
 from .engines.session import Session
-from .inference.levels import Level, LevelSession
+from .inference.levels import Level, at_level
 from .inference.results import (
     by_file,
     embeddings,
     or_raise,
     stitched,
+    track_scores,
     track_tags,
     track_tokens,
 )
@@ -80,7 +82,7 @@ class Model(MusicAndText):
 
     def _at(self, level: Level | None) -> Runner:
         """What runs windows for the features of a level; None for the bundle's own."""
-        return self._runner if level is None else self._runner.on(LevelSession(self.session, level))
+        return self._runner if level is None else self._runner.on(at_level(self.session, level))
 
     @overload
     def features(
@@ -112,10 +114,12 @@ class Model(MusicAndText):
     ) -> np.ndarray | list[np.ndarray]:
         """The features of one track, float32 (steps, width), or a list of such for a list.
 
-        With a ``level`` they are that hidden state, and of several levels (steps, levels, width).
+        With a ``level`` they are that hidden state, and of several levels (steps, levels, width);
+        with ``level="mix"`` the bundle's weighted sum of levels.
 
         Raises:
-            BundleError: the bundle was exported without levels. UsageError: it has no such level.
+            BundleError: the bundle was exported without levels, or without a mix. UsageError: it
+                has no such level.
         """
         tracks: list[np.ndarray] = []
         parts: list[np.ndarray] = []
@@ -236,6 +240,42 @@ class Model(MusicAndText):
         """
         refuse_window(window, "tags")
         return by_file(track_tags(self._runner, map(one_track, paths), hop_seconds, on_window))
+
+    @overload
+    def score(
+        self, x: Audio, rate_hz: int | None = None, on_window: OnWindow | None = None
+    ) -> TrackScores: ...
+
+    @overload
+    def score(
+        self, x: Audios, rate_hz: int | None = None, on_window: OnWindow | None = None
+    ) -> list[TrackScores]: ...
+
+    def score(
+        self, x: Audio | Audios, rate_hz: int | None = None, on_window: OnWindow | None = None
+    ) -> TrackScores | list[TrackScores]:
+        """The scores of one track, by a head that was trained elsewhere, or a list of such for a
+        list.
+
+        The windows are as long as the head asks for, a new one beginning every half window; or the
+        whole track is one.
+
+        Raises:
+            BundleError: the model has no scores.
+        """
+        given = as_tracks(x, rate_hz)
+        found = or_raise(track_scores(self._runner, given, on_window))
+        return found if isinstance(x, (list, tuple)) else found[0]
+
+    def score_files(
+        self, paths: Iterable[AudioFile], on_window: OnWindow | None = None
+    ) -> Iterator[tuple[AudioFile, TrackScores | AudioError]]:
+        """Score many files; one that cannot be used does not stop the others.
+
+        Yields:
+            (path, its scores or what is wrong with the file), in order.
+        """
+        return by_file(track_scores(self._runner, map(one_track, paths), on_window))
 
     @overload
     def tokens(

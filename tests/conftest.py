@@ -92,13 +92,22 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Bundled:
     from muqrt.export.parity.excerpt import excerpts
     from muqrt.export.parity.proof import Proof
     from muqrt.export.sources.checkpoint import load_source
-    from muqrt.export.sources.head import load_tag_head
+    from muqrt.export.sources.mix import level_mix
+    from muqrt.export.sources.score_head import load_head
 
-    def make(checkpoint: Path, name: str, head: Path | None = None, **options: object) -> Path:
+    def make(
+        checkpoint: Path,
+        name: str,
+        head: Path | None = None,
+        mix: str | None = None,
+        **options: object,
+    ) -> Path:
         folder = tmp_path_factory.mktemp("tiny") / name
         short = [each for each in excerpts() if each.seconds < 2]
-        tags = load_tag_head(head) if head is not None else None
-        bundle_from_checkpoint(Proof(load_source(checkpoint), tags, music=short), folder, **options)
+        source = load_source(checkpoint)
+        chosen = load_head(head) if head is not None else None
+        levels = level_mix(mix, source) if mix is not None else None
+        bundle_from_checkpoint(Proof(source, chosen, music=short, mix=levels), folder, **options)
         return folder
 
     return make

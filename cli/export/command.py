@@ -22,6 +22,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ...export.sources.head import TagHead
+    from ...export.sources.score_head import ScoreHead
 
 commands = typer.Typer()
 
@@ -63,6 +64,14 @@ def export(
             "a small file, which shares the weights. muqrt.drop_in needs it.",
         ),
     ] = False,
+    mix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVELS|FILE",
+            help="Also export a weighted sum of layers' hidden states, the output mix: their mean, "
+            "9-12 or 6,9-12, or a JSON or TOML file with levels, weights and softmax.",
+        ),
+    ] = None,
     compact: Annotated[
         bool,
         typer.Option(
@@ -97,17 +106,19 @@ def export(
     from ...export.parity.excerpt import excerpts
     from ...export.parity.proof import Proof
     from ...export.sources.checkpoint import load_source
+    from ...export.sources.mix import level_mix
     from ...export.sources.rvq import load_token_rvq
     from .report import parity_tables
 
     loaded = load_source(checkpoint)
-    tag_head = None if no_head else chosen_head(checkpoint, head)
+    loaded_head = None if no_head else chosen_head(checkpoint, head)
     token_rvq = None if rvq is None else load_token_rvq(rvq, loaded)
+    chosen_mix = None if mix is None else level_mix(mix, loaded)
     window_samples = framing(loaded, window_seconds).window_samples
     chosen = excerpts(proof_options.music or [], window_samples) if parity else []
     names = [name.strip() for name in outputs.split(",") if name.strip()]
     with progress("Exporting", len(chosen) or None) as bar:
-        proof = Proof(loaded, tag_head, token_rvq, chosen, bar.advance)
+        proof = Proof(loaded, loaded_head, token_rvq, chosen, bar.advance, chosen_mix)
         bundle = bundle_from_checkpoint(
             proof, output, names, level, window_seconds, target, compact, levels, answers
         )
@@ -117,7 +128,7 @@ def export(
         bundle.model_dump(),
         *parity_tables(bundle.artefacts, verbose),
         f"Wrote {output}: {loaded.parameters / 1e6:.1f}M parameters, {size / 1e6:.1f} MB.",
-        _head_line(tag_head, is_own=head is None) if tag_head is not None else "",
+        _head_line(loaded_head, is_own=head is None) if loaded_head is not None else "",
         "" if parity else "No certificate yet: muqrt parity proves it.",
     )
 
@@ -239,6 +250,7 @@ def _layers(
     show(as_json, {"levels": [asdict(each) for each in found]}, *layer_tables(found), wrote)
 
 
-def _head_line(head: "TagHead", is_own: bool) -> str:
-    line = f"{len(head.record.vocabulary)} tags, by the head {head.name}"
+def _head_line(head: "TagHead | ScoreHead", is_own: bool) -> str:
+    labels = head.record.spec.shape[-1]
+    line = f"{labels} {head.record.output}, by the head {head.name}"
     return f"{line}, the checkpoint's own (--no-head leaves it out)." if is_own else f"{line}."

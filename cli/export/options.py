@@ -11,6 +11,7 @@ from ...errors import UsageError
 if TYPE_CHECKING:
     from ...export.parity.proof import OnStep, Proof
     from ...export.sources.head import TagHead
+    from ...export.sources.score_head import ScoreHead
     from ...runtime.bundle.manifest import Bundle
 
 
@@ -30,7 +31,10 @@ class ProofOptions:
     ] = None
     head: Annotated[
         Path | None,
-        typer.Option(help="Folder of a tagging head; by default the checkpoint's own, in tags/."),
+        typer.Option(
+            help="Folder of a tagging head, by default the checkpoint's own, in tags/; or a file: "
+            "a head that was trained elsewhere, or JSON or TOML that describes one."
+        ),
     ] = None
     rvq: Annotated[
         Path | None,
@@ -40,12 +44,13 @@ class ProofOptions:
     ] = None
 
 
-def chosen_head(checkpoint: str, folder: Path | None) -> "TagHead | None":
-    """Load the head in ``folder``, by default the checkpoint's own; None if it has none."""
-    from ...export.sources.head import find_head, load_tag_head
+def chosen_head(checkpoint: str, path: Path | None) -> "TagHead | ScoreHead | None":
+    """Load the head at ``path``, by default the checkpoint's own; None if it has none."""
+    from ...export.sources.head import find_head
+    from ...export.sources.score_head import load_head
 
-    folder = folder or find_head(checkpoint)
-    return None if folder is None else load_tag_head(folder)
+    path = path or find_head(checkpoint)
+    return None if path is None else load_head(path)
 
 
 def proof_of(
@@ -68,15 +73,15 @@ def proof_of(
     from ...export.sources.rvq import load_token_rvq, own_rvq
 
     loaded = load_source(checkpoint)
-    tag_head = token_rvq = None
+    head = token_rvq = None
     if bundle.tagging is not None or options.head is not None:
-        tag_head = chosen_head(checkpoint, options.head)
+        head = chosen_head(checkpoint, options.head)
     if options.rvq is not None:
         token_rvq = load_token_rvq(options.rvq, loaded)
     elif bundle.tokenizer is not None:
         token_rvq = own_rvq(loaded)
     music = excerpts(options.music or [], bundle.framing.window_samples)
-    return Proof(loaded, tag_head, token_rvq, music, on_step)
+    return Proof(loaded, head, token_rvq, music, on_step)
 
 
 def require_no_proof_options(options: ProofOptions) -> None:

@@ -84,6 +84,7 @@ def add(bundle: Bundle, recipe: Recipe, proof: Proof) -> Artefact:
         ParityError: the numbers differ from the reference's. UsageError: no checkpoint, for an
         artefact that needs one.
     """
+    proof = proof.of(bundle)
     if proof.given is not None:
         proof.require(bundle)
     with partial_folder(bundle.folder / "build") as folder:

@@ -12,16 +12,20 @@ from ...reference.stored import save_tensors
 from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.joint import LATENTS
 from ...runtime.bundle.manifest import Bundle
-from ...runtime.engines.pytorch.design import DESIGN, Design, HeadDesign, TokenDesign
+from ...runtime.bundle.scoring import SCORES
+from ...runtime.engines.pytorch.design import DESIGN, Design, HeadDesign, MixDesign, TokenDesign
 from ...runtime.engines.pytorch.model import DTYPES, DeployedMuQ
 from ..bundle.candidate import alone, following, fp32_source
 from ..bundle.recipe import PrecisionRecipe
 from ..graph.rvq import is_linear
 from ..parity.proof import Proof
+from ..sources.head import TagHead
+from ..sources.mix import LevelMix
 from ..sources.rvq import TokenRvq
 from ..sources.sources import Sources
 from .pytorch_weights import deployed_weights
 
+_LEFT_OUT = (LATENTS, SCORES)
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 
 
@@ -29,8 +33,8 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 class TorchRecipe(PrecisionRecipe):
     """The artefact ``torch-<precision>``.
 
-    Its level and outputs are those of the bundle's fp32 ONNX artefact, without latents; its weights
-    are its own.
+    Its level and outputs are those of the bundle's fp32 ONNX artefact, without latents and scores;
+    its weights are its own.
     """
 
     known = PRECISIONS
@@ -62,7 +66,7 @@ class TorchRecipe(PrecisionRecipe):
         }
         # Strict: nothing is missing or of another shape.
         model.load_state_dict(weights, assign=True)
-        save_tensors(weights, path, {DESIGN: design.model_dump_json()})
+        save_tensors(weights, path, {DESIGN: design.model_dump_json(exclude_defaults=True)})
         artefact = following(
             source,
             [path],
@@ -70,7 +74,7 @@ class TorchRecipe(PrecisionRecipe):
             engine="torch",
             precision=self.precision,
             target="any",
-            outputs=[spec for spec in source.outputs if spec.name != LATENTS],
+            outputs=[spec for spec in source.outputs if spec.name not in _LEFT_OUT],
         )
         return alone(bundle, artefact, folder)
 
@@ -89,8 +93,9 @@ def _design(checkpoint: Checkpoint, level: int, sources: Sources) -> Design:
         inner=config.conformer.intermediate_size,
         kernel=config.conformer.conv_depthwise_kernel_size,
         norm_eps=config.conformer.layer_norm_eps if is_deepest else None,
-        head=_head_design(sources.head.head) if sources.head is not None else None,
+        head=_head_design(sources.head.head) if isinstance(sources.head, TagHead) else None,
         tokens=_token_design(sources.rvq) if sources.rvq is not None else None,
+        mix=_mix_design(sources.mix) if sources.mix is not None else None,
     )
 
 
@@ -102,6 +107,10 @@ def _head_design(head: Head) -> HeadDesign:
         tags=len(config.labels),
         smallest_variance=SMALLEST_VARIANCE,
     )
+
+
+def _mix_design(mix: LevelMix) -> MixDesign:
+    return MixDesign(levels=mix.record.levels, weights=mix.record.weights)
 
 
 def _token_design(rvq: TokenRvq) -> TokenDesign:

@@ -15,6 +15,7 @@ from ...runtime.engines.pytorch.design import Design
 from ..graph.folding import array, fold_batch_norm, linear
 from ..graph.head import for_levels
 from ..graph.rvq import folded_tables
+from ..sources.head import TagHead
 from ..sources.sources import Sources
 
 Named = Iterator[tuple[str, np.ndarray]]  # float64, or the tokens' tables
@@ -30,7 +31,7 @@ def deployed_weights(checkpoint: Checkpoint, design: Design, sources: Sources) -
         yield from _within(f"encoder.layers.{index}", _layer(layer))
     if design.norm_eps is not None:
         yield from _norm("encoder.norm", muq.conformer.layer_norm)
-    if sources.head is not None:
+    if isinstance(sources.head, TagHead):
         yield from _within("head", _head(sources.head.head))
     if sources.rvq is not None:
         yield from _within("rvq", iter(vars(folded_tables(sources.rvq)).items()))

@@ -1,6 +1,7 @@
 """The conformer encoder as ONNX operators."""
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -80,30 +81,50 @@ def _attention(
         query, key = graph.ops("Split", [merged], 2, axis=2, num_outputs=2)
         value = graph.linear("linear_v", *linear(module.linear_v), x)
         value = graph.op("Reshape", value, graph.constant([0, 0, module.heads, head_width]))
-        query = graph.op("Transpose", query, perm=[0, 2, 1, 3])
-        key = graph.op("Transpose", key, perm=[0, 2, 3, 1])
-        value = graph.op("Transpose", value, perm=[0, 2, 1, 3])
-
-        def mix(queries: str) -> str:
-            weights = graph.op("Softmax", graph.op("MatMul", queries, key), axis=-1)
-            return graph.op("MatMul", weights, value)
-
-        if query_blocks:
-            steps = graph.op("Shape", x, start=1, end=2)
-            empty = nothing(graph, graph.op("Shape", x, end=1), module.heads, 0, head_width)
-            mixed = in_blocks(
-                graph,
-                _QUERIES,
-                steps,
-                empty,
-                axis=2,
-                block=lambda start, stop: mix(sliced(graph, query, start, stop, 2)),
-            )
-        else:
-            mixed = mix(query)
-        mixed = graph.op("Transpose", mixed, perm=[0, 2, 1, 3])
-        mixed = graph.op("Reshape", mixed, graph.constant([0, 0, module.heads * head_width]))
+        mixed = attention(graph, x, (query, key, value), module.heads, head_width, query_blocks)
         return graph.linear("linear_out", *linear(module.linear_out), mixed)
+
+
+def attention(
+    graph: Graph, x: str, split: Sequence[str], heads: int, head_width: int, query_blocks: bool
+) -> str:
+    """Write softmax(query @ key) @ value.
+
+    Args:
+        graph: where to write.
+        x: what attends to itself, (batch, steps, width).
+        split: query, key and value, (batch, steps, heads, head_width) each; the scale is in the
+            query.
+        heads, head_width: their sizes.
+        query_blocks: see ``conformer``.
+
+    Returns:
+        (batch, steps, heads * head_width).
+    """
+    query, key, value = (
+        graph.op("Transpose", each, perm=perm)
+        for each, perm in zip(split, ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True)
+    )
+
+    def mix(queries: str) -> str:
+        weights = graph.op("Softmax", graph.op("MatMul", queries, key), axis=-1)
+        return graph.op("MatMul", weights, value)
+
+    if query_blocks:
+        steps = graph.op("Shape", x, start=1, end=2)
+        empty = nothing(graph, graph.op("Shape", x, end=1), heads, 0, head_width)
+        mixed = in_blocks(
+            graph,
+            _QUERIES,
+            steps,
+            empty,
+            axis=2,
+            block=lambda start, stop: mix(sliced(graph, query, start, stop, 2)),
+        )
+    else:
+        mixed = mix(query)
+    mixed = graph.op("Transpose", mixed, perm=[0, 2, 1, 3])
+    return graph.op("Reshape", mixed, graph.constant([0, 0, heads * head_width]))
 
 
 def _convolution_module(graph: Graph, module: ConvolutionModule, x: str) -> str:

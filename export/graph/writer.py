@@ -24,7 +24,13 @@ class Graph:
 
     They go straight into the model: protobuf copies what it is given, and a full-size model is
     over a gigabyte.
+
+    Attributes:
+        cuts_long_inputs: whether attention to long inputs is in blocks of queries, for engines
+            that hold all scores at once.
     """
+
+    cuts_long_inputs = False
 
     def __init__(self) -> None:
         self._model = helper.make_model(

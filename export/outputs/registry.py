@@ -7,8 +7,10 @@ from ...reference.muq import MuQ
 from ...runtime.bundle.record import TensorSpec
 from ..sources.sources import Sources
 from .latents import Latents
+from .mix import MixedLevels
 from .output import Output, SourcedOutput
 from .plain import Embedding, Features, HiddenStates
+from .scores import Scores
 from .tags import Tags
 from .tokens import Tokens
 
@@ -19,6 +21,8 @@ OUTPUTS: tuple[Output, ...] = (
     Tags(),
     Tokens(),
     Latents(),
+    MixedLevels(),
+    Scores(),
 )
 
 

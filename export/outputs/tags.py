@@ -22,8 +22,8 @@ class Tags(SourcedOutput[TagHead]):
     hashed = "head_sha256"
 
     def found(self, sources: Sources) -> TagHead | None:
-        """The head."""
-        return sources.head
+        """The head, if it is a tagger's."""
+        return sources.head if isinstance(sources.head, TagHead) else None
 
     def write(self, graph: Graph, sources: Sources, log_mel: str, states: Sequence[str]) -> str:
         """The head."""

@@ -47,6 +47,7 @@ def parity(
         CheckpointError: the checkpoint, the head or the RVQ is not the one the bundle was made
             from.
     """
+    proof = proof.of(bundle)
     proof.require(bundle)
     checkpoint, artefacts = proof.checkpoint, bundle.audio_artefacts
     measurements: list[list[AnyMeasurement]] = [[] for _ in artefacts]

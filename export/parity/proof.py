@@ -2,18 +2,21 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ...errors import UsageError
 from ...reference.checkpoint import Checkpoint
 from ...runtime.bundle.manifest import Bundle
+from ...runtime.bundle.mix import Mix
 from ..outputs import registry
 from ..outputs.output import Reference
 from ..sources.checkpoint import JointCheckpoint, require_source
 from ..sources.head import TagHead
+from ..sources.mix import LevelMix
 from ..sources.rvq import TokenRvq
+from ..sources.score_head import ScoreHead
 from ..sources.sources import Sources
 from .excerpt import Excerpt
 
@@ -27,18 +30,20 @@ class Proof:
     Attributes:
         given: the checkpoint that the bundle is made from. Without it artefacts are compared with
             the answers that the bundle has stored, and can only be made from what it holds.
-        head: what its ``tags`` are computed by; None for a bundle without tags.
+        head: what its ``tags``, or ``scores``, are computed by; None for a bundle without either.
         rvq: what its ``tokens`` are computed by; None for a bundle without tokens.
         music: what to compare on. Without any, artefacts are added uncertified, and then nothing
             loads them without being told to.
         on_step: called after each step with what was done.
+        mix: what its ``mix`` is, of a bundle that is yet to be made; others have their own.
     """
 
     given: Checkpoint | None
-    head: TagHead | None = None
+    head: TagHead | ScoreHead | None = None
     rvq: TokenRvq | None = None
     music: Sequence[Excerpt] = ()
     on_step: OnStep = lambda what: None
+    mix: LevelMix | None = None
     _references: dict[tuple[int, bytes], Reference] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -61,7 +66,14 @@ class Proof:
         """What computes the outputs that a MuQ alone does not have."""
         checkpoint = self.given
         joint = checkpoint if isinstance(checkpoint, JointCheckpoint) else None
-        return Sources(self.head, self.rvq, joint)
+        return Sources(self.head, self.rvq, joint, self.mix)
+
+    def of(self, bundle: Bundle) -> "Proof":
+        """The same with the bundle's own mix of levels, which it describes itself."""
+        mix = bundle.meaning(Mix)
+        if mix == (None if self.mix is None else self.mix.record):
+            return self
+        return replace(self, mix=None if mix is None else LevelMix(str(bundle.folder), mix))
 
     def reference(self, waveform: np.ndarray) -> Reference:
         """The reference's answers to a waveform (batch, samples) float32.

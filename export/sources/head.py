@@ -43,28 +43,37 @@ class TagHead:
 
     def check(self, checkpoint: Checkpoint, level: int) -> None:
         """Raise CheckpointError unless it fits the checkpoint's graph up to ``level``."""
-        config, model = self.head.config, checkpoint.model.config
+        config = self.head.config
         if config.model_sha256 not in ("", checkpoint.sha256):
             raise CheckpointError(
                 f"{self.name}: trained on another checkpoint (SHA-256 "
                 f"{config.model_sha256[:12]}...) than {checkpoint.name} "
                 f"({checkpoint.sha256[:12]}...). Give this one's head, or --no-head."
             )
-        if config.width != model.encoder_dim:
-            raise CheckpointError(
-                f"{self.name}: for hidden states of width {config.width}; those of "
-                f"{checkpoint.name} are {model.encoder_dim} wide. Give this one's head."
-            )
-        if max(config.levels) > model.encoder_depth:
-            raise CheckpointError(
-                f"{self.name}: reads level {max(config.levels)}; {checkpoint.name} has levels 0 "
-                f"to {model.encoder_depth}. Give this one's head."
-            )
-        if max(config.levels) > level:
-            raise CheckpointError(
-                f"{self.name}: reads level {max(config.levels)}, beyond the exported level "
-                f"{level}. Export with --level {max(config.levels)} or deeper, or with --no-head."
-            )
+        check_fits(self.name, config.levels, config.width, checkpoint, level)
+
+
+def check_fits(
+    name: str, levels: Sequence[int], width: int, checkpoint: Checkpoint, level: int
+) -> None:
+    """Raise CheckpointError unless a head of these levels and this width fits the checkpoint's
+    graph up to ``level``."""
+    model, deepest = checkpoint.model.config, max(levels)
+    if width != model.encoder_dim:
+        raise CheckpointError(
+            f"{name}: for hidden states of width {width}; those of {checkpoint.name} are "
+            f"{model.encoder_dim} wide. Give this one's head."
+        )
+    if deepest > model.encoder_depth:
+        raise CheckpointError(
+            f"{name}: reads level {deepest}; {checkpoint.name} has levels 0 to "
+            f"{model.encoder_depth}. Give this one's head."
+        )
+    if deepest > level:
+        raise CheckpointError(
+            f"{name}: reads level {deepest}, beyond the exported level {level}. Export with "
+            f"--level {deepest} or deeper, or with --no-head."
+        )
 
 
 def find_head(checkpoint: str) -> Path | None:

@@ -8,8 +8,8 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from .certificate import Certificate, Precision
 from .engine_options import Shaped
-from .mixed_precision import MixedPrecision
-from .quantization import Quantization
+from .precision.mixed_precision import MixedPrecision
+from .precision.quantization import Quantization
 from .record import Record, RelativeFile, Sha256, TensorSpec
 from .tensorrt_plan import RtxPlan, TensorRTPlan
 

@@ -34,6 +34,7 @@ class Joint(Output):
 
     output: ClassVar[str] = LATENTS
     key: ClassVar[str] = "joint"
+    always_listed: ClassVar[bool] = True
     optional: ClassVar[bool] = True
     how_to_get: ClassVar[str] = (
         "this model shares no space with texts. Export a MuQ-MuLan: muqrt export "

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from pydantic import BaseModel, InstanceOf, SerializeAsAny, create_model
 
 from .joint import Joint
+from .mix import Mix
 from .output import Gate, Output
 from .record import Record, TensorSpec
+from .scoring import Scoring
 from .tagging import Tagging
 from .tokens import Tokenizer
 
 # Manifests list them in this order, and artefacts' digests depend on it.
-OUTPUTS: tuple[type[Output], ...] = (Tagging, Tokenizer, Joint)
+OUTPUTS: tuple[type[Output], ...] = (Tagging, Tokenizer, Joint, Mix, Scoring)
 
 Meanings = dict[str, InstanceOf[SerializeAsAny[Output]]]  # by the output's name
 _Output = TypeVar("_Output", bound=Output)
@@ -93,11 +95,18 @@ def gather(document: Any) -> Any:
 
 
 def spread(dumped: dict[str, Any]) -> dict[str, Any]:
-    """The opposite of ``gather``: every registered record under its own key, None where missing."""
+    """The opposite of ``gather``: every record under its own key, and None where those are missing
+    that manifests always list."""
     result: dict[str, Any] = {}
     for key, value in dumped.items():
         if key == "meanings":
-            result.update({kind.key: value.get(kind.output) for kind in OUTPUTS})
+            result.update(
+                {
+                    kind.key: value.get(kind.output)
+                    for kind in OUTPUTS
+                    if kind.always_listed or kind.output in value
+                }
+            )
         else:
             result[key] = value
     return result

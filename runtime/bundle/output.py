@@ -51,6 +51,7 @@ class Output(Record):
         key: the record's name in ``bundle.json`` and, after "muqrt.", among a server's parameters.
         how_to_get: for a model without it: what is missing, and how to export it.
         optional: whether an artefact may lack the output although the bundle explains it.
+        always_listed: whether a manifest has the key where there is no such output, too.
         gates: the figures that its numbers are certified by; these are the features' too.
     """
 
@@ -58,6 +59,7 @@ class Output(Record):
     key: ClassVar[str]
     how_to_get: ClassVar[str]
     optional: ClassVar[bool] = False
+    always_listed: ClassVar[bool] = False
     gates: ClassVar[tuple[Gate, ...]] = (
         Gate("worst_frame_cosine", "worst_frame_cosine"),
         Gate("relative_l2", "relative_l2", at_least=False),

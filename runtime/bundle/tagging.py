@@ -66,6 +66,7 @@ class Tagging(Output):
 
     output: ClassVar[str] = TAGS
     key: ClassVar[str] = "tagging"
+    always_listed: ClassVar[bool] = True
     how_to_get: ClassVar[str] = (
         "this model has no tags. Export it with a head: "
         "muqrt export CHECKPOINT --head HEAD -o BUNDLE"

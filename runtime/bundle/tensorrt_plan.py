@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from ...errors import SessionError
 from .engine_options import RTX_TARGETS, EngineOptions, RtxOptions
-from .mixed_precision import Emulation
+from .precision.mixed_precision import Emulation
 from .record import Record, RelativeFile, Sha256
 
 _AMPERE = (8, 0)

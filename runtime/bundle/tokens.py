@@ -26,6 +26,7 @@ class Tokenizer(Output):
 
     output: ClassVar[str] = TOKENS
     key: ClassVar[str] = "tokenizer"
+    always_listed: ClassVar[bool] = True
     how_to_get: ClassVar[str] = (
         "this model has no tokens. Export it with them: "
         "muqrt export CHECKPOINT --outputs embedding,tokens -o BUNDLE"

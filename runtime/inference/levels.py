@@ -2,18 +2,35 @@
 
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ...errors import BundleError, UsageError
+from ..bundle.mix import MIX
 from ..bundle.parts import FRAMES
 from ..engines.session import WAVEFORM, Arrays, Description, Levels, Parts, Session
+from .mix import MixSession
 
-# A hidden state's official number, from 0, the front end's output; or several.
-Level = int | Sequence[int]
+# A hidden state's official number, from 0, the front end's output; or several; or the bundle's mix.
+Level = int | Sequence[int] | Literal["mix"]
 _FEATURES = "features"
 _DEEPEST = 9_999  # of any model's levels; a range in text is written out in memory
+
+
+def at_level(session: Session, level: Level) -> Session:
+    """A session's model with other features; the session below is not closed with it.
+
+    Args:
+        session: the model's.
+        level: a level or several, as the official package numbers them, or "mix".
+
+    Raises:
+        BundleError: the bundle was exported without levels, or without a mix. UsageError: it has no
+            such level.
+    """
+    is_mix = isinstance(level, str) and level == MIX  # an array is compared item by item
+    return MixSession.of(session) if is_mix else LevelSession(session, level)
 
 
 class LevelSession(Session):
@@ -91,28 +108,36 @@ class _Encoder(Session):
 
 
 def parsed_level(text: str | None) -> Level | None:
-    """A level from a command line: 6, or several: 9-12 or 3,6.
+    """A level from a command line: 6, or several: 9-12 or 3,6; or mix.
 
     Raises:
         UsageError: none of these.
     """
-    if text is None:
-        return None
+    if text is None or text == MIX:
+        return text
+    found = parsed_levels(text, "--level")
+    return found if "," in text or "-" in text else found[0]
+
+
+def parsed_levels(text: str, option: str) -> list[int]:
+    """Levels from a command line: 6, 9-12 or 3,6.
+
+    Raises:
+        UsageError: none of these; it names the option.
+    """
     found: list[int] = []
-    several = False
     try:
         for part in text.split(","):
             first, dash, last = part.partition("-")
             bounds = int(first), int(last if dash else first)
             if max(bounds) > _DEEPEST:
-                raise UsageError(f"--level {text}: no model has a level {max(bounds)}.")
-            several = several or bool(dash) or bool(found)
+                raise UsageError(f"{option} {text}: no model has a level {max(bounds)}.")
             found += range(bounds[0], bounds[1] + 1)
     except ValueError:
         found = []
     if not found:
-        raise UsageError(f"--level {text!r}: give a level such as 6, or several: 9-12 or 3,6.")
-    return found if several else found[0]
+        raise UsageError(f"{option} {text!r}: give a level such as 6, or several: 9-12 or 3,6.")
+    return found
 
 
 def _checked(level: Level, levels: Levels) -> tuple[list[int], bool]:

@@ -8,6 +8,7 @@ import numpy as np
 from ...errors import AudioError, MissingDependencyError
 from ..audio.tracks import AudioFile, Track
 from ..bundle.joint import LATENTS, Joint
+from ..bundle.scoring import SCORES, Scoring, TrackScores
 from ..bundle.tagging import TAGS, Tagging, TrackTags
 from ..bundle.tokens import TOKENS, Tokenizer
 from ..engines.session import require_output
@@ -103,6 +104,28 @@ def track_tags(
 
     jobs = runner.run(tracks, windowing, lambda window: TAGS, on_window)
     yield from _by_track(jobs, window_tags, joined)
+
+
+def track_scores(
+    runner: Runner, tracks: Iterable[Track], on_window: OnWindow | None
+) -> Results[TrackScores]:
+    """Every track with its scores."""
+    scoring, framing = require_output(runner.session, Scoring), runner.session.framing
+    if scoring.window_seconds == "whole":
+        windowing = WindowingConfig.of(framing, "whole")
+    else:
+        windowing = WindowingConfig.every(framing, scoring.window_seconds)
+
+    def joined(windows: list[tuple[float, float, np.ndarray]]) -> TrackScores:
+        starts, ends, scores = zip(*windows, strict=True)
+        return TrackScores(scoring, np.array([*starts, ends[-1]]), np.stack(scores))
+
+    def window_scores(job: Job) -> tuple[float, float, np.ndarray]:
+        start_seconds = job.window.keep.start / framing.steps_per_second
+        return start_seconds, windowing.end_seconds(job.window), job.result
+
+    jobs = runner.run(tracks, windowing, lambda window: SCORES, on_window)
+    yield from _by_track(jobs, window_scores, joined)
 
 
 def track_tokens(

@@ -7,7 +7,7 @@ from typing import ClassVar
 from ....runtime.bundle.certificate import Precision
 from ....runtime.bundle.engine_options import RtxOptions
 from ....runtime.bundle.manifest import Artefact, Bundle
-from ....runtime.bundle.mixed_precision import Emulation
+from ....runtime.bundle.precision.mixed_precision import Emulation
 from ....runtime.bundle.tensorrt_plan import RtxPlan
 from ....runtime.engines.session import WAVEFORM
 from ...bundle.candidate import alone, following

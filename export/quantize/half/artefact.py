@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto
 
 from ....runtime.bundle.manifest import Bundle
-from ....runtime.bundle.mixed_precision import Emulation, KeptNode, MixedPrecision
+from ....runtime.bundle.precision.mixed_precision import Emulation, KeptNode, MixedPrecision
 from ...bundle.candidate import fp32_source, onnx_candidate
 from ...bundle.recipe import PrecisionRecipe
 from ...onnx_from_checkpoint import onnx_from_checkpoint

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from ....kernels.log_mel.onnx import NAME as LOG_MEL
-from ....runtime.bundle.mixed_precision import KeptNode, Reason
+from ....runtime.bundle.precision.mixed_precision import KeptNode, Reason
 from ....runtime.engines.session import WAVEFORM
 from ...graph.saving import save_onnx
 from ...parity.excerpt import Excerpt

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ....runtime.bundle.certificate import Precision
 from ....runtime.bundle.manifest import Bundle
-from ....runtime.bundle.mixed_precision import KeptNode
+from ....runtime.bundle.precision.mixed_precision import KeptNode
 from ...parity.proof import Proof
+from ...sources.head import TagHead
 from ..int8.equalization import with_folded_norms
 from ..int8.search import goal_of, largest_within
 from ..int8.sensitivity import Sensitivity, excerpt_of, sensitivities
@@ -98,7 +99,7 @@ class HalfSearch:
             excerpt_of(proof.music),
             self.level,
             proof.on_step,
-            None if proof.head is None else proof.head.expected,
+            proof.head.expected if isinstance(proof.head, TagHead) else None,
         )
 
 

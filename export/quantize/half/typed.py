@@ -35,7 +35,7 @@ FLOAT32_OPERATORS = (
     "Identity",
     LOG_MEL,
 )
-_FLOAT32_SCOPES = ("head/", "rvq/")
+_FLOAT32_SCOPES = ("head/", "mix/", "rvq/")
 _INTEGER_ANSWERS = ("Shape", "ArgMax", "QuantizeLinear", MEL_RVQ)
 _WIDE: int = TensorProto.FLOAT
 

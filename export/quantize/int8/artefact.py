@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ....reference.muq import MuQ
 from ....runtime.bundle.manifest import Bundle
-from ....runtime.bundle.quantization import Quantization, QuantizedSite
+from ....runtime.bundle.precision.quantization import Quantization, QuantizedSite
 from ...bundle.candidate import fp32_source, onnx_candidate
 from ...bundle.recipe import Recipe
 from ...onnx_from_checkpoint import onnx_from_checkpoint

@@ -25,6 +25,13 @@ class TokenDesign(Record):
     code_width: int
 
 
+class MixDesign(Record):
+    """A weighted sum of levels, one weight for each."""
+
+    levels: list[int]
+    weights: list[float]
+
+
 class Design(Record):
     """The whole model.
 
@@ -38,6 +45,7 @@ class Design(Record):
         norm_eps: of the last norm; None where the level is not the model's deepest.
         head: makes ``tags``.
         tokens: makes ``tokens``.
+        mix: makes ``mix``.
     """
 
     mean_db: float
@@ -52,3 +60,4 @@ class Design(Record):
     norm_eps: float | None = None
     head: HeadDesign | None = None
     tokens: TokenDesign | None = None
+    mix: MixDesign | None = None

@@ -20,6 +20,7 @@ from ....kernels.log_mel.contract import MELS
 from ....kernels.log_mel.torch import log_mel
 from ....kernels.mel_rvq.contract import MelRvqTables
 from ....kernels.mel_rvq.torch import MelRvq
+from ...bundle.mix import MIX
 from ...bundle.parts import FRAMES
 from ...bundle.tagging import TAGS
 from ...bundle.tokens import TOKENS
@@ -154,6 +155,8 @@ class DeployedMuQ(nn.Module):
             return max(self.design.head.levels)
         if output == TOKENS and self.design.tokens is not None:
             return self.design.tokens.level or 0
+        if output == MIX and self.design.mix is not None:
+            return max(self.design.mix.levels)
         return self.design.level
 
     def _output(self, name: str, states: Sequence[Tensor]) -> Tensor:
@@ -161,6 +164,9 @@ class DeployedMuQ(nn.Module):
             return self.head(states)
         if name == TOKENS and self.rvq is not None:
             return self.rvq(states[self._level_of(name)].mT)
+        if name == MIX and self.design.mix is not None:
+            pairs = zip(self.design.mix.levels, self.design.mix.weights, strict=True)
+            return torch.stack([weight * states[level] for level, weight in pairs]).sum(0)
         if name == "embedding":
             return states[-1].mean(1)
         if name == "hidden_states":

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from .record import Record
+from ..record import Record
 
 Reason = Literal["range", "sum", "weights", "error"]
 

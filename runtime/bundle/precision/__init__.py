@@ -1,0 +1,1 @@
+"""What an artefact computes in less than float32, and why."""
