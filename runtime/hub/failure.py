@@ -1,6 +1,5 @@
 """What the hub's client raises, as one line that says what to do."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -78,11 +77,9 @@ def _line(error: Exception, address: HubAddress) -> str:
         return "somebody else changed the repository meanwhile: run it again."
     if status is not None and not is_unreachable(error):
         return f"the hub refused it ({_first_line(error)})."
-    offline = " HF_HUB_OFFLINE is set." if os.environ.get("HF_HUB_OFFLINE") else ""
-    return (
-        f"the hub cannot be reached ({_first_line(error)}). Check the network and HF_ENDPOINT."
-        f"{offline}"
-    )
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return "this has to ask the hub, and HF_HUB_OFFLINE is set: unset it."
+    return f"the hub cannot be reached ({_first_line(error)}). Check the network and HF_ENDPOINT."
 
 
 def _status(error: Exception) -> int | None:

@@ -161,14 +161,15 @@ def test_no_such_repository(hub: Hub, where: str, monkeypatch: pytest.MonkeyPatc
         muqrt.load(f"hf://{where}")
 
 
-def test_a_hub_that_cannot_be_reached(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_hub_that_cannot_be_reached(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.failing = 503
     with pytest.raises(HubError, match=r"the hub cannot be reached .*Check the network"):
         muqrt.load("hf://me/mini")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(HubError, match="the hub cannot be reached"):
+        muqrt.load("hf://me/mini")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(HubError, match="this has to ask the hub, and HF_HUB_OFFLINE is set"):
         muqrt.load("hf://me/mini")
 
 
