@@ -65,6 +65,10 @@ _COMMANDS: Sections = {
         "embed": (".embed", "Turn audio into embeddings."),
         "tag": (".tag.command", "Tag audio with a head's tags or with your own labels."),
         "score": (".tag.score", "Score audio with a head that was trained elsewhere."),
+        "watch": (
+            ".watch",
+            "Keep a folder's embeddings up to date while files come, change, move and go.",
+        ),
         "search": (".search", "Find music by a description or by an example."),
         "stream": (".stream.command", "Tag live audio while it plays."),
         "tokens": (".tokens", "Turn audio into the tokens of an RVQ."),

@@ -56,6 +56,11 @@ class Damages:
             lines.append(f"{name}: {one_channel_line(self._one_channel_seconds[name])}")
         return lines
 
+    def forget(self, audio: str | PathLike[str]) -> None:
+        """Drop what is known of a file: it has been shown."""
+        self._found.pop(str(audio), None)
+        self._one_channel_seconds.pop(str(audio), None)
+
     def names(self) -> list[str]:
         """The files of which there is something to say."""
         return list(dict.fromkeys([*self._found, *self._one_channel_seconds]))

@@ -1,5 +1,6 @@
 """Options that several commands share: which audio, and where the model runs."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from ..runtime.bundle.shipped import EXPORT_YOUR_OWN, SHIPPED_BUNDLE
 from .place import Local, Served
 
 
-def _place_option(*names: str, **settings: Any) -> Any:
+def place_option(*names: str, **settings: Any) -> Any:
     """An option that the help lists under "Where the model runs"."""
     return typer.Option(*names, rich_help_panel="Where the model runs", **settings)
 
@@ -67,16 +68,59 @@ Threshold = Annotated[
 Top = Annotated[int | None, typer.Option(min=1, help="Show at most this many tags.")]
 ArtefactName = Annotated[
     str | None,
-    _place_option(help="Artefact of the bundle to run; the first certified one by default."),
+    place_option(help="Artefact of the bundle to run; the first certified one by default."),
 ]
 TextArtefactName = Annotated[
     str | None,
-    _place_option(help="Artefact of the bundle's text tower; the first certified one by default."),
+    place_option(help="Artefact of the bundle's text tower; the first certified one by default."),
 ]
-Threads = Annotated[int | None, _place_option(min=1, help="CPU threads; all cores by default.")]
+AUTO = "auto"
+Threads = Annotated[
+    str,
+    place_option(
+        metavar="auto|all|N",
+        help="CPU threads; auto: every core, but for one that a machine of up to four keeps for "
+        "other programs.",
+    ),
+]
+
+
+def thread_count(threads: str) -> int | None:
+    """What ``--threads`` means; None for as many as the engine chooses.
+
+    Raises:
+        UsageError: neither auto, nor all, nor a number above 0.
+    """
+    if threads == AUTO:
+        from ..runtime.engines.cpus import considerate_threads
+
+        return considerate_threads()
+    if threads == "all":
+        return None
+    if not (threads.isascii() and threads.isdigit() and int(threads) > 0):
+        raise UsageError(f"--threads {threads!r}: give auto, all or a number of threads.")
+    return int(threads)
+
+
+def _lower_priority(nice: int) -> int:
+    if nice:
+        lowest = max(nice, os.getpriority(os.PRIO_PROCESS, 0))
+        os.setpriority(os.PRIO_PROCESS, 0, lowest)  # threads that begin later have it, too
+    return nice
+
+
+Nice = Annotated[
+    int,
+    place_option(
+        min=0,
+        max=19,
+        callback=_lower_priority,
+        help="Give way to other programs: 19 takes only what they leave, 0 an equal share.",
+    ),
+]
 # Where there is no choice of windows, to say why.
 NoWindow = Annotated[str | None, typer.Option("--window", hidden=True)]
-BatchSize = Annotated[int, _place_option(min=1, help="Windows of audio to run at once.")]
+BatchSize = Annotated[int, place_option(min=1, help="Windows of audio to run at once.")]
 
 
 @dataclass(frozen=True)
@@ -85,7 +129,7 @@ class Where:
 
     bundle: Annotated[
         Path | None,
-        _place_option(
+        place_option(
             "--bundle",
             "-b",
             metavar="FOLDER",
@@ -96,34 +140,35 @@ class Where:
     ] = None
     server: Annotated[
         str | None,
-        _place_option(metavar="HOST:PORT", help="Run it on a Triton server, at this gRPC address."),
+        place_option(metavar="HOST:PORT", help="Run it on a Triton server, at this gRPC address."),
     ] = None
     ca: Annotated[
         Path | None,
-        _place_option(
+        place_option(
             metavar="FILE",
             help="Authority of the server's certificate, PEM; the connection is TLS.",
         ),
     ] = None
     token: Annotated[
         str | None,
-        _place_option(
+        place_option(
             help="Token that the server asks for. Other users can see options: rather set "
             "MUQRT_TOKEN.",
         ),
     ] = None
     artefact: ArtefactName = None
-    threads: Threads = None
+    threads: Threads = AUTO
+    nice: Nice = 0
     model: Annotated[
         str | None,
-        _place_option(
+        place_option(
             help="Model on the server: muq by default, zeroshot for labels, muq_stream for live "
             "audio."
         ),
     ] = None
     timeout_seconds: Annotated[
         float | None,
-        _place_option(
+        place_option(
             min=0.1,
             max=86400,
             help="Longest wait for one answer from the server: 300 by default, 10 for live audio.",
@@ -142,10 +187,10 @@ class Where:
                 raise UsageError("--model and --timeout-seconds are for --server, not --bundle.")
             if self.ca is not None or self.token is not None:
                 raise UsageError("--ca and --token are for --server, not --bundle.")
-            return Local(self.bundle or SHIPPED_BUNDLE, self.artefact, self.threads)
+            return Local(self.bundle or SHIPPED_BUNDLE, self.artefact, thread_count(self.threads))
         if self.bundle is not None:
             raise UsageError("--bundle and --server are two places to run the model; choose one.")
-        if self.artefact is not None or self.threads is not None:
+        if self.artefact is not None or self.threads != AUTO:
             raise UsageError("--artefact and --threads are for --bundle, not --server.")
         return Served(self.server, self.model, self.timeout_seconds, ca=self.ca, token=self.token)
 
@@ -156,7 +201,7 @@ class WhereForFiles(Where):
 
     bulk: Annotated[
         bool,
-        _place_option(
+        place_option(
             "--bulk",
             help="Let other requests overtake these on the server, if its model has a bulk queue.",
         ),

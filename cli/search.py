@@ -14,12 +14,15 @@ from ..runtime.bundle.shipped import EXPORT_WORDS
 from .audio.files import AudioFiles, audio_files
 from .damage import DamageOptions, Damages
 from .options import (
+    AUTO,
     ArtefactName,
     BatchSize,
+    Nice,
     NoWindow,
     TextArtefactName,
     Threads,
     on_this_machine,
+    thread_count,
 )
 from .parameters import expand_options
 from .place import Local
@@ -73,7 +76,8 @@ def search(
     ] = False,
     artefact: ArtefactName = None,
     text_artefact: TextArtefactName = None,
-    threads: Threads = None,
+    threads: Threads = AUTO,
+    nice: Nice = 0,
     batch_size: BatchSize = 1,
     damage: DamageOptions,
     window: NoWindow = None,
@@ -88,6 +92,7 @@ def search(
     from ..runtime.inference.clips import ClippingConfig
     from ..runtime.inference.windows import refuse_window
     from ..runtime.model import Model
+    from ..runtime.search.index import open_index
     from ..runtime.search.update import embed_into, recheck, updating
     from .audio.progress import AudioProgress
     from .outputs.tasks import collect
@@ -97,7 +102,7 @@ def search(
         raise UsageError("words and --like are two questions; ask one of them.")
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder.")
-    place = Local(bundle, artefact, threads)
+    place = Local(bundle, artefact, thread_count(threads))
     described = load_bundle(bundle)
     chosen, joint = described.artefact(artefact), described.joint
     if joint is None:
@@ -108,8 +113,8 @@ def search(
     home = index or folder / _INDEX
     same = None if like is None else _name_in(folder, like)
     clips = ClippingConfig(described.framing, joint.clip_samples)
-    about = chosen.digest, joint.width, files, retry, clips.facts
-    with updating(home, *about) as (library, changes):
+    opened = partial(open_index, home, chosen.digest, joint.width, clips.facts)
+    with updating(home, opened, files, retry) as (library, changes):
         checked = recheck(library, files, changes)
         collect("Comparing", checked, len(changes.touched), lambda name: name.name)
         library.drop(changes.gone)

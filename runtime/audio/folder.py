@@ -1,7 +1,7 @@
 """The audio files in a folder as people have it, with all that lies beside them."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .suffixes import decodable_suffixes
@@ -29,17 +29,23 @@ class FolderContents:
         audio: files that an installed reader decodes, by their suffixes.
         skipped: files that none does. Cover art, lists, notes and what systems leave behind are in
             neither list.
+        unreadable: folders whose files could not be listed.
     """
 
     audio: list[Path]
     skipped: list[Path]
+    unreadable: list[Path] = field(default_factory=list)
 
 
 def scan_folder(folder: Path) -> FolderContents:
     """Look through a folder and its subfolders; links to folders are not followed."""
     suffixes = decodable_suffixes()
     contents = FolderContents([], [])
-    for place, folders, names in os.walk(folder):
+
+    def unreadable(error: OSError) -> None:
+        contents.unreadable.append(Path(os.fsdecode(error.filename)))
+
+    for place, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = [each for each in folders if not _is_system_folder(each)]
         for name in names:
             path = Path(place, name)

@@ -8,6 +8,8 @@ import logging
 import os
 from pathlib import Path
 
+SMALL_MACHINE_CORES = 4
+SIBLINGS = Path("/sys/devices/system/cpu")
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 
@@ -44,6 +46,30 @@ def bounded_threads(threads: int | None) -> int | None:
         most,
     )
     return most
+
+
+def considerate_threads(siblings: Path = SIBLINGS) -> int | None:
+    """Threads that leave a core of a small machine to other programs, at least 1.
+
+    None, for the engine's own choice, on a machine of more than four cores, and where this process
+    was given fewer processors than there are: that is limit enough.
+    """
+    cores = physical_cores(siblings)
+    if cores > SMALL_MACHINE_CORES or given_cpus() is not None:
+        return None
+    return max(1, cores - 1)
+
+
+def physical_cores(siblings: Path = SIBLINGS) -> int:
+    """How many cores there are; processors, where the system does not say which share one."""
+    try:
+        cores = {
+            file.read_text(encoding="ascii")
+            for file in siblings.glob("cpu[0-9]*/topology/thread_siblings_list")
+        }
+    except (OSError, ValueError):
+        cores = set()
+    return len(cores) or os.cpu_count() or 1
 
 
 def own_groups(resource: str, cgroups: Path, membership: Path) -> list[Path]:

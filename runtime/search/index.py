@@ -102,6 +102,10 @@ class SearchIndex:
         """Remove rows, such as ``doubles``."""
         self._delete("_rowid", list(map(str, rows)))
 
+    def repair(self) -> None:
+        """Remove ``doubles``."""
+        self.drop_rows(self.doubles())
+
     def restamp(self, entries: Mapping[Path, Entry]) -> None:
         """Replace files' entries, in one commit; their embeddings stay."""
         self._merge(entries, None)

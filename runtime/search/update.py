@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -15,10 +15,11 @@ from ...common.files import sha256
 from ...common.lock import locked
 from ...errors import AudioError
 from ..audio.tracks import AudioFile
-from .index import Entry, SearchIndex, open_index
+from .index import Entry
 
 # So much work is lost at most when a process is killed.
 _COMMIT_SECONDS = 5.0
+CHANGED = "changed while it was read; it is left for the next time"
 
 _Value = TypeVar("_Value")
 EmbedFiles = Callable[[Iterable[AudioFile]], Iterator[tuple[AudioFile, np.ndarray | AudioError]]]
@@ -55,37 +56,65 @@ class Changes:
         return bool(self.new or self.touched or self.gone)
 
 
+class Sink(Protocol):
+    """Where embeddings go."""
+
+    def put(self, files: Mapping[Path, tuple[Entry, np.ndarray | None]]) -> None:
+        """Add files, or replace their entries and embeddings, in one commit."""
+
+
+class Embeddings(Sink, Protocol):
+    """A library's embeddings, with each file as it was: a ``SearchIndex`` or ``ResultFolder``."""
+
+    def entries(self) -> dict[Path, Entry]:
+        """Every file that is there."""
+
+    def count(self) -> int:
+        """How many entries there are: more than files where some are there twice."""
+
+    def repair(self) -> None:
+        """Remove what is there twice."""
+
+    def restamp(self, entries: Mapping[Path, Entry]) -> None:
+        """Replace files' entries; their embeddings stay."""
+
+    def drop(self, names: Sequence[Path]) -> None:
+        """Remove files."""
+
+    def embedding(self, name: Path) -> np.ndarray | None:
+        """A file's embedding, float32 (width,); None if it has none."""
+
+
+_Found = TypeVar("_Found", bound=Embeddings)
+
+
 @contextmanager
 def updating(
-    folder: Path,
-    artefact_sha256: str,
-    width: int,
-    files: Files,
-    retry: bool = False,
-    windowing: Mapping[str, Any] | None = None,
-) -> Iterator[tuple[SearchIndex, Changes]]:
-    """Yield the index in a folder, and how the library differs from it.
+    folder: Path, open_embeddings: Callable[[], _Found], files: Files, retry: bool = False
+) -> Iterator[tuple[_Found, Changes]]:
+    """Yield the embeddings in a folder, and how the library differs from them.
 
     Where it differs, no other process may write in the folder before the block ends: this one waits
     for another that does, and looks again. An index with doubles is repaired.
 
     Args:
-        folder, artefact_sha256, width, windowing: see ``open_index``.
+        folder: the embeddings'.
+        open_embeddings: opens them, such as ``open_index``.
         files, retry: see ``find_changes``.
     """
-    index = open_index(folder, artefact_sha256, width, windowing)
-    changes = find_changes(index, files, retry)
+    found = open_embeddings()
+    changes = find_changes(found, files, retry)
     with ExitStack() as held:
         # Without changes every file is known: further rows are doubles.
-        if changes.any or index.count() > len(changes.known):
+        if changes.any or found.count() > len(changes.known):
             held.enter_context(locked(folder))
-            index = open_index(folder, artefact_sha256, width, windowing)
-            index.drop_rows(index.doubles())
-            changes = find_changes(index, files, retry)
-        yield index, changes
+            found = open_embeddings()
+            found.repair()
+            changes = find_changes(found, files, retry)
+        yield found, changes
 
 
-def find_changes(index: SearchIndex, files: Files, retry: bool = False) -> Changes:
+def find_changes(index: Embeddings, files: Files, retry: bool = False) -> Changes:
     """Compare a library with its index, by its files' sizes and times alone.
 
     Args:
@@ -96,7 +125,7 @@ def find_changes(index: SearchIndex, files: Files, retry: bool = False) -> Chang
     entries = index.entries()
     changes = Changes([], {}, [name for name in entries if name not in files], {})
     for name, path in files.items():
-        entry, now = entries.get(name), _size_and_time(path)
+        entry, now = entries.get(name), size_and_time(path)
         if (
             entry is None
             or now is None  # opening it raises what is wrong
@@ -111,7 +140,7 @@ def find_changes(index: SearchIndex, files: Files, retry: bool = False) -> Chang
     return changes
 
 
-def recheck(index: SearchIndex, files: Files, changes: Changes) -> Iterator[Path]:
+def recheck(index: Embeddings, files: Files, changes: Changes) -> Iterator[Path]:
     """Read the files that were touched, and count them among the ``new`` or the ``known``.
 
     Yields:
@@ -119,7 +148,7 @@ def recheck(index: SearchIndex, files: Files, changes: Changes) -> Iterator[Path
     """
     with _Commits(index.restamp) as commits:
         for name, entry in changes.touched.items():
-            now = _entry(files[name])
+            now = file_entry(files[name])
             if now is None or now.sha256 != entry.sha256:
                 changes.new.append(name)
             else:
@@ -129,11 +158,12 @@ def recheck(index: SearchIndex, files: Files, changes: Changes) -> Iterator[Path
 
 
 def embed_into(
-    index: SearchIndex, files: Files, new: Sequence[Path], embed_files: EmbedFiles
+    index: Sink, files: Files, new: Sequence[Path], embed_files: EmbedFiles
 ) -> Generator[Outcome, None, None]:
     """Embed files and commit them every few seconds, and when the caller stops.
 
-    What cannot be used is in the index with the reason, and is not tried again until it changes.
+    What cannot be used is in the index with the reason, and is not tried again until it changes. A
+    file that changes or goes while it is read is left for the next time.
 
     Yields:
         The outcome for each file, in order.
@@ -142,7 +172,7 @@ def embed_into(
 
     def paths() -> Iterator[Path]:
         for name in new:
-            entry = _entry(files[name])  # before it is decoded: it may change meanwhile
+            entry = file_entry(files[name])  # before it is decoded: it may change meanwhile
             if entry is not None:
                 entries[name] = entry
             yield files[name]
@@ -151,7 +181,12 @@ def embed_into(
         for name, (_, result) in zip(new, embed_files(paths()), strict=True):
             entry = entries.pop(name, None)
             error, embedding = None, None
-            if isinstance(result, AudioError):
+            if entry is not None and size_and_time(files[name]) != (
+                entry.size_bytes,
+                entry.mtime_ns,
+            ):
+                entry, error = None, CHANGED
+            elif isinstance(result, AudioError):
                 # The library may be somewhere else tomorrow.
                 error = str(result).removeprefix(f"{files[name]}: ")
             else:
@@ -185,16 +220,16 @@ class _Commits(Closing, Generic[_Value]):
         self._flush()
 
 
-def _entry(path: Path) -> Entry | None:
+def file_entry(path: Path) -> Entry | None:
     """A file as it is now; None if it cannot be read."""
-    stamp = _size_and_time(path)
+    stamp = size_and_time(path)
     try:
         return None if stamp is None else Entry(*stamp, sha256(path))
     except OSError:
         return None
 
 
-def _size_and_time(path: Path) -> tuple[int, int] | None:
+def size_and_time(path: Path) -> tuple[int, int] | None:
     """A regular file's size and modification time; None for any other path."""
     try:
         found = path.stat()

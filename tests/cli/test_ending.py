@@ -175,6 +175,8 @@ def commands(folder: Path, models: "Models") -> dict[str, list[object]]:
         "tag labels": ["tag", song, "-b", models.mulan, "--labels", "a", "b", "--no-cache"],
         "tokens": ["tokens", song, "-b", models.tokens, "-o", out],
         "search": ["search", folder, "-b", models.mulan, "--index", out],
+        "watch": ["watch", folder, "-b", bundle, "-o", out],
+        "watch index": ["watch", folder, "-b", models.mulan, "--index", out],
         "stream": ["stream", song, "-b", tagged],
         "stream fast": ["stream", song, "-b", tagged, "--fast"],
         "stream server": ["stream", song, "--server", models.silent_server],

@@ -1,5 +1,8 @@
 """Where a model runs: the options that say so, and what is refused."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,13 +18,19 @@ from muqrt.runtime.bundle.shipped import SHIPPED_BUNDLE
 BUNDLE = Path("bundle")
 
 
+@pytest.fixture(autouse=True)
+def small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("muqrt.runtime.engines.cpus.considerate_threads", lambda: 3)
+
+
 @pytest.mark.parametrize(
     ("given", "place"),
     [
-        ({}, Local(SHIPPED_BUNDLE)),
-        ({"threads": 2}, Local(SHIPPED_BUNDLE, None, 2)),
-        ({"bundle": BUNDLE}, Local(BUNDLE)),
-        ({"bundle": BUNDLE, "artefact": "int8", "threads": 2}, Local(BUNDLE, "int8", 2)),
+        ({}, Local(SHIPPED_BUNDLE, None, 3)),
+        ({"threads": "all"}, Local(SHIPPED_BUNDLE)),
+        ({"threads": "2"}, Local(SHIPPED_BUNDLE, None, 2)),
+        ({"bundle": BUNDLE}, Local(BUNDLE, None, 3)),
+        ({"bundle": BUNDLE, "artefact": "int8", "threads": "2"}, Local(BUNDLE, "int8", 2)),
         ({"server": "host:1"}, Served("host:1")),
         ({"server": "host:1", "model": "a", "timeout_seconds": 3.0}, Served("host:1", "a", 3.0)),
         (
@@ -51,13 +60,35 @@ def test_bulk_belongs_to_a_server() -> None:
         ({"bundle": BUNDLE, "model": "muq"}, "--model and --timeout-seconds are for --server"),
         ({"bundle": BUNDLE, "timeout_seconds": 1.0}, "--timeout-seconds are for --server"),
         ({"server": "host:1", "artefact": "int8"}, "--artefact and --threads are for --bundle"),
-        ({"server": "host:1", "threads": 1}, "--artefact and --threads are for --bundle"),
+        ({"server": "host:1", "threads": "1"}, "--artefact and --threads are for --bundle"),
     ],
 )
 def test_options_of_the_other_place_are_refused(given: dict[str, Any], message: str) -> None:
     for kind in (Where, WhereForFiles):
         with pytest.raises(UsageError, match=message):
             _ = kind(**given).place
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "two", "1.5", "", "²"])
+def test_threads_are_auto_all_or_a_number(threads: str) -> None:
+    with pytest.raises(UsageError, match="give auto, all or a number of threads"):
+        _ = Where(threads=threads).place
+
+
+def test_a_command_can_give_way_to_others(music: Path) -> None:
+    """In a process of its own: a priority cannot be raised again."""
+    code = (
+        "import os, sys\n"
+        "from muqrt.cli.app import main\n"
+        "try:\n"
+        f"    sys.argv = ['muqrt', 'embed', {str(music / 'missing.flac')!r}, '--nice', '7']\n"
+        "    main()\n"
+        "finally:\n"
+        "    print(os.getpriority(os.PRIO_PROCESS, 0))\n"
+    )
+    command = ["nice", "-n", "3", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split()[-1] == str(max(7, 3 + os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def test_a_server_has_set_its_windows() -> None:

@@ -113,7 +113,7 @@ def test_written_features_are_the_models(
     muqrt: Command, short_windows: Path, tmp_path: Path, seconds: float
 ) -> None:
     song, output = write_noise(tmp_path / "a.wav", seconds), tmp_path / "a.npy"
-    options = ["-b", short_windows, "--overlap-seconds", "1", "-o", output]
+    options = ["-b", short_windows, "--overlap-seconds", "1", "-o", output, "--threads", "all"]
     assert muqrt("embed", song, "--features", *options).returncode == 0
     written = np.load(output)
     assert written.dtype == np.float32

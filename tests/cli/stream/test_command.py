@@ -71,7 +71,7 @@ def test_lines_are_what_begins_and_ends(
 def test_json_is_a_document_for_each_hop_and_event(
     muqrt: Command, tagged_bundle: Path, music: Path, hops: list[Hop]
 ) -> None:
-    options = ["--json", "--threshold", "0.6", "--top", "2", "--fast"]
+    options = ["--json", "--threshold", "0.6", "--top", "2", "--fast", "--threads", "all"]
     done = muqrt("stream", music / SONG, "-b", tagged_bundle, *options)
     assert (done.returncode, done.stderr) == (0, "")
     documents = [json.loads(line, parse_constant=pytest.fail) for line in done.stdout.splitlines()]

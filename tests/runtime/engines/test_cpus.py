@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from muqrt.runtime.engines.cpus import bounded_threads, given_cpus
+from muqrt.runtime.engines.cpus import bounded_threads, considerate_threads, given_cpus
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +71,30 @@ def test_an_affinity_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert given_cpus(tmp_path, membership) == 2
     write(tmp_path / "cpu.max", "100000 100000\n")
     assert given_cpus(tmp_path, membership) == 1
+
+
+@pytest.mark.parametrize(
+    ("cores", "siblings", "expected"),
+    [(1, 1, 1), (2, 1, 1), (4, 1, 3), (4, 2, 3), (8, 1, None), (8, 2, None)],
+)
+def test_a_small_machine_keeps_a_core_for_others(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    siblings: int,
+    expected: int | None,
+) -> None:
+    processors = cores * siblings
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(processors)), raising=False)
+    monkeypatch.setattr("muqrt.runtime.engines.cpus.CGROUPS", tmp_path / "none")
+    for processor in range(processors):
+        core = processor % cores
+        same = ",".join(str(core + cores * each) for each in range(siblings))
+        write(tmp_path / f"cpu{processor}/topology/thread_siblings_list", f"{same}\n")
+    assert considerate_threads(tmp_path) == expected
+    if siblings == 1:  # as where the system does not say
+        assert considerate_threads(tmp_path / "none") == expected
+    # Who gives fewer processors than there are has thought of the others.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
+    assert considerate_threads(tmp_path) == (None if processors > 1 else 1)

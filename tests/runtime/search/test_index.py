@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,8 @@ def test_doubles_are_dropped_but_for_the_newest(index: SearchIndex, tmp_path: Pa
     rows = index._table.to_arrow()
     index._table.add(rows.slice(0, 2))
     index._table.add(rows.slice(1, 2))
-    with updating(tmp_path / "index", MODEL, WIDTH, {}) as (repaired, _):
+    folder = tmp_path / "index"
+    with updating(folder, partial(open_index, folder, MODEL, WIDTH), {}) as (repaired, _):
         assert repaired.doubles() == []
     assert sorted(repaired._table.to_arrow()["path"].to_pylist()) == [b"a", b"b", b"c"]
     for name, embedding in embeddings.items():
