@@ -74,6 +74,7 @@ _half = _by_precision(".quantize.half.artefact", "HalfRecipe")
 _weight_only = _by_precision(".quantize.weight_only", "WeightOnlyRecipe")
 _openvino = _by_precision(".engines.openvino", "OpenVinoRecipe")
 _torch = _by_precision(".engines.pytorch", "TorchRecipe")
+_ort_format = _by_precision(".engines.ort_format", "OrtFormatRecipe")
 _text = _by_precision(".text_artefact", "TextTowerRecipe")
 
 
@@ -126,6 +127,11 @@ RECIPES: dict[Tower, dict[tuple[str, str], Choice]] = {
         ("tensorrt-rtx", "fp32"): Choice("fp32", _tensorrt_rtx, needs_checkpoint=False),
     },
     "text": {("onnxruntime", "int8"): Choice("int8", _text)},
+}
+# The same in ONNX Runtime's own format, from the bundle alone.
+IN_ORT_FORMAT = {
+    ("onnxruntime", "fp32"): Choice("fp32", _ort_format, needs_checkpoint=False),
+    ("onnxruntime", "int8"): Choice("int8", _ort_format, needs_checkpoint=False),
 }
 ENGINES = tuple(dict.fromkeys(engine for engine, _ in RECIPES["audio"]))
 

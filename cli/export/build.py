@@ -9,7 +9,15 @@ import typer
 from ...common.console import Json, progress, show
 from ...common.environment import import_extra
 from ...errors import UsageError
-from ...export.recipes import ENGINES, RECIPES, BuildOptions, precisions
+from ...export.recipes import (
+    ENGINES,
+    IN_ORT_FORMAT,
+    RECIPES,
+    BuildOptions,
+    Choice,
+    Tower,
+    precisions,
+)
 from ..options import OwnBundle
 from ..parameters import expand_options
 from .options import (
@@ -118,7 +126,7 @@ def build(
     checkpoint: Annotated[
         str | None,
         typer.Option(
-            help="The checkpoint the bundle was made from; tensorrt-rtx alone needs none."
+            help="The checkpoint the bundle was made from; tensorrt-rtx and --format ort need none."
         ),
     ] = None,
     *,
@@ -139,6 +147,12 @@ def build(
             help="Engine to build for.",
         ),
     ] = ENGINES[0],
+    format: Annotated[
+        Literal["onnx", "ort"],
+        typer.Option(
+            help="onnxruntime: ort writes its own format, one file, from the bundle's fp32 or int8."
+        ),
+    ] = "onnx",
     tower: Annotated[
         Literal["audio", "text"],
         typer.Option(
@@ -164,16 +178,7 @@ def build(
     import_extra("export", "onnx", "torch")
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: choose among {', '.join(ENGINES)}.")
-    name = precision or precisions(engine)[0]
-    if name not in precisions(engine):
-        raise UsageError(
-            f"--precision {name} --engine {engine}: {engine} is built in "
-            f"{', '.join(precisions(engine))}."
-            + (" Its fp32 is what muqrt export wrote." if engine == "onnxruntime" else "")
-        )
-    choice = RECIPES[tower].get((engine, name))
-    if choice is None:
-        raise UsageError("--tower text goes with --engine onnxruntime --precision int8.")
+    name, choice = _choice(engine, precision, tower, format)
     if accuracy is not None and not choice.takes_accuracy:
         raise UsageError(f"--accuracy is for --precision {', '.join(_WITH_ACCURACY)}, not {name}.")
     given = _engine_options(engine, tensorrt)
@@ -190,6 +195,10 @@ def build(
 
     refuse_shipped(bundle)
     loaded = load_bundle(bundle)
+    if format == "ort" and checkpoint is None and loaded.answers is None:
+        raise UsageError(
+            f"{bundle}: holds no answers to compare with; give --checkpoint, or export it again."
+        )
     with progress(f"Building {engine} {name}", None) as bar:
         timer = PartSeconds(bar.advance)
         if checkpoint is None:
@@ -209,6 +218,29 @@ def build(
         f"Added {artefact.name} to {bundle}: {size / 1e6:.1f} MB."
         + (f" Choose it with --artefact {artefact.name}." if artefact.certified else ""),
     )
+
+
+def _choice(engine: str, precision: str | None, tower: Tower, format: str) -> tuple[str, Choice]:
+    """What is to be built, and what its precision is called.
+
+    Raises:
+        UsageError: there is no such thing.
+    """
+    if format == "ort":
+        name = precision or "fp32"
+        if (engine, name) not in IN_ORT_FORMAT or tower != "audio":
+            raise UsageError("--format ort goes with --engine onnxruntime, in fp32 or int8.")
+        return name, IN_ORT_FORMAT[engine, name]
+    name = precision or precisions(engine)[0]
+    if name not in precisions(engine):
+        raise UsageError(
+            f"--precision {name} --engine {engine}: {engine} is built in "
+            f"{', '.join(precisions(engine))}."
+            + (" Its fp32 is what muqrt export wrote." if engine == "onnxruntime" else "")
+        )
+    if (engine, name) not in RECIPES[tower]:
+        raise UsageError("--tower text goes with --engine onnxruntime --precision int8.")
+    return name, RECIPES[tower][engine, name]
 
 
 def _engine_options(engine: str, flags: TensorRtFlags) -> dict[str, Any]:
