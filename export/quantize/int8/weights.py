@@ -16,9 +16,11 @@ def quantized(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     every processor. -128 is not used, so that a sign flip is exact.
     """
     rows = np.moveaxis(weights, 1, -1).reshape(len(weights), -1)  # as they lie in memory
-    pairs = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2))).reshape(len(rows), -1, 2)
-    sums = [np.maximum(each, 0).sum(axis=2).max(axis=1) for each in (pairs, -pairs)]
-    scales = np.maximum(np.abs(rows).max(axis=1) / LARGEST, np.maximum(*sums) / LARGEST_PAIR)
+    even, odd = rows[:, ::2], np.pad(rows[:, 1::2], ((0, 0), (0, rows.shape[1] % 2)))
+    highs = (np.maximum(even, 0) + np.maximum(odd, 0)).max(axis=1)
+    lows = (np.minimum(even, 0) + np.minimum(odd, 0)).min(axis=1)
+    largest = np.maximum(rows.max(axis=1), -rows.min(axis=1))
+    scales = np.maximum(largest / LARGEST, np.maximum(highs, -lows) / LARGEST_PAIR)
     scales = np.maximum(scales, 1e-12)
     codes = np.rint(weights / scales.reshape(-1, *[1] * (weights.ndim - 1))).astype(np.int8)
     return codes, scales.astype(np.float32)
