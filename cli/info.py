@@ -2,9 +2,18 @@
 
 import typer
 
-from ..common.console import Json, Table, show
+from ..common.console import Json, Table, progress, show
+from ..errors import UsageError
 from ..runtime.bundle.shipped import SHIPPED_BUNDLE
-from .options import UsualBundle
+from .options import (
+    AUTO,
+    Accuracy,
+    Precision,
+    Threads,
+    UsualBundle,
+    accuracy_of,
+    thread_count,
+)
 
 commands = typer.Typer()
 
@@ -12,17 +21,31 @@ commands = typer.Typer()
 @commands.command()
 def info(
     bundle: UsualBundle = SHIPPED_BUNDLE,
+    precision: Precision = None,
+    accuracy: Accuracy = None,
+    threads: Threads = AUTO,
     as_json: Json = False,
 ) -> None:
-    """Show what is in a bundle, and check every hash."""
+    """Show what is in a bundle, and check every hash.
+
+    With --precision auto also which artefact is the fastest on this machine, and why.
+    """
     from ..runtime.bundle.manifest import load_bundle
+    from ..runtime.fastest import fastest
     from ..runtime.parity.stored import Answers
 
+    least = accuracy_of(precision, accuracy)
+    if least is None and threads != AUTO:
+        raise UsageError("--threads goes with --precision auto.")
     loaded = load_bundle(bundle)
     for artefact in loaded.artefacts:
         loaded.verify(artefact)
     if loaded.answers is not None:
         Answers(loaded)  # its hash is checked there
+    found = None
+    if least is not None:
+        with progress("Measuring artefacts", None):
+            found = fastest(loaded, least, thread_count(threads))
     rows = [
         [
             artefact.name,
@@ -38,7 +61,7 @@ def info(
     columns = ["artefact", "engine", "precision", "level", "outputs", "MB", "certified"]
     show(
         as_json,
-        loaded.model_dump(),
+        loaded.model_dump() | ({} if found is None else {"fastest": found.document}),
         f"{loaded.source.checkpoint}: {loaded.source.parameters / 1e6:.1f}M parameters, "
         f"{loaded.framing.steps_per_second:g} features a second, windows of "
         f"{loaded.framing.window_seconds:g} s",
@@ -58,4 +81,5 @@ def info(
             for meaning in loaded.meanings.values()
             for line in meaning.summary(loaded.framing.sample_rate_hz)
         ),
+        "" if found is None else found.why,
     )

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -118,9 +118,42 @@ Nice = Annotated[
         help="Give way to other programs: 19 takes only what they leave, 0 an equal share.",
     ),
 ]
+Precision = Annotated[
+    Literal["auto"] | None,
+    place_option(
+        help="auto: the fastest of the bundle's certified artefacts, measured once on this machine "
+        "and remembered."
+    ),
+]
+Accuracy = Annotated[
+    float | None,
+    place_option(
+        min=0,
+        max=1,
+        help="With --precision auto: the least worst frame cosine that its certificate may have, "
+        "for example 0.9995.",
+    ),
+]
 # Where there is no choice of windows, to say why.
 NoWindow = Annotated[str | None, typer.Option("--window", hidden=True)]
 BatchSize = Annotated[int, place_option(min=1, help="Windows of audio to run at once.")]
+
+
+def accuracy_of(
+    precision: str | None, accuracy: float | None, artefact: str | None = None
+) -> float | None:
+    """The accuracy that the fastest artefact needs; None unless it is asked for.
+
+    Raises:
+        UsageError: options that do not go together.
+    """
+    if precision is None:
+        if accuracy is not None:
+            raise UsageError("--accuracy goes with --precision auto.")
+        return None
+    if artefact is not None:
+        raise UsageError("--artefact and --precision auto: choose one.")
+    return accuracy or 0.0
 
 
 @dataclass(frozen=True)
@@ -157,6 +190,8 @@ class Where:
         ),
     ] = None
     artefact: ArtefactName = None
+    precision: Precision = None
+    accuracy: Accuracy = None
     threads: Threads = AUTO
     nice: Nice = 0
     model: Annotated[
@@ -187,11 +222,15 @@ class Where:
                 raise UsageError("--model and --timeout-seconds are for --server, not --bundle.")
             if self.ca is not None or self.token is not None:
                 raise UsageError("--ca and --token are for --server, not --bundle.")
-            return Local(self.bundle or SHIPPED_BUNDLE, self.artefact, thread_count(self.threads))
+            accuracy = accuracy_of(self.precision, self.accuracy, self.artefact)
+            threads = thread_count(self.threads)
+            return Local(self.bundle or SHIPPED_BUNDLE, self.artefact, threads, accuracy)
         if self.bundle is not None:
             raise UsageError("--bundle and --server are two places to run the model; choose one.")
         if self.artefact is not None or self.threads != AUTO:
             raise UsageError("--artefact and --threads are for --bundle, not --server.")
+        if self.precision is not None or self.accuracy is not None:
+            raise UsageError("--precision and --accuracy are for --bundle, not --server.")
         return Served(self.server, self.model, self.timeout_seconds, ca=self.ca, token=self.token)
 
 

@@ -1,18 +1,22 @@
 """From a bundle's folder to a model that is ready for use."""
 
+import logging
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import UsageError
 from .bundle.manifest import load_bundle
 from .bundle.shipped import SHIPPED_BUNDLE
 from .engines.open_session import open_session
 from .engines.session import Session
+from .fastest import fastest
 from .hub.fetch import local_folder
 from .model import Model
 from .text.encoder import open_text_encoder
+
+_log = logging.getLogger(__name__)
 
 
 def load(
@@ -23,6 +27,8 @@ def load(
     device: str | None = None,
     text_artefact: str | None = None,
     local_files_only: bool = False,
+    precision: Literal["auto"] | None = None,
+    accuracy: float | None = None,
     **options: Any,
 ) -> Model:
     """Load a bundle's artefact on this machine.
@@ -41,15 +47,22 @@ def load(
         text_artefact: name of a MuQ-MuLan's text tower; the first certified one when left out. It
             is opened when texts are first asked for.
         local_files_only: for a bundle on the hub: open what was fetched before, without asking.
+        precision: "auto" takes the fastest certified artefact, measured once on this machine and
+            remembered in the user's cache (``fastest`` says how), in place of ``artefact``.
+        accuracy: with "auto", the least worst frame cosine that its certificate may have.
         options: ``Model``'s ``overlap_seconds``, ``batch_size`` and ``tolerance``.
 
     Raises:
-        UsageError: the folder is not a path.
+        UsageError: the folder is not a path, or options that do not go together.
         BundleError: not a bundle, changed since it was exported, or not certified.
         SessionError: the engine refused the artefact. HubError: the hub refused, or cannot be
             reached and nothing was fetched before.
     """
-    folder = SHIPPED_BUNDLE if folder is None else local_folder(folder, local_files_only)
+    folder = _local(folder, local_files_only)
+    if check_auto(precision, accuracy, artefact):
+        found = fastest(load_bundle(fspath(folder)), accuracy or 0.0, threads, device)
+        _log.info("%s", found.why)
+        artefact = found.artefact
     arguments = threads, allow_uncertified, device
     open_texts = partial(open_text_encoder, folder, text_artefact, *arguments)
     model = Model(open_bundle(folder, artefact, *arguments), open_texts=open_texts, **options)
@@ -69,9 +82,33 @@ def open_bundle(
     local_files_only: bool = False,
 ) -> Session:
     """The session of a bundle's artefact; arguments and errors are those of ``load``."""
-    if folder is not None and not isinstance(folder, (str, PathLike)):
-        raise UsageError(f"a bundle's folder is needed, not {folder!r}: muqrt.load('mini/').")
-    folder = SHIPPED_BUNDLE if folder is None else local_folder(folder, local_files_only)
-    bundle = load_bundle(fspath(folder))
+    bundle = load_bundle(fspath(_local(folder, local_files_only)))
     chosen = bundle.artefact(artefact, allow_uncertified=allow_uncertified)
     return open_session(bundle, chosen, threads, device)
+
+
+def _local(folder: str | PathLike[str] | None, local_files_only: bool) -> str | PathLike[str]:
+    """A bundle's folder on this machine."""
+    if folder is None:
+        return SHIPPED_BUNDLE
+    if not isinstance(folder, (str, PathLike)):
+        raise UsageError(f"a bundle's folder is needed, not {folder!r}: muqrt.load('mini/').")
+    found: str | PathLike[str] = local_folder(folder, local_files_only)
+    return found
+
+
+def check_auto(precision: str | None, accuracy: float | None, artefact: str | None) -> bool:
+    """Whether the artefact is to be chosen by its speed.
+
+    Raises:
+        UsageError: another precision than "auto", or options that do not go together.
+    """
+    if precision is None:
+        if accuracy is not None:
+            raise UsageError("accuracy goes with precision 'auto'.")
+        return False
+    if precision != "auto":
+        raise UsageError(f"precision {precision!r}: choose 'auto', or name an artefact instead.")
+    if artefact is not None:
+        raise UsageError(f"artefact {artefact!r} and precision 'auto': choose one.")
+    return True

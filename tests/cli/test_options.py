@@ -1,9 +1,12 @@
 """Where a model runs: the options that say so, and what is refused."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Annotated, Any
 
 import pytest
@@ -31,6 +34,8 @@ def small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"threads": "2"}, Local(SHIPPED_BUNDLE, None, 2)),
         ({"bundle": BUNDLE}, Local(BUNDLE, None, 3)),
         ({"bundle": BUNDLE, "artefact": "int8", "threads": "2"}, Local(BUNDLE, "int8", 2)),
+        ({"precision": "auto"}, Local(SHIPPED_BUNDLE, None, 3, 0.0)),
+        ({"precision": "auto", "accuracy": 0.999}, Local(SHIPPED_BUNDLE, None, 3, 0.999)),
         ({"server": "host:1"}, Served("host:1")),
         ({"server": "host:1", "model": "a", "timeout_seconds": 3.0}, Served("host:1", "a", 3.0)),
         (
@@ -61,6 +66,9 @@ def test_bulk_belongs_to_a_server() -> None:
         ({"bundle": BUNDLE, "timeout_seconds": 1.0}, "--timeout-seconds are for --server"),
         ({"server": "host:1", "artefact": "int8"}, "--artefact and --threads are for --bundle"),
         ({"server": "host:1", "threads": "1"}, "--artefact and --threads are for --bundle"),
+        ({"server": "host:1", "precision": "auto"}, "--precision and --accuracy are for --bundle"),
+        ({"artefact": "a", "precision": "auto"}, "--artefact and --precision auto: choose one"),
+        ({"accuracy": 0.999}, "--accuracy goes with --precision auto"),
     ],
 )
 def test_options_of_the_other_place_are_refused(given: dict[str, Any], message: str) -> None:
@@ -89,6 +97,21 @@ def test_a_command_can_give_way_to_others(music: Path) -> None:
     command = ["nice", "-n", "3", sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.split()[-1] == str(max(7, 3 + os.getpriority(os.PRIO_PROCESS, 0)))
+
+
+def test_the_fastest_artefact_is_named_with_the_reason(
+    tiny_bundle: Path,
+    muqrt: Callable[..., CompletedProcess[str]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    place = Where(bundle=tiny_bundle, precision="auto").place
+    assert isinstance(place, Local) and place.chosen == "onnx-fp32"
+    why = "onnx-fp32 is the only artefact to choose from."
+    assert why in capsys.readouterr().err
+    assert why in muqrt("info", tiny_bundle, "--precision", "auto").stdout
+    told = json.loads(muqrt("info", tiny_bundle, "--precision", "auto", "--json").stdout)
+    assert told["fastest"]["artefact"] == "onnx-fp32"
+    assert muqrt("info", tiny_bundle, "--threads", 1).returncode == 2
 
 
 def test_a_server_has_set_its_windows() -> None:
