@@ -31,6 +31,7 @@ PAGES = {
     "benchmarks/results/bound-full-size.md": "bounds.md#the-released-size",
     "benchmarks/results/bound-muq-mini.md": "bounds.md#muq-mini",
     "benchmarks/results/build-full-size.md": "measurements.md#builds-full-size",
+    "benchmarks/results/build-muq-mini.md": "measurements.md#builds-muq-mini",
     "benchmarks/results/compiled-tensorrt-rtx.md": "measurements.md#graphs-for-gpus-compiled",
     "benchmarks/results/cpu-epyc-2-cores.md": "measurements.md#muq-on-two-cores",
     "benchmarks/results/cpu-epyc-2-cores-10s.md": "measurements.md#muq-on-two-cores-10-s-only",
