@@ -79,7 +79,10 @@ _COMMANDS: Sections = {
         "build": (".export.build", "Add an artefact for another engine or precision."),
         "parity": (".export.command", "Compare a bundle with PyTorch and write its certificates."),
         "push": (".export.push", "Upload a bundle to the Hugging Face hub, with a model card."),
-        "build-kernels": (".build_kernels", "Compile and measure the fused kernels; needs no GPU."),
+        "build-kernels": (
+            ".export.build_kernels",
+            "Compile and measure the fused kernels; needs no GPU.",
+        ),
         "random-checkpoint": (
             ".export.random_checkpoint",
             "Write a checkpoint with random weights, for tests.",

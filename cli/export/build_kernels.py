@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..common.console import Json, Table, progress, show
+from ...common.console import Json, Table, progress, show
 
 commands = typer.Typer()
 
@@ -22,7 +22,7 @@ def build_kernels(
     as_json: Json = False,
 ) -> None:
     """Compile and measure the fused kernels; needs no GPU."""
-    from ..kernels.build import TARGETS, compiling, facts_of, released_variants, write_kernels
+    from ...kernels.build import TARGETS, compiling, facts_of, released_variants, write_kernels
 
     names = [each.name for each in released_variants()]
     pairs = list(product(names, target or TARGETS))
