@@ -80,9 +80,8 @@ def push(
         sizes = {name: path.stat().st_size for name, path in files_to_push(loaded).items()}
         note(f"{address}: would get {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB.")
         facts = {"card": card, "files": sizes, "bytes": sum(sizes.values())}
-        show(
-            as_json, facts, *(line or " " for line in card.splitlines())
-        )  # show leaves out empty lines
+        lines = [line or " " for line in card.splitlines()]  # show leaves out empty lines
+        show(as_json, facts, *lines)
         return
     token = None if token_file is None else _token(token_file)
     note(f"Uploading {bundle} to {address}.")  # the hub's client shows how far it is

@@ -56,7 +56,7 @@ def _line(error: Exception, address: HubAddress) -> str:
     if isinstance(error, errors.LocalTokenNotFoundError):
         return f"you are not logged in to the hub: {LOG_IN}."
     if isinstance(error, errors.GatedRepoError):
-        return f"its authors let in those who ask: accept its terms on the hub's site, and {LOG_IN}"
+        return f"access is gated: accept its terms on the hub's site, and {LOG_IN}."
     if isinstance(error, errors.RepositoryNotFoundError):
         return (
             "no such repository, or a private one that you may not see: check the name, and "

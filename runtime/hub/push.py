@@ -83,11 +83,13 @@ def push(
         api = hub.HfApi(token=token, library_name="muqrt", library_version=version("muqrt"))
         api.whoami()
         api.create_repo(repository, private=private or None, exist_ok=True)
-        if revision is not None:
-            api.create_branch(repository, branch=revision, exist_ok=True)
-        before = api.model_info(repository, revision=revision)
+        # A branch begins as a copy of main.
+        is_there = revision is None or api.revision_exists(repository, revision)
+        before = api.model_info(repository, revision=revision if is_there else None)
         there = {each.rfilename for each in before.siblings or ()}
         _check_replaceable(address, before, there, private)
+        if not is_there:
+            api.create_branch(repository, branch=revision, revision=before.sha)
         removed = _no_longer_listed(api, address, before.sha, there, files)
         contents: dict[str, Any] = {name: str(path) for name, path in files.items()}
         if CARD not in there or _is_ours(api, address, before.sha):
@@ -118,8 +120,8 @@ def _check_replaceable(address: HubAddress, info: Any, there: set[str], private:
     if others and MANIFEST not in there:
         shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         raise UsageError(
-            f"{address}: holds something else ({shown}). Choose another name, or another branch "
-            "with --revision."
+            f"{address}: holds something else ({shown}). Choose the name of another repository, "
+            "or of none yet."
         )
 
 
@@ -134,7 +136,7 @@ def _no_longer_listed(
         listed = load_bundle(manifest.parent).files
     except BundleError:  # by another version of muqrt; then nothing is known to be left over
         return []
-    return sorted(name for name in listed if name in there and name not in files)
+    return sorted((there & listed.keys()) - files.keys() - _OF_EVERY_REPOSITORY)
 
 
 def _is_ours(api: Any, address: HubAddress, commit: str) -> bool:

@@ -89,6 +89,7 @@ def test_what_stands_against_it(
     cases = {
         "mini": "no name of a repository",
         "me/other": "holds something else (config.json, model.safetensors)",
+        "me/other --revision v1": "holds something else (config.json, model.safetensors)",
         "you/mini": "you have no right to write there",
         "you/none": "you have no right to write there",
         "me/public --private": "is public, so --private cannot be kept",
