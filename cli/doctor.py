@@ -85,6 +85,7 @@ def _bundles_here() -> list[Path]:
 def _answers(folder: Path) -> _Finding:
     """Whether a bundle holds the reference's answers, which ``muqrt parity`` compares with."""
     from ..runtime.bundle.manifest import load_bundle
+    from ..runtime.hub.fetch import is_fetched
     from ..runtime.parity.stored import Answers
 
     try:
@@ -93,9 +94,12 @@ def _answers(folder: Path) -> _Finding:
     except MuqrtError as error:
         return False, str(error)
     certified = sum(each.certified for each in bundle.artefacts)
+    how = f"muqrt parity {folder}"
+    if is_fetched(folder):  # parity would write to it
+        how = "copy the folder, and muqrt parity the copy"
     return True, (
         f"holds the reference's answers; {certified} of {len(bundle.artefacts)} artefacts "
-        f"certified. Prove them on this machine: muqrt parity {folder}"
+        f"certified. Prove them on this machine: {how}"
     )
 
 

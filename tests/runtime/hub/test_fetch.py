@@ -188,6 +188,8 @@ def test_commands_take_addresses(hub: Hub, files: dict[str, bytes], muqrt: Comma
     assert done.returncode == 0, done.stderr
     refused = muqrt("parity", "hf://me/mini")
     assert refused.returncode == 2 and "was fetched from the hub" in refused.stderr
+    (found,) = json.loads(muqrt("doctor", "hf://me/mini", "--json").stdout)["bundles"].values()
+    assert found["ok"] and found["detail"].endswith("copy the folder, and muqrt parity the copy")
     none = muqrt("tag", song, "-b", "hf://me/none")
     assert none.returncode == 3 and len(none.stderr.splitlines()) == 1
     malformed = muqrt("info", "hf://mini")
