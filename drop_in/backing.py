@@ -56,6 +56,7 @@ def backing(source: str | PathLike[str], hub: HubOptions) -> Backing:
 
     Raises:
         CheckpointError: none of these. ParityError: the export's numbers are not the reference's.
+            HubError, BundleError: a bundle on the hub cannot be fetched, or is not one.
     """
     if is_hub_address(source):
         return _fetched(HubAddress.parse(str(source)), hub)

@@ -58,8 +58,9 @@ def load(
         SessionError: the engine refused the artefact. HubError: the hub refused, or cannot be
             reached and nothing was fetched before.
     """
+    is_auto = _is_auto(precision, accuracy, artefact)
     folder = _local(folder, local_files_only)
-    if check_auto(precision, accuracy, artefact):
+    if is_auto:
         found = fastest(load_bundle(fspath(folder)), accuracy or 0.0, threads, device)
         _log.info("%s", found.why)
         artefact = found.artefact
@@ -97,7 +98,7 @@ def _local(folder: str | PathLike[str] | None, local_files_only: bool) -> str | 
     return found
 
 
-def check_auto(precision: str | None, accuracy: float | None, artefact: str | None) -> bool:
+def _is_auto(precision: str | None, accuracy: float | None, artefact: str | None) -> bool:
     """Whether the artefact is to be chosen by its speed.
 
     Raises:
