@@ -33,14 +33,15 @@ class Encoder(Closing):
         revision: of a bundle on the hub.
         similarity_fn_name: what ``similarity`` computes: "cosine", or "dot", which is what mteb has
             for MuQ-MuLan, whose embeddings of audio are not of length one.
-        options: ``muqrt.load``'s, such as ``artefact`` and ``threads``.
+        options: ``muqrt.load``'s, such as ``artefact`` and ``threads``; none with a ``Model``.
 
     Attributes:
         model: the ``Model``, closed with this.
         mteb_model_meta: mteb puts its own record of the model here.
 
     Raises:
-        UsageError: no such similarity; and what ``muqrt.load`` raises.
+        UsageError: no such similarity, or options for a ``Model`` that is open already; and what
+            ``muqrt.load`` raises.
     """
 
     mteb_model_meta: Any = None
@@ -57,6 +58,8 @@ class Encoder(Closing):
             raise UsageError(
                 f"similarity {similarity_fn_name!r}: choose among {', '.join(_SIMILARITIES)}."
             )
+        if isinstance(model, Model) and options:
+            raise UsageError(f"the model is open already: give {', '.join(options)} to muqrt.load.")
         self.similarity_fn_name = similarity_fn_name
         if revision is not None and is_hub_address(model):
             assert isinstance(model, (str, PathLike))
@@ -174,6 +177,8 @@ class Encoder(Closing):
         self.model.close()
 
     def _compared(self, embeddings: Any) -> np.ndarray:
+        if hasattr(embeddings, "detach"):
+            embeddings = embeddings.detach().float().cpu()
         values = np.asarray(embeddings, np.float32)
         if self.similarity_fn_name == "cosine":
             values = values / np.linalg.norm(values, axis=-1, keepdims=True).clip(min=1e-12)

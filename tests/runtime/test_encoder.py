@@ -90,7 +90,10 @@ def test_similarity(mulan_bundle: Path, mulan: Encoder, song: Path) -> None:
     pairs = np.diag(music @ words.T)
     np.testing.assert_allclose(dot.similarity_pairwise(music, words), pairs, atol=1e-6)
     assert mulan.similarity(music[0], words[0]).shape == (1, 1)
-    assert isinstance(mulan.similarity(*map(torch.from_numpy, (music, words))), torch.Tensor)
+    trained = [torch.from_numpy(each).bfloat16().requires_grad_() for each in (music, words)]
+    similar = mulan.similarity(*trained)
+    assert isinstance(similar, torch.Tensor) and similar.dtype == torch.float32
+    np.testing.assert_allclose(similar, mulan.similarity(music, words), atol=0.02)
 
 
 def test_a_muq_takes_audio_alone(tiny_bundle: Path, song: Path) -> None:
@@ -117,6 +120,8 @@ def test_what_is_refused(mulan: Encoder) -> None:
     mulan.encode(TEXTS, prompt_name=None, precision="float32", device="cpu", show_progress_bar=True)
     with pytest.raises(UsageError, match="choose among cosine, dot"):
         Encoder(mulan.model, similarity_fn_name="euclidean")
+    with pytest.raises(UsageError, match="open already: give threads to"):
+        Encoder(mulan.model, threads=1)
 
 
 @dataclass
