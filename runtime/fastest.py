@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
 from ..common.documents import read_json
-from ..common.environment import cpu_name, installed
+from ..common.environment import cpu_name, gpu_names, installed
 from ..common.files import atomic_file, cache_folder
 from ..errors import BundleError, MissingDependencyError, SessionError, UsageError
 from .bundle.manifest import Artefact, Bundle
@@ -26,8 +26,16 @@ FASTEST_FILE = "fastest.json"  # its name in the user's cache
 _AUDIO_SECONDS = 10.0  # or a window, where that is shorter
 _RUNS = 3
 _MOST_REMEMBERED = 200
-# What decides the speed besides the artefact, the processor and the threads.
-_ENGINES = ("onnxruntime", "onnxruntime-gpu", "openvino", "torch", "tensorrt")
+# What decides the speed besides the artefact, the hardware and the threads.
+_ENGINES = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "torch",
+    "cuda-bindings",
+    "tensorrt",
+    "tensorrt-rtx-cu13-bindings",
+)
 
 # The seconds that an artefact takes for a waveform (1, samples), with so many threads on a device.
 Measure = Callable[[Bundle, Artefact, np.ndarray, int | None, str | None], float]
@@ -121,7 +129,7 @@ def fastest(
     """Choose the fastest certified artefact that is accurate enough.
 
     They are measured in turn, and the figures remembered in the user's cache for these artefacts,
-    this processor, number of threads, device and versions of the engines.
+    this processor, these GPUs, number of threads, device and versions of the engines.
 
     Args:
         bundle: whose artefacts for audio.
@@ -186,6 +194,7 @@ def _key(candidates: list[Artefact], samples: int, threads: int, device: str | N
         "artefacts": sorted(each.digest for each in candidates),
         "samples": samples,
         "cpu": cpu_name(),
+        "gpus": gpu_names(),
         "threads": threads,
         "device": device,
         "engines": {name: installed(name) for name in _ENGINES},

@@ -92,6 +92,10 @@ def _other_processor(bundle: Bundle, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(module, "cpu_name", lambda: "another")
 
 
+def _other_gpus(bundle: Bundle, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(module, "gpu_names", lambda: ["NVIDIA L4"])
+
+
 def _other_engine(bundle: Bundle, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(module, "installed", lambda package: "another version")
 
@@ -103,7 +107,9 @@ def _other_bytes(bundle: Bundle, patch: pytest.MonkeyPatch) -> None:
     quick.certificate = quick.certificate.model_copy(update={"artefact_sha256": quick.digest})
 
 
-@pytest.mark.parametrize("change", [_other_threads, _other_processor, _other_engine, _other_bytes])
+@pytest.mark.parametrize(
+    "change", [_other_threads, _other_processor, _other_gpus, _other_engine, _other_bytes]
+)
 def test_what_decides_the_speed_is_measured_anew(
     bundle: Bundle,
     tmp_path: Path,
