@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -19,7 +20,15 @@ from .measure.report import Report, Section
 HERE, BEFORE = "here", "before"
 # Of an artefact's record: what says when and where it was made.
 _OF_THE_RUN = ("seconds", "created", "environment")
-_RSS_BYTES = 1024  # what Linux counts memory in
+# Linux lets a new process inherit getrusage's peak from the one that started it, so a build notes
+# its own before it ends.
+_NOTING_ITS_PEAK = """
+import atexit, runpy, sys
+from pathlib import Path
+peak = Path(sys.argv.pop(1))
+atexit.register(lambda: peak.write_bytes(Path("/proc/self/status").read_bytes()))
+runpy.run_module("muqrt", run_name="__main__", alter_sys=True)
+"""
 _COLUMNS = (
     "precision",
     "code",
@@ -170,8 +179,16 @@ def _built(bundle: Path, checkpoint: str, source: Path | None, result: BuildResu
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         # The current folder comes first on Python's path, and may be anything.
         (folder / "empty").mkdir()
-        command = [sys.executable, "-m", "muqrt", "build", "../bundle"]
-        command += ["--checkpoint", checkpoint, "--precision", result.precision, "--json"]
+        command = [sys.executable, "-c", _NOTING_ITS_PEAK, str(folder / "peak")]
+        command += [
+            "build",
+            "../bundle",
+            "--checkpoint",
+            checkpoint,
+            "--precision",
+            result.precision,
+            "--json",
+        ]
         with (folder / "out").open("w+b") as out, (folder / "error").open("w+b") as error:
             begun = time.perf_counter()
             with subprocess.Popen(
@@ -190,12 +207,13 @@ def _built(bundle: Path, checkpoint: str, source: Path | None, result: BuildResu
             hidden = checkpoint.encode(), Path(checkpoint).name.encode()
             answer = out.read().replace(*hidden)
             told = error.read().replace(*hidden).decode(errors="replace").strip()
+        (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", (folder / "peak").read_text())
     return BuildResult(
         precision=result.precision,
         code=result.code,
         seconds=[*result.seconds, seconds],
         processor_seconds=[*result.processor_seconds, usage.ru_utime + usage.ru_stime],
-        peak_rss_bytes=[*result.peak_rss_bytes, usage.ru_maxrss * _RSS_BYTES],
+        peak_rss_bytes=[*result.peak_rss_bytes, int(peak) * 1024],
         artefact=json.loads(answer) if process.returncode == 0 else {},
         refusal="" if process.returncode == 0 else (told.splitlines() or ["no message"])[-1],
     )
