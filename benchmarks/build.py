@@ -180,15 +180,8 @@ def _built(bundle: Path, checkpoint: str, source: Path | None, result: BuildResu
         # The current folder comes first on Python's path, and may be anything.
         (folder / "empty").mkdir()
         command = [sys.executable, "-c", _NOTING_ITS_PEAK, str(folder / "peak")]
-        command += [
-            "build",
-            "../bundle",
-            "--checkpoint",
-            checkpoint,
-            "--precision",
-            result.precision,
-            "--json",
-        ]
+        command += ["build", "../bundle", "--checkpoint", checkpoint]
+        command += ["--precision", result.precision, "--json"]
         with (folder / "out").open("w+b") as out, (folder / "error").open("w+b") as error:
             begun = time.perf_counter()
             with subprocess.Popen(
