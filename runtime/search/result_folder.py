@@ -23,6 +23,9 @@ _TABLE = (
     "mtime_ns INTEGER, sha256 TEXT, error TEXT) WITHOUT ROWID"
 )
 _WAIT_SECONDS = 30.0
+# The entry of a file whose result is being written: no file is like this, so it is embedded again
+# if the process is killed meanwhile.
+_UNFINISHED = Entry(-1, -1, "")
 
 
 class ResultFolder:
@@ -40,14 +43,9 @@ class ResultFolder:
 
     def entries(self) -> dict[Path, Entry]:
         """Every file with a result, or with a reason why there is none."""
-        if not (self._folder / RECORD_FILE).exists():
-            return {}
-        with self._record() as record:
-            rows = record.execute(f"SELECT path, {_COLUMNS} FROM files").fetchall()
-        found = {Path(os.fsdecode(path)): Entry(*facts) for path, *facts in rows}
         return {
             name: entry
-            for name, entry in found.items()
+            for name, entry in self._recorded().items()
             if entry.error is not None or self._result(name).exists()
         }
 
@@ -59,13 +57,16 @@ class ResultFolder:
         """Nothing: no file is there twice."""
 
     def put(self, files: Mapping[Path, tuple[Entry, np.ndarray | None]]) -> None:
-        """Write files' results, then their entries."""
+        """Write files' results, which are on the disk before their entries say so."""
+        self.restamp(dict.fromkeys(files, _UNFINISHED))
         for name, (_, embedding) in files.items():
             if embedding is None:
                 self._result(name).unlink(missing_ok=True)
             else:
-                with atomic_file(self._result(name)) as temporary:
-                    np.save(temporary, embedding)
+                with atomic_file(self._result(name)) as temporary, temporary.open("wb") as file:
+                    np.save(file, embedding)
+                    file.flush()
+                    os.fsync(file.fileno())
         self.restamp({name: entry for name, (entry, _) in files.items()})
 
     def restamp(self, entries: Mapping[Path, Entry]) -> None:
@@ -98,19 +99,28 @@ class ResultFolder:
             return None
 
     def adopted(self, names: Sequence[Path], files: Files) -> dict[Path, Entry]:
-        """Entries for files without one that have a result younger than they are.
+        """Entries for files that were never recorded and have a result younger than they are.
 
-        ``muqrt embed`` writes no record, and a process can be killed before it does. A file that
-        was written to, renamed or replaced after its result is younger, whatever its own time says.
+        ``muqrt embed`` writes no record. A file that was written to, renamed or replaced after its
+        result is younger, whatever its own time says.
         """
-        found = {}
+        found, recorded = {}, self._recorded()
         for name in names:
+            if name in recorded:  # its result is of what it was, and may have been written later
+                continue
             with suppress(OSError):
                 if self._result(name).stat().st_mtime_ns > files[name].stat().st_ctime_ns:
                     entry = file_entry(files[name])
                     if entry is not None:
                         found[name] = entry
         return found
+
+    def _recorded(self) -> dict[Path, Entry]:
+        if not (self._folder / RECORD_FILE).exists():
+            return {}
+        with self._record() as record:
+            rows = record.execute(f"SELECT path, {_COLUMNS} FROM files").fetchall()
+        return {Path(os.fsdecode(path)): Entry(*facts) for path, *facts in rows}
 
     def _result(self, name: Path) -> Path:
         return self._folder / f"{name}.npy"

@@ -4,16 +4,17 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from stat import S_ISREG
 
-from .update import Changes, size_and_time
+from .update import Changes
 
-_Stamp = tuple[int, int] | None
+_Stamp = tuple[int, int, int] | None
 
 
 class Settling:
     """Lets through changes of files that have been as they are for a while.
 
-    A file is ready when its size and its time have stayed the same for so long; one that is gone,
+    A file is ready when its size and its times have stayed the same for so long; one that is gone,
     after twice that: if it was moved, it has appeared at its new place by then.
 
     Args:
@@ -31,7 +32,7 @@ class Settling:
         now = self._clock()
         stamps: dict[Path, _Stamp] = dict.fromkeys(changes.gone)
         for name in (*changes.new, *changes.touched):
-            stamp = size_and_time(files[name])
+            stamp = _stamp(files[name])
             if stamp is not None:  # else a broken link, a pipe, or just gone
                 stamps[name] = stamp
         self._seen = {
@@ -51,6 +52,10 @@ class Settling:
         if name in self._seen:
             self._seen[name] = (self._seen[name][0], math.inf)
 
+    def forget(self) -> None:
+        """Begin anew with every file."""
+        self._seen = {}
+
     @property
     def wait_seconds(self) -> float | None:
         """How long it is until the next file is ready; None if none waits."""
@@ -61,3 +66,13 @@ class Settling:
     def _due(self, name: Path) -> float:
         stamp, since = self._seen[name]
         return since + self._seconds * (1 if stamp is not None else 2)
+
+
+def _stamp(path: Path) -> _Stamp:
+    """A regular file's size and times; one of them is that of a change of its permissions, too."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    stamp = found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return stamp if S_ISREG(found.st_mode) else None

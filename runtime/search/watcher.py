@@ -1,6 +1,7 @@
 """Keep a library's embeddings up to date while it changes."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ...common.files import sha256
 from ..audio.folder import scan_folder
 from ..inference.batching import batches
 from .index import Entry
@@ -22,6 +22,7 @@ from .update import (
     EmbedFiles,
     Sink,
     embed_into,
+    file_entry,
     recheck,
     size_and_time,
     updating,
@@ -82,6 +83,7 @@ class Watcher:
         files = {path.relative_to(self.music): path for path in contents.audio}
         self.scan_seconds = time.monotonic() - began_seconds
         if not files:
+            self.settling.forget()
             return False
         hidden = [path.relative_to(self.music) for path in contents.unreadable]
         with updating(self.home, self.open_embeddings, files) as (found, every):
@@ -109,6 +111,8 @@ class Watcher:
         # Closed at once, also when interrupted: it commits what it has.
         with closing(embed_into(reported, files, changes.new, self.embed_files)) as running:
             for name, error in running:
+                if error is not None and size_and_time(files[name]) is None:
+                    error = CHANGED  # it has just gone
                 if error is not None and error != CHANGED:
                     self.settling.refuse(name)
                     self.on_event(Event("failed", name, error))
@@ -121,20 +125,25 @@ class Watcher:
     ) -> None:
         """Give files at a new place the embeddings that they had at their old one."""
         entries = found.entries() if every.gone and changes.new else {}
-        gone = {entries[name][:2]: name for name in every.gone if name in entries}
+        gone = defaultdict[tuple[int, int, str], list[Path]](list)
+        for name in every.gone:
+            if name in entries:
+                gone[entries[name][:3]].append(name)
+        stamps = {facts[:2] for facts in gone}
         moves = {}
         for name in changes.new:
-            old = gone.get(size_and_time(files[name]) or (-1, -1))
-            if old is not None and sha256(files[name]) == entries[old].sha256:
-                moves[name] = gone.pop(entries[old][:2])
+            entry = file_entry(files[name]) if size_and_time(files[name]) in stamps else None
+            if entry is not None and gone.get(entry[:3]):
+                moves[name] = gone[entry[:3]].pop()
         for some in batches(moves, bool, _MOVED_AT_ONCE):
             put = {name: (entries[moves[name]], found.embedding(moves[name])) for name in some}
             known = {name: value for name, value in put.items() if value[1] is not None}
+            left = {moves[name] for name in known}
             found.put(known)
-            found.drop([moves[name] for name in known])
+            found.drop([*left])
+            changes.new[:] = [name for name in changes.new if name not in known]
+            changes.gone[:] = [name for name in changes.gone if name not in left]
             for name in known:
-                changes.new.remove(name)
-                changes.gone[:] = [each for each in changes.gone if each != moves[name]]
                 self.on_event(Event("moved", name, str(moves[name])))
 
 

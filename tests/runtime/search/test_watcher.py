@@ -1,7 +1,7 @@
 """What is embedded, moved and removed while a library changes, with a clock that tests set."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -11,11 +11,10 @@ import pytest
 pytest.importorskip("lancedb")
 
 from muqrt.errors import AudioError
-from muqrt.runtime.search.index import open_index
-from muqrt.runtime.search.notices import is_network
+from muqrt.runtime.search.index import Entry, open_index
 from muqrt.runtime.search.result_folder import RECORD_FILE, ResultFolder
 from muqrt.runtime.search.settling import Settling
-from muqrt.runtime.search.update import Embeddings, size_and_time
+from muqrt.runtime.search.update import Changes, Embeddings, size_and_time
 from muqrt.runtime.search.watcher import Event, Watcher
 
 SETTLE_SECONDS = 2.0
@@ -80,6 +79,14 @@ class Library:
         }
 
 
+def wait_after(path: Path) -> None:
+    """Wait until what is written is younger than a file: clocks of file systems have steps."""
+    probe = path.parent / "probe"
+    while not probe.exists() or probe.stat().st_mtime_ns <= path.stat().st_ctime_ns:
+        probe.write_text("")
+    probe.unlink()
+
+
 def index(home: Path) -> Embeddings:
     return open_index(home, "a" * 64, WIDTH)
 
@@ -136,6 +143,23 @@ def test_a_move_is_followed(library: Library) -> None:
     assert library.content() == {"other/b.mp3": "b00", "other/c.mp3": "a00"}
 
 
+def test_moved_files_of_the_same_size_and_time(library: Library) -> None:
+    library.write("album/copy.mp3", "b00")
+    library.settle()
+    for path in (library.music / "album").iterdir():
+        os.utime(path, (1e9, 1e9))
+    assert not library.settle()
+    (library.music / "album").rename(library.music / "other")
+    assert [event.kind for event in library.settle()] == ["moved"] * 3
+    assert not library.heard
+    assert library.content() == {
+        "a.mp3": "a00",
+        "other/b.mp3": "b00",
+        "other/c.mp3": "c00",
+        "other/copy.mp3": "b00",
+    }
+
+
 def test_another_file_of_the_same_size_and_time_is_no_move(library: Library) -> None:
     gone = library.music / "a.mp3"
     stamp = gone.stat().st_mtime_ns
@@ -157,9 +181,13 @@ def test_what_is_gone_is_removed_with_its_folder(library: Library) -> None:
 
 
 def test_a_disk_that_is_not_mounted_takes_nothing_away(library: Library) -> None:
+    library.write("d.mp3", "d00")
+    library.look()
+    assert library.watcher.settling.wait_seconds == SETTLE_SECONDS
     library.music.rename(library.music.with_name("elsewhere"))
     library.music.mkdir()
     assert not library.settle() and len(library.content()) == 3
+    assert library.watcher.settling.wait_seconds is None
 
 
 def test_a_folder_that_cannot_be_listed_keeps_its_results(
@@ -189,6 +217,48 @@ def test_a_file_that_changes_while_it_is_read_is_left_for_later(library: Library
     assert library.content()["d.mp3"] == "D i"
 
 
+def test_a_file_that_changes_before_its_result_is_written_is_embedded_again(
+    library: Library,
+) -> None:
+    changing = library.write("d.mp3", "d00")
+    library.write("e.mp3", "e00")
+
+    def change(heard: Path) -> None:
+        if heard.name == "e.mp3":
+            changing.write_text("D is longer")
+            wait_after(changing)
+
+    library.while_heard = change
+    assert {event.name.name for event in library.settle()} == {"d.mp3", "e.mp3"}
+    library.while_heard = lambda path: None
+    assert library.settle() == [Event("embedded", Path("d.mp3"))]
+    assert library.content()["d.mp3"] == "D i"
+
+
+def test_a_file_that_goes_before_its_turn_has_not_failed(library: Library) -> None:
+    library.write("d.mp3", "d00")
+    going = library.write("e.mp3", "e00")
+    library.while_heard = lambda path: going.unlink(missing_ok=True)
+    assert library.settle() == [Event("embedded", Path("d.mp3"))]
+    assert not library.settle()
+
+
+def test_a_refused_file_waits_until_anything_of_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp3"
+    path.write_text("secret")
+    settling, name = Settling(1.0, lambda: 0.0), Path("a.mp3")
+    changes = Changes([name], {}, [], {})
+    settling.ready(changes, {name: path})
+    settling.refuse(name)
+    assert settling.wait_seconds is None
+    settling.ready(changes, {name: path})
+    assert settling.wait_seconds is None
+    wait_after(path)
+    path.chmod(0o600)
+    settling.ready(changes, {name: path})
+    assert settling.wait_seconds == 1.0
+
+
 def test_a_file_that_cannot_be_used_is_tried_once_until_it_changes(library: Library) -> None:
     library.write("d.mp3", "bad")
     (library.music / "link.mp3").symlink_to("nowhere")
@@ -208,16 +278,42 @@ def test_a_new_process_goes_on(library: Library) -> None:
     assert library.heard == ["d.mp3"]
 
 
+def test_killed_between_a_result_and_its_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(tmp_path, ResultFolder)
+    path = library.write("a.mp3", "a00")
+    library.settle()
+    restamp, calls = ResultFolder.restamp, list[int]()
+
+    def killed(found: ResultFolder, entries: Mapping[Path, Entry]) -> None:
+        if entries:
+            calls.append(len(entries))
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+        restamp(found, entries)
+
+    monkeypatch.setattr(ResultFolder, "restamp", killed)
+    path.write_text("A longer one")
+    library.look()
+    wait_after(path)
+    with pytest.raises(KeyboardInterrupt):
+        library.look(SETTLE_SECONDS)
+    assert np.load(library.home / "a.mp3.npy")[0] == ord("A")
+    path.write_text("Before the end it has changed")
+    library.start()
+    assert library.settle() == [Event("embedded", Path("a.mp3"))]
+    assert library.content() == {"a.mp3": "Bef"}
+
+
 def test_results_without_a_record_are_kept_if_they_are_younger(tmp_path: Path) -> None:
     library = Library(tmp_path, ResultFolder)
     paths = [library.write(f"{name}.mp3", f"{name}00") for name in "ab"]
     library.settle()
     (library.home / RECORD_FILE).unlink()
-    changed_ns = 0
-    while changed_ns <= (library.home / "b.mp3.npy").stat().st_mtime_ns:  # a clock of milliseconds
-        paths[1].replace(library.music / "moved.mp3")
-        (library.music / "moved.mp3").replace(paths[1])
-        changed_ns = paths[1].stat().st_ctime_ns
+    wait_after(library.home / "b.mp3.npy")
+    paths[1].replace(library.music / "moved.mp3")
+    (library.music / "moved.mp3").replace(paths[1])
     library.start()
     assert library.settle() == [Event("embedded", Path("b.mp3"))]
     assert library.heard == ["b.mp3"]
@@ -229,19 +325,3 @@ def test_only_regular_files_have_a_size_and_a_time(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp3")
     assert size_and_time(tmp_path / "pipe.mp3") is None
     assert size_and_time(tmp_path / "nothing.mp3") is None
-
-
-MOUNTS = r"""22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw
-31 22 0:50 / {folder}/my\040nas rw shared:9 - {kind} nas:/music rw
-32 31 8:2 / {folder}/my\040nas/local rw - ext4 /dev/sdb1 rw
-"""
-
-
-@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
-def test_network_shares_are_told_by_their_mount(tmp_path: Path, kind: str) -> None:
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(MOUNTS.format(folder=tmp_path, kind=kind))
-    assert is_network(tmp_path / "my nas" / "album", mounts)
-    assert not is_network(tmp_path / "my nas" / "local", mounts)
-    assert not is_network(tmp_path, mounts)
-    assert not is_network(tmp_path, tmp_path / "no such system")
