@@ -35,16 +35,22 @@ class Notices(Closing):
     """
 
     def __init__(self, folder: Path, ignored: Path, poll_seconds: float | None = None) -> None:
-        if poll_seconds is None and is_network(folder):
-            poll_seconds = POLL_SECONDS
-        self._poll_seconds = poll_seconds
+        self._folder, self._ignored, self._chosen_seconds = folder, ignored, poll_seconds
         self._turns: Iterator[object] = iter(())
-        if poll_seconds is None:
-            self._turns = _turns(folder, ignored)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.close()
+        self._watched = _place(self._folder)
+        self._poll_seconds = self._chosen_seconds
+        if self._poll_seconds is None and is_network(self._folder):
+            self._poll_seconds = POLL_SECONDS
+        if self._poll_seconds is None:
+            self._turns = _turns(self._folder, self._ignored)
             try:
                 next(self._turns)  # watches from now on
-            except (OSError, RuntimeError) as error:
-                note(f"{folder}: looked through every {POLL_SECONDS:g} s: {error}")
+            except (OSError, RuntimeError, ValueError) as error:
+                note(f"{self._folder}: looked through every {POLL_SECONDS:g} s: {error}")
                 self._poll_seconds = POLL_SECONDS
 
     def wait(self, least_seconds: float, most_seconds: float | None) -> None:
@@ -55,11 +61,19 @@ class Notices(Closing):
         if self._poll_seconds is not None:
             time.sleep(max(least_seconds, most_seconds))
             return
-        for changes in self._turns:
-            changed = changed or bool(changes)
-            waited_seconds = time.monotonic() - began
-            if waited_seconds >= (least_seconds if changed else max(least_seconds, most_seconds)):
-                return
+        is_deaf = False
+        try:
+            for changes in self._turns:
+                is_deaf = _place(self._folder) != self._watched
+                changed = changed or is_deaf or bool(changes)
+                due_seconds = least_seconds if changed else max(least_seconds, most_seconds)
+                if time.monotonic() - began >= due_seconds:
+                    break
+        except RuntimeError:  # a changed file's name is no text, or there are too many folders
+            is_deaf = True
+            time.sleep(max(0.0, began + least_seconds - time.monotonic()))
+        if is_deaf:
+            self._begin()
 
     def close(self) -> None:
         """Watch no longer."""
@@ -68,20 +82,38 @@ class Notices(Closing):
 
 
 def is_network(folder: Path, mounts: Path = MOUNTS) -> bool:
-    """Whether a folder is on a network share, as far as the system says (Linux only)."""
+    """Whether a folder or one below it is on a network share, as far as the system says (Linux
+    only).
+    """
+    place = folder.resolve()
+    found = _mounts(place, mounts)
+    below = [kind for point, kind in found if point != place and point.is_relative_to(place)]
+    # Of several mounts at one place the last is seen.
+    above = [kind for point, kind in found if place.is_relative_to(point)]
+    return not _NETWORK.isdisjoint([*above[-1:], *below])
+
+
+def _mounts(place: Path, mounts: Path) -> list[tuple[Path, str]]:
+    """What is mounted below a folder and above it, and its kind; the outermost first."""
     try:
-        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        text = mounts.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
-        return False
-    place, kind = folder.resolve(), ""
-    nearest = -1
-    for line in lines:
+        return []
+    found = []
+    for line in text.rstrip("\n").split("\n"):
         before, _, after = line.partition(" - ")
-        point = Path(_unescaped(before.split()[4]))
-        # Of several mounts at one place the last is seen.
-        if place.is_relative_to(point) and len(point.parts) >= nearest:
-            nearest, kind = len(point.parts), after.split()[0]
-    return kind in _NETWORK
+        point = Path(_unescaped(before.split(" ")[4]))
+        if place.is_relative_to(point) or point.is_relative_to(place):
+            found.append((point, after.split(" ")[0]))
+    return sorted(found, key=lambda mount: len(mount[0].parts))
+
+
+def _place(folder: Path) -> object:
+    """What differs when another folder, or another disk, has come to be in a folder's place."""
+    with suppress(OSError):
+        found = folder.stat()
+        return found.st_dev, found.st_ino, _mounts(folder.resolve(), MOUNTS)
+    return None
 
 
 def _unescaped(text: str) -> str:
@@ -107,5 +139,4 @@ def _turns(folder: Path, ignored: Path) -> Iterator[object]:
         rust_timeout=_TURN_MS,
         yield_on_timeout=True,
         force_polling=False,
-        ignore_permission_denied=True,
     )
