@@ -23,14 +23,16 @@ class Buffered:
         total, held = self._total + size, self._held.get(client, 0) + size
         if total > self._limits.buffered_bytes or held > self._limits.client_buffered_bytes:
             raise RefusedError(429, "too much audio on its way at once; try again later")
-        self._total, self._held[client] = total, held
+        self._total = total
+        if held:
+            self._held[client] = held
 
     def release(self, client: str, size: int) -> None:
         """A request that was counted has been answered."""
         self._total -= size
-        self._held[client] -= size
-        if not self._held[client]:
-            del self._held[client]
+        held = self._held.pop(client, 0) - size
+        if held:
+            self._held[client] = held
 
     @contextmanager
     def holding(self, client: str, size: int) -> Iterator[None]:
