@@ -170,17 +170,17 @@ def serve(
                     ),
                 ) as front,
             ):
-                metrics.add(server.metrics_text)
-                metrics.add(supervisor.metrics_text)
-                metrics.add(front.metrics_text)
-                supervisor.wait_until_ready()
-                urls = {
-                    "grpc": front.grpc_url or server.grpc_url,
-                    "http": front.url,
-                    "metrics": metrics.url,
-                }
-                _announce(server, urls, as_json)
                 try:
+                    metrics.add(server.metrics_text)
+                    metrics.add(supervisor.metrics_text)
+                    metrics.add(front.metrics_text)
+                    supervisor.wait_until_ready()
+                    urls = {
+                        "grpc": front.grpc_url or server.grpc_url,
+                        "http": front.url,
+                        "metrics": metrics.url,
+                    }
+                    _announce(server, urls, as_json)
                     while True:
                         supervisor.wait(_LOOK_SECONDS)
                         front.check()

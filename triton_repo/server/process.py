@@ -49,8 +49,6 @@ class Server(Closing):
     Attributes:
         exit_time: for requests in flight when it stops. What stands in front of it and stops first
             begins it, and the server has what is left.
-
-    Attributes:
         http: asks Triton's own HTTP endpoints.
 
     Raises:
