@@ -33,7 +33,8 @@ class CheckedInference:
         """Handle a request; raises RefusedError for what is not passed on."""
         length = scope["state"]["length"]
         if not is_infer(scope["path"]):
-            if length > _OTHER_BYTES:
+            # A GET is passed on without a length: what came as its body would be another request.
+            if length > (_OTHER_BYTES if scope["method"] == "POST" else 0):
                 raise RefusedError(413, "this endpoint takes no such body")
             return await self._app(scope, receive, send)
         head_length = length_in(scope, HEAD_LENGTH)

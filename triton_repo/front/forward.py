@@ -36,6 +36,8 @@ class Forward:
             while message.get("more_body"):
                 message = await receive()
                 if message["type"] != "http.request":
+                    # Answered or not: another request would be taken for the rest of this one.
+                    connection.is_free = False
                     return
                 await connection.send_more(message.get("body", b""))
             await self._answer(connection, scope, send)

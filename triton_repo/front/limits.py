@@ -13,7 +13,7 @@ class FrontLimits:
         headers: of a request.
         chunks: of a body that is sent in chunks.
         head_seconds: for the headers to arrive.
-        body_seconds: for the body to arrive.
+        body_seconds: for the body to arrive, and for the client to take what it is sent.
         answer_seconds: for the server to answer.
         body_bytes: of a body; 64 MiB are 11 minutes of float32 at 24 kHz.
         json_bytes: of a body, or the part of one, that is JSON.

@@ -24,8 +24,8 @@ _RESTRICTED = {
     "trace": rf"/v2/trace/setting|{_MODEL}/trace/setting",
     "logging": "/v2/logging",
 }
-# Paths are few. One is at most as long as the headers.
-_REMEMBERED = 256
+# Paths are few, and none is longer.
+_REMEMBERED, _LONGEST_BYTES = 256, 1 << 10
 
 
 @lru_cache(_REMEMBERED)
@@ -57,7 +57,8 @@ class OpenPaths:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        methods = self._methods(scope["raw_path"])
+        path = scope["raw_path"]
+        methods = self._methods(path) if len(path) <= _LONGEST_BYTES else set()
         if scope["method"] in methods:
             return await self._app(scope, receive, send)
         if methods:

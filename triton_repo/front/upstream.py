@@ -26,7 +26,7 @@ class Upstream:
         """A connection; raises OSError if the server cannot be reached."""
         while self._free:
             connection = self._free.pop()
-            if not connection.is_lost:
+            if connection.is_free:
                 return connection
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
@@ -129,7 +129,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close the connection, and with it the request."""
-        self.source = None
+        self.source, self.is_free = None, False
         self._transport.abort()
 
     def connection_made(self, transport: Any) -> None:
@@ -148,7 +148,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Asyncio's."""
-        self.is_lost = True
+        self.is_lost, self.is_free = True, False
         self._transport.abort()  # closing would wait until all is sent, which nobody may read
 
     def pause_writing(self) -> None:

@@ -82,6 +82,7 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
         """One connection."""
 
         _timer: TimerHandle | None = None
+        _sending: TimerHandle | None = None  # until the client takes what it is sent
         _deadline: float | None = None  # of what is awaited from the client
         _in_headers = True
         _header_bytes = 0
@@ -98,13 +99,33 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
                 self._within(limits.head_seconds, b"the headers took too long")
 
         def connection_lost(self, error: Exception | None) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
+            for timer in (self._timer, self._sending):
+                if timer is not None:
+                    timer.cancel()
             super().connection_lost(error)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._sending = self.loop.call_later(limits.body_seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if self._sending is not None:
+                self._sending.cancel()
 
         def data_received(self, data: bytes) -> None:
             while data and not self.transport.is_closing():
                 data = self._take_body(data) if self._is_around else self._take_heads(data)
+            if self._deadline is None and self.cycle is not None and self.cycle.response_complete:
+                # The rest of a refused body, or empty lines: again nothing is under way.
+                self._unset_keepalive_if_required()
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+
+        def timeout_keep_alive_handler(self) -> None:
+            if self._deadline is None:  # else the rest of a refused body has its own time
+                super().timeout_keep_alive_handler()
 
         def _take_heads(self, data: bytes) -> bytes:
             """Let the parser have what is no body of known length; the rest."""
@@ -120,7 +141,11 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
                     return b""
                 if end >= 0:
                     data, rest = data[: end + 4], data[end + 4 :]
+            else:
+                self._header_bytes += len(data)  # 0 again where some of the body is in it
             super().data_received(data)
+            if not self._in_headers and self._header_bytes > limits.header_bytes:
+                self._end(431, b"the headers of chunks, or those after them, are too long")
             self._is_around = self._left > 0 and not self._in_headers
             if self._is_around or not rest or self.transport.is_closing():
                 return rest
@@ -148,12 +173,15 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
             super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
-            self._in_headers = False
+            if self.parser.should_upgrade() and _has_body(self.headers):
+                # The parser takes what follows for another protocol's, or for another request.
+                self._end(400, b"a request with a body cannot ask for an upgrade")
             if self.transport.is_closing():
                 return
             self._within(limits.body_seconds, b"the body took too long")
             self._pipe, self._left = None, _length(self.headers)
             super().on_headers_complete()
+            self._in_headers, self._header_bytes = False, 0
             self.scope["state"]["pipe_into"] = partial(self._pipe_into, self.cycle)
             if self.scope["method"] != "HEAD":  # whose answers have no body
                 self.cycle.transport = AnswerWriter(self.transport, self.cycle)
@@ -165,12 +193,14 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
                 pipe.source = self.flow
 
         def on_chunk_header(self) -> None:
+            self._header_bytes = 0
             self._chunks += 1
             if self._chunks > limits.chunks:
                 self._end(413, b"the body has too many chunks")
 
         def on_body(self, body: bytes) -> None:
             cycle = self.cycle
+            self._header_bytes = 0
             self._left -= len(body)
             if self.transport.is_closing() or cycle.response_complete:
                 return
@@ -210,24 +240,36 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
                 self._timer = self.loop.call_later(min(left, look_seconds), self._look)
 
         def _end(self, status: int, reason: bytes) -> None:
-            """Answer, unless an answer has begun, and close the connection."""
+            """Answer, unless an answer has begun or is due to an earlier request, and close the
+            connection."""
             self._deadline = None
             if self.transport.is_closing():
                 return
             counters.refuse(status)
-            between = self.cycle is None or (self.cycle.response_complete and self._in_headers)
-            if between or not (self.cycle.response_started or self.cycle.response_complete):
+            cycle = self.cycle
+            if self._in_headers:
+                is_its_turn = cycle is None or cycle.response_complete
+            else:
+                is_its_turn = not (self.pipeline or cycle.response_started)
+            if is_its_turn:
                 body = b'{"error":"%s"}' % reason
                 self.transport.write(
                     b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
                     b"connection: close\r\n\r\n%s" % (status, _REASONS[status], len(body), body)
                 )
-            if self.cycle is not None and not self.cycle.response_complete:
-                self.cycle.disconnected = True
-                self.cycle.message_event.set()
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
             self.transport.close()
 
     return BoundedProtocol
+
+
+def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in headers
+    )
 
 
 def _length(headers: list[tuple[bytes, bytes]]) -> int:
