@@ -16,6 +16,8 @@ from hypothesis import settings
 from muqrt.errors import MissingDependencyError
 from muqrt.triton_repo.server.installation import find_server
 
+from .elsewhere import save_mix, save_probe
+
 # The same examples in every run: no test depends on chance.
 settings.register_profile("fixed", derandomize=True)
 settings.load_profile("fixed")
@@ -178,6 +180,26 @@ def tagged_bundle(tiny_checkpoint: Path, tiny_head: Path, bundled: Bundled) -> P
 def token_bundle(tiny_checkpoint: Path, bundled: Bundled) -> Path:
     """Folder of the tiny checkpoint's bundle with tokens, certified. Do not change its files."""
     return bundled(tiny_checkpoint, "tokens", outputs=["tokens"])
+
+
+@pytest.fixture(scope="session")
+def scored_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """File of a head for the tiny checkpoint that another project trained. Do not change it."""
+    pytest.importorskip("torch")
+    return save_probe(tmp_path_factory.mktemp("head"))
+
+
+@pytest.fixture(scope="session")
+def scored_bundle(
+    tiny_checkpoint: Path,
+    scored_head: Path,
+    bundled: Bundled,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Folder of the tiny checkpoint's bundle with that head's scores and a mix of levels,
+    certified. Do not change its files."""
+    mix = save_mix(tmp_path_factory.mktemp("mix"))
+    return bundled(tiny_checkpoint, "scored", head=scored_head, mix=str(mix))
 
 
 @pytest.fixture(scope="session")

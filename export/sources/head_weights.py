@@ -103,7 +103,7 @@ def _probe(path: Path, facts: HeadFile, state: Mapping[str, Tensor]) -> Probe:
             f"{path}: its linear layers do not follow one another ({chain or 'there are none'}). "
             "Name them in order under layers, in a JSON file that describes the head."
         )
-    others, learned = _mixing(state, facts)
+    others, learned = _mixing(path, facts, state)
     ours = {
         f"{name}.{part}": f"layers.{index}.{part}"
         for index, name in enumerate(names)
@@ -118,15 +118,19 @@ def _probe(path: Path, facts: HeadFile, state: Mapping[str, Tensor]) -> Probe:
     return load_strictly(lambda: Probe(config), {}, (), renamed, str(path), "description")
 
 
-def _mixing(state: Mapping[str, Tensor], facts: HeadFile) -> tuple[dict[str, Tensor], Mixture]:
+def _mixing(
+    path: Path, facts: HeadFile, state: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], Mixture]:
     """The weights with those of the levels under their own names, and how these are meant.
 
     MARBLE has a softmax of one tensor, or a convolution of one tap over the levels: plain weights
     and a bias.
     """
     renamed, levels = dict(state), len(facts.levels or ())
+    if facts.level_weights is not None and facts.level_weights not in state:
+        raise CheckpointError(f"{path}: no {facts.level_weights} among its weights.")
     name = facts.level_weights or _level_weights(state, levels)
-    if name is None or name not in state or facts.mixture == "mean":
+    if name is None or facts.mixture == "mean":
         return renamed, "mean"
     renamed["level_weights"] = renamed.pop(name).reshape(-1)
     bias = f"{name.removesuffix('.weight')}.bias"

@@ -148,6 +148,7 @@ class Models(NamedTuple):
     checkpoint: Path
     bundle: Path
     tagged: Path
+    scored: Path
     tokens: Path
     mulan: Path
     mulan_checkpoint: Path
@@ -173,6 +174,7 @@ def commands(folder: Path, models: "Models") -> dict[str, list[object]]:
         "embed features": ["embed", song, "-b", bundle, "-o", out / "a.npy", "--features"],
         "tag": ["tag", song, "-b", tagged],
         "tag labels": ["tag", song, "-b", models.mulan, "--labels", "a", "b", "--no-cache"],
+        "score": ["score", song, "-b", models.scored],
         "tokens": ["tokens", song, "-b", models.tokens, "-o", out],
         "search": ["search", folder, "-b", models.mulan, "--index", out],
         "watch": ["watch", folder, "-b", bundle, "-o", out],
@@ -303,6 +305,7 @@ def models(
     tiny_checkpoint: Path,
     bundle_copy: Path,
     tagged_bundle: Path,
+    scored_bundle: Path,
     token_bundle: Path,
     mulan_bundle: Path,
     mulan_checkpoint: Path,
@@ -312,7 +315,7 @@ def models(
 
     config = RvqConfig(width=512, mean=0.0, std=1.0)
     save_rvq(config.build(), config, tmp_path / "rvq")
-    made = tiny_checkpoint, bundle_copy, tagged_bundle, token_bundle, mulan_bundle
+    made = (tiny_checkpoint, bundle_copy, tagged_bundle, scored_bundle, token_bundle, mulan_bundle)
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, and says nothing
         url = f"127.0.0.1:{server.getsockname()[1]}"
         yield Models(*made, mulan_checkpoint, tmp_path / "rvq", url)
@@ -320,7 +323,7 @@ def models(
 
 # They may be done before the signal comes.
 BRIEF = ("info", "doctor", "repository", "random-checkpoint", "train compact")
-NAMES = tuple(commands(Path(), Models(*[Path()] * 7, "")))
+NAMES = tuple(commands(Path(), Models(*[Path()] * 8, "")))
 
 
 @pytest.mark.parametrize("name", ["stream", "export", "train rvq", "synth-corpus", "bench model"])

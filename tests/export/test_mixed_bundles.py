@@ -9,7 +9,6 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import muqrt
 from muqrt.errors import BundleError, CheckpointError, UsageError
@@ -28,45 +27,12 @@ from muqrt.runtime.bundle.meanings import from_texts, to_texts
 from muqrt.runtime.bundle.mix import Mix
 from muqrt.runtime.parity.prove import prove
 from muqrt.runtime.parity.stored import Answers
-from muqrt.triton_repo.contract.config import parse_config
+from muqrt.triton_repo.contract.config import LENGTHS, parse_config
 from muqrt.triton_repo.repository.write import write_repository
 
+from ..elsewhere import LABELS, LEVELS, LOGITS, probe
+
 Command = Callable[..., CompletedProcess[str]]
-LEVELS, LOGITS = [6, 9, 12], [0.1, 1.0, -1.0]
-LABELS = ["calm", "bright", "slow"]
-
-
-@pytest.fixture(scope="module")
-def probe() -> nn.Linear:
-    torch.manual_seed(0)
-    module = nn.Linear(32, 3)
-    with torch.no_grad():
-        module.weight *= 3
-    return module.eval()
-
-
-@pytest.fixture(scope="module")
-def head(probe: nn.Linear, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A linear probe of levels 3 and 5, whose windows are of 2 s."""
-    folder = tmp_path_factory.mktemp("head")
-    torch.save(
-        {f"net.0.{name}": each for name, each in probe.state_dict().items()}, folder / "p.pt"
-    )
-    facts = {"levels": [3, 5], "labels": LABELS, "activation": "softmax", "window_seconds": 2}
-    (folder / "head.json").write_text(json.dumps({"weights": "p.pt", **facts}))
-    return folder / "head.json"
-
-
-@pytest.fixture(scope="module")
-def folder(
-    tiny_checkpoint: Path,
-    head: Path,
-    bundled: Callable[..., Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    mix = tmp_path_factory.mktemp("mix") / "mix.json"
-    mix.write_text(json.dumps({"levels": LEVELS, "weights": LOGITS, "softmax": True}))
-    return bundled(tiny_checkpoint, "mixed", head=head, mix=str(mix))
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +59,11 @@ def near(ours: np.ndarray, theirs: np.ndarray) -> None:
     assert np.linalg.norm(ours - theirs) < 1e-4 * np.linalg.norm(theirs)
 
 
-def test_the_mix_is_a_level(folder: Path, song: np.ndarray, states: list[torch.Tensor]) -> None:
+def test_the_mix_is_a_level(
+    scored_bundle: Path, song: np.ndarray, states: list[torch.Tensor]
+) -> None:
     expected = mixed(states)
-    with muqrt.load(folder, threads=1) as model:
+    with muqrt.load(scored_bundle, threads=1) as model:
         near(model.features(song, 24_000, level="mix"), expected)
         near(model.embed([song, song], 24_000, level="mix"), np.stack([expected.mean(0)] * 2))
         whole = model.features(song, 24_000)
@@ -108,22 +76,22 @@ def test_the_mix_is_a_level(folder: Path, song: np.ndarray, states: list[torch.T
 
 
 def test_scores_are_the_probes(
-    folder: Path, probe: nn.Linear, song: np.ndarray, states: list[torch.Tensor]
+    scored_bundle: Path, song: np.ndarray, states: list[torch.Tensor]
 ) -> None:
-    with muqrt.load(folder, threads=1) as model:
+    with muqrt.load(scored_bundle, threads=1) as model:
         (whole,) = model.session.run({"waveform": song[None]}, ["scores"])["scores"]
         found, again = model.score([song, song], 24_000)
     with torch.inference_mode():
         mean = torch.stack([states[3], states[5]]).mean((0, 1))
-        near(whole, probe(mean).softmax(-1).numpy())
+        near(whole, probe()(mean).softmax(-1).numpy())
     assert found.window_scores.shape == (4, 3)
     assert found.edges_seconds.tolist() == [0, 1.48, 2.48, 3.48, 5]  # at whole steps
     assert list(found.by_label()) == LABELS and sum(found.by_label().values()) == pytest.approx(1)
     np.testing.assert_array_equal(found.scores, again.scores)
 
 
-def test_the_manifest_says_what_they_are(folder: Path, tiny_bundle: Path) -> None:
-    bundle = load_bundle(folder)
+def test_the_manifest_says_what_they_are(scored_bundle: Path, tiny_bundle: Path) -> None:
+    bundle = load_bundle(scored_bundle)
     mix = bundle.meaning(Mix)
     assert mix is not None and (mix.levels, mix.width) == (LEVELS, 32)
     assert mix.weights == pytest.approx(torch.tensor(LOGITS).softmax(0).tolist())
@@ -140,23 +108,27 @@ def test_the_manifest_says_what_they_are(folder: Path, tiny_bundle: Path) -> Non
 
 
 def test_a_changed_weight_of_the_mix_fails_the_gate(
-    folder: Path, head: Path, tiny_checkpoint: Path, short_music: list[Excerpt], tmp_path: Path
+    scored_bundle: Path,
+    scored_head: Path,
+    tiny_checkpoint: Path,
+    short_music: list[Excerpt],
+    tmp_path: Path,
 ) -> None:
-    document = json.loads((folder / "bundle.json").read_text())
+    document = json.loads((scored_bundle / "bundle.json").read_text())
     document["mix"]["weights"][0] += 0.01
-    copy = shutil.copytree(folder, tmp_path / "copy")
+    copy = shutil.copytree(scored_bundle, tmp_path / "copy")
     (copy / "bundle.json").write_text(json.dumps(document))
     bundle = load_bundle(copy)
     assert not bundle.artefacts[0].certified  # its hash covers the weights
-    proof = Proof(load_source(tiny_checkpoint), load_head(head), music=short_music[:1])
+    proof = Proof(load_source(tiny_checkpoint), load_head(scored_head), music=short_music[:1])
     parity(bundle, proof)
     assert not bundle.artefacts[0].certified
     with pytest.raises(CheckpointError, match="its scores can be compared only with their head"):
         parity(bundle, Proof(proof.checkpoint, music=short_music[:1]))
 
 
-def test_the_stored_answers_prove_both(folder: Path) -> None:
-    bundle = load_bundle(folder)
+def test_the_stored_answers_prove_both(scored_bundle: Path) -> None:
+    bundle = load_bundle(scored_bundle)
     prove(bundle, Answers(bundle))
     (artefact,) = bundle.artefacts
     assert artefact.certified
@@ -164,16 +136,16 @@ def test_the_stored_answers_prove_both(folder: Path) -> None:
 
 
 def test_pytorch_mixes_and_does_not_score(
-    folder: Path,
-    head: Path,
+    scored_bundle: Path,
+    scored_head: Path,
     tiny_checkpoint: Path,
     short_music: list[Excerpt],
     song: np.ndarray,
     states: list[torch.Tensor],
     tmp_path: Path,
 ) -> None:
-    bundle = load_bundle(shutil.copytree(folder, tmp_path / "copy"))
-    proof = Proof(load_source(tiny_checkpoint), load_head(head), music=short_music[:1])
+    bundle = load_bundle(shutil.copytree(scored_bundle, tmp_path / "copy"))
+    proof = Proof(load_source(tiny_checkpoint), load_head(scored_head), music=short_music[:1])
     made = add(bundle, TorchRecipe("fp32"), proof)
     assert made.certified and [each.name for each in made.outputs][-1] == "mix"
     with muqrt.load(bundle.folder, "torch-fp32", threads=1, device="cpu") as model:
@@ -182,25 +154,27 @@ def test_pytorch_mixes_and_does_not_score(
             model.score(song, 24_000)
 
 
-def test_triton_gives_both(folder: Path, tmp_path: Path) -> None:
-    write_repository(load_bundle(folder), tmp_path / "repository")
+def test_triton_gives_both(scored_bundle: Path, tmp_path: Path) -> None:
+    write_repository(load_bundle(scored_bundle), tmp_path / "repository")
     config = parse_config((tmp_path / "repository" / "muq" / "config.pbtxt").read_text())
     shapes = {each.name: list(each.dims) for each in config.output}
     assert (shapes["mix"], shapes["scores"]) == ([-1, 32], [3])
     texts = {name: each.string_value for name, each in config.parameters.items()}
-    assert from_texts(texts) == load_bundle(folder).meanings
+    bundle = load_bundle(scored_bundle)
+    assert from_texts(texts) == bundle.meanings
+    assert bundle.framing.whole_steps(2.0) in json.loads(texts[LENGTHS])  # the head's window
 
 
-def test_the_commands(muqrt: Command, folder: Path, music: Path, tmp_path: Path) -> None:
+def test_the_commands(muqrt: Command, scored_bundle: Path, music: Path, tmp_path: Path) -> None:
     song = music / "bach_prelude_c.mp3"
-    done = muqrt("embed", song, "-b", folder, "--level", "mix", "-o", tmp_path / "x.npy")
+    done = muqrt("embed", song, "-b", scored_bundle, "--level", "mix", "-o", tmp_path / "x.npy")
     assert done.returncode == 0 and np.load(tmp_path / "x.npy").shape == (32,), done.stderr
-    done = muqrt("score", song, "-b", folder, "--json")
+    done = muqrt("score", song, "-b", scored_bundle, "--json")
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     assert facts["labels"] == LABELS and list(facts["results"][0]["scores"]) == LABELS
     assert facts["results"][0]["windows"][0]["start_seconds"] == 0
-    done = muqrt("score", song, tmp_path / "no.wav", "-b", folder)
+    done = muqrt("score", song, tmp_path / "no.wav", "-b", scored_bundle)
     assert done.returncode == 3 and "calm 0." in done.stdout and "FAILED" in done.stdout
 
 
@@ -217,10 +191,10 @@ def test_the_commands_of_a_bundle_without(
 
 
 def test_export_takes_a_mix_and_a_head(
-    muqrt: Command, tiny_checkpoint: Path, head: Path, tmp_path: Path
+    muqrt: Command, tiny_checkpoint: Path, scored_head: Path, tmp_path: Path
 ) -> None:
     command = ("export", tiny_checkpoint, "-o", tmp_path / "out", "--no-parity", "--level", 5)
-    done = muqrt(*command, "--mix", "0,3-5", "--head", head)
+    done = muqrt(*command, "--mix", "0,3-5", "--head", scored_head)
     assert done.returncode == 0 and "3 scores, by the head" in done.stdout, done.stderr
     mix = load_bundle(tmp_path / "out").meaning(Mix)
     assert mix is not None and (mix.levels, mix.weights) == ([0, 3, 4, 5], [0.25] * 4)

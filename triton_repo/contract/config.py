@@ -16,6 +16,7 @@ from ...common.environment import import_extra
 from ...errors import BundleError, UsageError
 from ...runtime.bundle.joint import IDS, LATENTS, MASK
 from ...runtime.bundle.record import TensorSpec
+from ...runtime.bundle.scoring import Scoring
 from .artefact import Contract
 from .limits import Limits, longest_seconds
 from .options import QueuePolicy, ServingOptions
@@ -119,6 +120,9 @@ class ModelConfig:
             lengths.add(self.contract.joint.clip_samples)
         if tagging is not None:
             lengths.add(framing.whole_steps(tagging.window_seconds))
+        scoring = self.contract.meaning(Scoring)
+        if scoring is not None and scoring.window_seconds != "whole":
+            lengths.add(framing.whole_steps(scoring.window_seconds))
         return sorted(lengths)
 
     @property

@@ -206,6 +206,7 @@ def test_a_taggers_folder_is_still_a_head(tiny_head: Path) -> None:
         ({"levels": [6], "layers": ["output"]}, r"unexpected: hidden_0\.bias"),
         ({"levels": [6], "layers": ["nothing"]}, r"no matrix nothing\.weight"),
         ({"levels": [6, 7], "mixture": "softmax"}, "missing: level_weights"),
+        ({"levels": [6], "level_weights": "mixer"}, "no mixer among its weights"),
         ({"levels": [6], "kind": "songeval"}, r"no matrix ffd\.0\.weight"),
         ({"kind": "probe"}, "which levels this head reads is not in its weights"),
     ],

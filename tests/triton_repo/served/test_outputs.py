@@ -1,4 +1,4 @@
-"""Tags and tokens from a real server are the local ones, and clients need no bundle."""
+"""Tags, tokens, scores and mixes from a real server are the local ones; clients need no bundle."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -26,9 +26,16 @@ SONGS = ("greensleeves_duo.flac", "bach_prelude_c.mp3")
 
 
 @pytest.fixture(scope="module")
-def bundles(tagged_bundle: Path, token_bundle: Path, tiny_bundle: Path) -> dict[str, Path]:
+def bundles(
+    tagged_bundle: Path, token_bundle: Path, scored_bundle: Path, tiny_bundle: Path
+) -> dict[str, Path]:
     """A bundle of each kind, by the name of its served model."""
-    return {"tags": tagged_bundle, "tokens": token_bundle, "plain": tiny_bundle}
+    return {
+        "tags": tagged_bundle,
+        "tokens": token_bundle,
+        "scores": scored_bundle,
+        "plain": tiny_bundle,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +77,27 @@ def test_served_outputs_equal_local_ones(
             np.testing.assert_allclose(ours.window_scores, theirs.window_scores, atol=1e-5)
 
 
+def test_a_served_mix_and_served_scores(
+    muqrt: Command, outputs_server: Server, scored_bundle: Path, music: Path
+) -> None:
+    songs = [music / name for name in SONGS]
+    with load(scored_bundle) as local:
+        expected, mixed = local.score(songs), local.embed(songs, level="mix")
+    with Model(TritonSession(outputs_server.grpc_url, "scores"), batch_size=3) as served:
+        found = served.score(songs)
+        np.testing.assert_allclose(served.embed(songs, level="mix"), mixed, atol=1e-5)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.scoring == theirs.scoring
+        np.testing.assert_array_equal(ours.edges_seconds, theirs.edges_seconds)
+        np.testing.assert_allclose(ours.window_scores, theirs.window_scores, atol=1e-5)
+    server = ["--server", outputs_server.grpc_url, "--model", "scores"]
+    facts = json.loads(muqrt("score", songs[0], *server, "--json").stdout)
+    assert facts["results"][0]["scores"] == pytest.approx(expected[0].by_label(), abs=1e-5)
+    done = muqrt("embed", songs[0], *server, "--level", "mix", "--json")
+    embedding = json.loads(done.stdout)["results"][0]["embedding"]
+    np.testing.assert_allclose(embedding, mixed[0], atol=1e-5)
+
+
 def test_clients_choose_among_the_outputs(outputs_server: Server, music: Path) -> None:
     waveform = audio.load(music / SONGS[0])[None, :33_333]
     with TritonSession(outputs_server.grpc_url, "tokens") as session:
@@ -107,7 +135,12 @@ def test_muqrt_tokens_needs_no_bundle(
 
 
 @pytest.mark.parametrize(
-    ("ask", "cure"), [(Model.tag, "--head"), (Model.tokens, "--outputs embedding,tokens")]
+    ("ask", "cure"),
+    [
+        (Model.tag, "--head"),
+        (Model.tokens, "--outputs embedding,tokens"),
+        (Model.score, "--head FILE"),
+    ],
 )
 def test_a_served_model_without_them_says_so(
     outputs_server: Server, music: Path, ask: Callable[..., object], cure: str
