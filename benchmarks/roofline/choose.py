@@ -33,7 +33,11 @@ class Counted:
 
 def onnx_graphs(bundle: Bundle) -> list[Artefact]:
     """The bundle's artefacts for audio that are ONNX graphs."""
-    return [each for each in bundle.audio_artefacts if each.engine == "onnxruntime"]
+    return [
+        each
+        for each in bundle.audio_artefacts
+        if each.engine == "onnxruntime" and each.file.endswith(".onnx")
+    ]
 
 
 def choose(bundle: Bundle, name: str | None = None, precision: str | None = None) -> Counted:

@@ -188,6 +188,8 @@ def _graph(artefact: Artefact, served: list[str]) -> Layout:
     if TOKENS in served:  # the drop-in backend chooses a graph for each request
         left_out.discard(TOKENS_FILE)
     left_out.discard(graph)
+    # ONNX Runtime knows its own format by the suffix.
+    filename = PurePosixPath(MODEL_FILENAME).with_suffix(PurePosixPath(graph).suffix).name
     sources: dict[str, str] = {}
     for name in (name for name in artefact.files if name not in left_out):
         path = PurePosixPath(name)
@@ -197,12 +199,12 @@ def _graph(artefact: Artefact, served: list[str]) -> Layout:
                 "is in a model repository. Export the bundle again."
             )
         # The graph refers to its external data by this name, relative to itself.
-        place = MODEL_FILENAME if name == graph else path.relative_to(home).as_posix()
+        place = filename if name == graph else path.relative_to(home).as_posix()
         if place in sources:
-            raise BundleError(f"external data of {graph} is called {MODEL_FILENAME}; rename it")
+            raise BundleError(f"external data of {graph} is called {filename}; rename it")
         sources[place] = name
     hashes = {place: artefact.files[name] for place, name in sources.items()}
-    return Layout("onnxruntime", MODEL_FILENAME, {}, sources, hashes, (artefact,))
+    return Layout("onnxruntime", filename, {}, sources, hashes, (artefact,))
 
 
 def _plans(bundle: Bundle, artefact: Artefact) -> Layout:

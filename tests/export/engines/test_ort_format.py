@@ -6,6 +6,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from muqrt.errors import BundleError
@@ -14,12 +15,14 @@ from muqrt.export.engines.ort_format import OrtFormatRecipe
 from muqrt.export.parity.proof import Proof
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.load import load
+from muqrt.triton_repo.contract.config import parse_config
+from muqrt.triton_repo.repository.write import write_repository
 
 Command = Callable[..., CompletedProcess[str]]
 
 
 def test_one_file_with_the_same_answers_and_its_operators(
-    muqrt: Command, bundle_copy: Path, music: Path
+    muqrt: Command, bundle_copy: Path, music: Path, tmp_path: Path
 ) -> None:
     song = music / "greensleeves_duo.flac"
     with load(bundle_copy, threads=1) as model:
@@ -45,6 +48,12 @@ def test_one_file_with_the_same_answers_and_its_operators(
     assert bundle.artefact().name == "onnx-fp32"
     with load(bundle_copy, "ort-fp32", threads=1) as model:
         np.testing.assert_allclose(model.embed(song), expected, atol=1e-4)
+    # A server has it under the suffix by which ONNX Runtime knows it.
+    write_repository(bundle, tmp_path / "models", "ort-fp32")
+    served = tmp_path / "models" / "muq"
+    filename = parse_config((served / "config.pbtxt").read_text()).default_model_filename
+    session = onnxruntime.InferenceSession(str(served / "1" / filename))
+    assert [each.name for each in session.get_inputs()] == ["waveform"]
     content = bytearray((bundle_copy / "muq-fp32.ort").read_bytes())
     content[len(content) // 2] ^= 1
     (bundle_copy / "muq-fp32.ort").write_bytes(content)
