@@ -96,7 +96,8 @@ def test_a_command_can_give_way_to_others(music: Path) -> None:
     )
     command = ["nice", "-n", "3", sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stdout.split()[-1] == str(max(7, 3 + os.getpriority(os.PRIO_PROCESS, 0)))
+    lowered = min(19, 3 + os.getpriority(os.PRIO_PROCESS, 0))
+    assert done.stdout.split()[-1] == str(max(7, lowered))
 
 
 def test_the_fastest_artefact_is_named_with_the_reason(
