@@ -18,8 +18,8 @@ from muqrt.triton_repo.server.installation import find_server
 
 from .elsewhere import save_mix, save_probe
 
-# The same examples in every run: no test depends on chance.
-settings.register_profile("fixed", derandomize=True)
+# The same examples in every run, however long they take: no test depends on chance or the clock.
+settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
 # A shell starts background jobs with SIGINT ignored, which the commands under test would inherit.

@@ -33,7 +33,7 @@ dimensions = st.one_of(positive, st.sampled_from(["samples", "steps"]))
 specs = st.builds(
     TensorSpec,
     name=names,
-    dtype=st.sampled_from(["float32", "float16", "int64", "bool"]),
+    dtype=st.sampled_from(["float32", "float16", "int64", "uint8"]),
     shape=st.lists(dimensions, min_size=1, max_size=3).map(lambda dims: ["batch", *dims]),
 )
 spec_lists = st.lists(specs, min_size=1, max_size=3, unique_by=lambda spec: spec.name)
