@@ -153,5 +153,6 @@ def test_a_target_that_is_not_there(tiny: MuQ) -> None:
 
 @pytest.mark.parametrize("outputs", [[], ["tags"], ["features", "logits"]])
 def test_an_output_that_is_not_there(tiny: MuQ, outputs: list[str]) -> None:
-    with pytest.raises(UsageError, match=r"choose among .*; tags with --head; tokens with --rvq\."):
+    asked_for = r"choose among .*; tags with --head; tokens with --rvq; scores with --head\."
+    with pytest.raises(UsageError, match=asked_for):
         onnx_from_checkpoint(tiny, outputs)
