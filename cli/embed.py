@@ -58,6 +58,7 @@ def embed(
     """
     from ..runtime.inference.levels import at_level, parsed_level
     from ..runtime.inference.windows import window_length
+    from ..runtime.memory.work import Work
     from ..runtime.model import Model
     from .audio.progress import AudioProgress
     from .outputs.tasks import Tasks, with_features, with_results
@@ -69,10 +70,16 @@ def embed(
         raise UsageError("--level needs --bundle: servers have no levels.")
     length = window_length(window)
     tasks = Tasks.for_files(audio_files(options.audio), options.output)
+    wanted = Work("features" if features else "embeddings", length, overlap_seconds, chosen)
+    fit = options.place.fitted(wanted, options.batch_size)
     with options.place.open_session() as opened:
         session = opened if chosen is None else at_level(opened, chosen)
         model = Model(
-            session, overlap_seconds, options.batch_size, tolerance=damage.damages.tolerance
+            session,
+            overlap_seconds,
+            fit.batch_size,
+            tolerance=damage.damages.tolerance,
+            seconds_ahead=fit.seconds_ahead,
         )
         tasks.windowing = model.windowing(length)
         heard = AudioProgress(tasks.audio, session.framing)

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import UsageError
 from ..runtime.bundle.shipped import EXPORT_YOUR_OWN, SHIPPED_BUNDLE
+from .memory import MaxMemory, size_bytes
 from .place import Local, Served
 
 
@@ -194,6 +195,7 @@ class Where:
     accuracy: Accuracy = None
     threads: Threads = AUTO
     nice: Nice = 0
+    max_memory: MaxMemory = None
     model: Annotated[
         str | None,
         place_option(
@@ -224,13 +226,21 @@ class Where:
                 raise UsageError("--ca and --token are for --server, not --bundle.")
             accuracy = accuracy_of(self.precision, self.accuracy, self.artefact)
             threads = thread_count(self.threads)
-            return Local(self.bundle or SHIPPED_BUNDLE, self.artefact, threads, accuracy)
+            most = size_bytes(self.max_memory)
+            if most is not None and accuracy is not None:
+                raise UsageError(
+                    "--max-memory and --precision auto: choose one. muqrt info --precision auto "
+                    "names the fastest artefact; name it with --artefact."
+                )
+            return Local(self.bundle or SHIPPED_BUNDLE, self.artefact, threads, accuracy, most)
         if self.bundle is not None:
             raise UsageError("--bundle and --server are two places to run the model; choose one.")
         if self.artefact is not None or self.threads != AUTO:
             raise UsageError("--artefact and --threads are for --bundle, not --server.")
         if self.precision is not None or self.accuracy is not None:
             raise UsageError("--precision and --accuracy are for --bundle, not --server.")
+        if self.max_memory is not None:
+            raise UsageError("--max-memory is for --bundle, not --server.")
         return Served(self.server, self.model, self.timeout_seconds, ca=self.ca, token=self.token)
 
 

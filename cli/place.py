@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from ..runtime.audio.damage import Tolerance
     from ..runtime.engines.session import Session
+    from ..runtime.memory.limit import Fit
+    from ..runtime.memory.work import Work
     from ..runtime.streaming.local import LocalStreams
     from ..runtime.text.labels import LabelSet
     from ..runtime.text.zero_shot import LabelTagger
@@ -38,12 +40,14 @@ class Local:
         threads: CPU threads; all cores when None.
         accuracy: for the fastest artefact in place of ``artefact``: the least worst frame cosine
             that its certificate may have; None to measure nothing.
+        most_bytes: the memory that this process may take; None for no limit.
     """
 
     bundle: Path = SHIPPED_BUNDLE
     artefact: str | None = None
     threads: int | None = None
     accuracy: float | None = None
+    most_bytes: int | None = None
 
     @cached_property
     def chosen(self) -> str | None:
@@ -72,6 +76,32 @@ class Local:
             return ""
         return f"By {self.model_name}, which comes with muqrt. Use another model with --bundle."
 
+    def fitted(self, work: "Work", batch_size: int = 1, text_artefact: str | None = None) -> "Fit":
+        """What fits the limit of memory; all that is wanted, where there is none.
+
+        Args:
+            work: what is to be done.
+            batch_size: the most windows at once that are wanted.
+            text_artefact: for texts, the artefact; the first certified one when None.
+
+        Raises:
+            UsageError: not even one window at once fits.
+        """
+        from ..runtime.bundle.manifest import load_bundle
+        from ..runtime.memory.limit import Fit
+        from ..runtime.memory.work import Request
+        from .memory import fitted
+
+        if self.most_bytes is None:
+            return Fit(batch_size)
+        bundle = load_bundle(self.bundle)
+        if work.task == "texts":
+            artefact = bundle.artefact(text_artefact, tower="text")
+        else:
+            artefact = bundle.artefact(self.chosen)
+        request = Request(work, str(self.bundle), artefact.name, self.threads, batch_size)
+        return fitted(request, self.most_bytes)
+
     def open_session(self) -> "Session":
         """Open the artefact's session."""
         from ..runtime.load import open_bundle
@@ -87,8 +117,10 @@ class Local:
         Raises:
             UsageError: impossible lengths.
         """
+        from ..runtime.memory.work import Work
         from ..runtime.streaming.local import LocalStreams
 
+        self.fitted(Work("stream", lengths=dict(lengths)))
         return LocalStreams(self.bundle, self.chosen, self.threads, dict(lengths))
 
     @contextmanager
@@ -109,6 +141,7 @@ class Local:
             batch_size: clips to run at once.
             tolerance: how much damage of a file is accepted.
         """
+        from ..runtime.memory.work import Work
         from ..runtime.text.zero_shot import LabelTagger
 
         with progress("Reading labels", len(labels.texts)) as bar:
@@ -118,8 +151,11 @@ class Local:
                     texts, text_artefact, no_cache, lambda done: bar.advance(steps=done)
                 )
             )
+        fit = self.fitted(Work("latents"), batch_size)
         with self.open_session() as session:
-            yield LabelTagger(session, labels, latents, batch_size, tolerance)
+            yield LabelTagger(
+                session, labels, latents, fit.batch_size, tolerance, fit.seconds_ahead
+            )
 
     def embed_texts(
         self,
@@ -136,8 +172,10 @@ class Local:
             no_cache: keep nothing in the user's cache.
             on_step: called with how many more texts are done.
         """
+        from ..runtime.memory.work import Work
         from ..runtime.text.cache import TEXTS_FILE, embed_texts
 
+        self.fitted(Work("texts"), text_artefact=text_artefact)
         cache = None if no_cache else cache_folder() / TEXTS_FILE
         return embed_texts(self.bundle, texts, text_artefact, self.threads, cache, on_step)
 
@@ -183,6 +221,12 @@ class Served:
     def credit(self) -> str:
         """Empty: the user named the server."""
         return ""
+
+    def fitted(self, work: "Work", batch_size: int = 1) -> "Fit":
+        """All that is wanted: this process has no model."""
+        from ..runtime.memory.limit import Fit
+
+        return Fit(batch_size)
 
     def open_session(self) -> "Session":
         """Connect to a model that takes windows of audio."""

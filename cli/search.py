@@ -13,6 +13,7 @@ from ..errors import BundleError, UsageError
 from ..runtime.bundle.shipped import EXPORT_WORDS
 from .audio.files import AudioFiles, audio_files
 from .damage import DamageOptions, Damages
+from .memory import MaxMemory, size_bytes
 from .options import (
     AUTO,
     ArtefactName,
@@ -78,6 +79,7 @@ def search(
     text_artefact: TextArtefactName = None,
     threads: Threads = AUTO,
     nice: Nice = 0,
+    max_memory: MaxMemory = None,
     batch_size: BatchSize = 1,
     damage: DamageOptions,
     window: NoWindow = None,
@@ -91,6 +93,7 @@ def search(
     from ..runtime.bundle.manifest import load_bundle
     from ..runtime.inference.clips import ClippingConfig
     from ..runtime.inference.windows import refuse_window
+    from ..runtime.memory.work import Work
     from ..runtime.model import Model
     from ..runtime.search.index import open_index
     from ..runtime.search.update import embed_into, recheck, updating
@@ -102,7 +105,8 @@ def search(
         raise UsageError("words and --like are two questions; ask one of them.")
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder.")
-    place = Local(bundle, artefact, thread_count(threads))
+    most_bytes = size_bytes(max_memory)
+    place = Local(bundle, artefact, thread_count(threads), most_bytes=most_bytes)
     described = load_bundle(bundle)
     chosen, joint = described.artefact(artefact), described.joint
     if joint is None:
@@ -124,9 +128,14 @@ def search(
         needs_embedding = like is not None and sought is None
         # Otherwise the audio model is not needed: the index is up to date.
         if changes.new or needs_embedding:
+            fit = place.fitted(Work("latents"), batch_size)
             with place.open_session() as session:
-                tolerance = damage.damages.tolerance
-                model = Model(session, batch_size=batch_size, tolerance=tolerance)
+                model = Model(
+                    session,
+                    batch_size=fit.batch_size,
+                    tolerance=damage.damages.tolerance,
+                    seconds_ahead=fit.seconds_ahead,
+                )
                 heard = AudioProgress([files[name] for name in changes.new], session.framing)
                 embed = partial(model.embed_audio_files, on_window=heard.on_window)
                 running = embed_into(library, files, changes.new, embed)

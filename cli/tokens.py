@@ -42,6 +42,7 @@ def tokens(options: AudioToTokens, damage: DamageOptions, as_json: Json = False)
     """
     from ..runtime.bundle.tokens import Tokenizer
     from ..runtime.engines.session import require_output
+    from ..runtime.memory.work import Work
     from ..runtime.model import Model
     from .audio.progress import AudioProgress
     from .outputs.archives import is_archive, open_archive
@@ -51,6 +52,7 @@ def tokens(options: AudioToTokens, damage: DamageOptions, as_json: Json = False)
     archive = output if output is not None and is_archive(output) else None
     files = audio_files(options.audio)
     tasks = Tasks.for_archive(files, archive) if archive else Tasks.for_files(files, output)
+    fit = options.place.fitted(Work("tokens"), options.batch_size)
     with ExitStack() as stack:
         session = stack.enter_context(options.place.open_session())
         tokenizer = require_output(session, Tokenizer)
@@ -62,7 +64,12 @@ def tokens(options: AudioToTokens, damage: DamageOptions, as_json: Json = False)
                 "artefact_sha256": session.artefact_sha256,
             }
             save = stack.enter_context(open_archive(archive, tokenizer.file_dtype, facts))
-        model = Model(session, batch_size=options.batch_size, tolerance=damage.damages.tolerance)
+        model = Model(
+            session,
+            batch_size=fit.batch_size,
+            tolerance=damage.damages.tolerance,
+            seconds_ahead=fit.seconds_ahead,
+        )
         heard = AudioProgress(tasks.audio, session.framing)
         results = model.tokens_files(tasks.audio, heard.on_window)
         running = with_results(tasks.tasks, results, save)

@@ -15,6 +15,7 @@ from ..errors import UsageError
 from ..runtime.bundle.shipped import SHIPPED_BUNDLE
 from .damage import DamageOptions, Damages
 from .embed import Window
+from .memory import MaxMemory, size_bytes
 from .options import (
     AUTO,
     ArtefactName,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ..runtime.audio.tracks import AudioFile
     from ..runtime.bundle.manifest import Bundle
     from ..runtime.inference.windows import WindowLength
+    from ..runtime.memory.limit import Fit
     from ..runtime.model import Model
     from ..runtime.search.update import Embeddings
     from ..runtime.search.watcher import Event
@@ -77,6 +79,7 @@ def watch(
     artefact: ArtefactName = None,
     threads: Threads = AUTO,
     nice: Nice = 0,
+    max_memory: MaxMemory = None,
     batch_size: BatchSize = 1,
     damage: DamageOptions,
     window: Window = None,
@@ -108,6 +111,7 @@ def watch(
     """
     from ..runtime.bundle.manifest import load_bundle
     from ..runtime.inference.windows import window_length
+    from ..runtime.memory.work import Work
     from ..runtime.search.notices import Notices
     from ..runtime.search.settling import Settling
     from ..runtime.search.watcher import Watcher
@@ -118,7 +122,9 @@ def watch(
         raise UsageError(f"{music}: no such folder.")
     length = window_length(window)
     loaded = load_bundle(bundle)
-    place = Local(bundle, loaded.artefact(artefact).name, thread_count(threads))
+    most_bytes = size_bytes(max_memory)
+    name = loaded.artefact(artefact).name
+    place = Local(bundle, name, thread_count(threads), most_bytes=most_bytes)
     with ExitStack() as held:
         home = output or index or music
         if output is not None:
@@ -127,8 +133,10 @@ def watch(
         else:
             opened = _index(loaded, place, home, length)
         in_index = index is not None and loaded.joint is not None
+        work = Work("latents") if in_index else Work("embeddings", length)
+        fit = place.fitted(work, batch_size)
         model = held.enter_context(
-            _LazyModel(place, batch_size, damage.damages.tolerance, in_index, length)
+            _LazyModel(place, fit, damage.damages.tolerance, in_index, length)
         )
         tell = partial(_show, music, damage.damages, as_json)
         settling = Settling(settle_seconds)
@@ -188,12 +196,12 @@ class _LazyModel(Closing):
     def __init__(
         self,
         place: Local,
-        batch_size: int,
+        fit: "Fit",
         tolerance: "Tolerance",
         latents: bool,
         window: "WindowLength | None",
     ) -> None:
-        self._place, self._batch_size, self._tolerance = place, batch_size, tolerance
+        self._place, self._fit, self._tolerance = place, fit, tolerance
         self._latents, self._window = latents, window
         self._model: Model | None = None
         self._used_seconds = 0.0
@@ -206,7 +214,12 @@ class _LazyModel(Closing):
             from ..runtime.model import Model
 
             session = self._place.open_session()
-            self._model = Model(session, batch_size=self._batch_size, tolerance=self._tolerance)
+            self._model = Model(
+                session,
+                batch_size=self._fit.batch_size,
+                tolerance=self._tolerance,
+                seconds_ahead=self._fit.seconds_ahead,
+            )
         try:
             if self._latents:
                 yield from self._model.embed_audio_files(paths)

@@ -1,21 +1,18 @@
 """The fastest of a bundle's certified artefacts, measured once on this machine."""
 
-import hashlib
-import json
 import os
 import time
-from collections.abc import Callable, Mapping, Set
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
-from ..common.documents import read_json
 from ..common.environment import cpu_name, gpu_names, installed
-from ..common.files import atomic_file, cache_folder
+from ..common.files import cache_folder
+from ..common.remembered import Remembered
 from ..errors import BundleError, MissingDependencyError, SessionError, UsageError
 from .bundle.manifest import Artefact, Bundle
 from .engines.cpus import bounded_threads, given_cpus
@@ -25,9 +22,8 @@ from .engines.session import WAVEFORM
 FASTEST_FILE = "fastest.json"  # its name in the user's cache
 _AUDIO_SECONDS = 10.0  # or a window, where that is shorter
 _RUNS = 3
-_MOST_REMEMBERED = 200
 # What decides the speed besides the artefact, the hardware and the threads.
-_ENGINES = (
+ENGINES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "openvino",
@@ -93,9 +89,6 @@ class _Seconds:
     left_out: dict[str, str]
 
 
-_SECONDS = TypeAdapter(_Seconds)
-
-
 def seconds_of(
     bundle: Bundle,
     artefact: Artefact,
@@ -152,15 +145,19 @@ def fastest(
     candidates = [each for each in bundle.audio_artefacts if each.name not in left_out]
     found, remembered = _Seconds({each.name: 0.0 for each in candidates}, {}), False
     if len(candidates) > 1:
-        path, key = cache or cache_folder() / FASTEST_FILE, _key(candidates, samples, used, device)
-        earlier = _recalled(path, key, reasons.keys() - left_out.keys())
-        remembered = earlier is not None
-        if earlier is None:
+        known = Remembered(cache or cache_folder() / FASTEST_FILE, _Seconds)
+        facts = _facts(candidates, samples, used, device)
+        earlier = known.get(facts)
+        names = reasons.keys() - left_out.keys()
+        remembered = earlier is not None and (
+            earlier.seconds.keys() | earlier.left_out.keys() == names
+        )
+        if earlier is None or not remembered:
             noise = np.random.default_rng(0).uniform(-0.5, 0.5, (1, samples)).astype(np.float32)
             found = _measured(
                 candidates, noise, lambda each: measure(bundle, each, noise, threads, device)
             )
-            _remember(path, key, found)
+            known.put(facts, found)
         else:
             found = earlier
     left_out |= found.left_out
@@ -189,17 +186,19 @@ def _unfit(artefact: Artefact, usual: Artefact, accuracy: float) -> str:
     return f"worst frame cosine {cosine:.12g}" if cosine < accuracy else ""
 
 
-def _key(candidates: list[Artefact], samples: int, threads: int, device: str | None) -> str:
-    facts = {
+def _facts(
+    candidates: list[Artefact], samples: int, threads: int, device: str | None
+) -> dict[str, Any]:
+    """What the figures depend on."""
+    return {
         "artefacts": sorted(each.digest for each in candidates),
         "samples": samples,
         "cpu": cpu_name(),
         "gpus": gpu_names(),
         "threads": threads,
         "device": device,
-        "engines": {name: installed(name) for name in _ENGINES},
+        "engines": {name: installed(name) for name in ENGINES},
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _measured(
@@ -215,31 +214,3 @@ def _measured(
         except (MissingDependencyError, SessionError) as error:
             found.left_out[artefact.name] = f"does not run here ({error})"
     return found
-
-
-def _recalled(path: Path, key: str, names: Set[str]) -> _Seconds | None:
-    """What was measured earlier, if it is there and of these artefacts."""
-    try:
-        found = _SECONDS.validate_python(_entries(path).get(key))
-    except ValidationError:
-        return None
-    return found if found.seconds.keys() | found.left_out.keys() == names else None
-
-
-def _entries(path: Path) -> dict[str, Any]:
-    """All that is remembered; nothing where the file is missing or damaged."""
-    with suppress(OSError, ValueError):
-        document = read_json(path)
-        if isinstance(document, dict):
-            return document
-    return {}
-
-
-def _remember(path: Path, key: str, found: _Seconds) -> None:
-    """Add an entry, and forget the oldest beyond the limit; a cache that cannot be written is
-    gone without."""
-    entries = {name: each for name, each in _entries(path).items() if name != key}
-    entries[key] = asdict(found)
-    kept = dict(list(entries.items())[-_MOST_REMEMBERED:])
-    with suppress(OSError), atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(kept), encoding="utf-8")

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import AudioError
 from .audio.damage import Tolerance
-from .audio.tracks import Audio, AudioFile, Audios, as_tracks, one_track
+from .audio.tracks import SECONDS_AHEAD, Audio, AudioFile, Audios, as_tracks, one_track
 from .bundle.scoring import TrackScores
 from .bundle.tagging import TrackTags
 from .engines.session import Session
@@ -49,6 +49,7 @@ class Model(MusicAndText):
         open_texts: opens the text tower when texts are first asked for; it is closed with the
             model.
         tolerance: how much damage of a file is accepted, and who is told; the usual when None.
+        seconds_ahead: how much audio to decode in advance, while the model runs.
 
     Attributes:
         framing: how audio is cut for the model.
@@ -65,8 +66,9 @@ class Model(MusicAndText):
         batch_size: int = 1,
         open_texts: Callable[[], TextEncoder] | None = None,
         tolerance: Tolerance | None = None,
+        seconds_ahead: int = SECONDS_AHEAD,
     ) -> None:
-        super().__init__(session, batch_size, open_texts, tolerance)
+        super().__init__(session, batch_size, open_texts, tolerance, seconds_ahead)
         self.framing = session.framing
         self.checkpoint = session.checkpoint
         self._overlap_seconds = overlap_seconds

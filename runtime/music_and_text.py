@@ -7,7 +7,7 @@ import numpy as np
 from ..common.closing import Closing
 from ..errors import AudioError, BundleError
 from .audio.damage import Tolerance
-from .audio.tracks import Audio, AudioFile, Audios, as_tracks, one_track
+from .audio.tracks import SECONDS_AHEAD, Audio, AudioFile, Audios, as_tracks, one_track
 from .bundle.joint import Joint
 from .engines.session import Session, require_output
 from .inference.clips import LastClip
@@ -27,6 +27,7 @@ class MusicAndText(Closing):
         open_texts: opens the text tower when texts are first asked for; it is closed with the
             model.
         tolerance: how much damage of a file is accepted.
+        seconds_ahead: how much audio to decode in advance.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class MusicAndText(Closing):
         batch_size: int,
         open_texts: Callable[[], TextEncoder] | None,
         tolerance: Tolerance | None = None,
+        seconds_ahead: int = SECONDS_AHEAD,
     ) -> None:
         self.session = session
-        self._runner = Runner(session, batch_size, tolerance)
+        self._runner = Runner(session, batch_size, tolerance, seconds_ahead)
         self._open_texts = open_texts
         self._texts: TextEncoder | None = None
         self._reopen: Callable[[], Closing] | None = None

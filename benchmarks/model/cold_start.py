@@ -4,20 +4,18 @@ The process loads one contender, answers one window and prints one line of JSON.
 """
 
 import json
-import resource
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...errors import SessionError
+from ...common.fresh_process import fresh_process
+from ...common.resident import peak_rss_bytes
 
 if TYPE_CHECKING:
     from ..measure.contenders import States
@@ -92,43 +90,9 @@ def _summary(contender: str, starts: list[Start]) -> ColdStart:
 
 
 def _start(request: ColdStartRequest) -> Start:
-    seconds, facts = fresh_process("muqrt.benchmarks.model.cold_start", request)
+    module = "muqrt.benchmarks.model.cold_start"
+    seconds, facts = fresh_process(module, request.contender, asdict(request))
     return Start(cold_start_seconds=seconds, **facts)
-
-
-def fresh_process(module: str, request: ColdStartRequest) -> tuple[float, dict[str, Any]]:
-    """Run a module on a request, in a process of its own.
-
-    Returns:
-        The seconds until it had printed its line of JSON, and what that says.
-
-    Raises:
-        SessionError: the process failed; the message holds its last line.
-    """
-    command = [sys.executable, "-m", module, json.dumps(asdict(request))]
-    with tempfile.TemporaryFile("w+") as errors:
-        begin = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            seconds = time.perf_counter() - begin
-        if process.returncode != 0 or not line:
-            errors.seek(0)
-            reason = (errors.read().strip().splitlines() or ["no message"])[-1]
-            raise SessionError(f"{request.contender}: a fresh process failed: {reason}")
-    return seconds, json.loads(line)
-
-
-def peak_rss_bytes() -> int:
-    """The largest resident memory this process has had."""
-    # Linux lets a new process inherit getrusage's peak from the one that started it.
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="ascii").splitlines() if status.is_file() else []
-    for line in lines:
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def device_bytes() -> int:

@@ -11,17 +11,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from ...common.fresh_process import fresh_process
+from ...common.resident import peak_rss_bytes
 from ...errors import SessionError
 from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.manifest import Bundle
 from ..measure.report import Report, Section
 from ..measure.timing import EAGER
-from .cold_start import ColdStartRequest, fresh_process, load, peak_rss_bytes
+from .cold_start import ColdStartRequest, load
 
 # What PyTorch, ONNX Runtime, numpy and the system say when there is no more.
 _NO_MEMORY = re.compile("memory|alloc|temporarily unavailable", re.IGNORECASE)
@@ -187,7 +189,8 @@ def _measured(
 
     found = LengthResult(window_seconds=seconds, contender=request.contender)
     try:
-        _, facts = fresh_process("muqrt.benchmarks.model.lengths", request)
+        module = "muqrt.benchmarks.model.lengths"
+        _, facts = fresh_process(module, request.contender, asdict(request))
     except SessionError as error:
         if request.memory_bytes is None or not _NO_MEMORY.search(str(error)):
             raise

@@ -69,6 +69,7 @@ def tag(
     from ...runtime.bundle.tagging import Tagging
     from ...runtime.engines.session import require_output
     from ...runtime.inference.windows import refuse_window
+    from ...runtime.memory.work import Work
     from ...runtime.model import Model
     from ..audio.progress import AudioProgress
     from ..outputs.tasks import refuse_failures
@@ -90,11 +91,17 @@ def tag(
     tagged: Iterator[tuple[AudioFile, Result]]
     with ExitStack() as stack:
         if labels is None:
+            fit = place.fitted(Work("tags", hop_seconds=hop_seconds), where.batch_size)
             session = stack.enter_context(place.open_session())
             if session.meaning(Tagging) is None and session.joint is not None:
                 raise BundleError(_LABELS_NEEDED)
             vocabulary = require_output(session, Tagging)
-            model = Model(session, batch_size=where.batch_size, tolerance=tolerance)
+            model = Model(
+                session,
+                batch_size=fit.batch_size,
+                tolerance=tolerance,
+                seconds_ahead=fit.seconds_ahead,
+            )
             heard = AudioProgress(files, session.framing)
             tagged = model.tag_files(files, hop_seconds, heard.on_window)
         else:

@@ -37,6 +37,7 @@ def score(
     from ...runtime.bundle.scoring import Scoring
     from ...runtime.engines.session import require_output
     from ...runtime.inference.windows import refuse_window
+    from ...runtime.memory.work import Work
     from ...runtime.model import Model
     from ..audio.progress import AudioProgress
     from ..outputs.tasks import refuse_failures
@@ -44,10 +45,16 @@ def score(
     refuse_window(window, "scores")
     given = audio_files(audio)
     files = [path for path, _ in given]
+    fit = where.place.fitted(Work("scores"), where.batch_size)
     with where.place.open_session() as session:
         scoring = require_output(session, Scoring)
         tolerance = damage.damages.tolerance
-        model = Model(session, batch_size=where.batch_size, tolerance=tolerance)
+        model = Model(
+            session,
+            batch_size=fit.batch_size,
+            tolerance=tolerance,
+            seconds_ahead=fit.seconds_ahead,
+        )
         heard = AudioProgress(files, session.framing)
         results = heard.collect(
             "Scoring",

@@ -21,7 +21,7 @@ Audio = AudioFile | np.ndarray
 Audios = list[Audio] | list[str] | list[Path] | list[np.ndarray] | tuple[Audio, ...]
 
 # Longer than the usual window, so that the next is there when the engine has done with one: 3 MB.
-_SECONDS_AHEAD = 32
+SECONDS_AHEAD = 32
 _ARRAY_BLOCK_SAMPLES = 16_384
 MOST_CHANNELS = 8
 
@@ -85,15 +85,18 @@ def as_tracks(x: Audio | Audios, rate_hz: int | None) -> list[Track]:
 
 
 def prefetched_tracks(
-    tracks: Iterable[Track], rate_hz: int, tolerance: Tolerance = USUAL
+    tracks: Iterable[Track],
+    rate_hz: int,
+    tolerance: Tolerance = USUAL,
+    seconds_ahead: int = SECONDS_AHEAD,
 ) -> Iterator[tuple[Track, Iterator[np.ndarray]]]:
-    """Every track with its blocks of a second, which a thread decodes in advance.
+    """Every track with its blocks of a second, of which a thread decodes so many in advance.
 
     That thread also runs ``tracks``, and goes on to the next track before this one is used up.
     Errors of a track are raised while its blocks are read, as by ``Track.blocks``. The
     thread ends when this generator is closed.
     """
-    with closing(prefetch(_decoded(tracks, rate_hz, tolerance), _SECONDS_AHEAD)) as decoded:
+    with closing(prefetch(_decoded(tracks, rate_hz, tolerance), seconds_ahead)) as decoded:
         for track, found in groupby(decoded, itemgetter(0)):
             yield track, _blocks(found)
 

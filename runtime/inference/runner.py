@@ -6,7 +6,7 @@ import numpy as np
 
 from ...errors import AudioError, MissingDependencyError, SessionError, UsageError
 from ..audio.damage import USUAL, Tolerance
-from ..audio.tracks import Track, prefetched_tracks
+from ..audio.tracks import SECONDS_AHEAD, Track, prefetched_tracks
 from ..engines.session import Session, check_finite
 from .batching import Failure, Job, run_in_batches
 from .clips import ClippingConfig
@@ -27,20 +27,26 @@ class Runner:
         session: runs the batches.
         batch_size: how many windows of equal length to run at once.
         tolerance: how much damage of a file is accepted.
+        seconds_ahead: how much audio to decode in advance.
     """
 
     def __init__(
-        self, session: Session, batch_size: int, tolerance: Tolerance | None = None
+        self,
+        session: Session,
+        batch_size: int,
+        tolerance: Tolerance | None = None,
+        seconds_ahead: int = SECONDS_AHEAD,
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"batch size {batch_size}; it must be at least 1.")
         self.session = session
         self._batch_size = batch_size
         self._tolerance = tolerance or USUAL
+        self._seconds_ahead = seconds_ahead
 
     def on(self, session: Session) -> "Runner":
         """The same on another session."""
-        return Runner(session, self._batch_size, self._tolerance)
+        return Runner(session, self._batch_size, self._tolerance, self._seconds_ahead)
 
     def run(
         self,
@@ -71,7 +77,8 @@ class Runner:
     ) -> Iterator[Job | Failure]:
         parts = self.session.parts if windowing.overlap_steps > 0 else None
         rate_hz = windowing.framing.sample_rate_hz
-        for track, blocks in prefetched_tracks(tracks, rate_hz, self._tolerance):
+        ahead = prefetched_tracks(tracks, rate_hz, self._tolerance, self._seconds_ahead)
+        for track, blocks in ahead:
             frames = None if parts is None else OverlappingFrames(parts.front_end)
             try:
                 for window in windowing.cut(blocks, track.name):

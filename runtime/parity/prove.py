@@ -1,6 +1,5 @@
 """Compare artefacts with the reference's stored answers: no torch, no checkpoint."""
 
-import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from datetime import datetime, timezone
 import numpy as np
 
 from ...common.environment import environment
+from ...common.resident import peak_rss_bytes
 from ...errors import BundleError
 from ..bundle.certificate import AnyMeasurement, Certificate, TokenMeasurement, certifies
 from ..bundle.engine_options import Shaped
@@ -27,7 +27,6 @@ from .tokens import Stage, equal_tokens, stages_of
 
 OnStep = Callable[[str], None]
 
-_RSS_BYTES = 1024  # what Linux counts memory in
 _TIMED_SECONDS = 10.0  # of audio, at most
 
 
@@ -84,7 +83,7 @@ def _fitting(bundle: Bundle, what: str) -> Iterator[None]:
 
 def peak_memory_mb() -> float:
     """The most memory that this process has held so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_BYTES / 1e6
+    return peak_rss_bytes() / 1e6
 
 
 def covered(options: Shaped, batch: int, samples: int) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ...errors import AudioError
 from ..audio.damage import USUAL, Tolerance
-from ..audio.tracks import Audio, AudioFile, Track, one_track
+from ..audio.tracks import SECONDS_AHEAD, Audio, AudioFile, Track, one_track
 from ..bundle.joint import Joint
 from ..bundle.tagging import TrackTags, one_limit
 from ..engines.session import Session, require_output
@@ -102,6 +102,7 @@ class LabelTagger:
         latents: float32 (labels, width), their embeddings, as ``LabelSet.latents`` gives them.
         batch_size: how many clips to run at once.
         tolerance: how much damage of a file is accepted.
+        seconds_ahead: how much audio to decode in advance.
 
     Attributes:
         zero_shot: what it knows of the labels.
@@ -118,12 +119,13 @@ class LabelTagger:
         latents: np.ndarray,
         batch_size: int = 1,
         tolerance: Tolerance | None = None,
+        seconds_ahead: int = SECONDS_AHEAD,
     ) -> None:
         joint, rate_hz = require_output(session, Joint), session.framing.sample_rate_hz
         self.zero_shot = ZeroShot(labels, joint.temperature, joint.clip_samples / rate_hz)
         self.framing, self._rate_hz = session.framing, rate_hz
         self._latents = latents
-        self._runner = Runner(session, batch_size, tolerance)
+        self._runner = Runner(session, batch_size, tolerance, seconds_ahead)
 
     def tag(
         self, x: Audio, rate_hz: int | None = None, on_window: OnWindow | None = None
