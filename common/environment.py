@@ -13,6 +13,7 @@ from types import ModuleType
 from ..errors import MissingDependencyError
 
 _PACKAGES = ("muqrt", "numpy", "onnxruntime", "openvino", "onnx", "torch")
+_ARM = ("implementer", "part")  # what tells its cores apart in /proc/cpuinfo
 
 
 def environment() -> dict[str, str]:
@@ -64,13 +65,23 @@ def hardware_name(device: str) -> str:
 
 
 def cpu_name() -> str:
-    """The processor's name, as the system reports it."""
+    """The processor's name, as the system reports it; of an ARM core its maker and model's numbers.
+
+    Linux names no model of those: Cortex-A72 is "aarch64, implementer 0x41, part 0xd08".
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    found: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if colon:
+            found.setdefault(name.strip(), value.strip())
+    if "model name" in found:
+        return found["model name"]
+    numbers = [f"{each} {found[f'CPU {each}']}" for each in _ARM if f"CPU {each}" in found]
+    return ", ".join([platform.machine(), *numbers])
 
 
 def gpu_names() -> list[str]:

@@ -46,8 +46,8 @@ def shares(
     seconds: dict[tuple[str, int, float], float] = {}
     for graph in {each.name: each for each in counted.values() if each is not None}.values():
         found = counted_groups(bundle, graph, cells, [output])
-        for cell, groups in zip(cells, found, strict=True):
-            seconds[(graph.name, *cell)] = total(bounds(groups, gpu)).seconds
+        for (batch, window), groups in zip(cells, found, strict=True):
+            seconds[graph.name, batch, window] = total(bounds(groups, gpu)).seconds
     return [
         Share(each.contender, each.window_seconds, each.batch, bound, bound / each.median_seconds)
         for each in latencies

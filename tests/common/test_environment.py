@@ -1,11 +1,12 @@
 """Packages that only some commands need are imported, or it is said why not."""
 
+import platform
 import sys
 from pathlib import Path
 
 import pytest
 
-from muqrt.common.environment import import_extra
+from muqrt.common.environment import cpu_name, import_extra
 from muqrt.errors import MissingDependencyError
 
 
@@ -31,3 +32,29 @@ def test_why_it_cannot_be_imported(
         f"broken_extra is needed for this and cannot be imported ({why}). "
         "Run: pip install 'muqrt[gpu]'"
     )
+
+
+CORTEX_A72 = """processor\t: 0
+Features\t: fp asimd evtstrm crc32 cpuid
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU part\t: 0xd08
+
+processor\t: 1
+CPU implementer\t: 0x41
+CPU part\t: 0xd0b
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("processor\t: 0\nmodel name\t: AMD EPYC: 9004\n", "AMD EPYC: 9004"),
+        (CORTEX_A72, "aarch64, implementer 0x41, part 0xd08"),
+        ("processor\t: 0\n", "aarch64"),
+    ],
+)
+def test_a_processor_has_a_name(monkeypatch: pytest.MonkeyPatch, text: str, name: str) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(Path, "read_text", lambda path, **options: text)
+    assert cpu_name() == name
