@@ -94,7 +94,10 @@ _COMMANDS: Sections = {
     },
     "Train": {
         "train": LazyGroup("train", "Train Mel-RVQ, MuQ, probes and MuQ-MuLan.", _TRAIN),
-        "synth-corpus": (".synth_corpus", "Compose, render and label a synthetic music corpus."),
+        "synth-corpus": (
+            ".train.synth_corpus",
+            "Compose, render and label a synthetic music corpus.",
+        ),
     },
     "Measure": {
         "bench": LazyGroup(

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...common.fresh_process import fresh_process
-from ...common.resident import peak_rss_bytes
+from ...common.process.fresh import fresh_process
+from ...common.process.resident import peak_rss_bytes
 
 if TYPE_CHECKING:
     from ..measure.contenders import States

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.fresh_process import fresh_process
-from ...common.resident import peak_rss_bytes
+from ...common.process.fresh import fresh_process
+from ...common.process.resident import peak_rss_bytes
 from ...errors import SessionError
 from ...runtime.bundle.certificate import Precision
 from ...runtime.bundle.manifest import Bundle

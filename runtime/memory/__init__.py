@@ -1,0 +1,1 @@
+"""The memory that work takes, measured and kept within a limit."""

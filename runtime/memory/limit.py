@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ...common.resident import peak_rss_bytes, rss_bytes
+from ...common.process.resident import peak_rss_bytes, rss_bytes
 from ...errors import UsageError
 from ...kernels.log_mel.contract import SAMPLE_RATE_HZ
 from ..audio.tracks import SECONDS_AHEAD

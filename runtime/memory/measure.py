@@ -7,7 +7,7 @@ from typing import Any
 from ... import errors
 from ...common.environment import cpu_name, installed
 from ...common.files import cache_folder
-from ...common.fresh_process import fresh_process
+from ...common.process.fresh import fresh_process
 from ...common.remembered import Remembered
 from ..bundle.manifest import load_bundle
 from ..engines.cpus import bounded_threads, given_cpus

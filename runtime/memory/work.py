@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ...common.resident import peak_rss_bytes, rss_bytes
+from ...common.process.resident import peak_rss_bytes, rss_bytes
 from ...errors import MuqrtError, UsageError
 
 if TYPE_CHECKING:

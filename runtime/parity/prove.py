@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 import numpy as np
 
 from ...common.environment import environment
-from ...common.resident import peak_rss_bytes
+from ...common.process.resident import peak_rss_bytes
 from ...errors import BundleError
 from ..bundle.certificate import AnyMeasurement, Certificate, TokenMeasurement, certifies
 from ..bundle.engine_options import Shaped

@@ -24,7 +24,7 @@ Command = Callable[..., CompletedProcess[str]]
 PROGRAM = """
 import sys
 from muqrt.cli.app import main
-from muqrt.common.resident import peak_rss_bytes
+from muqrt.common.process.resident import peak_rss_bytes
 try:
     main()
 finally:

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from muqrt.cli.synth_corpus import commands
+from muqrt.cli.train.synth_corpus import commands
 from muqrt.errors import UsageError
 from muqrt.training.synth.corpus import MANIFEST, SETTINGS, synthesize_corpus
 from muqrt.training.synth.harmony import MODES, TONICS

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ..common.console import Json, Table, progress, show
-from ..common.environment import import_extra
+from ...common.console import Json, Table, progress, show
+from ...common.environment import import_extra
 
 commands = typer.Typer()
 
@@ -55,7 +55,7 @@ def synth_corpus(
 ) -> None:
     """Compose, render and label a synthetic music corpus."""
     import_extra("train", "scipy")
-    from ..training.synth.corpus import MANIFEST, synthesize_corpus
+    from ...training.synth.corpus import MANIFEST, synthesize_corpus
 
     counts = {"song": songs, "score": scores, "voice": voices, "note": notes}
     if not scores:

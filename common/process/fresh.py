@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import SessionError
+from ...errors import SessionError
 
 
 def fresh_process(module: str, what: str, request: Mapping[str, Any]) -> tuple[float, Any]:
