@@ -38,8 +38,8 @@ def test_every_contender_on_every_window(
 def test_what_does_not_fit_is_reported(
     tiny_bundle: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(name: str, request: module.LengthRequest) -> object:
-        raise SessionError(f"{request.contender}: a fresh process failed: cannot allocate memory")
+    def full(name: str, what: str, request: object) -> object:
+        raise SessionError(f"{what}: a fresh process failed: cannot allocate memory")
 
     monkeypatch.setattr(module, "fresh_process", full)
     about = load_bundle(tiny_bundle), str(tiny_checkpoint), [0.5], 1
