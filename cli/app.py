@@ -47,6 +47,10 @@ _BENCH: Sections = {
             ".bench.command",
             "Measure what the front before a server costs a request, against a bare relay.",
         ),
+        "kept-states": (
+            ".bench.kept_states",
+            "Measure how wrong tags would be if live streams kept the states of past steps.",
+        ),
         "training": (".bench.command", "Measure a step of pre-training on a CPU."),
         "build": (
             ".bench.build",

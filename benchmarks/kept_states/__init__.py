@@ -1,0 +1,1 @@
+"""Live streams that would keep the encoder's states of past steps."""
