@@ -132,7 +132,7 @@ def test_the_real_peak_stays_under_the_limit(command: str, library: Path, tmp_pa
     refused, _ = peak_of(*arguments, "--max-memory", "1MB")
     assert refused.returncode == 2
     (least,) = re.findall(r"needs at least (\d+) MB", refused.stderr)
-    for number, more in enumerate((0, 100)):
+    for number, more in enumerate((0, 300)):
         limit = int(least) + more
         again = tuple(output / str(number) if each == output else each for each in arguments)
         done, peak_bytes = peak_of(*again, "--max-memory", f"{limit}MB")
