@@ -9,6 +9,7 @@ from ...common.console import Json, progress
 from ...common.environment import import_extra
 from ...errors import UsageError
 from ..options import OwnBundle
+from .options import ReportName
 
 commands = typer.Typer()
 
@@ -28,10 +29,7 @@ def build(
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is built.")] = 1,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write NAME.json and NAME.md.", metavar="NAME"),
-    ] = None,
+    output: ReportName = None,
     as_json: Json = False,
 ) -> None:
     """Measure how long builds take, in what memory, and whether another version's are the same."""

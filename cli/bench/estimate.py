@@ -1,6 +1,5 @@
 """``muqrt estimate``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ from ...common.environment import import_extra
 from ...errors import UsageError
 from ...runtime.bundle.shipped import SHIPPED_BUNDLE
 from ..options import UsualBundle
+from .options import ReportName
 
 _LEAST_SECONDS, _MOST_SECONDS = 0.1, 3600.0  # of a window
 
@@ -41,10 +41,7 @@ def estimate(
     seconds: Annotated[
         float, typer.Option(min=_LEAST_SECONDS, max=_MOST_SECONDS, help="Seconds of a window.")
     ] = 10.0,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write NAME.json and NAME.md.", metavar="NAME"),
-    ] = None,
+    output: ReportName = None,
     as_json: Json = False,
 ) -> None:
     """Bound from below how fast a GPU can be: arithmetic, no measurement."""

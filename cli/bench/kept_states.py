@@ -8,6 +8,7 @@ import typer
 from ...common.console import Json, progress
 from ...common.environment import import_extra
 from ...errors import UsageError
+from .options import ReportName
 
 commands = typer.Typer()
 
@@ -21,10 +22,7 @@ def kept_states(
         typer.Option(help="Folder of a tagging head; the checkpoint's own, in tags/, by default."),
     ] = None,
     seconds: Annotated[float, typer.Option(min=1, help="How much of each file to use.")] = 25.0,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write NAME.json and NAME.md.", metavar="NAME"),
-    ] = None,
+    output: ReportName = None,
     as_json: Json = False,
 ) -> None:
     """Measure how wrong tags would be if live streams kept the states of past steps."""
