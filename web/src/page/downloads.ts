@@ -1,0 +1,72 @@
+/** Results as files, written as `muqrt tag` and `muqrt stream` write them. */
+
+import type { ModelInfo, Segment, StreamRecord, TrackTags } from "../types.ts";
+import { button, element } from "./elements.ts";
+import type { Timeline } from "./timeline.ts";
+
+const FORMULA_STARTS = /^[=+\-@\t\r]/;
+
+/** A button that saves a file; its content is made when it is pressed. */
+export function saveButton(text: string, name: string, type: string, content: () => string) {
+  return button(text, () => {
+    const url = URL.createObjectURL(new Blob([content()], { type }));
+    element("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url));
+  });
+}
+
+/** The document of `muqrt tag --json`. */
+export function trackJson(track: TrackTags, info: ModelInfo): string {
+  const { edges_seconds, window_scores, ...facts } = track;
+  const windows = window_scores.map((scores, index) => {
+    const [start, end] = stretch(edges_seconds, index);
+    const silent = isSilent(track.silences, start, end);
+    return { start_seconds: start, end_seconds: end, scores, silent };
+  });
+  const document = {
+    task: info.task,
+    vocabulary: info.vocabulary,
+    thresholds: Object.fromEntries(info.vocabulary.map((tag, i) => [tag, info.thresholds[i]])),
+    window_seconds: info.windowSeconds,
+    results: [{ ...facts, windows }],
+    skipped: [],
+  };
+  return `${JSON.stringify(document, null, 2)}\n`;
+}
+
+/** The lines of `muqrt stream --json`. */
+export function streamJson(records: StreamRecord[]): string {
+  return records.map((record) => `${JSON.stringify(record)}\n`).join("");
+}
+
+/** The table of `muqrt tag --csv`: a row for each tag that counts in each stretch. */
+export function csv(audio: string, timeline: Timeline, silences: Segment[], info: ModelInfo) {
+  const rows = ["audio,start_seconds,end_seconds,tag,score,threshold,silent"];
+  timeline.scores.forEach((scores, index) => {
+    const [start, end] = stretch(timeline.edges, index);
+    const where = [cell(audio), start.toFixed(3), end.toFixed(3)];
+    if (isSilent(silences, start, end)) rows.push([...where, "", "", "", 1].join(","));
+    else
+      info.vocabulary.forEach((tag, column) => {
+        const score = scores[column] ?? 0;
+        const limit = info.thresholds[column] ?? 1;
+        if (score >= limit) rows.push([...where, cell(tag), score.toFixed(6), limit, 0].join(","));
+      });
+  });
+  return rows.map((row) => `${row}\r\n`).join("");
+}
+
+function stretch(edges: number[], index: number): Segment {
+  return [edges[index] ?? 0, edges[index + 1] ?? 0];
+}
+
+function isSilent(silences: Segment[], start: number, end: number): boolean {
+  const middle = (start + end) / 2;
+  return silences.some(([from, to]) => from <= middle && middle < to);
+}
+
+/** Text that no spreadsheet takes for a formula, quoted where CSV needs it. */
+function cell(text: string): string {
+  const safe = FORMULA_STARTS.test(text) ? `'${text}` : text;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
