@@ -34,6 +34,10 @@ class HubError(MuqrtError):
     """The Hugging Face hub could not be reached, or refused a request."""
 
 
+class StorageError(MuqrtError):
+    """A storage could not be read or written, however often it was tried."""
+
+
 class KernelError(MuqrtError):
     """A fused kernel cannot be compiled for a GPU, or only badly."""
 

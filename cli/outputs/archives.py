@@ -11,6 +11,7 @@ import numpy as np
 
 from ...common.environment import import_extra
 from ...common.files import atomic_file
+from ...runtime.bundle.tokens import arrow_tokens
 from .tasks import Save, Task
 
 _ROW_GROUP_TRACKS = 100  # held in memory and written together
@@ -89,22 +90,12 @@ class _Parquet:
 
     def _write_rows(self) -> None:
         audio, tokens = zip(*self._rows, strict=True)
-        stages = [len(each) for each in tokens]
-        steps = [each.shape[1] for each in tokens for _ in each]
-        flat = np.concatenate([each.ravel() for each in tokens])
-        by_stage = self._arrow.ListArray.from_arrays(_offsets(steps), flat)
-        by_track = self._arrow.ListArray.from_arrays(_offsets(stages), by_stage)
-        columns = [self._arrow.array(audio), by_track]
+        columns = [self._arrow.array(audio), arrow_tokens(tokens)]
         self._file.write_table(self._arrow.table(columns, schema=self._schema))
         self._rows.clear()
 
 
 _WRITERS: dict[str, type[_Npz] | type[_Parquet]] = {".npz": _Npz, ".parquet": _Parquet}
-
-
-def _offsets(lengths: list[int]) -> np.ndarray:
-    """Where each list begins in their concatenation, and where the last one ends."""
-    return np.cumsum([0, *lengths], dtype=np.int32)
 
 
 def _text(path: Path) -> str:

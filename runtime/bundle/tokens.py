@@ -1,6 +1,7 @@
 """Tokens: what a model's tokens quantize, and how files store them."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -62,3 +63,20 @@ class Tokenizer(Output):
     def file_dtype(self) -> np.dtype:
         """The dtype of tokens in files: int16 where the codes fit."""
         return np.dtype(np.int16 if self.codes <= 2**15 else np.int32)
+
+
+def arrow_tokens(tracks: Sequence[np.ndarray]) -> Any:
+    """Tracks' tokens, each (stages, steps) of one dtype, as an Arrow array: of each track a list of
+    stages that are lists of steps."""
+    import pyarrow
+
+    stages = [len(each) for each in tracks]
+    steps = [each.shape[1] for each in tracks for _ in each]
+    flat = np.concatenate([each.ravel() for each in tracks])
+    by_stage = pyarrow.ListArray.from_arrays(_offsets(steps), flat)
+    return pyarrow.ListArray.from_arrays(_offsets(stages), by_stage)
+
+
+def _offsets(lengths: list[int]) -> np.ndarray:
+    """Where each list begins in their concatenation, and where the last one ends."""
+    return np.cumsum([0, *lengths], dtype=np.int32)
