@@ -13,6 +13,15 @@ from types import ModuleType
 from ..errors import MissingDependencyError
 
 _PACKAGES = ("muqrt", "numpy", "onnxruntime", "openvino", "onnx", "torch")
+# By the flags of /proc/cpuinfo.
+_INSTRUCTION_SETS = {
+    "avx2": "AVX2",
+    "avx_vnni": "AVX-VNNI",
+    "avx512bw": "AVX-512",
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx512_bf16": "AVX-512 BF16",
+    "amx_int8": "AMX",
+}
 _ARM = ("implementer", "part")  # what tells its cores apart in /proc/cpuinfo
 
 
@@ -20,6 +29,7 @@ def environment() -> dict[str, str]:
     """Hardware, operating system, package versions and, in a checkout, the commit."""
     found = {
         "cpu": cpu_name(),
+        "processor": processor_kind(),
         "cores": str(os.cpu_count()),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -69,19 +79,44 @@ def cpu_name() -> str:
 
     Linux names no model of those: Cortex-A72 is "aarch64, implementer 0x41, part 0xd08".
     """
+    found = _cpuinfo()
+    if not found:
+        return platform.processor() or platform.machine()
+    if "model name" in found:
+        return found["model name"]
+    numbers = [f"{each} {found[f'CPU {each}']}" for each in _ARM if f"CPU {each}" in found]
+    return ", ".join([platform.machine(), *numbers])
+
+
+def processor_kind() -> str:
+    """Which class of x86 processor it is, which its name need not say: family, model and the
+    instruction sets that products of matrices use. The machine's architecture elsewhere.
+    """
+    found = _cpuinfo()
+    if "cpu family" not in found:
+        return platform.machine()
+    family = f"family {found['cpu family']} model {found.get('model', '?')}"
+    return ", ".join([family, *instruction_sets()])
+
+
+def instruction_sets() -> list[str]:
+    """The instruction sets of an x86 processor that products of matrices use, from old to new."""
+    flags = _cpuinfo().get("flags", "").split()
+    return [name for flag, name in _INSTRUCTION_SETS.items() if flag in flags]
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first processor; empty elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
+        return {}
     found: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
         if colon:
             found.setdefault(name.strip(), value.strip())
-    if "model name" in found:
-        return found["model name"]
-    numbers = [f"{each} {found[f'CPU {each}']}" for each in _ARM if f"CPU {each}" in found]
-    return ", ".join([platform.machine(), *numbers])
+    return found
 
 
 def gpu_names() -> list[str]:

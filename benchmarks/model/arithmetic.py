@@ -1,6 +1,7 @@
 """How much a model computes, and how much of the machine's arithmetic that takes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from ..measure.contenders import onnx_session
 from ..measure.latency import Cell, Latency
 from ..measure.parts import ATTENTION, CONVOLUTION, FEED_FORWARD, FRONT_END
 from ..measure.timing import MATRIX_WIDTH, Run, cuda_stopwatch, measure_rates, stopwatch
+from .instruction_sets import InstructionSetRate
 
 _TAPS = 9  # of a 3x3 kernel
 # The image of the front end's largest convolution, a quarter of 10 s of it.
@@ -24,9 +26,9 @@ CONVOLVED = "fp32 3x3 convolution"
 class Rate:
     """The rate of a contender, in the operations that ``multiply_adds`` counts.
 
-    ``share_of_peak`` is of the machine's peak product of matrices of the same precision, None
-    where none was measured. More than 1 is no mistake: Winograd's convolutions need fewer
-    operations than are counted.
+    ``share_of_peak`` is of the highest rate measured of a product of matrices of the same
+    precision, None where none was measured. More than 1 is no mistake: Winograd's convolutions need
+    fewer operations than are counted.
     """
 
     contender: str
@@ -42,6 +44,7 @@ class Arithmetic:
     """The work for one input, the machine's highest rates, and the contenders' rates.
 
     ``multiply_adds`` are by part of the model, ``peaks`` in operations a second.
+    ``instruction_sets`` are the same for each instruction set of a CPU.
     """
 
     window_seconds: float
@@ -50,6 +53,11 @@ class Arithmetic:
     multiply_adds: dict[str, int]
     peaks_flops_per_second: dict[str, float]
     rates: list[Rate]
+    instruction_sets: list[InstructionSetRate] = field(default_factory=list)
+
+    def peak(self, precision: str) -> float | None:
+        """The highest rate measured of a product of matrices in a precision; None without one."""
+        return highest(self.peaks_flops_per_second, self.instruction_sets, precision)
 
 
 def multiply_adds(config: MuQConfig, cell: Cell, level: int | None = None) -> dict[str, int]:
@@ -106,12 +114,28 @@ def measure_peaks(threads: int, device: str = "cpu") -> dict[str, float]:
         return measure_rates(work, stopwatch if device == "cpu" else cuda_stopwatch)
 
 
-def rates(work: dict[str, int], peaks: dict[str, float], latencies: list[Latency]) -> list[Rate]:
+def highest(
+    peaks: Mapping[str, float], sets: Sequence[InstructionSetRate], precision: str
+) -> float | None:
+    """The highest rate of a product of matrices in a precision: a library that stays below another
+    is no limit of the machine. None where none was measured."""
+    found = [each.flops_per_second for each in sets if each.precision == precision]
+    if _product(precision) in peaks:
+        found.append(peaks[_product(precision)])
+    return max(found, default=None)
+
+
+def rates(
+    work: dict[str, int],
+    peaks: Mapping[str, float],
+    latencies: Sequence[Latency],
+    sets: Sequence[InstructionSetRate] = (),
+) -> list[Rate]:
     """The contenders' rates by their median seconds for this work."""
     found = []
     for each in latencies:
         rate = 2 * sum(work.values()) / each.median_seconds
-        peak = peaks.get(_product(each.precision))
+        peak = highest(peaks, sets, each.precision)
         share = rate / peak if peak is not None else None
         found.append(
             Rate(each.contender, each.window_seconds, each.batch, each.median_seconds, rate, share)

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
+from ...common.environment import instruction_sets
 from ...errors import MissingDependencyError, ParityError, SessionError, UsageError
 from ...runtime.bundle.manifest import Artefact, Bundle, load_bundle
 from ...runtime.engines.open_session import open_session
@@ -93,7 +94,7 @@ class BenchmarkPlan:
         songs = self.songs * (2 + len(self.artefacts))  # the official loop in two ways
         streams = len(self.cells) if self.hops else 0
         cells = sum(map(len, self.cells.values()))
-        peaks = bool(self.counted)
+        peaks = bool(self.counted) and 1 + len(instruction_sets()) * (self.device == "cpu")
         return cells + starts + len(self.profiled) + peaks + streams + songs
 
 

@@ -66,7 +66,8 @@ class ModelReport(Report):
         if self.library:
             found.append(tables.library(self.library, marks))
         if self.operators:
-            found += tables.operators(self.operators, self.arithmetic)
+            precisions = {each["name"]: each["precision"] for each in self.artefacts}
+            found += tables.operators(self.operators, self.arithmetic, precisions)
         if self.arithmetic is not None:
             found += tables.arithmetic(self.arithmetic)
         return found

@@ -32,6 +32,7 @@ from ..roofline.shares import Share, shares
 from .arithmetic import Arithmetic, Rate, measure_peaks, multiply_adds, rates
 from .cold_start import WINDOW_SECONDS, ColdStart, ColdStartRequest, measure_cold_starts
 from .hops import HopTime, measure_hops
+from .instruction_sets import InstructionSetRate, measure_instruction_sets
 from .library import (
     PIECE_SECONDS,
     WHOLE_SONGS,
@@ -54,9 +55,12 @@ def run(plan: BenchmarkPlan, on_step: OnStep) -> ModelReport:
     checkpoint = load_source(plan.checkpoint)
     require_source(plan.bundle, checkpoint)
     peaks: dict[str, float] = {}
+    sets: list[InstructionSetRate] = []
     if plan.counted:
         peaks = measure_peaks(plan.threads, plan.device)
         on_step("peaks")
+        if plan.device == "cpu":
+            sets = measure_instruction_sets(plan.threads, on_step)
     unavailable = dict(plan.unavailable)
     with tempfile.TemporaryDirectory() as folder:
         files = _plain_graph(plan, checkpoint, Path(folder))
@@ -78,7 +82,7 @@ def run(plan: BenchmarkPlan, on_step: OnStep) -> ModelReport:
         latencies=latencies,
         cold_starts=cold_starts,
         operators=_operators(plan, on_step),
-        arithmetic=_arithmetic(plan, checkpoint, peaks, latencies) if plan.counted else None,
+        arithmetic=_arithmetic(plan, checkpoint, peaks, sets, latencies) if plan.counted else None,
         bounds=_bounds(plan, latencies, unavailable),
         hops=_hops(plan, checkpoint, on_step) if plan.hops else [],
         library=_library(plan, checkpoint, on_step) if plan.songs else [],
@@ -156,15 +160,19 @@ def _operators(plan: BenchmarkPlan, on_step: OnStep) -> list[OperatorTime]:
 
 
 def _arithmetic(
-    plan: BenchmarkPlan, checkpoint: Checkpoint, peaks: dict[str, float], latencies: list[Latency]
+    plan: BenchmarkPlan,
+    checkpoint: Checkpoint,
+    peaks: dict[str, float],
+    sets: list[InstructionSetRate],
+    latencies: list[Latency],
 ) -> Arithmetic:
     config, level, base = checkpoint.model.config, _level(plan), plan.base
     found: list[Rate] = []
     for cell in plan.counted:
         here = [each for each in latencies if (each.cell, each.threads) == (cell, plan.threads)]
-        found += rates(multiply_adds(config, cell, level), peaks, here)
+        found += rates(multiply_adds(config, cell, level), peaks, here, sets)
     work = multiply_adds(config, base, level)
-    return Arithmetic(base.window_seconds, base.batch, plan.threads, work, peaks, found)
+    return Arithmetic(base.window_seconds, base.batch, plan.threads, work, peaks, found, sets)
 
 
 def _bounds(

@@ -55,11 +55,16 @@ _HOPS_NOTE = (
 )
 _OPERATORS_NOTE = (
     "ONNX Runtime's own profile, means over its runs. A part is known by the names of its nodes; "
-    f"those of *{OTHER}* are ONNX Runtime's own, or an output's."
+    f"those of *{OTHER}* are ONNX Runtime's own, or an output's. GFLOP/s are two for each GMAC, "
+    "with the share of the highest rate of a product of matrices in the artefact's precision."
 )
 _RATES_NOTE = (
     "Two operations for each multiply-add of the model as it is written. More than 100 % is no "
     "mistake: a convolution in Winograd form needs fewer than are counted."
+)
+_SETS_NOTE = (
+    "oneDNN's products of matrices, kept to one instruction set and those before it: what a "
+    "processor of this speed without the newer sets could do."
 )
 SHARE_OF_BOUND = "share of the bound"
 _BOUND_NOTE = (
@@ -145,8 +150,17 @@ def library(times: Sequence[LibraryTime], marks: Marks) -> Section:
     return Section("A library, decoding included", _LIBRARY_COLUMNS, rows, _LIBRARY_NOTE)
 
 
-def operators(times: Sequence[OperatorTime], arithmetic: Arithmetic | None) -> list[Section]:
-    """Milliseconds of a run, and share, by part and by operator: an artefact in each column."""
+def operators(
+    times: Sequence[OperatorTime], arithmetic: Arithmetic | None, precisions: Mapping[str, str]
+) -> list[Section]:
+    """Milliseconds of a run, and share, by part and by operator: an artefact in each column; and
+    how much of the machine's arithmetic each part reaches.
+
+    Args:
+        times: of all artefacts.
+        arithmetic: the work of each part, and the machine's rates, where they were measured.
+        precisions: of the artefacts, by their names.
+    """
     work = arithmetic.multiply_adds if arithmetic is not None else {}
     by_part = _milliseconds(times, lambda each: each.part, PARTS)
     for row in by_part:
@@ -154,10 +168,13 @@ def operators(times: Sequence[OperatorTime], arithmetic: Arithmetic | None) -> l
     by_operator = _milliseconds(times, lambda each: each.operator)[:_OPERATORS_SHOWN]
     names = list(dict.fromkeys(each.artefact for each in times))
     columns = [f"{name}, ms" for name in names]
+    by_part_columns = ["part", "GMAC", *columns]
+    if arithmetic is not None:
+        by_part_columns += [f"{name}, GFLOP/s" for name in names]
+        for row in by_part:
+            row += [_reached(times, row[0], name, arithmetic, precisions[name]) for name in names]
     return [
-        Section(
-            "Where the time goes, by part", ["part", "GMAC", *columns], by_part, _OPERATORS_NOTE
-        ),
+        Section("Where the time goes, by part", by_part_columns, by_part, _OPERATORS_NOTE),
         Section("Where the time goes, by operator", ["operator", *columns], by_operator),
     ]
 
@@ -181,7 +198,24 @@ def arithmetic(found: Arithmetic) -> list[Section]:
     return [
         Section(f"{gmacs:.3g} GMAC for {cell}, {threads}", _RATE_COLUMNS, rates, _RATES_NOTE),
         Section(f"What this machine computes at best, {threads}", ("", "GFLOP/s"), peaks),
+        *_instruction_sets(found, threads),
     ]
+
+
+def _instruction_sets(found: Arithmetic, threads: str) -> list[Section]:
+    """The rates of each instruction set, where they were measured: a precision in each column."""
+    precisions = list(dict.fromkeys(each.precision for each in found.instruction_sets))
+    rates = {
+        (each.instruction_set, each.precision): f"{each.flops_per_second / 1e9:.0f}"
+        for each in found.instruction_sets
+    }
+    rows = [
+        [name, *(rates.get((name, precision), "") for precision in precisions)]
+        for name in dict.fromkeys(each.instruction_set for each in found.instruction_sets)
+    ]
+    title = f"The same by instruction set, {threads}"
+    columns = ["", *(f"{precision}, GFLOP/s" for precision in precisions)]
+    return [Section(title, columns, rows, _SETS_NOTE)] if rows else []
 
 
 def _timed(
@@ -216,6 +250,17 @@ def _milliseconds(
         [name, *(_part_of_whole(totals[name].get(a, 0.0), seconds) for a, seconds in whole.items())]
         for name in keys
     ]
+
+
+def _reached(
+    times: Sequence[OperatorTime], part: str, artefact: str, found: Arithmetic, precision: str
+) -> str:
+    """The rate of one part of one artefact, and its share of the machine's."""
+    here = sum(each.seconds for each in times if (each.part, each.artefact) == (part, artefact))
+    if part not in found.multiply_adds or not here:
+        return ""
+    rate, peak = 2 * found.multiply_adds[part] / here, found.peak(precision)
+    return f"{rate / 1e9:.0f}" + (f" ({rate / peak:.0%})" if peak is not None else "")
 
 
 def _part_of_whole(seconds: float, whole: float) -> str:

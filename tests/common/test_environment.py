@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from muqrt.common.environment import cpu_name, import_extra
+from muqrt.common.environment import cpu_name, import_extra, processor_kind
 from muqrt.errors import MissingDependencyError
 
 
@@ -58,3 +58,20 @@ def test_a_processor_has_a_name(monkeypatch: pytest.MonkeyPatch, text: str, name
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     monkeypatch.setattr(Path, "read_text", lambda path, **options: text)
     assert cpu_name() == name
+
+
+ZEN_4 = "cpu family\t: 25\nmodel\t\t: 17\nflags\t\t: fpu avx2 avx512bw avx512_vnni avx512_bf16\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (ZEN_4, "family 25 model 17, AVX2, AVX-512, AVX-512 VNNI, AVX-512 BF16"),
+        ("cpu family\t: 25\nmodel\t\t: 1\nflags\t\t: fpu avx2\n", "family 25 model 1, AVX2"),
+        (CORTEX_A72, "aarch64"),
+    ],
+)
+def test_a_processor_has_a_kind(monkeypatch: pytest.MonkeyPatch, text: str, kind: str) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(Path, "read_text", lambda path, **options: text)
+    assert processor_kind() == kind

@@ -7,7 +7,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from muqrt.benchmarks.measure.latency import Cell, Latency
-from muqrt.benchmarks.model.arithmetic import multiply_adds, rates
+from muqrt.benchmarks.model.arithmetic import Arithmetic, multiply_adds, rates
+from muqrt.benchmarks.model.instruction_sets import InstructionSetRate
+from muqrt.benchmarks.model.operators import OperatorTime
+from muqrt.benchmarks.model.tables import operators
 from muqrt.reference.config import MuQConfig
 from muqrt.reference.muq import MuQ
 from muqrt.reference.random_model import LARGE, TINY
@@ -53,3 +56,24 @@ def test_rates_by_hand() -> None:
     found = rates({"front end": 60, "attention": 40}, peaks, latencies)
     assert [each.flops_per_second for each in found] == [100, 400, 200]
     assert [each.share_of_peak for each in found] == [1.0, 1.0, None]
+
+
+def test_the_peak_is_the_fastest_librarys() -> None:
+    peaks = {"fp32 product of matrices": 100.0}
+    sets = [InstructionSetRate("AVX2", "fp32", 80.0), InstructionSetRate("AVX-512", "fp32", 160.0)]
+    (found,) = rates({"front end": 80}, peaks, [latency("a", "fp32", 2.0)], sets)
+    assert found.share_of_peak == 0.5
+
+
+def test_each_part_has_its_share_of_the_peak() -> None:
+    sets = [InstructionSetRate("AVX2", "int8", 4e9)]
+    work = {"front end": 10**9, "attention": 10**9}
+    found = Arithmetic(10.0, 1, 2, work, {"fp32 product of matrices": 2e9}, [], sets)
+    times = [
+        OperatorTime("a", "front end", "MatMul", 1, 0.5),
+        OperatorTime("a", "front end", "Add", 1, 0.5),
+        OperatorTime("b", "attention", "MatMul", 1, 2.0),
+    ]
+    section, _ = operators(times, found, {"a": "int8", "b": "fp32"})
+    assert section.columns[-2:] == ["a, GFLOP/s", "b, GFLOP/s"]
+    assert [row[-2:] for row in section.rows] == [["2 (50%)", ""], ["", "1 (50%)"]]

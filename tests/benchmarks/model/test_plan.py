@@ -8,6 +8,7 @@ import torch
 from muqrt.benchmarks.measure.latency import Cell
 from muqrt.benchmarks.model.plan import BenchmarkPlan, plan
 from muqrt.benchmarks.model.request import BenchmarkRequest
+from muqrt.common.environment import instruction_sets
 from muqrt.errors import MissingDependencyError, UsageError
 
 
@@ -32,8 +33,9 @@ def test_with_cpu_one_thing_changes_at_a_time(tiny_bundle: Path) -> None:
     assert (found.base, found.threads, found.compiled) == (base, 2, [base])
     assert (found.rounds, found.hops, found.songs) == (5, 5, 2)
     assert [each.name for each in found.profiled] == ["onnx-fp32"]
-    # 5 inputs, 9 fresh processes, a profile, the peaks, 2 live streams, 2 songs for 3.
-    assert found.steps == 5 + 9 + 1 + 1 + 2 + 6
+    # 5 inputs, 9 fresh processes, a profile, the peaks and those of each instruction set,
+    # 2 live streams, 2 songs for 3.
+    assert found.steps == 5 + 9 + 1 + 1 + len(instruction_sets()) + 2 + 6
 
 
 def test_options_go_before_what_cpu_means(tiny_bundle: Path) -> None:

@@ -14,9 +14,10 @@ from muqrt.benchmarks.measure import timing
 from muqrt.benchmarks.measure.contenders import PLAIN_ONNX
 from muqrt.benchmarks.measure.parts import OTHER, PARTS
 from muqrt.benchmarks.measure.timing import EAGER
-from muqrt.benchmarks.model import arithmetic, cold_start, library
+from muqrt.benchmarks.model import arithmetic, cold_start, instruction_sets, library, plan
 from muqrt.benchmarks.model.library import WHOLE_SONGS
 from muqrt.cli.bench.command import commands
+from muqrt.common.environment import instruction_sets as available
 from muqrt.errors import (
     BundleError,
     CheckpointError,
@@ -60,6 +61,8 @@ def written(
         patch.setattr(library, "SONG_SECONDS", 2.0)
         patch.setattr(arithmetic, "MATRIX_WIDTH", {"cpu": 64})
         patch.setattr(arithmetic, "_CHANNELS", 8)
+        for module in (instruction_sets, plan):
+            patch.setattr(module, "instruction_sets", lambda: available()[:1])
         patch.setattr(sys, "argv", ["/usr/bin/muqrt", "bench", "model", str(tiny_bundle), "--cpu"])
         result = bench(tiny_bundle, tiny_checkpoint, "--cpu", *sizes, "-o", output, "--json")
     assert result.exit_code == 0, result.output
@@ -146,6 +149,15 @@ def test_the_json_has_the_arithmetic_of_the_base_input(written: Path) -> None:
     assert [each["contender"] for each in work["rates"]] == [EAGER, PLAIN_ONNX, "onnx-fp32"]
     assert len(work["peaks_flops_per_second"]) == 4
     assert min(work["peaks_flops_per_second"].values()) > 0
+    sets = [(each["instruction_set"], each["precision"]) for each in work["instruction_sets"]]
+    assert sets == [(name, precision) for name in available()[:1] for precision in ("fp32", "int8")]
+    assert all(each["flops_per_second"] > 0 for each in work["instruction_sets"])
+
+
+def test_the_page_says_what_each_part_reaches(written: Path) -> None:
+    page = Path(f"{written}.md").read_text()
+    assert "onnx-fp32, GFLOP/s" in page
+    assert all(f"| {name} |" in page for name in available()[:1])
 
 
 def test_the_json_has_a_library(written: Path) -> None:
