@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 JOB_FILE, MANIFESTS, PARTS, NOTES = "job.json", "manifest", "parts", "notes"
 PARTITION_TRACKS = 64
 _PARTITIONS = b"muqrt.partitions"  # the metadata that names a manifest's row groups
-_ROUND_DIGITS = 4
 
 
 class Recipe(Record):
@@ -102,10 +101,15 @@ class Job:
         return self.facts.recipe
 
     @cached_property
+    def manifests(self) -> list[str]:
+        """The files that list its tracks: the first all of them, later ones some to try again."""
+        return sorted(self.folder.names(MANIFESTS))
+
+    @cached_property
     def partitions(self) -> list[Partition]:
         """Every partition of every manifest, in order; of later ones, tracks that failed before."""
         found: list[Partition] = []
-        for name in sorted(self.folder.names(MANIFESTS)):
+        for name in self.manifests:
             with self._manifest(name) as opened:
                 listed = json.loads(opened.metadata.metadata[_PARTITIONS])
             found += [Partition(each, name, row, n) for row, (each, n) in enumerate(listed)]
@@ -124,6 +128,12 @@ class Job:
                 f"{self.folder.file(MANIFESTS)}/{partition.manifest}: changed since the job was "
                 "planned. Plan another job."
             )
+        return found
+
+    def manifest_keys(self, manifest: str) -> list[str]:
+        """All tracks of a manifest."""
+        with self._manifest(manifest) as opened:
+            found: list[str] = opened.read()["key"].to_pylist()
         return found
 
     def done(self) -> dict[str, float]:
@@ -235,6 +245,7 @@ def plan_job(
         raise UsageError(
             f"{home.address}: holds a job already. Run it, or choose another folder for this one."
         )
+    home.remove([f"{MANIFESTS}/{_manifest_file(1)}"])  # of a plan that was interrupted
     add_manifest(home, recipe, 1, keys, partition_tracks)
     home.write(JOB_FILE, facts.model_dump_json(indent=2).encode())
     return Job(home, facts)
@@ -242,13 +253,17 @@ def plan_job(
 
 def add_manifest(
     folder: Folder, recipe: Recipe, number: int, keys: Sequence[str], partition_tracks: int
-) -> str:
-    """Write a manifest, cut into partitions; returns its file's name."""
+) -> None:
+    """Write a manifest, cut into partitions.
+
+    Raises:
+        FileExistsError: there is one of this number.
+    """
     import_extra("catalogue", "pyarrow")
     import pyarrow
     from pyarrow import parquet
 
-    name, rows = f"{number:0{_ROUND_DIGITS}}.parquet", BytesIO()
+    name, rows = _manifest_file(number), BytesIO()
     starts = range(0, len(keys), partition_tracks)
     groups = (keys[start : start + partition_tracks] for start in starts)
     listed = [(partition_name(recipe.digest, name, each), len(each)) for each in groups]
@@ -265,8 +280,11 @@ def add_manifest(
         use_dictionary=False,
         write_statistics=False,
     )
-    folder.write(f"{MANIFESTS}/{name}", rows.getvalue())
-    return name
+    folder.write_new(f"{MANIFESTS}/{name}", rows.getvalue())
+
+
+def _manifest_file(number: int) -> str:
+    return f"{number:04}.parquet"
 
 
 def open_job(folder: str | PathLike[str]) -> Job:

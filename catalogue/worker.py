@@ -117,6 +117,7 @@ class Worker(Closing):
         for place, attempts in before.dead.items():
             reason = "ended its process each time it was tried, alone at last."
             results[place] = FailedTrack(keys[place], "died", reason, attempts)
+            on_track(keys[place])
         for place, found in self._results(keys, before, notes):
             results[place] = found
             on_track(keys[place])

@@ -29,6 +29,25 @@ _TRAIN: Sections = {
         "compact": (".train.command", "Store a checkpoint in half the space, as float16."),
     }
 }
+_CATALOGUE: Sections = {
+    "Commands": {
+        "plan": (
+            ".catalogue.command",
+            "Write a job: which tracks, what to compute, and with which model.",
+        ),
+        "run": (".catalogue.command", "Compute what is not done yet."),
+        "status": (
+            ".catalogue.command",
+            "Show how far a job is: done, failed and to do, its rate, and the time left.",
+        ),
+        "retry": (".catalogue.command", "Have failed tracks tried again by the next run."),
+        "export": (
+            ".catalogue.command",
+            "Write all results as one file or index, after checking that every track is there "
+            "once.",
+        ),
+    }
+}
 _BENCH: Sections = {
     "Commands": {
         "model": (".bench.command", "Measure a bundle's speed against PyTorch and plain ONNX."),
@@ -72,6 +91,11 @@ _COMMANDS: Sections = {
         "watch": (
             ".watch",
             "Keep a folder's embeddings up to date while files come, change, move and go.",
+        ),
+        "catalogue": LazyGroup(
+            "catalogue",
+            "Compute embeddings, tags and tokens of millions of tracks, on one machine or many.",
+            _CATALOGUE,
         ),
         "search": (".search", "Find music by a description or by an example."),
         "stream": (".stream.command", "Tag live audio while it plays."),
