@@ -72,7 +72,7 @@ def embed(
     tasks = Tasks.for_files(audio_files(options.audio), options.output)
     wanted = Work("features" if features else "embeddings", length, overlap_seconds, chosen)
     fit = options.place.fitted(wanted, options.batch_size)
-    with options.place.open_session() as opened:
+    with options.open_session(1 if features else len(tasks.tasks)) as opened:
         session = opened if chosen is None else at_level(opened, chosen)
         model = Model(
             session,

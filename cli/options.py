@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +11,9 @@ from ..errors import UsageError
 from ..runtime.bundle.shipped import EXPORT_YOUR_OWN, SHIPPED_BUNDLE
 from .memory import MaxMemory, size_bytes
 from .place import Local, Served
+
+if TYPE_CHECKING:
+    from ..runtime.engines.session import Session
 
 
 def place_option(*names: str, **settings: Any) -> Any:
@@ -270,6 +273,11 @@ class WhereForFiles(Where):
         if self.bulk:
             raise UsageError("--bulk is for --server, not --bundle.")
         return place
+
+    def open_session(self, files: int) -> "Session":
+        """Open the place's session for so many files; windows of several go together in batches,
+        or, without batches, two files run at once."""
+        return self.place.open_session(files if self.batch_size == 1 else 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from ..triton_repo.client.streaming import StreamingClient
 
 
+FILES_AT_ONCE = 2  # more add memory, and no speed that was measured
+MANY_FILES = 4  # of fewer, one may be so long that it had better have all threads
+
+
 @dataclass(frozen=True)
 class Local:
     """A bundle on this machine.
@@ -102,11 +106,13 @@ class Local:
         request = Request(work, str(self.bundle), artefact.name, self.threads, batch_size)
         return fitted(request, self.most_bytes)
 
-    def open_session(self) -> "Session":
-        """Open the artefact's session."""
+    def open_session(self, files: int = 1) -> "Session":
+        """Open the artefact's session for so many files; of many, two run at once unless memory is
+        limited."""
         from ..runtime.load import open_bundle
 
-        return open_bundle(self.bundle, self.chosen, self.threads)
+        at_once = FILES_AT_ONCE if files >= MANY_FILES and self.most_bytes is None else 1
+        return open_bundle(self.bundle, self.chosen, self.threads, runs_at_once=at_once)
 
     def open_streams(self, lengths: Mapping[str, float]) -> "LocalStreams":
         """Open the artefact for live streams.
@@ -228,7 +234,7 @@ class Served:
 
         return Fit(batch_size)
 
-    def open_session(self) -> "Session":
+    def open_session(self, files: int = 1) -> "Session":
         """Connect to a model that takes windows of audio."""
         from ..triton_repo.client.session import TIMEOUT_SECONDS, TritonSession
 

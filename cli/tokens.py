@@ -54,7 +54,7 @@ def tokens(options: AudioToTokens, damage: DamageOptions, as_json: Json = False)
     tasks = Tasks.for_archive(files, archive) if archive else Tasks.for_files(files, output)
     fit = options.place.fitted(Work("tokens"), options.batch_size)
     with ExitStack() as stack:
-        session = stack.enter_context(options.place.open_session())
+        session = stack.enter_context(options.open_session(len(tasks.tasks)))
         tokenizer = require_output(session, Tokenizer)
         save: Save = partial(save_npy, dtype=tokenizer.file_dtype)
         if archive is not None:

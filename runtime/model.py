@@ -1,18 +1,21 @@
 """Audio in; features, embeddings, tags, scores or tokens out, through any session."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import overload
+from functools import partial
+from typing import TypeVar, overload
 
 import numpy as np
 
 from ..errors import AudioError
 from .audio.damage import Tolerance
-from .audio.tracks import SECONDS_AHEAD, Audio, AudioFile, Audios, as_tracks, one_track
+from .audio.tracks import SECONDS_AHEAD, Audio, AudioFile, Audios, Track, as_tracks, one_track
 from .bundle.scoring import TrackScores
 from .bundle.tagging import TrackTags
 from .engines.session import Session
+from .inference.at_once import ResultsOf, at_once
 from .inference.levels import Level, at_level
 from .inference.results import (
+    Results,
     by_file,
     embeddings,
     or_raise,
@@ -25,6 +28,8 @@ from .inference.runner import OnWindow, Runner
 from .inference.windows import WindowingConfig, WindowLength, refuse_window
 from .music_and_text import MusicAndText
 from .text.encoder import TextEncoder
+
+_Result = TypeVar("_Result")
 
 
 class Model(MusicAndText):
@@ -180,8 +185,8 @@ class Model(MusicAndText):
         Yields:
             (path, float32 (width,) or what is wrong with the file), in order.
         """
-        given = map(one_track, paths)
-        return by_file(embeddings(self._at(level), self.windowing(window), given, on_window))
+        runner, windowing = self._at(level), self.windowing(window)
+        return by_file(self._at_once(partial(embeddings, runner, windowing), paths, on_window))
 
     @overload
     def tag(
@@ -241,7 +246,11 @@ class Model(MusicAndText):
             UsageError: a ``window``, of which there is no choice.
         """
         refuse_window(window, "tags")
-        return by_file(track_tags(self._runner, map(one_track, paths), hop_seconds, on_window))
+
+        def tags(tracks: Iterable[Track], heard: OnWindow | None) -> Results[TrackTags]:
+            return track_tags(self._runner, tracks, hop_seconds, heard)
+
+        return by_file(self._at_once(tags, paths, on_window))
 
     @overload
     def score(
@@ -277,7 +286,7 @@ class Model(MusicAndText):
         Yields:
             (path, its scores or what is wrong with the file), in order.
         """
-        return by_file(track_scores(self._runner, map(one_track, paths), on_window))
+        return by_file(self._at_once(partial(track_scores, self._runner), paths, on_window))
 
     @overload
     def tokens(
@@ -311,5 +320,14 @@ class Model(MusicAndText):
         Yields:
             (path, int32 (stages, steps) or what is wrong with the file), in order.
         """
-        given = map(one_track, paths)
-        return by_file(track_tokens(self._runner, self._windowing, given, on_window))
+        tokens = partial(track_tokens, self._runner, self._windowing)
+        return by_file(self._at_once(tokens, paths, on_window))
+
+    def _at_once(
+        self,
+        results_of: ResultsOf[_Result],
+        paths: Iterable[AudioFile],
+        on_window: OnWindow | None,
+    ) -> Results[_Result]:
+        """Every file's result, as many files at once as the session takes."""
+        return at_once(results_of, map(one_track, paths), self.session.runs_at_once, on_window)

@@ -92,7 +92,7 @@ def tag(
     with ExitStack() as stack:
         if labels is None:
             fit = place.fitted(Work("tags", hop_seconds=hop_seconds), where.batch_size)
-            session = stack.enter_context(place.open_session())
+            session = stack.enter_context(where.open_session(len(files)))
             if session.meaning(Tagging) is None and session.joint is not None:
                 raise BundleError(_LABELS_NEEDED)
             vocabulary = require_output(session, Tagging)

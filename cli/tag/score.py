@@ -46,7 +46,7 @@ def score(
     given = audio_files(audio)
     files = [path for path, _ in given]
     fit = where.place.fitted(Work("scores"), where.batch_size)
-    with where.place.open_session() as session:
+    with where.open_session(len(files)) as session:
         scoring = require_output(session, Scoring)
         tolerance = damage.damages.tolerance
         model = Model(

@@ -12,6 +12,7 @@ def open_session(
     threads: int | None = None,
     device: str | None = None,
     spinning: bool = True,
+    runs_at_once: int = 1,
 ) -> Session:
     """Open an artefact with the engine it is made for.
 
@@ -24,6 +25,8 @@ def open_session(
             GPUs "cuda:1". When None the GPU for an engine of TensorRT, what a torch artefact
             chooses, else the CPU.
         spinning: see ``OnnxSession``; other engines decide themselves.
+        runs_at_once: how many runs should share the threads; one where the engine is not ONNX
+            Runtime on the CPU.
 
     Raises:
         BundleError: the artefact's bytes changed. SessionError: the engine refused it, or does not
@@ -50,4 +53,6 @@ def open_session(
         return RtxSession(bundle, artefact, parse_device(device or "cuda", "cuda").index)
     from .onnxruntime.session import OnnxSession
 
-    return OnnxSession(bundle, artefact, threads, device or "cpu", spinning=spinning)
+    device = device or "cpu"
+    at_once = runs_at_once if device == "cpu" else 1
+    return OnnxSession(bundle, artefact, threads, device, spinning=spinning, runs_at_once=at_once)

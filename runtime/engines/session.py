@@ -68,8 +68,11 @@ class Session(Closing, Explained):
 
     Its attributes are those of ``Description``, inputs and outputs by their names, and, where the
     artefact has them, ``parts``: the same model in two; ``text_parts``: the same of a text tower;
-    and ``levels``: its layers one after another.
+    and ``levels``: its layers one after another. ``runs_at_once`` says how many threads should
+    call ``run`` at the same time to use the processor well.
     """
+
+    runs_at_once: int = 1
 
     parts: "Parts | None" = None
     text_parts: "TextParts | None" = None

@@ -20,7 +20,7 @@ from ...bundle.parts import (
     text_encoder_file,
     text_transformer_file,
 )
-from ..cpus import given_cpus
+from ..cpus import given_cpus, physical_cores
 from ..cuda.memory import DeviceArray, reachable
 from ..device_name import DeviceName, parse_device
 from ..session import WAVEFORM, Arrays, Description, Part, Session, TextParts
@@ -51,6 +51,7 @@ class OnnxSession(Session):
             with graphs whose every computation is on the GPU.
         spinning: whether threads wait for each other awake: sooner back at work, and a waste of
             time where anything else wants the cores.
+        runs_at_once: how many runs share the threads, each with as many of its own.
 
     Raises:
         BundleError: the artefact's bytes changed. MissingDependencyError: this ONNX Runtime has no
@@ -66,6 +67,7 @@ class OnnxSession(Session):
         device: str = "cpu",
         cuda_graphs: bool = False,
         spinning: bool = True,
+        runs_at_once: int = 1,
     ) -> None:
         super().__init__(Description.of(bundle, artefact))
         chosen = parse_device(device, *PROVIDERS, RTX)
@@ -82,6 +84,10 @@ class OnnxSession(Session):
             # It would move the roundings to 8 bits before operators that have no such type.
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.intra_op_num_threads = threads or given_cpus() or 0  # 0 is ONNX Runtime's choice
+        if runs_at_once > 1:
+            every = options.intra_op_num_threads or physical_cores()
+            self.runs_at_once = min(runs_at_once, every)
+            options.intra_op_num_threads = every // self.runs_at_once
 
         providers: list[Provider] = []
         if chosen.kind == RTX:
