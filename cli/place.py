@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ..triton_repo.client.streaming import StreamingClient
 
 
-FILES_AT_ONCE = 2  # more add memory, and no speed that was measured
 MANY_FILES = 4  # of fewer, one may be so long that it had better have all threads
 
 
@@ -109,6 +108,7 @@ class Local:
     def open_session(self, files: int = 1) -> "Session":
         """Open the artefact's session for so many files; of many, two run at once unless memory is
         limited."""
+        from ..runtime.inference.at_once import FILES_AT_ONCE
         from ..runtime.load import open_bundle
 
         at_once = FILES_AT_ONCE if files >= MANY_FILES and self.most_bytes is None else 1

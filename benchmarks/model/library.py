@@ -13,6 +13,7 @@ from ...export.parity.excerpt import EXAMPLE_FILES, EXAMPLES
 from ...kernels.log_mel.contract import MINIMUM_SAMPLES
 from ...runtime.audio import read as audio
 from ...runtime.bundle.manifest import Artefact, Bundle
+from ...runtime.inference.at_once import FILES_AT_ONCE
 from ...runtime.load import load
 from ..measure.timing import EAGER
 
@@ -89,8 +90,10 @@ def official_loop(model: "MuQ", level: int, threads: int, piece_seconds: float |
 
 
 def muqrt_embed(bundle: Bundle, artefact: Artefact, threads: int) -> Embed:
-    """Embed as ``muqrt embed`` does: in overlapping windows, stitched."""
-    model = load(bundle.folder, artefact.name, threads, allow_uncertified=True)
+    """Embed as ``muqrt embed`` does with many files: in overlapping windows, stitched, two files at
+    once."""
+    arguments = bundle.folder, artefact.name, threads
+    model = load(*arguments, allow_uncertified=True, runs_at_once=FILES_AT_ONCE)
 
     def embed(paths: Sequence[Path]) -> Iterator[np.ndarray]:
         for _, found in model.embed_files(paths):

@@ -20,6 +20,7 @@ from .windows import Window
 
 _Result = TypeVar("_Result")
 ResultsOf = Callable[[Iterable[Track], OnWindow | None], Results[_Result]]
+FILES_AT_ONCE = 2  # of many; more would take more memory
 # A long track does not keep the others waiting before so many more are done.
 _TRACKS_AHEAD = 4
 
