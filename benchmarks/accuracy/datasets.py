@@ -12,6 +12,7 @@ from typing import Any
 from ...common.documents import read_json
 from ...errors import AudioError, MissingDependencyError, UsageError
 from ...training.data.manifest import AUDIO_SUFFIXES, Recording, Split
+from .debian_music import read_debian_music
 
 # Where a dataset publishes no splits.
 _SHARES: tuple[tuple[Split, float], ...] = (("test", 0.2), ("valid", 0.1))
@@ -258,5 +259,6 @@ DATASETS = {
     "vocalset_technique": Dataset(_vocalset_technique, "FULL/SINGER/CONTEXT/TECHNIQUE/*.wav"),
     "harmonix": Dataset(_harmonix, "dataset/segments/NAME.txt, and music called NAME beside it"),
     "magnatagatune": Dataset(_magnatagatune, "annotations_final.csv beside the folders 0 to f"),
+    "debian_music": Dataset(read_debian_music, "packages that apt-get download has fetched"),
     "nsynth": Dataset(_nsynth, "nsynth-train, -valid and -test: examples.json and audio/"),
 }
