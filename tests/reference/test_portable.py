@@ -11,7 +11,8 @@ from muqrt.kernels.log_mel import contract
 from muqrt.reference.head import load_head, pooled
 from muqrt.reference.mel import LogMel
 from muqrt.reference.muq import MuQ
-from muqrt.reference.portable import MatrixLogMel, MelMatrices, PortableMuQ, exported
+from muqrt.reference.portable.log_mel import MatrixLogMel, MelMatrices
+from muqrt.reference.portable.model import PortableMuQ, exported
 from muqrt.reference.random_model import TINY, random_model
 from muqrt.runtime.bundle.certificate import certifies
 from muqrt.runtime.parity.measuring import measure
