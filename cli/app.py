@@ -66,6 +66,10 @@ _BENCH: Sections = {
             ".bench.command",
             "Measure what the front before a server costs a request, against a bare relay.",
         ),
+        "catalogue": (
+            ".bench.command",
+            "Measure what a catalogue's job costs: planning, resuming, and beside the model.",
+        ),
         "kept-states": (
             ".bench.kept_states",
             "Measure how wrong tags would be if live streams kept the states of past steps.",
