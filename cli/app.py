@@ -123,6 +123,7 @@ _COMMANDS: Sections = {
     "Serve": {
         "repository": (".serve", "Write or check a model repository for Triton."),
         "serve": (".serve", "Run Triton on a model repository until Ctrl-C."),
+        "web": (".web.command", "Write a page that tags music in the browser, without a server."),
     },
     "Train": {
         "train": LazyGroup("train", "Train Mel-RVQ, MuQ, probes and MuQ-MuLan.", _TRAIN),

@@ -33,7 +33,7 @@ OF_TORCH = {f"runtime.engines.pytorch.{name}" for name in ("encoder", "engines",
 LAYERS = (
     {"cli", "drop_in"},
     {"benchmarks"},
-    {"catalogue"},
+    {"catalogue", "web"},
     {"export", "triton_repo"},
     {"training", "runtime"},
     {"reference", "kernels"},

@@ -22,6 +22,7 @@ from muqrt.runtime.bundle.shipped import SHIPPED_BUNDLE
 ROOT = Path(__file__).parent.parent
 MOST_BYTES = 16_000_000  # of the bundle in the wheel
 _NOT_COPIED = (".*", "build", "dist", "site", "docs", "tests", "*.egg-info", "__pycache__")
+_NOT_COPIED += ("node_modules",)
 _BUILD = "import setuptools.build_meta as backend, sys; print(backend.build_wheel(sys.argv[1]))"
 _WITHOUT_TORCH = "import sys; sys.modules['torch'] = sys.modules['onnx'] = None; "
 

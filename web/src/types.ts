@@ -62,10 +62,16 @@ export interface TrackTags {
   segments: Record<string, Segment[]>;
   silences: Segment[];
   silent: boolean;
-  /** Window i stands for edge i to edge i + 1. */
-  edges_seconds: number[];
-  /** One row a window, in the vocabulary's order. */
-  window_scores: number[][];
+  windows: TrackWindowTags[];
+}
+
+/** The stretch of a track that a window stands for; the stretches follow one another. */
+export interface TrackWindowTags {
+  start_seconds: number;
+  end_seconds: number;
+  /** In the vocabulary's order; zeros in silence. */
+  scores: number[];
+  silent: boolean;
 }
 
 export interface TagOptions {
@@ -144,9 +150,8 @@ export interface Stream {
   readonly rateHz: number;
   /**
    * Append up to 10 s of samples, one array a channel, and get the hops of the windows that end in
-   * them. Calls may overlap; they are answered in order. Chunks that wait are joined, and of hops
-   * that are late all but the newest are still computed: read `behindSeconds` and stop feeding if
-   * it grows.
+   * them. Calls may overlap; they are answered in order, and no hop is left out: where the machine
+   * is too slow, `behindSeconds` grows.
    */
   push(channels: Float32Array[]): Promise<Update[]>;
   /** Sound that has been pushed and not yet been answered. */

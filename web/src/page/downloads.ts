@@ -17,18 +17,12 @@ export function saveButton(text: string, name: string, type: string, content: ()
 
 /** The document of `muqrt tag --json`. */
 export function trackJson(track: TrackTags, info: ModelInfo): string {
-  const { edges_seconds, window_scores, ...facts } = track;
-  const windows = window_scores.map((scores, index) => {
-    const [start, end] = stretch(edges_seconds, index);
-    const silent = isSilent(track.silences, start, end);
-    return { start_seconds: start, end_seconds: end, scores, silent };
-  });
   const document = {
     task: info.task,
     vocabulary: info.vocabulary,
     thresholds: Object.fromEntries(info.vocabulary.map((tag, i) => [tag, info.thresholds[i]])),
     window_seconds: info.windowSeconds,
-    results: [{ ...facts, windows }],
+    results: [track],
     skipped: [],
   };
   return `${JSON.stringify(document, null, 2)}\n`;

@@ -10,7 +10,11 @@ export interface Timeline {
 
 /** A track's windows. */
 export function trackTimeline(track: TrackTags): Timeline {
-  return { edges: track.edges_seconds, scores: track.window_scores };
+  const { windows } = track;
+  return {
+    edges: [0, ...windows.map((each) => each.end_seconds)],
+    scores: windows.map((each) => each.scores),
+  };
 }
 
 /** A stream's hops: each stands for what is nearer to its middle than to any other's. */

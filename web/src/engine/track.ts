@@ -1,0 +1,64 @@
+/** The tags of a whole track, from those of its windows, as `runtime/bundle/tagging.py` has them. */
+
+import type { Segment, TrackTags, TrackWindowTags } from "../types.ts";
+import type { Tagging } from "./site.ts";
+
+/** Tag names and their scores, those of the highest score first, equal ones in order. */
+export function ranking(tagging: Tagging, scores: Float32Array): [string, number][] {
+  const named = tagging.vocabulary.map((tag, i): [string, number] => [tag, scores[i]!]);
+  return named.sort(([, a], [, b]) => b - a);
+}
+
+/** The tags that reach their thresholds, best first. */
+export function reached(tagging: Tagging, scores: Float32Array): Record<string, number> {
+  const limits = new Map(tagging.vocabulary.map((tag, i) => [tag, tagging.thresholds[i]!]));
+  const above = ranking(tagging, scores).filter(([tag, score]) => score >= limits.get(tag)!);
+  return Object.fromEntries(above);
+}
+
+export function trackTags(tagging: Tagging, audio: string, windows: TrackWindowTags[]): TrackTags {
+  const sounding = windows.filter((each) => !each.silent);
+  const silent = sounding.length === 0;
+  const scores = meanScores(tagging, sounding);
+  const segments = new Map<string, Segment[]>();
+  for (const [tag] of ranking(tagging, scores)) {
+    const column = tagging.vocabulary.indexOf(tag);
+    const threshold = tagging.thresholds[column]!;
+    const found = runs(windows, (each) => !each.silent && each.scores[column]! >= threshold);
+    if (found.length > 0) segments.set(tag, found);
+  }
+  return {
+    audio,
+    seconds: windows.at(-1)!.end_seconds,
+    tags: silent ? {} : reached(tagging, scores),
+    scores: Object.fromEntries(ranking(tagging, scores)),
+    segments: Object.fromEntries(segments),
+    silent,
+    silences: runs(windows, (each) => each.silent),
+    windows,
+  };
+}
+
+/** The mean of the windows, each weighted by the stretch that it stands for. */
+function meanScores(tagging: Tagging, windows: TrackWindowTags[]): Float32Array {
+  const weight = (each: TrackWindowTags) => each.end_seconds - each.start_seconds;
+  const total = windows.reduce((sum, each) => sum + weight(each), 0);
+  return Float32Array.from(tagging.vocabulary, (_, column) =>
+    total === 0
+      ? 0
+      : windows.reduce((sum, each) => sum + weight(each) * each.scores[column]!, 0) / total,
+  );
+}
+
+/** Stretches of windows that follow one another and are what is asked for. */
+function runs(windows: TrackWindowTags[], is: (each: TrackWindowTags) => boolean): Segment[] {
+  const found: Segment[] = [];
+  let before = false;
+  for (const each of windows) {
+    const now = is(each);
+    if (now && before) found.at(-1)![1] = each.end_seconds;
+    else if (now) found.push([each.start_seconds, each.end_seconds]);
+    before = now;
+  }
+  return found;
+}
