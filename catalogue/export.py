@@ -1,6 +1,7 @@
 """All parts of a job as one Parquet file, or as an index for ``muqrt search``."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -8,12 +9,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..common.environment import import_extra
 from ..common.files import atomic_file
 from ..errors import StorageError, UsageError
-from ..runtime.search.index import Entry, open_index
+from ..runtime.search.index import index_facts, index_schema, write_index
 from .job import PARTS, Job
 from .part import failures, schema
 from .partition import Partition
@@ -99,38 +98,38 @@ def export_parquet(job: Job, output: Path, on_tracks: OnTracks = lambda tracks: 
 
 
 def export_index(job: Job, folder: Path, on_tracks: OnTracks = lambda tracks: None) -> int:
-    """Write an index of the latents, or without them of the embeddings, as ``muqrt search`` and
-    ``muqrt watch`` keep it. Of one folder's job it is that folder's.
+    """Write an index of the latents, or without them of the embeddings, in one commit, as ``muqrt
+    search`` and ``muqrt watch`` keep it. Of one folder's job it is that folder's.
 
     Returns:
         How many tracks it has.
 
     Raises:
-        UsageError: the job has neither output.
+        UsageError: the job has neither output, or the index of a folder of music is there.
     """
     import_extra("search", "lancedb")
+    import pyarrow
+
     column = next((each for each in ("latents", "embedding") if each in job.recipe.columns), None)
     if column is None:
         raise UsageError("an index is of latents or embeddings; this job computes neither.")
     described = job.recipe.columns[column]
-    index = open_index(
-        folder, job.recipe.artefact_sha256, described["width"], described["windowing"]
-    )
-    library = _library(job)
+    facts = index_facts(job.recipe.artefact_sha256, described["width"], described["windowing"])
     rows = 0
-    for table in parts(job):
-        width = described["width"]
-        vectors = table[column].combine_chunks().flatten().to_numpy().reshape(-1, width)
-        columns = ("key", "size_bytes", "modified_ns", "sha256")
-        facts = zip(*(table[each].to_pylist() for each in columns), strict=True)
-        index.put(
-            {
-                _name(key, library): (Entry(size, modified, sha256), np.asarray(vector))
-                for (key, size, modified, sha256), vector in zip(facts, vectors, strict=True)
-            }
-        )
-        rows += table.num_rows
-        on_tracks(table.num_rows)
+
+    def batches() -> Iterator[Any]:
+        nonlocal rows
+        library, wanted = _library(job), index_schema(facts)
+        for table in parts(job):
+            names = [os.fsencode(_name(key, library)) for key in table["key"].to_pylist()]
+            columns = [pyarrow.array(names, pyarrow.binary())]
+            columns += [table[each] for each in ("size_bytes", "modified_ns", "sha256")]
+            columns += [pyarrow.nulls(len(names), pyarrow.string()), table[column]]
+            yield from pyarrow.table(columns, wanted.names).cast(wanted).to_batches()
+            rows += len(names)
+            on_tracks(len(names))
+
+    write_index(folder, facts, batches(), job.folder.address)
     return rows
 
 
@@ -141,5 +140,5 @@ def _library(job: Job) -> Path | None:
     return Path(sources[0]) if is_folder else None
 
 
-def _name(key: str, library: Path | None) -> Path:
-    return Path(key) if library is None else Path(key).relative_to(library)
+def _name(key: str, library: Path | None) -> str:
+    return key if library is None else str(Path(key).relative_to(library))

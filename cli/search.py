@@ -1,5 +1,6 @@
 """``muqrt search``."""
 
+import os
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..common.console import Json, Table, show
+from ..common.console import Json, Table, progress, show
+from ..common.lock import locked
 from ..errors import BundleError, UsageError
 from ..runtime.bundle.shipped import EXPORT_WORDS
 from .audio.files import AudioFiles, audio_files
@@ -29,6 +31,10 @@ from .parameters import expand_options
 from .place import Local
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from ..runtime.search.approximate import Approximation
+    from ..runtime.search.index import SearchIndex
     from ..runtime.search.update import Changes, Outcome
 
 _INDEX = ".muqrt-index"
@@ -47,7 +53,13 @@ def _no_bundle() -> Path:
 @expand_options
 def search(
     *,
-    folder: Annotated[Path, typer.Argument(help="Folder of music, searched with its subfolders.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of music, searched with its subfolders; or what muqrt catalogue export "
+            "wrote: a .parquet file or an index."
+        ),
+    ],
     bundle: Annotated[
         Path,
         typer.Option(
@@ -63,15 +75,29 @@ def search(
         str | None, typer.Argument(help="Description of the music, in any language.")
     ] = None,
     like: Annotated[
-        Path | None, typer.Option(help="Instead of a description: an audio file to find more like.")
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Instead of a description: an audio file to find more like, or the key of a "
+            "catalogue's track.",
+        ),
     ] = None,
     top: Annotated[
         int, typer.Option(min=1, max=1_000_000, help="Show at most this many files.")
     ] = 10,
     index: Annotated[
         Path | None,
-        typer.Option(help=f"Folder of the index; {_INDEX} in the music folder by default."),
+        typer.Option(
+            help=f"Folder of the index; by default {_INDEX} in the music folder, or "
+            f"NAME.parquet{_INDEX} beside an export."
+        ),
     ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact", help="Compare with every track, also where an approximate index was built."
+        ),
+    ] = False,
     retry: Annotated[
         bool, typer.Option("--retry", help="Try again the files that could not be read before.")
     ] = False,
@@ -95,7 +121,8 @@ def search(
     from ..runtime.inference.windows import refuse_window
     from ..runtime.memory.work import Work
     from ..runtime.model import Model
-    from ..runtime.search.index import open_index
+    from ..runtime.search.export import SUFFIX, export_index
+    from ..runtime.search.index import is_index, open_index
     from ..runtime.search.update import embed_into, recheck, updating
     from .audio.progress import AudioProgress
     from .outputs.tasks import collect
@@ -103,7 +130,8 @@ def search(
     refuse_window(window, "latents")
     if words is not None and like is not None:
         raise UsageError("words and --like are two questions; ask one of them.")
-    if not folder.is_dir():
+    is_export = folder.suffix == SUFFIX and folder.is_file()
+    if not folder.is_dir() and not is_export:
         raise UsageError(f"{folder}: no such folder.")
     most_bytes = size_bytes(max_memory)
     place = Local(bundle, artefact, thread_count(threads), most_bytes=most_bytes)
@@ -112,12 +140,27 @@ def search(
     if joint is None:
         raise BundleError(f"{bundle}: not the bundle of a MuQ-MuLan, which search needs.")
     sought = None if words is None else place.embed_texts([words], text_artefact)[0]
+    clips = ClippingConfig(described.framing, joint.clip_samples)
+    wanted = (chosen.digest, joint.width, clips.facts)
+    if is_export or is_index(folder):
+        if retry:
+            raise UsageError(
+                f"{folder}: no folder of music, whose files could be tried again; a catalogue's "
+                "tracks are with: muqrt catalogue retry"
+            )
+        if is_export:
+            home = index or folder.with_name(folder.name + _INDEX)
+            with progress("Indexing", None) as bar:
+                tracks = export_index(folder, home, *wanted, bar.move_to)
+        else:
+            home, tracks = folder, open_index(folder, *wanted)
+        _search_tracks(folder, home, tracks, place, sought, like, top, exact, as_json)
+        return
     given = audio_files([folder])
     files = {name: path for path, name in given}
     home = index or folder / _INDEX
-    same = None if like is None else _name_in(folder, like)
-    clips = ClippingConfig(described.framing, joint.clip_samples)
-    opened = partial(open_index, home, chosen.digest, joint.width, clips.facts)
+    same = None if like is None else _name_in(folder, Path(like))
+    opened = partial(open_index, home, *wanted)
     with updating(home, opened, files, retry) as (library, changes):
         checked = recheck(library, files, changes)
         collect("Comparing", checked, len(changes.touched), lambda name: name.name)
@@ -146,11 +189,69 @@ def search(
                     )
                 if like is not None and needs_embedding:
                     sought = library.embedding(same) if same in changes.new else None
-                    sought = model.embed_audio(like) if sought is None else sought
-    found = [] if sought is None else library.nearest(sought, top, same)
+                    sought = model.embed_audio(Path(like)) if sought is None else sought
+    _approximate(home, library)
+    found = [] if sought is None else library.nearest(sought, top, same, exact)
     matches = [(files.get(match.name, folder / match.name), match.cosine) for match in found]
     shown = None if sought is None else matches
-    _report(folder, given, changes, outcomes, shown, damage.damages, as_json)
+    about = library.approximation_for(top, exact)
+    _report(folder, given, changes, outcomes, shown, about, damage.damages, as_json)
+
+
+def _search_tracks(
+    given: Path,
+    home: Path,
+    library: "SearchIndex",
+    place: Local,
+    sought: "np.ndarray | None",
+    like: str | None,
+    top: int,
+    exact: bool,
+    as_json: bool,
+) -> None:
+    """Search among a catalogue's tracks, whose audio need not be here."""
+    from ..runtime.model import Model
+
+    same = None
+    if like is not None and (sought := library.embedding(os.fsencode(like))) is not None:
+        same = os.fsencode(like)
+    elif like is not None:
+        with place.open_session() as session:
+            sought = Model(session).embed_audio(Path(like))
+    _approximate(home, library)
+    tracks = library.count()
+    facts: dict[str, Any] = {"index": {"files": tracks}}
+    lines: list[str | Table] = [f"{given}: {tracks} tracks"]
+    if sought is not None:
+        found = library.nearest_names(sought, top, same, exact)
+        matches = [(os.fsdecode(name), cosine) for name, cosine in found]
+        _add_matches(facts, lines, matches, library.approximation_for(top, exact))
+    show(as_json, facts, *lines)
+
+
+def _approximate(home: Path, library: "SearchIndex") -> None:
+    """Build an approximate index where an exact search would take long."""
+    if library.is_slow():
+        with locked(home), progress("Building an approximate index", 2) as bar:
+            library.approximate(bar.advance)
+
+
+def _add_matches(
+    facts: dict[str, Any],
+    lines: list[str | Table],
+    matches: Sequence[tuple[Path | str, float]],
+    about: "Approximation | None",
+) -> None:
+    """Report what was found, and how far an approximate search can be trusted."""
+    facts["results"] = [{"audio": str(name), "cosine": cosine} for name, cosine in matches]
+    rows = [[name, f"{cosine:.3f}"] for name, cosine in matches]
+    lines.append(Table("", ["file", "cosine"], rows) if rows else "Nothing found.")
+    if about is not None:
+        facts["approximate"] = about.model_dump()
+        lines.append(
+            f"Approximate: finds {about.recall_at_10:.1%} of the ten nearest, measured with "
+            f"{about.queries} of the tracks. --exact compares with all of them."
+        )
 
 
 def _name_in(folder: Path, file: Path) -> Path | None:
@@ -167,6 +268,7 @@ def _report(
     changes: "Changes",
     outcomes: "Sequence[Outcome]",
     matches: Sequence[tuple[Path, float]] | None,
+    about: "Approximation | None",
     damages: Damages,
     as_json: bool,
 ) -> None:
@@ -198,7 +300,5 @@ def _report(
         f"{counts['gone']} gone, {counts['unusable']} that cannot be used"
     )
     if matches is not None:
-        facts["results"] = [{"audio": str(path), "cosine": cosine} for path, cosine in matches]
-        rows = [[path, f"{cosine:.3f}"] for path, cosine in matches]
-        lines.append(Table("", ["file", "cosine"], rows) if rows else "Nothing found.")
+        _add_matches(facts, lines, matches, about)
     show(as_json, facts, *lines)

@@ -1,14 +1,16 @@
 """An index on disk of the embeddings of a music library, and the search for the nearest.
 
-The index is a LanceDB table; every change is written whole or not at all. Search is exact:
-each query is compared with every embedding, read from disk in blocks.
+The index is a LanceDB table; every change is written whole or not at all. Search is exact: each
+query is compared with every embedding, read from disk in blocks. Where there are so many that this
+takes long, ``approximate`` builds what compares few of them.
 """
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,14 +20,23 @@ from ...common.environment import import_extra
 from ...common.files import disk_full_error
 from ...common.lock import locked
 from ...errors import UsageError
+from .approximate import (
+    MOST_TOP,
+    Approximation,
+    build_approximation,
+    nearest_query,
+    read_approximation,
+)
 
 _TABLE, _FACTS = "tracks", b"muqrt"
 _FORMAT_VERSION = 1
-_WINDOWING = "windowing"
+_WINDOWING, _SOURCE = "windowing", "source"
 _DROPPED_AT_ONCE = 1000
 # Every commit adds a file and keeps the version before it, for readers that are not done yet.
 _MOST_SMALL_FILES = 64
 _OLD_VERSIONS_STAY = timedelta(minutes=10)
+# Up to here an exact search takes no longer than the rest of a command.
+LEAST_APPROXIMATED_BYTES = 200_000_000
 
 
 class Entry(NamedTuple):
@@ -50,11 +61,15 @@ class SearchIndex:
     Only a process that has ``locked`` the folder may write, or a path could come to be there twice.
 
     Every method raises UsageError when the index cannot be read or written.
+
+    Attributes:
+        source: what it was written from at once, with ``write_index``; None otherwise.
     """
 
-    def __init__(self, folder: Path, table: Any) -> None:
+    def __init__(self, folder: Path, table: Any, source: str | None = None) -> None:
         self._folder = folder
         self._table = table
+        self.source = source
 
     def entries(self) -> dict[Path, Entry]:
         """Every file in the index."""
@@ -114,30 +129,66 @@ class SearchIndex:
         """Remove files."""
         self._delete("path", list(map(_literal, names)))
 
-    def embedding(self, name: Path) -> np.ndarray | None:
+    def embedding(self, name: Path | bytes) -> np.ndarray | None:
         """A file's embedding, float32 (width,); None if the file is not there or was unusable."""
         with _reported(self._folder):
             query = self._table.search().where(f"path = {_literal(name)}").limit(1)
             found = query.select(["embedding"]).to_arrow()["embedding"].to_pylist()
         return np.array(found[0], np.float32) if found and found[0] is not None else None
 
-    def nearest(self, embedding: np.ndarray, top: int, without: Path | None = None) -> list[Match]:
+    def nearest(
+        self, embedding: np.ndarray, top: int, without: Path | None = None, exact: bool = False
+    ) -> list[Match]:
         """The files whose embeddings have the largest cosine to this one, best first.
 
         Args:
             embedding: float32 (width,), not necessarily of length one.
             top: how many at most.
             without: a file to leave out.
+            exact: compare it with all of them, also where there is an ``approximation``.
         """
-        usable = "error IS NULL"
-        if without is not None:
-            usable += f" AND path != {_literal(without)}"
+        left_out = None if without is None else os.fsencode(without)
+        found = self.nearest_names(embedding, top, left_out, exact)
+        return [Match(Path(os.fsdecode(name)), cosine) for name, cosine in found]
+
+    def nearest_names(
+        self, embedding: np.ndarray, top: int, without: bytes | None = None, exact: bool = False
+    ) -> list[tuple[bytes, float]]:
+        """``nearest``, with names as they stand in the table, and each one's cosine."""
+        about = self.approximation_for(top, exact)
+        wanted = top + (without is not None)
         with _reported(self._folder):
-            query = self._table.search(embedding, vector_column_name="embedding")
-            query = query.distance_type("cosine").where(usable).limit(top)
-            found = query.select(["path", "_distance"]).to_arrow()
+            query = nearest_query(self._table, embedding, wanted, about.probes if about else 0)
+            found = query.where("error IS NULL").select(["path", "_distance"]).to_arrow()
         pairs = zip(found["path"].to_pylist(), found["_distance"].to_pylist(), strict=True)
-        return [Match(Path(os.fsdecode(path)), 1 - distance) for path, distance in pairs]
+        return [(name, 1 - distance) for name, distance in pairs if name != without][:top]
+
+    @cached_property
+    def approximation(self) -> Approximation | None:
+        """What ``approximate`` built, if it did."""
+        with _reported(self._folder):
+            return read_approximation(self._folder, self._table)
+
+    def approximation_for(self, top: int, exact: bool = False) -> Approximation | None:
+        """The approximation that ``nearest`` uses for this question; None where it is exact."""
+        found = None if exact or top > MOST_TOP else self.approximation
+        return found if found is not None and found.probes else None
+
+    def is_slow(self) -> bool:
+        """Whether there are so many embeddings that ``approximate`` pays, and has to be called."""
+        rows = self.count()
+        width = self._table.schema.field("embedding").type.list_size
+        pays = rows * width * np.dtype(np.float32).itemsize >= LEAST_APPROXIMATED_BYTES
+        return pays and (self.approximation is None or not self.approximation.fits(rows))
+
+    def approximate(self, on_step: Callable[[str], None] = lambda what: None) -> Approximation:
+        """Build an IVF-PQ, which later searches use; ``on_step`` is called before each step.
+
+        Rows that come later are found too: they are all compared until they are built in.
+        """
+        with _reported(self._folder):
+            self.approximation = build_approximation(self._folder, self._table, on_step)
+        return self.approximation
 
     def _delete(self, column: str, values: Sequence[str]) -> None:
         for start in range(0, len(values), _DROPPED_AT_ONCE):
@@ -194,32 +245,17 @@ def open_index(
     """
     import_extra("search", "lancedb", "pyarrow")
     import lancedb
-    import pyarrow
 
-    facts: dict[str, Any] = {
-        "format": _FORMAT_VERSION,
-        "artefact_sha256": artefact_sha256,
-        "width": width,
-    }
-    if windowing is not None:
-        facts[_WINDOWING] = dict(windowing)
-    fields = [
-        pyarrow.field("path", pyarrow.binary(), nullable=False),  # file names may be no text
-        pyarrow.field("size_bytes", pyarrow.int64()),
-        pyarrow.field("mtime_ns", pyarrow.int64()),
-        pyarrow.field("sha256", pyarrow.string()),
-        pyarrow.field("error", pyarrow.string()),
-        pyarrow.field("embedding", pyarrow.list_(pyarrow.float32(), width)),
-    ]
+    facts = index_facts(artefact_sha256, width, windowing)
     with _reported(folder):
         database = lancedb.connect(folder)
         try:
             table = database.open_table(_TABLE)
         except ValueError:  # there is none
-            schema = pyarrow.schema(fields, metadata={_FACTS: json.dumps(facts)})
             with locked(folder):  # another process may be making it
-                table = database.create_table(_TABLE, schema=schema, exist_ok=True)
-        found = json.loads((table.schema.metadata or {}).get(_FACTS, b"null"))
+                table = database.create_table(_TABLE, schema=index_schema(facts), exist_ok=True)
+        found = _facts(table)
+    source = found.pop(_SOURCE, None) if found else None
     if _is_of_clips(found) and _is_of_clips(facts):
         facts.pop(_WINDOWING, None)
         found.pop(_WINDOWING, None)
@@ -229,14 +265,87 @@ def open_index(
             "cannot be compared. Search with the same bundle, artefact and windows, name another "
             f"folder with --index, or delete {folder}."
         )
-    return SearchIndex(folder, table)
+    return SearchIndex(folder, table, source)
+
+
+def write_index(folder: Path, facts: Mapping[str, Any], rows: Iterable[Any], source: str) -> None:
+    """Write an index of many tracks at once, in place of an earlier one of this kind.
+
+    Args:
+        folder: the index's.
+        facts: from ``index_facts``.
+        rows: record batches of ``index_schema(facts)``.
+        source: what they are from, for ``SearchIndex.source``.
+
+    Raises:
+        UsageError: an index of a folder of music is there, or it cannot be written.
+        MissingDependencyError: the library lancedb is not installed.
+    """
+    import_extra("search", "lancedb", "pyarrow")
+    import lancedb
+    import pyarrow
+
+    schema = index_schema({**facts, _SOURCE: source})
+    with _reported(folder):
+        database = lancedb.connect(folder)
+        with locked(folder):
+            with suppress(ValueError):  # there is none
+                if _SOURCE not in (_facts(database.open_table(_TABLE)) or {}):
+                    raise UsageError(
+                        f"{folder}: the index of a folder of music, which this would replace. Name "
+                        "another folder."
+                    )
+            reader = pyarrow.RecordBatchReader.from_batches(schema, rows)
+            database.create_table(_TABLE, data=reader, schema=schema, mode="overwrite")
+
+
+def written_from(folder: Path) -> str | None:
+    """What ``write_index`` wrote the index in a folder from; None if there is none of that kind."""
+    if not is_index(folder):
+        return None
+    import lancedb
+
+    with _reported(folder):
+        return (_facts(lancedb.connect(folder).open_table(_TABLE)) or {}).get(_SOURCE)
+
+
+def is_index(folder: Path) -> bool:
+    """Whether a folder is an index."""
+    return (folder / f"{_TABLE}.lance").is_dir()
+
+
+def index_facts(
+    artefact_sha256: str, width: int, windowing: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What the embeddings of an index depend on; see ``open_index``."""
+    facts = {"format": _FORMAT_VERSION, "artefact_sha256": artefact_sha256, "width": width}
+    return facts if windowing is None else {**facts, _WINDOWING: dict(windowing)}
+
+
+def index_schema(facts: Mapping[str, Any]) -> Any:
+    """The Arrow schema of an index's table."""
+    import pyarrow
+
+    fields = [
+        pyarrow.field("path", pyarrow.binary(), nullable=False),  # file names may be no text
+        pyarrow.field("size_bytes", pyarrow.int64()),
+        pyarrow.field("mtime_ns", pyarrow.int64()),
+        pyarrow.field("sha256", pyarrow.string()),
+        pyarrow.field("error", pyarrow.string()),
+        pyarrow.field("embedding", pyarrow.list_(pyarrow.float32(), facts["width"])),
+    ]
+    return pyarrow.schema(fields, metadata={_FACTS: json.dumps(facts)})
+
+
+def _facts(table: Any) -> Any:
+    return json.loads((table.schema.metadata or {}).get(_FACTS, b"null"))
 
 
 def _is_of_clips(facts: Mapping[str, Any] | None) -> bool:
     return facts is not None and "last_clip" in facts.get(_WINDOWING, {"last_clip": ""})
 
 
-def _literal(name: Path) -> str:
+def _literal(name: Path | bytes) -> str:
     """A file's name as an SQL literal, whatever bytes it has."""
     return f"X'{os.fsencode(name).hex()}'"
 

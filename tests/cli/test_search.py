@@ -186,3 +186,50 @@ def test_two_at_once(mulan_bundle: Path, library: Path) -> None:
     opened = open_index(index, bundle.artefact().digest, bundle.joint.width)
     assert opened.doubles() == [] and len(opened.entries()) == 12
     assert [each.name for each in index.iterdir()] == ["tracks.lance"]
+
+
+def test_a_catalogues_export(
+    muqrt: Command, mulan_bundle: Path, library: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("fsspec")
+    job, export = tmp_path / "job", tmp_path / "music.parquet"
+    for words in (
+        ["plan", library, "-o", job, "-b", mulan_bundle, "--outputs", "latents"],
+        ["run", job],
+        ["export", job, "-o", export],
+        ["export", job, "-o", tmp_path / "music.lance"],
+    ):
+        done = muqrt("catalogue", *words)
+        assert done.returncode == 0, done.stderr
+    by_folder = answer(muqrt, library, WORDS, "-b", mulan_bundle)
+    found = answer(muqrt, export, WORDS, "-b", mulan_bundle)
+    assert found == {"index": {"files": 3}, "results": by_folder["results"]}
+    assert (tmp_path / "music.parquet.muqrt-index").is_dir()
+    song = str(library / "low.wav")
+    like = answer(muqrt, export, "--like", song, "-b", mulan_bundle)
+    assert like["results"] == answer(muqrt, library, "--like", song, "-b", mulan_bundle)["results"]
+    of_index = answer(muqrt, tmp_path / "music.lance", WORDS, "-b", mulan_bundle)
+    assert [each["cosine"] for each in of_index["results"]] == [
+        each["cosine"] for each in found["results"]
+    ]
+    done = muqrt("search", export, "--retry", "-b", mulan_bundle)
+    assert (done.returncode, done.stdout) == (2, "") and "muqrt catalogue retry" in done.stderr
+
+
+def test_an_approximate_search_says_so(
+    muqrt: Command, mulan_bundle: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = 300
+    for number in range(rows):
+        tone = np.sin(np.arange(24_000) * (0.01 + number / 1_000)) * 0.3
+        soundfile.write(library / f"{number}.wav", tone, 24_000)
+    exact = answer(muqrt, library, WORDS, "-b", mulan_bundle)
+    assert "approximate" not in exact
+    monkeypatch.setattr("muqrt.runtime.search.index.LEAST_APPROXIMATED_BYTES", 1)
+    found = answer(muqrt, library, WORDS, "-b", mulan_bundle)
+    assert found["approximate"]["rows"] == rows + 4
+    assert found["approximate"]["recall_at_10"] >= 0.95
+    assert answer(muqrt, library, WORDS, "-b", mulan_bundle, "--exact") == exact | {
+        "index": found["index"]
+    }
+    assert "--exact compares with all" in muqrt("search", library, WORDS, "-b", mulan_bundle).stdout
