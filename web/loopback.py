@@ -1,9 +1,11 @@
 """Serves a site to browsers on this machine."""
 
+from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageError
 
@@ -11,7 +13,7 @@ ADDRESS = "127.0.0.1"
 _TYPES = {".js": "text/javascript", ".wasm": "application/wasm"}
 
 
-class _Handler(SimpleHTTPRequestHandler):
+class Handler(SimpleHTTPRequestHandler):
     """Files of one folder; says nothing on stderr."""
 
     def guess_type(self, path: str | PathLike[str]) -> str:
@@ -27,14 +29,22 @@ class _Handler(SimpleHTTPRequestHandler):
         """Nothing."""
 
 
-def serve_folder(folder: Path, port: int = 0) -> ThreadingHTTPServer:
+def serve_folder(
+    folder: Path, port: int = 0, handler: Callable[..., Handler] = Handler
+) -> ThreadingHTTPServer:
     """A server on loopback that is ready for ``serve_forever``; its address is ``url_of``.
+
+    Args:
+        folder: what it serves.
+        port: 0 picks a free one.
+        handler: makes what answers a request.
 
     Raises:
         UsageError: another program listens on this port.
     """
     try:
-        return ThreadingHTTPServer((ADDRESS, port), partial(_Handler, directory=str(folder)))
+        answering: Any = partial(handler, directory=str(folder))
+        return ThreadingHTTPServer((ADDRESS, port), answering)
     except OSError as error:
         raise UsageError(
             f"port {port} cannot be used ({error.strerror}); choose another with --port, or 0 for "

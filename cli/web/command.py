@@ -1,6 +1,7 @@
 """``muqrt web``."""
 
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from ..options import UsualBundle, place_option
 from ..parameters import expand_options
 
 if TYPE_CHECKING:
+    from ...runtime.bundle.certificate import Certificate
     from ...web.site import SiteReport
 
 commands = typer.Typer()
@@ -36,6 +38,14 @@ def web(
         bool,
         typer.Option("--open", help="Serve the page on this machine, and open the browser on it."),
     ] = False,
+    prove: Annotated[
+        bool,
+        typer.Option(
+            "--prove",
+            help="Run the page in Chromium or Chrome, compare its tags with Python's, and write a "
+            "certificate into the site.",
+        ),
+    ] = False,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port for --open; 0 picks a free one.")
     ] = 8023,
@@ -53,9 +63,21 @@ def web(
     with ExitStack() as held:
         folder = output or Path(held.enter_context(TemporaryDirectory())) / "site"
         with progress("Writing the site", None) as bar:
-            report = write_site(load_bundle(bundle), folder, artefact, bar.advance)
-        if output is not None:
-            show(as_json, report.__dict__, _line(report, output))
+            loaded = load_bundle(bundle)
+            report = write_site(loaded, folder, artefact, bar.advance)
+            if prove:
+                from ...web.proof import prove_site
+
+                bar.advance("the proof")
+                certificate = prove_site(loaded, folder)
+        facts, lines = asdict(report), [_line(report, folder)]
+        if prove:
+            facts["certificate"] = certificate.model_dump()
+            lines.append(_proof_line(certificate))
+        if output is not None or prove:
+            show(as_json, facts, *lines)
+        if prove and not certificate.passed:
+            raise typer.Exit(1)
         if open_browser:
             _serve(folder, port)
 
@@ -65,6 +87,17 @@ def _line(report: "SiteReport", folder: Path) -> str:
     return (
         f"Wrote {folder} with {report.artefact}: a visitor loads {megabytes[0]:.1f} MB, "
         f"{megabytes[1]:.1f} MB from a host that compresses."
+    )
+
+
+def _proof_line(certificate: "Certificate") -> str:
+    from ...runtime.bundle.certificate import THRESHOLDS
+
+    change = certificate.worst.largest_tag_change
+    limit = THRESHOLDS[certificate.precision].largest_tag_change
+    return (
+        f"{'Passed' if certificate.passed else 'FAILED'} in the browser: tags differ by at most "
+        f"{change:.1e} from {certificate.reference}; {limit:g} is accepted."
     )
 
 
