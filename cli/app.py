@@ -74,6 +74,10 @@ _BENCH: Sections = {
             ".bench.kept_states",
             "Measure how wrong tags would be if live streams kept the states of past steps.",
         ),
+        "targets": (
+            ".bench.targets",
+            "Build a model for every target of the edge; measure size, numbers and speed here.",
+        ),
         "training": (".bench.command", "Measure a step of pre-training on a CPU."),
         "build": (
             ".bench.build",
