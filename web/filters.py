@@ -11,10 +11,10 @@ from ..runtime.audio.resampler import QUALITY
 # What files and sound cards have.
 RATES_HZ = (8000, 11025, 12000, 16000, 22050, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
 # Of the largest coefficient. What lies below is soxr's rounding.
-_NEGLIGIBLE = 3e-9
-_NEGLIGIBLE_AT_START = 1e-6
+_NEGLIGIBLE = 1e-10
+_NEGLIGIBLE_AT_START = 1e-8
 # Longer than any of soxr's filters, in samples of the lower of the two rates.
-_REACH_SAMPLES = 400
+_REACH_SAMPLES = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +25,10 @@ class PolyphaseFilter:
     before it; so to each of the first outputs a weighted sum of the first inputs is added.
 
     Attributes:
-        rows: float32 (up, taps).
+        rows: float64 (up, taps).
         down: how many inputs ``up`` outputs take.
         before: how many inputs a row begins before the one that it is aligned with.
-        start: float32 (outputs, inputs), the weights at the beginning; may be empty.
+        start: float64 (outputs, inputs), the weights at the beginning; may be empty.
     """
 
     rows: np.ndarray
@@ -59,14 +59,14 @@ def measured_filter(rate_hz: int, target_rate_hz: int) -> PolyphaseFilter:
     before = math.ceil((heard[-1] - reach * up) / up)
     after = math.ceil((reach * up - heard[0]) / up) + 1
     back = np.arange(before, -after - 1, -1)
-    rows = response[np.arange(up)[:, None] + (back + reach) * up].astype(np.float32)
-    without_start = PolyphaseFilter(rows, down, before, np.zeros((0, 0), np.float32))
+    rows = response[np.arange(up)[:, None] + (back + reach) * up]
+    without_start = PolyphaseFilter(rows, down, before, np.zeros((0, 0)))
     return PolyphaseFilter(rows, down, before, _start(without_start, rate_hz, target_rate_hz))
 
 
 def _answer(rate_hz: int, target_rate_hz: int, k: int, length: int) -> np.ndarray:
     """What soxr makes of so many samples, all 0 but one that is 1."""
-    impulse = np.zeros(length, np.float32)
+    impulse = np.zeros(length)
     impulse[k] = 1.0
     found: np.ndarray = soxr.resample(impulse, rate_hz, target_rate_hz, quality=QUALITY)
     return found
@@ -82,7 +82,7 @@ def _start(regular: PolyphaseFilter, rate_hz: int, target_rate_hz: int) -> np.nd
     for k in range(before):
         tap = k - first
         expected = np.where(
-            (tap >= 0) & (tap < taps), regular.rows[rows, tap.clip(0, taps - 1)], np.float32(0)
+            (tap >= 0) & (tap < taps), regular.rows[rows, tap.clip(0, taps - 1)], 0.0
         )
         answered = _answer(rate_hz, target_rate_hz, k, length)[: len(outputs)]
         columns.append(answered - expected)

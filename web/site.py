@@ -191,7 +191,7 @@ def _filters(model: Path, target_rate_hz: int) -> Iterable[dict[str, Any]]:
             "before": found.before,
             "start_outputs": len(found.start),
             "start_inputs": found.start.shape[1],
-            "file": _put(model, f"filter-{rate_hz}.f32", numbers.astype("<f4").tobytes()),
+            "file": _put(model, f"filter-{rate_hz}.f64", numbers.astype("<f8").tobytes()),
         }
 
 

@@ -4,12 +4,12 @@ import type { Filter } from "./site.ts";
 
 /** A filter with its numbers: `up` rows of `taps`, and `start_outputs` rows of `start_inputs`. */
 export interface LoadedFilter extends Filter {
-  rows: Float32Array;
-  start: Float32Array;
+  rows: Float64Array;
+  start: Float64Array;
 }
 
 export function loadedFilter(filter: Filter, bytes: ArrayBuffer): LoadedFilter {
-  const numbers = new Float32Array(bytes);
+  const numbers = new Float64Array(bytes);
   const end = filter.up * filter.taps;
   return { ...filter, rows: numbers.subarray(0, end), start: numbers.subarray(end) };
 }
@@ -17,8 +17,9 @@ export function loadedFilter(filter: Filter, bytes: ArrayBuffer): LoadedFilter {
 /**
  * One stream of mono samples to the model's rate.
  *
- * Its blocks joined are what soxr gives for the whole stream, but for rounding. Output n stands at
- * input n * down / up; its row is the remainder's, aligned with the quotient's sample.
+ * Its blocks joined are what soxr gives for the whole stream, nearly every sample to the last bit.
+ * Output n stands at input n * down / up; its row is the remainder's, aligned with the quotient's
+ * sample.
  */
 export class Resampler {
   private held: Float32Array<ArrayBufferLike>;
@@ -88,7 +89,7 @@ export class Resampler {
 }
 
 /** Four sums: a single one would wait for each addition. */
-function dot(a: Float32Array, i: number, b: Float32Array, j: number, length: number): number {
+function dot(a: Float64Array, i: number, b: Float32Array, j: number, length: number): number {
   let [s0, s1, s2, s3] = [0, 0, 0, 0];
   let k = 0;
   for (; k + 3 < length; k += 4) {
