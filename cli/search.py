@@ -12,9 +12,10 @@ import typer
 from ..common.console import Json, Table, progress, show
 from ..common.lock import locked
 from ..errors import BundleError, UsageError
+from ..runtime.audio.damage import Damages
 from ..runtime.bundle.shipped import EXPORT_WORDS
 from .audio.files import AudioFiles, audio_files
-from .damage import DamageOptions, Damages
+from .damage import DamageOptions
 from .memory import MaxMemory, size_bytes
 from .options import (
     AUTO,

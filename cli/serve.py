@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..common.console import Json, note, show
+from ..common.console import Json, show
 from ..common.environment import import_extra
 from ..common.interrupts import ENDING_SIGNALS, interrupt
 from ..common.network import is_loopback
 from ..errors import UsageError
 from .ending import at_its_own_pace
+from .listening import LOOPBACK, Listening
+from .parameters import expand_options
 from .repository.command import repository
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from ..triton_repo.server.process import Server
     from ..triton_repo.server.supervisor import Supervisor
 
-_LOOPBACK = "127.0.0.1"
 _LOOK_SECONDS = 1.0
 # Triton's version of release 25.06, with the last of three fixes.
 _SURVIVES_CANCELLATION = (2, 59)
@@ -32,19 +33,14 @@ _Port = Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.
 
 
 @commands.command()
+@expand_options
 def serve(
     models: Annotated[Path, typer.Argument(help="Model repository, written by muqrt repository.")],
+    *,
     http_port: _Port = 8000,
     grpc_port: _Port = 8001,
     metrics_port: _Port = 8002,
-    address: Annotated[
-        str,
-        typer.Option(help="Interface to listen on; others than loopback need --allow-remote."),
-    ] = "127.0.0.1",
-    allow_remote: Annotated[
-        bool,
-        typer.Option("--allow-remote", help="Let --address open the server to the network."),
-    ] = False,
+    listening: Listening,
     allow_shared_memory: Annotated[
         bool,
         typer.Option(
@@ -77,26 +73,6 @@ def serve(
         bool,
         typer.Option("--rate-limit", help="Make models take turns at the resources they share."),
     ] = False,
-    tls_cert: Annotated[
-        Path | None, typer.Option(help="Certificate with its chain, PEM, for HTTPS and gRPC.")
-    ] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Key of --tls-cert, PEM.")] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(help="File of tokens, one a line; requests without one of them are refused."),
-    ] = None,
-    max_running: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Requests that are with the models at once, over HTTP and gRPC together: 64 by "
-            "default.",
-        ),
-    ] = None,
-    max_waiting: Annotated[
-        int | None,
-        typer.Option(min=0, help="Requests that wait for that, 64 by default; more are refused."),
-    ] = None,
     direct_grpc: Annotated[
         bool,
         typer.Option(
@@ -115,11 +91,13 @@ def serve(
     from ..triton_repo.server.process import Server
     from ..triton_repo.server.supervisor import Supervisor
 
-    _check_address(address, allow_remote, allow_shared_memory, token_file)
-    front_config = _front_config(
-        tls_cert, tls_key, token_file, max_running, max_waiting, exit_seconds
-    )
-    if direct_grpc and (token_file, max_running, max_waiting) != (None, None, None):
+    address = listening.address
+    if allow_shared_memory and listening.allow_remote and not is_loopback(address):
+        raise UsageError("--allow-shared-memory is for clients on this machine: no --allow-remote.")
+    listening.check_address()
+    front_config = _front_config(listening, exit_seconds)
+    guarded = (listening.token_file, listening.max_running, listening.max_waiting)
+    if direct_grpc and guarded != (None, None, None):
         raise UsageError(
             "--direct-grpc is Triton's own gRPC, which has neither tokens nor admission: leave out "
             "--token-file, --max-running and --max-waiting, or --direct-grpc."
@@ -132,9 +110,10 @@ def serve(
     more = list(triton_argument or [])
     more += [f"--cache-config=local,size={cache_mib << 20}"] if cache_mib else []
     more += ["--rate-limit=execution_count"] if rate_limit else []
-    if tls_cert is not None and direct_grpc:
-        more += ["--grpc-use-ssl=true", f"--grpc-server-cert={tls_cert}"]
-        more += [f"--grpc-server-key={tls_key}"]
+    tls = front_config.tls
+    if tls is not None and direct_grpc:
+        more += ["--grpc-use-ssl=true", f"--grpc-server-cert={tls.certificate}"]
+        more += [f"--grpc-server-key={tls.key}"]
     # A service manager's SIGTERM and a closed terminal end the server as Ctrl-C does.
     previous = {each: signal.signal(each, interrupt) for each in ENDING_SIGNALS}
     try:
@@ -146,12 +125,12 @@ def serve(
                 None,
                 grpc_port if direct_grpc else None,
                 None,
-                address if direct_grpc else _LOOPBACK,
+                address if direct_grpc else LOOPBACK,
                 log_file,
                 exit_timeout_seconds=exit_seconds,
                 more_arguments=more,
-                http_address=_LOOPBACK,
-                metrics_address=_LOOPBACK,
+                http_address=LOOPBACK,
+                metrics_address=LOOPBACK,
                 allow_shared_memory=allow_shared_memory,
             ) as server,
         ):
@@ -160,7 +139,7 @@ def serve(
             with (
                 Supervisor(server) as supervisor,
                 Front(
-                    (_LOOPBACK, server.http_port),
+                    (LOOPBACK, server.http_port),
                     address,
                     http_port,
                     replace(
@@ -193,30 +172,15 @@ def serve(
             signal.signal(each, handler)
 
 
-def _front_config(
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    token_file: Path | None,
-    max_running: int | None,
-    max_waiting: int | None,
-    exit_seconds: int,
-) -> "FrontConfig":
-    from ..triton_repo.front.admission import AdmissionConfig
-    from ..triton_repo.front.front import FrontConfig, Tls
-    from ..triton_repo.front.tokens import Tokens
+def _front_config(listening: Listening, exit_seconds: int) -> "FrontConfig":
+    from ..triton_repo.front.front import FrontConfig
 
     # Before the models are loaded, which takes long.
     import_extra("server", "uvicorn", "httptools", "uvloop")
-    if (tls_cert is None) != (tls_key is None):
-        raise UsageError("--tls-cert and --tls-key go together.")
-    usual = AdmissionConfig()
     return FrontConfig(
-        admission=AdmissionConfig(
-            usual.running if max_running is None else max_running,
-            usual.waiting if max_waiting is None else max_waiting,
-        ),
-        tokens=None if token_file is None else Tokens(token_file),
-        tls=None if tls_cert is None or tls_key is None else Tls(tls_cert, tls_key),
+        admission=listening.admission(),
+        tls=listening.tls,
+        tokens=listening.tokens,
         drain_seconds=exit_seconds,
     )
 
@@ -247,24 +211,6 @@ def _readiness(supervisor: "Supervisor") -> "dict[str, Responder]":
         "/v2/health/live": lambda: status(True),
         **models,
     }
-
-
-def _check_address(
-    address: str, allow_remote: bool, allow_shared_memory: bool, token_file: Path | None
-) -> None:
-    """Refuse to open the server to the network by mistake."""
-    if is_loopback(address):
-        return
-    if not allow_remote:
-        raise UsageError(
-            f"--address {address} opens the server to the network: everyone who reaches it can use "
-            "the models. Add --allow-remote if that is what you want."
-        )
-    if allow_shared_memory:
-        raise UsageError("--allow-shared-memory is for clients on this machine: no --allow-remote.")
-    if token_file is not None:
-        return
-    note(f"everyone who reaches {address} can use the models; --token-file asks them for a token.")
 
 
 def _announce(server: "Server", urls: dict[str, str], as_json: bool) -> None:

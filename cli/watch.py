@@ -12,8 +12,9 @@ import typer
 from ..common.closing import Closing
 from ..common.console import Json, show
 from ..errors import UsageError
+from ..runtime.audio.damage import Damages
 from ..runtime.bundle.shipped import SHIPPED_BUNDLE
-from .damage import DamageOptions, Damages
+from .damage import DamageOptions
 from .embed import Window
 from .memory import MaxMemory, size_bytes
 from .options import (

@@ -16,7 +16,7 @@ GRAPH = module_graph(PACKAGE)
 EXTRAS = ("torch", "onnx", "safetensors", "huggingface_hub", "tritonclient", "av", "matplotlib")
 EXTRAS += ("scipy", "fluidsynth", "lightning_fabric", "sklearn", "mir_eval", "pyarrow", "openvino")
 EXTRAS += ("mido", "music21", "pyloudnorm", "pyworld")
-EXTRAS += ("uvicorn", "httptools", "uvloop", "grpc")
+EXTRAS += ("uvicorn", "httptools", "uvloop", "grpc", "starlette", "python_multipart", "websockets")
 EXTRAS += (
     "onnxruntime_ep_nv_tensorrt_rtx",
     "sounddevice",
@@ -33,7 +33,7 @@ OF_TORCH = {f"runtime.engines.pytorch.{name}" for name in ("encoder", "engines",
 LAYERS = (
     {"cli", "drop_in"},
     {"benchmarks"},
-    {"catalogue", "web"},
+    {"catalogue", "gateway", "web"},
     {"export", "triton_repo"},
     {"training", "runtime"},
     {"reference", "kernels"},
@@ -67,7 +67,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_production_imports_without_the_extras() -> None:
-    below = ("cli.app", "common.", "runtime.", "triton_repo.")
+    below = ("cli.app", "common.", "gateway.", "runtime.", "triton_repo.")
     names = [f"muqrt.{name}" for name in GRAPH if name.startswith(below) and name not in OF_TORCH]
     assert {"muqrt.runtime.engines.onnxruntime.session", "muqrt.triton_repo.client.session"} <= set(
         names

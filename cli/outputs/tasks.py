@@ -11,11 +11,11 @@ import numpy as np
 from ...common.console import progress, show
 from ...common.files import atomic_file
 from ...errors import AudioError, MissingDependencyError, UsageError
+from ...runtime.audio.damage import Damages
 from ...runtime.audio.tracks import AudioFile
 from ...runtime.inference.windows import WindowingConfig, WindowLength
 from ..audio.files import AudioFiles
 from ..audio.progress import AudioProgress
-from ..damage import Damages
 from .run_manifest import Kind, RunManifest
 
 if TYPE_CHECKING:

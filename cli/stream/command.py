@@ -75,8 +75,9 @@ def stream(
 
     The stream ends with the audio or with Ctrl-C.
     """
+    from ...runtime.streaming.documents import segments_document
     from ...runtime.streaming.events import Smoothing, TagEvents
-    from .report import segment_lines, segments_document
+    from .report import segment_lines
 
     place = where.place
     source = Source(audio, microphone, not fast, damage.damages.tolerance)

@@ -3,18 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from ...common.console import Table, show
-from ...runtime.bundle.tagging import TAGS, Segment, Tagging, TagScore
+from ...runtime.bundle.tagging import Segment, Tagging
+from ...runtime.streaming.documents import (
+    by_tag,
+    event_document,
+    hop_document,
+    is_silent_throughout,
+)
 from ...runtime.streaming.engine import Hop
 from ...runtime.streaming.events import Event, Silence, TagEvents
-
-
-def ranked(tagging: Tagging, scores: np.ndarray) -> list[TagScore]:
-    """Every tag with its score, best first; ``scores`` are float32 (tags,)."""
-    order = np.argsort(-scores, kind="stable")
-    return [TagScore(tagging.vocabulary[i], float(scores[i])) for i in order]
 
 
 class JsonLines:
@@ -31,23 +29,12 @@ class JsonLines:
 
     def hop(self, hop: Hop, latency_seconds: float) -> None:
         """Print the tags that reach their thresholds, best first."""
-        limits, ranking = self._tagging.limits(), ranked(self._tagging, hop.outputs[TAGS])
-        above = [each for each in ranking if each.score >= limits[each.tag]]
-        self._print(
-            {
-                "type": "hop",
-                "start_seconds": hop.start_seconds,
-                "end_seconds": hop.end_seconds,
-                "tags": {} if hop.is_silent else dict(above[: self._top]),
-                "silent": hop.is_silent,
-                "latency_seconds": latency_seconds,
-            }
-        )
+        document = hop_document(self._tagging, hop, self._top)
+        self._print({**document, "latency_seconds": latency_seconds})
 
     def event(self, event: Event | Silence) -> None:
         """Print an event; its end is null if the tag or the silence has just begun."""
-        kind = "event" if isinstance(event, Event) else "silence"
-        self._print({"type": kind, **event._asdict()})
+        self._print(event_document(event))
 
     def _print(self, document: dict[str, Any]) -> None:
         if not show(True, document):
@@ -69,18 +56,6 @@ class TextLines:
             self._on_closed()
 
 
-def segments_document(name: str, seconds: float, events: TagEvents) -> dict[str, Any]:
-    """A whole stream as JSON: every segment of every tag, and the silences."""
-    return {
-        "type": "segments",
-        "audio": name,
-        "seconds": seconds,
-        "segments": _by_tag(events.segments),
-        "silences": events.silences,
-        "silent": _is_silent(seconds, events.silences),
-    }
-
-
 def event_line(event: Event | Silence) -> str:
     """An event as a line of text."""
     what = event.tag if isinstance(event, Event) else "silence"
@@ -92,8 +67,8 @@ def event_line(event: Event | Silence) -> str:
 
 def segment_lines(name: str, seconds: float, events: TagEvents) -> Iterator[str | Table]:
     """A whole stream as text: every segment of every tag, and the silences."""
-    tags = _by_tag(events.segments)
-    if _is_silent(seconds, events.silences):
+    tags = by_tag(events.segments)
+    if is_silent_throughout(seconds, events.silences):
         yield f"{name}: {seconds:.1f} s: silent"
         return
     yield f"{name}: {seconds:.1f} s: {', '.join(tags) or 'no tags'}"
@@ -104,19 +79,5 @@ def segment_lines(name: str, seconds: float, events: TagEvents) -> Iterator[str 
         yield Table("", ["tag", "from-to, s"], rows)
 
 
-def _is_silent(seconds: float, silences: Sequence[Segment]) -> bool:
-    """Whether a stream of so many seconds was nothing but silence."""
-    return list(silences) == [(0.0, seconds)]
-
-
 def _stretches(segments: Sequence[Segment]) -> str:
     return ", ".join(f"{start:.1f}-{end:.1f}" for start, end in segments)
-
-
-def _by_tag(segments: Sequence[Event]) -> dict[str, list[Segment]]:
-    """Every tag's segments, the tag with the longest total first."""
-    found: dict[str, list[Segment]] = {}
-    for tag, start, end, _ in segments:
-        assert end is not None  # a segment has ended
-        found.setdefault(tag, []).append(Segment(start, end))
-    return dict(sorted(found.items(), key=lambda item: -sum(e - s for s, e in item[1])))

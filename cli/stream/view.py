@@ -12,9 +12,10 @@ from rich.text import Text
 from ...common.closing import Closing
 from ...common.console import printable
 from ...runtime.bundle.tagging import TAGS, Tagging
+from ...runtime.streaming.documents import ranked
 from ...runtime.streaming.engine import Hop
 from ...runtime.streaming.events import Event, Silence
-from .report import event_line, ranked
+from .report import event_line
 
 _TAGS_SHOWN = 12
 _EVENTS_SHOWN = 6

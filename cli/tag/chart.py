@@ -7,7 +7,8 @@ import numpy as np
 
 from ...common.files import atomic_file
 from ...runtime.bundle.tagging import TrackTags
-from .report import Choice, short
+from ...runtime.documents import Choice
+from .report import short
 
 _WIDTH_INCHES = 9.0
 _ROW_HEIGHT_INCHES = 0.28

@@ -19,7 +19,7 @@ from .labels import LABELS_SHOWN, LabelOptions, LabelsCommand
 if TYPE_CHECKING:
     from ...runtime.audio.tracks import AudioFile
     from ...runtime.bundle.tagging import Vocabulary
-    from .report import Result
+    from ...runtime.documents import Result
 
 _LABELS_NEEDED = (
     "this is a MuQ-MuLan without a tag head: name what to tag with, for example "
@@ -67,13 +67,14 @@ def tag(
     The model runs on this machine (--bundle) or on a Triton server (--server).
     """
     from ...runtime.bundle.tagging import Tagging
+    from ...runtime.documents import Choice, tags_document
     from ...runtime.engines.session import require_output
     from ...runtime.inference.windows import refuse_window
     from ...runtime.memory.work import Work
     from ...runtime.model import Model
     from ..audio.progress import AudioProgress
     from ..outputs.tasks import refuse_failures
-    from .report import Choice, document, lines, write_csv
+    from .report import lines, write_csv
 
     refuse_window(window, "tags")
     place = where.place
@@ -130,7 +131,7 @@ def tag(
         as_json,
         {
             "model": place.model_name,
-            **document(vocabulary, results, choice, damage.damages, given.skipped),
+            **tags_document(vocabulary, results, choice, damage.damages, given.skipped),
         }
         if as_json
         else None,

@@ -1,7 +1,7 @@
 """``StreamingClient`` for asyncio."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import suppress
 from typing import Any
 
@@ -35,7 +35,7 @@ class AsyncStreamingClient(LiveModel):
 
     async def stream(
         self, chunks: AsyncIterable[np.ndarray], rate_hz: int, name: str = "stream"
-    ) -> AsyncIterator[Hop]:
+    ) -> AsyncGenerator[Hop, None]:
         """Send a stream and yield its hops, like ``StreamingClient.stream``.
 
         Close the generator with ``aclose`` (contextlib.aclosing) to end the stream at once;
@@ -53,7 +53,7 @@ class AsyncStreamingClient(LiveModel):
         finally:
             await self._end(live)
 
-    async def _advance(self, live: ClientStream) -> AsyncIterator[Hop]:
+    async def _advance(self, live: ClientStream) -> AsyncGenerator[Hop, None]:
         while (request := live.next_request()) is not None:
             try:
                 answer = await self._infer(request, self.timeout_seconds)

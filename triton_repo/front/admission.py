@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .asgi import App, Message, Receive, RefusedError, Scope, Send, refuse
-from .paths import is_infer
 
 FULL = "too many requests at once; try again later"
 
@@ -126,18 +126,23 @@ class Admission:
 
 
 class Admitted:
-    """Gives inference requests their slots; the others need none.
+    """Gives requests their slots, but for those that need none.
 
     A slot is taken when the last of the body is here, so that a slow client holds none, but a
     request that would be refused is refused before its body is read.
+
+    Args:
+        app: the next.
+        admission: has the slots.
+        needs_slot: whether a path's requests need one.
     """
 
-    def __init__(self, app: App, admission: Admission) -> None:
-        self._app, self._admission = app, admission
+    def __init__(self, app: App, admission: Admission, needs_slot: Callable[[str], bool]) -> None:
+        self._app, self._admission, self._needs_slot = app, admission, needs_slot
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        if not is_infer(scope["path"]):
+        if not self._needs_slot(scope["path"]):
             return await self._app(scope, receive, send)
         client = scope["state"]["client"]
         admitted = False

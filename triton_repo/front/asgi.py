@@ -20,11 +20,12 @@ class RefusedError(Exception):
     Args:
         status: of the HTTP answer.
         reason: a line for the client.
+        allow: the methods that are allowed, where another was used.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, allow: str | None = None) -> None:
         super().__init__(reason)
-        self.status, self.reason = status, reason
+        self.status, self.reason, self.allow = status, reason, allow
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
@@ -77,9 +78,20 @@ async def refuse(scope: Scope, send: Send, refused: RefusedError) -> None:
     headers = {}
     if refused.status in (429, 503):
         headers["retry-after"] = str(RETRY_AFTER_SECONDS)
+    if refused.allow is not None:
+        headers["allow"] = refused.allow
     if refused.status == 401:
         headers["www-authenticate"] = "Bearer"
     if any(name == b"expect" for name, _ in scope["headers"]):
         headers["connection"] = "close"  # the body may come or not
     body = json.dumps({"error": refused.reason}).encode()
+    if scope["type"] == "websocket":
+        send = _instead_of_a_socket(send)
     await answer(send, refused.status, body, headers=headers)
+
+
+def _instead_of_a_socket(send: Send) -> Send:
+    async def send_response(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    return send_response

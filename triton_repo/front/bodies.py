@@ -49,10 +49,20 @@ class BoundedBodies:
 
     A body sent in chunks is gathered first, and has a ``content-length`` from then on: what follows
     can rely on that header, and on ``scope["state"]["length"]``, its value.
+
+    Args:
+        app: the next.
+        limits: of bodies.
+        buffered: counts them.
+        gathers: whether it does so; else such a body is passed on as it comes, with the length 0,
+            and what reads it raises RefusedError when it gets too long.
     """
 
-    def __init__(self, app: App, limits: FrontLimits, buffered: Buffered) -> None:
+    def __init__(
+        self, app: App, limits: FrontLimits, buffered: Buffered, gathers: bool = True
+    ) -> None:
         self._app, self._limits, self._buffered = app, limits, buffered
+        self._gathers = gathers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -67,7 +77,9 @@ class BoundedBodies:
             client = scope["state"]["client"]
             self._buffered.take(client, size)
             try:
-                if chunked:
+                if chunked and not self._gathers:
+                    receive = self._counted(receive)
+                elif chunked:
                     body = await self._gather(receive)
                     if body is None:
                         return
@@ -88,6 +100,19 @@ class BoundedBodies:
             if not message.get("more_body"):
                 return bytes(body)
         return None
+
+    def _counted(self, receive: Receive) -> Receive:
+        size = 0
+
+        async def receive_counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._limits.body_bytes:
+                raise self._too_long()
+            return message
+
+        return receive_counted
 
     def _too_long(self) -> RefusedError:
         mib = self._limits.body_bytes >> 20

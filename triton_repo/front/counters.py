@@ -1,6 +1,7 @@
 """What the front has refused, and why, for its metrics."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from .admission import Admission
 
@@ -21,35 +22,42 @@ _REASONS = {
 
 
 class FrontCounters:
-    """Counts refusals by reason; one for HTTP and gRPC."""
+    """Counts refusals by reason; one for HTTP and gRPC.
 
-    def __init__(self) -> None:
+    Args:
+        server: whose they are, in the metrics' names.
+        more: its other reasons, by status.
+    """
+
+    def __init__(self, server: str = "front", more: Mapping[int, str] | None = None) -> None:
+        self._server, self._reasons = server, {**_REASONS, **(more or {})}
         # All reasons from the start, so that it can be read while others count.
-        self._refused = Counter(dict.fromkeys(_REASONS.values(), 0))
+        self._refused = Counter(dict.fromkeys(self._reasons.values(), 0))
 
     def refuse(self, status: int) -> None:
         """Count a refusal."""
-        self._refused[_REASONS[status]] += 1
+        self._refused[self._reasons[status]] += 1
 
     def metrics_text(self, admission: Admission) -> str:
         """The metrics, in the text format of Prometheus."""
+        name = f"muqrt_{self._server}"
         lines = [
-            "# HELP muqrt_front_admitted_total Inference requests and streams that got a slot",
-            "# TYPE muqrt_front_admitted_total counter",
-            f"muqrt_front_admitted_total {admission.admitted}",
-            "# HELP muqrt_front_refused_total Requests that the front refused, by reason",
-            "# TYPE muqrt_front_refused_total counter",
+            f"# HELP {name}_admitted_total Inference requests and streams that got a slot",
+            f"# TYPE {name}_admitted_total counter",
+            f"{name}_admitted_total {admission.admitted}",
+            f"# HELP {name}_refused_total Requests that the {self._server} refused, by reason",
+            f"# TYPE {name}_refused_total counter",
         ]
         lines += [
-            f'muqrt_front_refused_total{{reason="{reason}"}} {count}'
+            f'{name}_refused_total{{reason="{reason}"}} {count}'
             for reason, count in self._refused.items()
         ]
         lines += [
-            "# HELP muqrt_front_running Inference requests and streams that hold a slot",
-            "# TYPE muqrt_front_running gauge",
-            f"muqrt_front_running {admission.running}",
-            "# HELP muqrt_front_waiting Inference requests that wait for a slot",
-            "# TYPE muqrt_front_waiting gauge",
-            f"muqrt_front_waiting {admission.waiting}",
+            f"# HELP {name}_running Inference requests and streams that hold a slot",
+            f"# TYPE {name}_running gauge",
+            f"{name}_running {admission.running}",
+            f"# HELP {name}_waiting Inference requests that wait for a slot",
+            f"# TYPE {name}_waiting gauge",
+            f"{name}_waiting {admission.waiting}",
         ]
         return "\n".join(lines) + "\n"

@@ -1,47 +1,25 @@
 """The front: an HTTP server, and where it is needed a gRPC server, before Triton's."""
 
 import asyncio
-import ctypes
-import threading
-import time
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ...common.closing import Closing
-from ...common.environment import import_extra
 from ...common.network import in_brackets, local_host
-from ...errors import ServerError
-from ..server.ports import bound_socket, port_error
+from ..server.ports import port_error
 from .admission import Admission, AdmissionConfig, Admitted
 from .asgi import App
 from .bodies import BoundedBodies, Buffered
-from .checked import CheckedInference
 from .counters import FrontCounters
-from .forward import Forward
 from .grpc.proxy import GrpcProxy
+from .http.checked import CheckedInference
+from .http.forward import Forward
+from .http.paths import OpenPaths, is_health, is_infer
+from .http.upstream import Upstream
 from .limits import FrontLimits
 from .own import Counted, OwnEndpoints, Responder
-from .paths import OpenPaths
+from .server import Tls, WebServer
 from .tokens import BearerToken, Tokens
-from .upstream import Upstream
-from .wire import bounded_protocol
-
-_START_SECONDS = 10.0
-_POLL_SECONDS = 0.01
-# Of mallopt.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 32 << 20
-
-
-@dataclass(frozen=True)
-class Tls:
-    """Files of a certificate, with its chain, and its key, both PEM."""
-
-    certificate: Path
-    key: Path
 
 
 @dataclass(frozen=True)
@@ -89,14 +67,14 @@ def application(
     app: App = Forward(upstream, config.limits)
     app = CheckedInference(app, config.limits)
     app = BoundedBodies(app, config.limits, buffered)
-    app = Admitted(app, admission)
-    app = BearerToken(app, config.tokens)
+    app = Admitted(app, admission, is_infer)
+    app = BearerToken(app, config.tokens, is_health)
     app = OpenPaths(app, config.allowed)
     app = Counted(app, counters)
     return OwnEndpoints(app, config.own)
 
 
-class Front(Closing):
+class Front(WebServer):
     """An HTTP server before Triton's, in a thread of its own; a context manager.
 
     Args:
@@ -114,6 +92,8 @@ class Front(Closing):
         MissingDependencyError: uvicorn is not installed.
     """
 
+    kind = "HTTP front"
+
     def __init__(
         self,
         upstream: tuple[str, int],
@@ -121,61 +101,16 @@ class Front(Closing):
         port: int = 0,
         config: FrontConfig | None = None,
     ) -> None:
-        self.config = config or FrontConfig()
-        self._uvicorn = import_extra("server", "uvicorn", "httptools")
-        self._upstream = upstream
-        self._server: Any = None
-        self._thread: threading.Thread | None = None
-        self._failure: BaseException | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping = asyncio.Event()
-        self._address, self.grpc_port = address, 0
-        self._socket = bound_socket("http", address, port)
-        self.port = self._socket.getsockname()[1]
+        self.config = config = config or FrontConfig()
+        super().__init__(address, port, config.limits, config.tls, config.drain_seconds)
+        self._upstream, self.grpc_port = upstream, 0
 
-    def __enter__(self) -> "Front":
-        upstream = Upstream(*self._upstream)
+    def _application(self) -> tuple[App, FrontCounters, dict[str, Any]]:
         self.admission = Admission(self.config.admission)
         self._buffered, self._counters = Buffered(self.config.limits), FrontCounters()
-        tls = self.config.tls
-        server = self._uvicorn.Config(
-            application(self.config, upstream, self.admission, self._buffered, self._counters),
-            http=bounded_protocol(self.config.limits, self._counters),
-            ws="none",
-            lifespan="off",
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            timeout_graceful_shutdown=self.config.drain_seconds,
-            ssl_certfile=tls.certificate if tls else None,
-            ssl_keyfile=tls.key if tls else None,
-        )
-        try:
-            server.load()
-        except OSError as error:  # of which ssl.SSLError is one
-            self.close()
-            raise ServerError(f"The certificate or its key cannot be used ({error}).") from error
-        self._server = self._uvicorn.Server(server)
-        self._thread = threading.Thread(target=self._run, name="front", daemon=True)
-        self._thread.start()
-        deadline = time.monotonic() + _START_SECONDS
-        while not self._server.started:
-            if self._failure is not None or time.monotonic() > deadline:
-                self.close()
-                if isinstance(self._failure, ServerError):
-                    raise self._failure
-                raise ServerError(f"The HTTP front did not start ({self._failure}).")
-            time.sleep(_POLL_SECONDS)
-        return self
-
-    @property
-    def url(self) -> str:
-        """Base URL of its HTTP endpoint."""
-        scheme = "https" if self.config.tls else "http"
-        return f"{scheme}://{local_host(self._address)}:{self.port}"
+        shared = (self.admission, self._buffered, self._counters)
+        app = application(self.config, Upstream(*self._upstream), *shared)
+        return app, self._counters, {}
 
     @property
     def grpc_url(self) -> str | None:
@@ -186,36 +121,10 @@ class Front(Closing):
         """What it has admitted and refused, in the text format of Prometheus."""
         return self._counters.metrics_text(self.admission)
 
-    def check(self) -> None:
-        """Raise ServerError if the front has died."""
-        if self._thread is None or not self._thread.is_alive():
-            raise ServerError(f"The HTTP front has ended ({self._failure}).")
-
-    def close(self) -> None:
-        """Let requests in flight end, then stop. Calling it twice is harmless."""
-        if self._server is not None:
-            self._server.should_exit = True
-        if self._loop is not None:
-            with suppress(RuntimeError):  # it has ended already
-                self._loop.call_soon_threadsafe(self._stopping.set)
-        if self._thread is not None:
-            self._thread.join()
-        self._socket.close()
-
-    def _run(self) -> None:
-        _keep_memory()
-        self._loop = loop = import_extra("server", "uvloop").new_event_loop()
-        try:
-            loop.run_until_complete(self._serve())
-        except BaseException as error:
-            self._failure = error
-        finally:
-            loop.close()
-
     async def _serve(self) -> None:
         config = self.config
         if config.grpc is None:
-            return await self._server.serve(sockets=[self._socket])
+            return await super()._serve()
         tls = config.tls
         pair = (tls.certificate.read_bytes(), tls.key.read_bytes()) if tls else ()
         proxy = GrpcProxy(
@@ -241,12 +150,3 @@ class Front(Closing):
             await proxy.stop(config.drain_seconds)
         finally:
             await serving
-
-
-def _keep_memory() -> None:
-    """Let the allocator keep what it frees: pieces of audio come and go, and it would have the
-    system clear each piece's pages anew, which costs more than all else about them."""
-    with suppress(AttributeError, OSError):  # where it is not glibc's
-        set_option = ctypes.CDLL(None).mallopt
-        set_option(_M_MMAP_THRESHOLD, _KEPT_BYTES // 2)
-        set_option(_M_TRIM_THRESHOLD, _KEPT_BYTES)

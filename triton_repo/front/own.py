@@ -42,7 +42,7 @@ class OwnEndpoints:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        endpoint = self._endpoints.get(scope["path"]) if scope["method"] == "GET" else None
+        endpoint = self._endpoints.get(scope["path"]) if scope.get("method") == "GET" else None
         if endpoint is None:
             return await self._app(scope, receive, send)
         found = endpoint()

@@ -2,11 +2,11 @@
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import ServerError
 from .asgi import App, Receive, RefusedError, Scope, Send, header, refuse
-from .paths import HEALTH
 
 _SHORTEST = 16
 _SCHEME = "Bearer "
@@ -50,14 +50,19 @@ def _digest(token: str) -> bytes:
 
 
 class BearerToken:
-    """Passes on requests with a token, and those for the server's health, which probes ask for.
+    """Passes on requests with a token, and those for paths that need none, such as probes'.
 
     What follows finds the client's name in ``scope["state"]["client"]``: its token's, or its
     address where no tokens are asked for.
+
+    Args:
+        app: the next.
+        tokens: that are asked for; none when None.
+        is_open: whether a path needs none.
     """
 
-    def __init__(self, app: App, tokens: Tokens | None) -> None:
-        self._app, self._tokens = app, tokens
+    def __init__(self, app: App, tokens: Tokens | None, is_open: Callable[[str], bool]) -> None:
+        self._app, self._tokens, self._is_open = app, tokens, is_open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -69,7 +74,7 @@ class BearerToken:
 
     def _client(self, scope: Scope) -> str:
         address = str((scope.get("client") or ("unknown",))[0])
-        if self._tokens is None or HEALTH.fullmatch(scope["path"]):
+        if self._tokens is None or self._is_open(scope["path"]):
             return address
         given = header(scope, b"authorization")
         client = self._tokens.client(None if given is None else given.decode("latin-1"))

@@ -90,6 +90,7 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
         _pipe: Pipe | None = None
         _left = 0  # of a body whose length was given
         _is_around = False  # of the parser: it is in such a body
+        _is_socket = False  # a WebSocket's from now on
 
         def connection_made(self, transport: Transport) -> None:
             super().connection_made(transport)
@@ -116,6 +117,8 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
         def data_received(self, data: bytes) -> None:
             while data and not self.transport.is_closing():
                 data = self._take_body(data) if self._is_around else self._take_heads(data)
+            if self._is_socket:
+                return
             if self._deadline is None and self.cycle is not None and self.cycle.response_complete:
                 # The rest of a refused body, or empty lines: again nothing is under way.
                 self._unset_keepalive_if_required()
@@ -146,6 +149,10 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
             super().data_received(data)
             if not self._in_headers and self._header_bytes > limits.header_bytes:
                 self._end(431, b"the headers of chunks, or those after them, are too long")
+            if self._is_socket:
+                if rest:  # before it knows whether it may
+                    self.transport.close()
+                return b""
             self._is_around = self._left > 0 and not self._in_headers
             if self._is_around or not rest or self.transport.is_closing():
                 return rest
@@ -181,10 +188,19 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
             self._within(limits.body_seconds, b"the body took too long")
             self._pipe, self._left = None, _length(self.headers)
             super().on_headers_complete()
+            if self.parser.should_upgrade() and self._should_upgrade():
+                return
             self._in_headers, self._header_bytes = False, 0
             self.scope["state"]["pipe_into"] = partial(self._pipe_into, self.cycle)
             if self.scope["method"] != "HEAD":  # whose answers have no body
                 self.cycle.transport = AnswerWriter(self.transport, self.cycle)
+
+        def handle_websocket_upgrade(self) -> None:
+            self._is_socket, self._deadline = True, None
+            for timer in (self._timer, self._sending):
+                if timer is not None:
+                    timer.cancel()
+            super().handle_websocket_upgrade()
 
         def _pipe_into(self, cycle: Any, pipe: Pipe) -> None:
             """Let what comes of a request's body, except for the last piece, go another way."""

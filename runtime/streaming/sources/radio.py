@@ -11,24 +11,19 @@ import numpy as np
 
 from ....common.retry import Backoff, Retry
 from ....errors import AudioError, MissingDependencyError
-from ...audio import read as audio
-from ...audio.down_mix import DownMix
 from ...audio.prefetch import prefetch
-from ...audio.readers.ffmpeg import AUDIO_FORMATS, frame_samples
-from ...audio.resampler import Resampler
+from ...audio.readers.ffmpeg import AUDIO_FORMATS
+from . import encoded
 from .address import USER_AGENT, Body, NotAudioError, checked_playlist
 from .chunks import cut, played
+from .encoded import BrokenOffError, reason_of, samples_in
 
 if TYPE_CHECKING:
-    import av
     from av.container import InputContainer
 
 PATIENCE_SECONDS = 60.0
 _SCHEMES = ("http://", "https://")
-_TIMEOUT_SECONDS = 10.0  # to open an address, and to wait for its next bytes
 _BACKOFF = Backoff(first_seconds=0.5, longest_seconds=8.0)
-# Joining a broadcast may begin in the middle of a packet.
-_MOST_BAD_PACKETS = 100
 _FFMPEG_OPTIONS = {
     "format_whitelist": f"{AUDIO_FORMATS},hls",
     # No local file, whatever a playlist found there names.
@@ -40,10 +35,6 @@ _FFMPEG_OPTIONS = {
 _FRAMES_AHEAD = 64
 
 _log = logging.getLogger(__name__)
-
-
-class _BrokenOffError(Exception):
-    """Why an address sends nothing more."""
 
 
 @dataclass
@@ -105,7 +96,7 @@ def from_url(
             if connection.length_known:
                 return
             reason = "the broadcast ended"
-        except _BrokenOffError as error:
+        except BrokenOffError as error:
             reason = str(error)
         except NotAudioError as error:
             raise _no_audio(url, str(error)) from None
@@ -141,7 +132,7 @@ def _heard(url: str, rate_hz: int, connection: _Connection) -> Generator[np.ndar
         container = stack.enter_context(_opened(url, body))
         connection.length_known = body is None and bool(container.duration)
         yield np.zeros(0, np.float32)
-        yield from _samples(container, rate_hz, url, body)
+        yield from samples_in(container, rate_hz, url, None if body is None else body.heard)
 
 
 def _body(url: str, connection: _Connection) -> Body | None:
@@ -149,12 +140,14 @@ def _body(url: str, connection: _Connection) -> Body | None:
     ends first, and playlists."""
     try:
         with ExitStack() as stack:
-            body = Body(url, _TIMEOUT_SECONDS)
+            body = Body(url, encoded.TIMEOUT_SECONDS)
             stack.callback(body.close)
             if body.is_playlist:
-                connection.playlist = checked_playlist(body.url, body.text(), _TIMEOUT_SECONDS)
+                connection.playlist = checked_playlist(
+                    body.url, body.text(), encoded.TIMEOUT_SECONDS
+                )
                 if connection.playlist == connection.heard:
-                    raise _BrokenOffError("nothing was added to its playlist")
+                    raise BrokenOffError("nothing was added to its playlist")
                 return None
             if body.has_length:
                 return None
@@ -162,8 +155,8 @@ def _body(url: str, connection: _Connection) -> Body | None:
             return body
     except OSError as error:
         cause = getattr(error, "reason", None)
-        reason = _reason(cause if isinstance(cause, OSError) else error)
-        raise _BrokenOffError(f"it cannot be opened ({reason})") from None
+        reason = reason_of(cause if isinstance(cause, OSError) else error)
+        raise BrokenOffError(f"it cannot be opened ({reason})") from None
     except (HTTPException, ValueError):  # an old station's answer, or an address with a password
         return None
 
@@ -175,57 +168,12 @@ def _opened(url: str, body: Body | None) -> "InputContainer":
         container: InputContainer = av.open(  # type: ignore[assignment]
             url if body is None else body,
             options=_FFMPEG_OPTIONS,
-            timeout=_TIMEOUT_SECONDS,
+            timeout=encoded.TIMEOUT_SECONDS,
             metadata_errors="replace",
         )
     except (av.FFmpegError, OSError, HTTPException) as error:
-        raise _BrokenOffError(f"it cannot be opened ({_reason(error)})") from None
+        raise BrokenOffError(f"it cannot be opened ({reason_of(error)})") from None
     if not container.streams.audio:
         container.close()
-        raise _BrokenOffError("there is no audio in it")
+        raise BrokenOffError("there is no audio in it")
     return container
-
-
-def _samples(
-    container: "InputContainer", rate_hz: int, url: str, body: Body | None
-) -> Iterator[np.ndarray]:
-    """Mono float32 (samples,) at ``rate_hz``, whatever rates and channels are sent."""
-    resampler, own_rate_hz, mix = Resampler(rate_hz, rate_hz), rate_hz, DownMix()
-    for frame in _frames(container):
-        if body is not None:
-            body.heard()
-        if frame.sample_rate != own_rate_hz:
-            audio.check_rate(frame.sample_rate, url)
-            yield resampler.finish()
-            own_rate_hz = frame.sample_rate
-            resampler = Resampler(own_rate_hz, rate_hz)
-        yield resampler.push(mix.push(frame_samples(frame)))
-    yield resampler.finish()
-
-
-def _frames(container: "InputContainer") -> Iterator["av.AudioFrame"]:
-    import av
-
-    bad = 0
-    try:
-        for packet in container.demux(container.streams.audio[0]):
-            try:
-                frames = packet.decode()
-            except av.InvalidDataError:
-                bad += 1
-                if bad > _MOST_BAD_PACKETS:
-                    raise
-                continue
-            bad = 0
-            yield from frames
-    except (av.FFmpegError, OSError, HTTPException) as error:
-        raise _BrokenOffError(f"it broke off ({_reason(error)})") from None
-
-
-def _reason(error: Exception) -> str:
-    import av
-
-    # FFmpeg was interrupted, by PyAV's clock, or Python waited too long.
-    if isinstance(error, (av.error.ExitError, TimeoutError)):
-        return f"nothing came for {_TIMEOUT_SECONDS:g} s"
-    return str(getattr(error, "strerror", None) or error)

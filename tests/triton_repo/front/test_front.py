@@ -14,10 +14,10 @@ import pytest
 from muqrt.errors import ServerError
 from muqrt.triton_repo.front.admission import AdmissionConfig
 from muqrt.triton_repo.front.front import Front, FrontConfig, Tls
+from muqrt.triton_repo.front.http.upstream import UpstreamConnection
 from muqrt.triton_repo.front.limits import FrontLimits
 from muqrt.triton_repo.front.own import Answer
 from muqrt.triton_repo.front.tokens import Tokens
-from muqrt.triton_repo.front.upstream import UpstreamConnection
 
 from ...until import until
 from .behind import BODY, INFER, SMALL, START, Behind, ask, raw

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muqrt.triton_repo.front.asgi import RefusedError
-from muqrt.triton_repo.front.infer_request import check_infer_request
+from muqrt.triton_repo.front.http.infer_request import check_infer_request
 from muqrt.triton_repo.front.limits import FrontLimits
 
 LIMITS = FrontLimits()

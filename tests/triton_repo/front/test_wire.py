@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from muqrt.triton_repo.front.front import Front
+from muqrt.triton_repo.front.http.upstream import Upstream, UpstreamConnection
 from muqrt.triton_repo.front.limits import FrontLimits
-from muqrt.triton_repo.front.upstream import Upstream, UpstreamConnection
 
 from ...until import until
 from .behind import BODY, SMALL, START, Behind, ask, assert_answered, binary_request, raw

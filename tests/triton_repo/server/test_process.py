@@ -11,14 +11,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import psutil
 import pytest
 
-from muqrt.cli.serve import serve
 from muqrt.common.network import is_loopback
-from muqrt.errors import ServerError, UsageError
+from muqrt.errors import ServerError
 from muqrt.runtime.bundle.manifest import Bundle
 from muqrt.triton_repo.client.session import TritonSession
 from muqrt.triton_repo.contract.config import ServingOptions
@@ -241,11 +241,13 @@ typer.main.get_command(commands)()
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.1", "music.example"])
-def test_the_network_is_not_served_by_mistake(address: str, models: Path) -> None:
-    with pytest.raises(UsageError, match="--allow-remote"):
-        serve(models, address=address)
-    with pytest.raises(UsageError, match="on this machine"):
-        serve(models, address=address, allow_remote=True, allow_shared_memory=True)
+def test_the_network_is_not_served_by_mistake(
+    address: str, models: Path, muqrt: Callable[..., CompletedProcess[str]]
+) -> None:
+    serve = ("serve", models, "--address", address)
+    assert "--allow-remote" in muqrt(*serve).stderr
+    shared = muqrt(*serve, "--allow-remote", "--allow-shared-memory")
+    assert (shared.returncode, "on this machine" in shared.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])

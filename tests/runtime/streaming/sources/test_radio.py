@@ -18,7 +18,7 @@ import pytest
 from muqrt.common.retry import Backoff, Retry
 from muqrt.errors import AudioError, MissingDependencyError
 from muqrt.runtime.audio import read as audio
-from muqrt.runtime.streaming.sources import radio
+from muqrt.runtime.streaming.sources import encoded, radio
 from muqrt.runtime.streaming.sources.radio import from_url
 
 RATE_HZ = 24_000
@@ -127,7 +127,7 @@ def test_a_broadcast_that_stalls_is_opened_again(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(radio, "_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(encoded, "TIMEOUT_SECONDS", 1.0)
     song = without_length((music / SONG).read_bytes())
     over = Event()
 
@@ -235,7 +235,7 @@ def test_a_live_playlist_that_stands_still_is_not_heard_again(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(radio, "_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(encoded, "TIMEOUT_SECONDS", 1.0)
     data, heard = (music / SONG).read_bytes(), 0
     segment = station(*[file(data, kind="audio/mpeg")] * 9)
     live = hls(f"#EXT-X-TARGETDURATION:1\n#EXTINF:0.1,\n{segment}.mp3")
@@ -289,7 +289,7 @@ def test_a_stations_name_in_any_encoding_decides_nothing(
 def test_an_address_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("av")
     monkeypatch.delenv("http_proxy", raising=False)
-    monkeypatch.setattr(radio, "_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(encoded, "TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         with pytest.raises(AudioError, match=r"nothing came for 0\.2 s"):

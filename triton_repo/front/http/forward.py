@@ -2,9 +2,9 @@
 
 import asyncio
 
-from .asgi import Message, Receive, RefusedError, Scope, Send, refuse
-from .keys import without_keys
-from .limits import FrontLimits
+from ..asgi import Message, Receive, RefusedError, Scope, Send, refuse
+from ..keys import without_keys
+from ..limits import FrontLimits
 from .upstream import Upstream, UpstreamConnection
 
 # Of a request's headers the server sees these and no others. Not the type of the body, which it

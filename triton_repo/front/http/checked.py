@@ -3,10 +3,10 @@
 import asyncio
 from functools import lru_cache, partial
 
-from .asgi import App, Receive, RefusedError, Scope, Send, length_in
-from .bodies import replay
+from ..asgi import App, Receive, RefusedError, Scope, Send, length_in
+from ..bodies import replay
+from ..limits import FrontLimits
 from .infer_request import check_infer_request
-from .limits import FrontLimits
 from .paths import is_infer
 
 HEAD_LENGTH = b"inference-header-content-length"

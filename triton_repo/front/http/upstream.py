@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from ...common.environment import import_extra
+from ....common.environment import import_extra
 
 _HIGH_WATER_BYTES = 1 << 20
 # What may wait to be sent; it counts among what is on its way anyway, and a pause costs more.

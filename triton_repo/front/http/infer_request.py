@@ -12,8 +12,8 @@ from math import prod
 from operator import mul
 from typing import Any
 
-from .asgi import RefusedError
-from .limits import FrontLimits
+from ..asgi import RefusedError
+from ..limits import FrontLimits
 
 _BYTES = {"BOOL": 1, "UINT8": 1, "UINT16": 2, "UINT32": 4, "UINT64": 8}
 _BYTES |= {"INT8": 1, "INT16": 2, "INT32": 4, "INT64": 8, "FP16": 2, "FP32": 4, "FP64": 8}

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from functools import lru_cache
 
-from .asgi import App, Receive, RefusedError, Scope, Send, refuse
+from ..asgi import App, Receive, RefusedError, Scope, Send, refuse
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _MODEL = rf"/v2/models/{_NAME}(/versions/[0-9]+)?"
@@ -26,6 +26,11 @@ _RESTRICTED = {
 }
 # Paths are few, and none is longer.
 _REMEMBERED, _LONGEST_BYTES = 256, 1 << 10
+
+
+def is_health(path: str) -> bool:
+    """Whether a probe asks for the server's or a model's health."""
+    return HEALTH.fullmatch(path) is not None
 
 
 @lru_cache(_REMEMBERED)
@@ -62,7 +67,7 @@ class OpenPaths:
         if scope["method"] in methods:
             return await self._app(scope, receive, send)
         if methods:
-            return await refuse(
-                scope, send, RefusedError(405, f"use {' or '.join(sorted(methods))}")
-            )
+            allowed = sorted(methods)
+            refused = RefusedError(405, f"use {' or '.join(allowed)}", ", ".join(allowed))
+            return await refuse(scope, send, refused)
         await refuse(scope, send, RefusedError(404, "no such endpoint here"))

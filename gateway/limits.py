@@ -1,0 +1,44 @@
+"""How much one request to the gateway may ask."""
+
+from dataclasses import dataclass
+
+from ..triton_repo.front.limits import FrontLimits
+
+
+@dataclass(frozen=True)
+class GatewayLimits:
+    """Bounds of a request's audio, beside those of its bytes, which ``front`` has.
+
+    Attributes:
+        upload_bytes: of a body.
+        audio_seconds: of one file.
+        answer_seconds: for an answer, once a request has its slot.
+        files: of a request.
+        field_bytes: of a form's fields that are no files, and of a JSON body.
+        streams: that are live at once; one client may have half of them.
+        message_bytes: of a message of a stream.
+        idle_seconds: for the next message of a stream.
+        resume_seconds: for a client to come back to a stream whose socket broke off.
+        ping_seconds: from one ping of a socket to the next, and for its answer.
+    """
+
+    upload_bytes: int = 256 << 20
+    audio_seconds: float = 3600.0
+    answer_seconds: float = 600.0
+    files: int = 8
+    field_bytes: int = 64 << 10
+    streams: int = 32
+    message_bytes: int = 4 << 20
+    idle_seconds: float = 60.0
+    resume_seconds: float = 30.0
+    ping_seconds: float = 20.0
+
+    @property
+    def front(self) -> FrontLimits:
+        """The bounds of connections and bodies."""
+        return FrontLimits(
+            body_bytes=self.upload_bytes,
+            # They lie on the disk.
+            client_buffered_bytes=8 * self.upload_bytes,
+            buffered_bytes=32 * self.upload_bytes,
+        )

@@ -1,0 +1,1 @@
+"""Live sound over WebSockets."""

@@ -1,0 +1,1 @@
+"""The front for HTTP: which of Triton's endpoints, which requests, and how they are passed on."""
