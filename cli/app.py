@@ -128,7 +128,7 @@ _COMMANDS: Sections = {
         "repository": (".serve", "Write or check a model repository for Triton."),
         "serve": (".serve", "Run Triton on a model repository until Ctrl-C."),
         "web": (".web.command", "Write a page that tags music in the browser, without a server."),
-        "gateway": (".gateway", "Answer uploads and live sound over HTTP until Ctrl-C."),
+        "gateway": (".serving.gateway", "Answer uploads and live sound over HTTP until Ctrl-C."),
     },
     "Train": {
         "train": LazyGroup("train", "Train Mel-RVQ, MuQ, probes and MuQ-MuLan.", _TRAIN),

@@ -13,9 +13,9 @@ from ..common.interrupts import ENDING_SIGNALS, interrupt
 from ..common.network import is_loopback
 from ..errors import UsageError
 from .ending import at_its_own_pace
-from .listening import LOOPBACK, Listening
 from .parameters import expand_options
 from .repository.command import repository
+from .serving.listening import LOOPBACK, Listening
 
 if TYPE_CHECKING:
     from ..triton_repo.front.front import FrontConfig

@@ -21,7 +21,7 @@ class Access:
 
     Args:
         app: the next.
-        log: is given what is noted, without names of files, queries or audio; nobody when None.
+        log: is given what is noted, without names of files, queries or audio; not noted when None.
     """
 
     def __init__(self, app: App, log: Callable[[dict[str, Any]], None] | None) -> None:

@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 
 class GivenUpError(Exception):
-    """Nobody waits for the answer any more."""
+    """The answer is not waited for any more."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Question:
         task: of ``TASKS``.
         uploads: its files.
         numbers: arguments from the query.
-        given_up: set when nobody waits any more: the work ends after its window.
+        given_up: set when the answer is not waited for any more: the work ends after its window.
     """
 
     task: str

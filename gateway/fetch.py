@@ -37,7 +37,7 @@ class _InsideError(OSError):
 class Fetcher:
     """Fetches files over http and https, without a proxy.
 
-    Every connection, a redirection's too, goes to the very address that was looked at: a name that
+    Every connection, a redirection's too, goes to the address that was checked: a name that
     means another one the next time does not help.
 
     Args:

@@ -73,7 +73,7 @@ class GatewayConfig:
         allow_urls: whether addresses are fetched in place of files.
         allow_private_urls: also from this machine and private networks.
         site: folder of static files to serve.
-        log: is given a line for each request; nobody when None.
+        log: is given a line for each request; no log when None.
         drain_seconds: for requests and streams when it stops.
     """
 

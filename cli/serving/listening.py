@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..common.console import note
-from ..common.network import is_loopback
-from ..errors import UsageError
+from ...common.console import note
+from ...common.network import is_loopback
+from ...errors import UsageError
 
 if TYPE_CHECKING:
-    from ..triton_repo.front.admission import AdmissionConfig
-    from ..triton_repo.front.server import Tls
-    from ..triton_repo.front.tokens import Tokens
+    from ...triton_repo.front.admission import AdmissionConfig
+    from ...triton_repo.front.server import Tls
+    from ...triton_repo.front.tokens import Tokens
 
 LOOPBACK = "127.0.0.1"
 
@@ -77,7 +77,7 @@ class Listening:
         Raises:
             UsageError: one of the two.
         """
-        from ..triton_repo.front.server import Tls
+        from ...triton_repo.front.server import Tls
 
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UsageError("--tls-cert and --tls-key go together.")
@@ -88,13 +88,13 @@ class Listening:
     @property
     def tokens(self) -> "Tokens | None":
         """The tokens that are asked for; raises ServerError if they cannot be read."""
-        from ..triton_repo.front.tokens import Tokens
+        from ...triton_repo.front.tokens import Tokens
 
         return None if self.token_file is None else Tokens(self.token_file)
 
     def admission(self, running: int | None = None) -> "AdmissionConfig":
         """How much is admitted; ``running`` by default, where it is not the front's own."""
-        from ..triton_repo.front.admission import AdmissionConfig
+        from ...triton_repo.front.admission import AdmissionConfig
 
         usual = AdmissionConfig() if running is None else AdmissionConfig(running)
         return AdmissionConfig(

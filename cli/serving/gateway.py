@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..common.console import Json, show
-from ..common.interrupts import ENDING_SIGNALS, interrupt
-from ..errors import UsageError
-from .ending import at_its_own_pace
+from ...common.console import Json, show
+from ...common.interrupts import ENDING_SIGNALS, interrupt
+from ...errors import UsageError
+from ..ending import at_its_own_pace
+from ..options import WhereForFiles
+from ..parameters import expand_options
+from ..place import Served
 from .listening import Listening
-from .options import WhereForFiles
-from .parameters import expand_options
-from .place import Served
 
 if TYPE_CHECKING:
-    from ..gateway.server import Backend, Gateway
-    from ..runtime.engines.session import Session
-    from .place import Local
+    from ...gateway.server import Backend, Gateway
+    from ...runtime.engines.session import Session
+    from ..place import Local
 
 _LOOK_SECONDS = 0.2
 # With a server the work here is decoding, which waits for the server in between.
@@ -105,8 +105,8 @@ def gateway(
 
     The model runs on this machine (--bundle) or on a Triton server (--server).
     """
-    from ..gateway.limits import GatewayLimits
-    from ..gateway.server import Gateway, GatewayConfig
+    from ...gateway.limits import GatewayLimits
+    from ...gateway.server import Gateway, GatewayConfig
 
     listening.check_address()
     if allow_private_urls and not allow_urls:
@@ -150,7 +150,7 @@ def gateway(
 def _running(place: "Local | Served") -> int:
     if isinstance(place, Served):
         return _RUNNING_WITH_SERVER
-    from ..runtime.engines.cpus import considerate_threads, physical_cores
+    from ...runtime.engines.cpus import considerate_threads, physical_cores
 
     return place.threads or considerate_threads() or physical_cores()
 
@@ -158,7 +158,7 @@ def _running(place: "Local | Served") -> int:
 def _backend(
     place: "Local | Served", session: "Session", batch_size: int, stream_model: str
 ) -> "Backend":
-    from ..gateway.server import Backend
+    from ...gateway.server import Backend
 
     if isinstance(place, Served):
         model = place.model or "muq"
