@@ -16,9 +16,6 @@ from muqrt.gateway.server import Backend, Gateway, GatewayConfig
 from muqrt.runtime.engines.session import Arrays, Session
 from muqrt.runtime.load import open_bundle
 
-for module in ("uvicorn", "starlette", "websockets", "python_multipart"):
-    pytest.importorskip(module, reason="pip install 'muqrt[web]'")
-
 Start = Callable[..., Gateway]
 
 
@@ -42,6 +39,13 @@ class Held(Session):
 
     def close(self) -> None:
         self._inner.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def web() -> None:
+    """Skip where the extra is not installed."""
+    for module in ("uvicorn", "starlette", "websockets", "python_multipart"):
+        pytest.importorskip(module, reason="pip install 'muqrt[web]'")
 
 
 @pytest.fixture(scope="session")
