@@ -1,8 +1,8 @@
 /** Tags over time: a row for each tag, and one moment that can be moved through them. */
 
-import type { ModelInfo } from "../types.ts";
 import { clock, element, percent } from "./elements.ts";
-import { stretchAt, type Timeline } from "./timeline.ts";
+import type { TagInfo } from "./tagger.ts";
+import { type Stretch, stretchAt } from "./timeline.ts";
 
 const TICKS_SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 3600];
 const MOST_TICKS = 7;
@@ -24,13 +24,13 @@ export class Chart {
     step: "0.1",
     min: "0",
   });
-  private readonly reading = element("output", { class: "reading" });
+  private readonly reading = element("span", { class: "reading", "aria-hidden": "true" });
   private readonly rows = new Map<string, Row>();
-  private timeline: Timeline = { edges: [0], scores: [] };
+  private stretches: readonly Stretch[] = [];
   /** The moment whose scores are shown; null for the end, as it moves on. */
   private seconds: number | null = null;
 
-  constructor(private readonly info: ModelInfo) {
+  constructor(private readonly info: TagInfo) {
     this.element = element("div", { class: "chart" }, this.list, this.axis, this.moment);
     this.element.append(this.reading);
     this.moment.addEventListener("input", () => this.moveTo(Number(this.moment.value)));
@@ -40,8 +40,8 @@ export class Chart {
   }
 
   /** Show these tags, in this order. */
-  show(timeline: Timeline, tags: string[]): void {
-    this.timeline = timeline;
+  show(stretches: readonly Stretch[], tags: string[]): void {
+    this.stretches = stretches;
     const items = tags.map((tag) => this.row(tag).item);
     if (items.some((item, index) => this.list.children[index] !== item))
       this.list.replaceChildren(...items);
@@ -57,7 +57,7 @@ export class Chart {
   }
 
   private get endSeconds(): number {
-    return this.timeline.edges.at(-1) ?? 0;
+    return this.stretches.at(-1)?.end_seconds ?? 0;
   }
 
   private row(tag: string): Row {
@@ -80,13 +80,13 @@ export class Chart {
   private draw(): void {
     const end = this.endSeconds;
     const seconds = Math.min(this.seconds ?? end, end);
-    const stretch = stretchAt(this.timeline, seconds);
+    const stretch = stretchAt(this.stretches, seconds);
     const style = getComputedStyle(this.element);
     const colours = ["--on", "--off", "--line", "--ink"].map((name) =>
       style.getPropertyValue(name),
     );
     for (const row of this.rows.values()) {
-      const score = this.timeline.scores[stretch]?.[row.column] ?? 0;
+      const score = stretch?.scores[row.column] ?? 0;
       row.score.textContent = percent(score);
       row.item.classList.toggle("on", score >= this.limit(row));
       this.drawRow(row, colours, seconds / (end || 1));
@@ -111,16 +111,14 @@ export class Chart {
     if (!pen || !width) return;
     canvas.width = width; // which also clears it
     canvas.height = height;
-    const { edges, scores } = this.timeline;
-    const x = (seconds: number | undefined) =>
-      Math.round(((seconds ?? 0) / this.endSeconds) * width);
-    scores.forEach((row_, index) => {
-      const score = row_[row.column] ?? 0;
-      const left = x(edges[index]);
-      pen.fillStyle = score >= this.limit(row) ? on : off;
+    const x = (seconds: number) => Math.round((seconds / this.endSeconds) * width);
+    for (const { start_seconds, end_seconds, scores } of this.stretches) {
+      const score = scores[row.column] ?? 0;
+      const left = x(start_seconds);
       const tall = Math.max(1, score * height);
-      pen.fillRect(left, height - tall, Math.max(1, x(edges[index + 1]) - left), tall);
-    });
+      pen.fillStyle = score >= this.limit(row) ? on : off;
+      pen.fillRect(left, height - tall, Math.max(1, x(end_seconds) - left), tall);
+    }
     pen.fillStyle = line;
     pen.fillRect(0, Math.round((1 - this.limit(row)) * height), width, 1);
     pen.fillStyle = ink;

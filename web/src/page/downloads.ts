@@ -1,9 +1,11 @@
 /** Results as files, written as `muqrt tag` and `muqrt stream` write them. */
 
-import type { ModelInfo, Segment, StreamRecord, TrackTags } from "../types.ts";
+import type { StreamRecord, TrackTags } from "../types.ts";
 import { button, element } from "./elements.ts";
-import type { Timeline } from "./timeline.ts";
+import type { TagInfo } from "./tagger.ts";
+import type { Stretch } from "./timeline.ts";
 
+const COLUMNS = ["audio", "start_seconds", "end_seconds", "tag", "score", "threshold", "silent"];
 const FORMULA_STARTS = /^[=+\-@\t\r]/;
 
 /** A button that saves a file; its content is made when it is pressed. */
@@ -16,7 +18,7 @@ export function saveButton(text: string, name: string, type: string, content: ()
 }
 
 /** The document of `muqrt tag --json`. */
-export function trackJson(track: TrackTags, info: ModelInfo): string {
+export function trackJson(track: TrackTags, info: TagInfo): string {
   const document = {
     task: info.task,
     vocabulary: info.vocabulary,
@@ -34,29 +36,18 @@ export function streamJson(records: StreamRecord[]): string {
 }
 
 /** The table of `muqrt tag --csv`: a row for each tag that counts in each stretch. */
-export function csv(audio: string, timeline: Timeline, silences: Segment[], info: ModelInfo) {
-  const rows = ["audio,start_seconds,end_seconds,tag,score,threshold,silent"];
-  timeline.scores.forEach((scores, index) => {
-    const [start, end] = stretch(timeline.edges, index);
-    const where = [cell(audio), start.toFixed(3), end.toFixed(3)];
-    if (isSilent(silences, start, end)) rows.push([...where, "", "", "", 1].join(","));
-    else
-      info.vocabulary.forEach((tag, column) => {
-        const score = scores[column] ?? 0;
-        const limit = info.thresholds[column] ?? 1;
-        if (score >= limit) rows.push([...where, cell(tag), score.toFixed(6), limit, 0].join(","));
-      });
-  });
-  return rows.map((row) => `${row}\r\n`).join("");
-}
-
-function stretch(edges: number[], index: number): Segment {
-  return [edges[index] ?? 0, edges[index + 1] ?? 0];
-}
-
-function isSilent(silences: Segment[], start: number, end: number): boolean {
-  const middle = (start + end) / 2;
-  return silences.some(([from, to]) => from <= middle && middle < to);
+export function csv(audio: string, stretches: readonly Stretch[], info: TagInfo): string {
+  const rows: (string | number)[][] = [[...COLUMNS]];
+  for (const { start_seconds, end_seconds, scores, silent } of stretches) {
+    const where = [cell(audio), start_seconds.toFixed(3), end_seconds.toFixed(3)];
+    if (silent) rows.push([...where, "", "", "", 1]);
+    info.vocabulary.forEach((tag, column) => {
+      const score = scores[column] ?? 0;
+      const limit = info.thresholds[column] ?? 1;
+      if (!silent && score >= limit) rows.push([...where, cell(tag), score.toFixed(6), limit, 0]);
+    });
+  }
+  return rows.map((row) => `${row.join(",")}\r\n`).join("");
 }
 
 /** Text that no spreadsheet takes for a formula, quoted where CSV needs it. */

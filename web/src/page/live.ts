@@ -1,15 +1,15 @@
 /** Live tags: from what is captured to the page, until the sound ends. */
 
-import type { Model } from "../types.ts";
 import type { Capture } from "./capture.ts";
 import { StreamArticle } from "./results.ts";
+import type { Tagger } from "./tagger.ts";
 
 const MOST_BEHIND_SECONDS = 30;
 
 /** Show a stream's tags until its capture ends; returns the seconds that were left out because the
  * model was too slow. */
 export async function follow(
-  model: Model,
+  model: Tagger,
   capture: Capture,
   name: string,
   show: (article: HTMLElement) => void,

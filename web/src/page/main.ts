@@ -1,12 +1,14 @@
 /** The page: where the model runs, what it listens to, and what it finds. */
 
 import "./style.css";
-import { load, type Model, MuqrtError } from "../index.ts";
+import { MuqrtError } from "../types.ts";
 import { type Capture, microphone, tab } from "./capture.ts";
 import { byId } from "./elements.ts";
 import { follow } from "./live.ts";
 import { trackArticle } from "./results.ts";
+import { connect } from "./server.ts";
 import { complain, hideProgress, isAbort, say, showProgress } from "./status.ts";
+import { loadHere, type Tagger } from "./tagger.ts";
 
 const sources = byId("sources");
 const stop = byId<HTMLButtonElement>("stop");
@@ -14,27 +16,52 @@ const results = byId("results");
 const chosen = byId<HTMLInputElement>("files");
 const webgpu = byId<HTMLInputElement>("webgpu");
 
-let model: Promise<Model>;
+/** Of server.html, which is this page with a server's model. */
+const isServerPage = document.documentElement.dataset.place === "server";
+
+let tagger: Promise<Tagger>;
+
+/** Work with this model from now on. */
+function use(coming: Promise<Tagger>): void {
+  tagger = coming;
+  tagger
+    .then(({ about, notice }) => {
+      say(`Ready. ${notice}`);
+      byId("about").textContent = about;
+    }, complain)
+    .finally(hideProgress);
+}
 
 function loadModel(): void {
   say("Loading the model…");
-  model = load("model/", {
-    backend: webgpu.checked ? "webgpu" : "wasm",
-    onProgress: ({ phase, loadedBytes, totalBytes }) => {
-      const [loaded, total] = [loadedBytes, totalBytes].map((bytes) => (bytes / 1e6).toFixed(1));
-      const text = phase === "download" ? `${loaded} of ${total} MB` : "Trying it out";
-      showProgress(loadedBytes / (totalBytes || 1), text);
-    },
-  });
-  model.then(introduce, complain).finally(hideProgress);
+  const onProgress = (progress: { phase: string; loadedBytes: number; totalBytes: number }) => {
+    const { phase, loadedBytes, totalBytes } = progress;
+    const [loaded, total] = [loadedBytes, totalBytes].map((bytes) => (bytes / 1e6).toFixed(1));
+    const text = phase === "download" ? `${loaded} of ${total} MB` : "Trying it out";
+    showProgress(loadedBytes / (totalBytes || 1), text);
+  };
+  use(loadHere({ backend: webgpu.checked ? "webgpu" : "wasm", onProgress }));
 }
 
-function introduce({ info }: Model): void {
-  say(["Ready.", info.backendNote ?? ""].join(" "));
-  const engine = info.backend === "webgpu" ? "on the graphics processor" : "on the processor";
-  byId("about").textContent =
-    `${info.name} (${info.artefact}, ${info.precision}) runs ${engine} of this device. ` +
-    "No sound leaves it.";
+/** Ask for a server, until one answers. */
+function askForServer(): void {
+  const form = byId<HTMLFormElement>("server");
+  const address = byId<HTMLInputElement>("address");
+  address.value = new URLSearchParams(location.search).get("at") ?? location.origin;
+  const show = (isConnected: boolean) => {
+    form.hidden = isConnected;
+    sources.hidden = !isConnected;
+  };
+  show(false);
+  form.onsubmit = (event) => {
+    event.preventDefault();
+    say("Connecting…");
+    use(connect(address.value, byId<HTMLInputElement>("token").value));
+    tagger.then(
+      () => show(true),
+      () => address.focus(),
+    );
+  };
 }
 
 /** Do one thing at a time, until it ends or Stop is pressed. */
@@ -58,11 +85,11 @@ async function during(work: (signal: AbortSignal) => Promise<string>): Promise<v
 }
 
 /** The model, or the abort if it comes first. */
-function ready(signal: AbortSignal): Promise<Model> {
+function ready(signal: AbortSignal): Promise<Tagger> {
   const aborted = new Promise<never>((_, reject) => {
     signal.addEventListener("abort", () => reject(signal.reason));
   });
-  return Promise.race([model, aborted]);
+  return Promise.race([tagger, aborted]);
 }
 
 async function tagFiles(files: File[], signal: AbortSignal): Promise<string> {
@@ -91,12 +118,15 @@ async function listen(
 ): Promise<string> {
   const capture = await open(); // first: browsers ask only right after a press
   signal.addEventListener("abort", capture.stop);
-  const model = await ready(signal).finally(() => signal.aborted && capture.stop());
-  say([`Listening to the ${name.toLowerCase()}.`, capture.warning ?? ""].join(" "));
+  const model = await ready(signal).catch((error: unknown) => {
+    capture.stop();
+    throw error;
+  });
+  say(`Listening to the ${name.toLowerCase()}. ${capture.warning ?? ""}`);
   const lostSeconds = await follow(model, capture, name, (article) => results.prepend(article));
   if (!lostSeconds) return "The stream is over.";
   throw new MuqrtError(
-    `This device is too slow: ${lostSeconds.toFixed(1)} s of sound were left out. ` +
+    `The model is too slow here: ${lostSeconds.toFixed(1)} s of sound were left out. ` +
       "Close other programs and tabs, or use a server.",
   );
 }
@@ -115,14 +145,19 @@ chosen.onchange = () => {
 };
 byId("microphone").onclick = () => during((signal) => listen("Microphone", microphone, signal));
 byId("tab").onclick = () => during((signal) => listen("Tab", tab, signal));
-byId("graphics").hidden = !("gpu" in navigator);
+byId("graphics").hidden = isServerPage || !("gpu" in navigator);
 webgpu.onchange = () => {
-  model.then(
+  tagger.then(
     (previous) => previous.close(),
     () => {},
   );
-  loadModel();
+  if (isServerPage) askForServer();
+  else loadModel();
 };
+for (const link of document.querySelectorAll("nav a")) {
+  const isServerLink = link.getAttribute("href") === "server.html";
+  if (isServerLink === isServerPage) link.setAttribute("aria-current", "page");
+}
 document.ondragover = (event) => {
   event.preventDefault();
   document.body.classList.add("dragging");
@@ -133,4 +168,5 @@ document.ondrop = (event) => {
   document.body.classList.remove("dragging");
   tagAll(event.dataTransfer?.files);
 };
-loadModel();
+if (isServerPage) askForServer();
+else loadModel();

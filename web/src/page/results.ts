@@ -2,7 +2,6 @@
 
 import type {
   EventRecord,
-  ModelInfo,
   Segment,
   SilenceRecord,
   StreamEnd,
@@ -13,19 +12,19 @@ import type {
 import { Chart } from "./chart.ts";
 import { csv, saveButton, streamJson, trackJson } from "./downloads.ts";
 import { clock, element, percent } from "./elements.ts";
-import { StreamTimeline, trackTimeline } from "./timeline.ts";
+import type { TagInfo } from "./tagger.ts";
+import { StreamTimeline } from "./timeline.ts";
 
 const MOST_EVENTS = 200; // on the page; the download has all
 const MOST_NAMED = 8;
 
 /** A tagged file, with its sound to play beside the chart. */
-export function trackArticle(track: TrackTags, info: ModelInfo, file: Blob): HTMLElement {
+export function trackArticle(track: TrackTags, info: TagInfo, file: Blob): HTMLElement {
   const chart = new Chart(info);
-  const timeline = trackTimeline(track);
   const sound = element("audio", { controls: "", src: URL.createObjectURL(file) });
   sound.setAttribute("aria-label", `Play ${track.audio}`);
   sound.addEventListener("timeupdate", () => chart.moveTo(sound.currentTime));
-  chart.show(timeline, Object.keys(track.segments));
+  chart.show(track.windows, Object.keys(track.segments));
   const best = withScores(track.tags);
   const nothing = track.silent ? "Silent." : "No tag reaches its threshold.";
   return element(
@@ -40,7 +39,7 @@ export function trackArticle(track: TrackTags, info: ModelInfo, file: Blob): HTM
       track.audio,
       "json",
       () => trackJson(track, info),
-      () => csv(track.audio, timeline, track.silences, info),
+      () => csv(track.audio, track.windows, info),
     ),
   );
 }
@@ -60,13 +59,13 @@ export class StreamArticle {
     tabindex: "0",
   });
 
-  constructor(
-    private readonly name: string,
-    private readonly info: ModelInfo,
-  ) {
+  constructor(name: string, info: TagInfo) {
     this.chart = new Chart(info);
     this.element = element("article", { "aria-label": name }, element("h2", {}, name));
-    this.element.append(this.summary, this.chart.element, this.log);
+    const json = () => streamJson(this.records);
+    const table = () => csv(name, this.timeline.stretches, info);
+    const files = downloads(name, "jsonl", json, table);
+    this.element.append(this.summary, this.chart.element, this.log, files);
   }
 
   add(updates: Update[]): void {
@@ -81,7 +80,7 @@ export class StreamArticle {
     const nothing = hop.silent ? "silent" : "no tag";
     const now = listed(withScores(hop.tags)) || nothing;
     this.summary.textContent = `${clock(hop.end_seconds)} · now ${now}`;
-    this.chart.show(this.timeline, [...this.tags]);
+    this.chart.show(this.timeline.stretches, [...this.tags]);
   }
 
   finish({ updates, events, segments }: StreamEnd): void {
@@ -91,16 +90,8 @@ export class StreamArticle {
     const tags = Object.keys(segments.segments);
     const nothing = segments.silent ? "Silent." : "No tag lasted for a second.";
     this.summary.textContent = `${clock(segments.seconds)} · ${listed(tags) || nothing}`;
-    this.chart.show(this.timeline, tags.length ? tags : [...this.tags]);
-    this.element.append(
-      segmentTable(segments.segments, segments.silences),
-      downloads(
-        this.name,
-        "jsonl",
-        () => streamJson(this.records),
-        () => csv(this.name, this.timeline, segments.silences, this.info),
-      ),
-    );
+    this.chart.show(this.timeline.stretches, tags.length ? tags : [...this.tags]);
+    this.log.after(segmentTable(segments.segments, segments.silences));
   }
 
   private addEvents(events: (EventRecord | SilenceRecord)[]): void {

@@ -1,45 +1,39 @@
 /** Every tag's probability over time. */
 
-import type { TrackTags, Update } from "../types.ts";
+import type { Update } from "../types.ts";
 
-/** Stretch i lies between edge i and edge i + 1, in seconds; one row of scores for each. */
-export interface Timeline {
-  edges: number[];
-  scores: ArrayLike<number>[];
+/** A stretch of sound, with a score for every tag; `TrackTags.windows` are such. */
+export interface Stretch {
+  start_seconds: number;
+  end_seconds: number;
+  scores: ArrayLike<number>;
+  silent: boolean;
 }
 
-/** A track's windows. */
-export function trackTimeline(track: TrackTags): Timeline {
-  const { windows } = track;
-  return {
-    edges: [0, ...windows.map((each) => each.end_seconds)],
-    scores: windows.map((each) => each.scores),
-  };
-}
-
-/** A stream's hops: each stands for what is nearer to its middle than to any other's. */
-export class StreamTimeline implements Timeline {
-  readonly edges: number[] = [0];
-  readonly scores: Float32Array[] = [];
-  private middle: number | null = null;
+/** The stretches of a stream: each hop stands for what is nearer to its middle than to another's. */
+export class StreamTimeline {
+  readonly stretches: Stretch[] = [];
+  private middle = 0;
 
   add({ hop, scores }: Update): void {
     const middle = (hop.start_seconds + hop.end_seconds) / 2;
-    if (this.middle !== null) this.edges[this.edges.length - 1] = (this.middle + middle) / 2;
+    const previous = this.stretches.at(-1);
+    const start = previous ? (this.middle + middle) / 2 : 0;
+    if (previous) previous.end_seconds = start;
+    const { end_seconds, silent } = hop;
+    this.stretches.push({ start_seconds: start, end_seconds, scores, silent });
     this.middle = middle;
-    this.edges.push(hop.end_seconds);
-    this.scores.push(scores);
   }
 }
 
-/** The stretch that a moment lies in; the last one for a moment behind the end. */
-export function stretchAt(timeline: Timeline, seconds: number): number {
+/** The stretch that a moment lies in; the last one for the end. */
+export function stretchAt(stretches: readonly Stretch[], seconds: number): Stretch | undefined {
   let low = 0;
-  let high = timeline.scores.length - 1;
+  let high = stretches.length - 1;
   while (low < high) {
     const between = (low + high) >> 1;
-    if ((timeline.edges[between + 1] ?? 0) > seconds) high = between;
+    if ((stretches[between]?.end_seconds ?? 0) > seconds) high = between;
     else low = between + 1;
   }
-  return low;
+  return stretches[low];
 }

@@ -1,0 +1,162 @@
+"""The microphone, played by Chromium from a WAV: what the page hears is what the file is."""
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from playwright.sync_api import Browser, expect
+
+import muqrt
+
+from .conftest import BUNDLE, Launch
+from .visits import Visit
+
+pytestmark = [pytest.mark.full, pytest.mark.slow]
+
+RATE_HZ = 44_100  # of the fake device
+HEARD_SECONDS = 14
+HOP_TOLERANCE = 1e-5  # of the same samples
+TAG_TOLERANCE = 1e-2  # of the file
+# Keeps what the audio thread hands over.
+RECORD = """
+window.heard = [];
+window.AudioWorkletNode = class extends AudioWorkletNode {
+  constructor(...args) {
+    super(...args);
+    window.rateHz = this.context.sampleRate;
+    this.port.addEventListener("message", ({ data }) => data && window.heard.push(data[0]));
+  }
+};
+"""
+# The constraints that a page gets which asks for none.
+DEFAULTS = """
+const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = () => ask({ audio: true });
+"""
+# As a function of its own: the page's policy forbids what Playwright's waiting would evaluate.
+WAIT = """(seconds) => new Promise((resolve) => {
+  const count = () => window.heard.reduce((sum, each) => sum + each.length, 0);
+  const isEnough = () => count() >= seconds * window.rateHz;
+  const look = setInterval(() => isEnough() && resolve(clearInterval(look)), 100);
+})"""
+READ = """async () => {
+  const blob = new Blob(window.heard);
+  const reader = new FileReader();
+  reader.readAsDataURL(blob);
+  await new Promise((resolve) => { reader.onload = resolve; });
+  return reader.result.split(",")[1];
+}"""
+
+
+@pytest.fixture(scope="module")
+def played(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mono WAV at the rate of the fake device."""
+    samples, rate_hz = soundfile.read(music / "ode_to_joy_band.ogg", dtype="float32")
+    path = tmp_path_factory.mktemp("microphone") / "played.wav"
+    mono = samples.mean(axis=1) if samples.ndim > 1 else samples
+    soundfile.write(path, soxr.resample(mono, rate_hz, RATE_HZ), RATE_HZ, "PCM_16")
+    return path
+
+
+@pytest.fixture(scope="module")
+def listening(chromium: Launch, played: Path) -> Browser:
+    """A browser whose microphone plays the WAV."""
+    return chromium(
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={played}",
+    )
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the page heard, what it made of it, and what it said."""
+
+    samples: np.ndarray
+    rate_hz: int
+    lines: list[dict[str, Any]]
+    said: str
+
+
+def hear(visit: Visit, address: str) -> Heard:
+    """Listen for a while."""
+    page = visit.open(address)
+    page.get_by_role("button", name="Use the microphone").click()
+    expect(page.get_by_role("status")).to_contain_text("Listening to the microphone.")
+    said = page.get_by_role("status").inner_text()
+    page.evaluate(WAIT, HEARD_SECONDS)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("status")).to_have_text("The stream is over.", timeout=60_000)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download JSON").click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    samples = np.frombuffer(base64.b64decode(page.evaluate(READ)), np.float32)
+    assert visit.errors == []
+    rate_hz = page.evaluate("window.rateHz")
+    return Heard(samples, rate_hz, [json.loads(line) for line in lines], said)
+
+
+def truth(heard: Heard, played: Path) -> np.ndarray:
+    """The stretch of the file that was heard, found where both agree best."""
+    samples, rate_hz = soundfile.read(played, dtype="float32")
+    if rate_hz != heard.rate_hz:
+        samples = soxr.resample(samples, rate_hz, heard.rate_hz)
+    length = len(heard.samples)
+    padded = np.concatenate([np.zeros(length, np.float32), samples])
+    size = len(padded) + length
+    spectra = np.fft.rfft(padded, size), np.conj(np.fft.rfft(heard.samples, size))
+    start = int(np.argmax(np.fft.irfft(spectra[0] * spectra[1], size)[: len(samples)]))
+    found = padded[start : start + length].copy()
+    found[: np.flatnonzero(heard.samples)[0]] = 0  # before the device delivered anything
+    return found
+
+
+def largest_difference(heard: Heard, samples: np.ndarray) -> float:
+    """Between what the page told and what Python says of these samples, whose hops end at the same
+    times: of any tag that the page told."""
+    hops = [line for line in heard.lines if line["type"] == "hop"]
+    with muqrt.open_bundle(BUNDLE) as session:
+        streaming = muqrt.Streaming(session)
+        stream = streaming.open(heard.rate_hz)
+        chunks = np.array_split(samples, len(samples) // (heard.rate_hz // 10))
+        expected = [hop for chunk in chunks for hop in streaming.push(stream, chunk)]
+        expected += streaming.finish(stream)
+        assert session.tagging is not None
+        names = session.tagging.vocabulary
+    assert [hop["end_seconds"] for hop in hops] == [hop.end_seconds for hop in expected]
+    differences = [
+        abs(score - float(right.outputs["tags"][names.index(tag)]))
+        for hop, right in zip(hops, expected, strict=True)
+        for tag, score in hop["tags"].items()
+    ]
+    return max(differences)
+
+
+def test_a_microphone_gives_the_tags_of_the_file(
+    listening: Browser, address: str, played: Path
+) -> None:
+    with listening.new_context() as context:
+        context.add_init_script(RECORD)
+        heard = hear(Visit(context.new_page()), address)
+    assert heard.said.strip() == "Listening to the microphone."
+    assert heard.rate_hz == RATE_HZ
+    assert largest_difference(heard, heard.samples) < HOP_TOLERANCE
+    assert largest_difference(heard, truth(heard, played)) < TAG_TOLERANCE
+
+
+def test_with_the_browsers_own_constraints_it_does_not(
+    listening: Browser, address: str, played: Path
+) -> None:
+    with listening.new_context() as context:
+        context.add_init_script(RECORD + DEFAULTS)
+        heard = hear(Visit(context.new_page()), address)
+    assert "echo cancellation" in heard.said
+    assert "noise suppression" in heard.said
+    assert largest_difference(heard, heard.samples) < HOP_TOLERANCE
+    assert largest_difference(heard, truth(heard, played)) > TAG_TOLERANCE
