@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig, type Plugin } from "vite";
+import { serverPage } from "./server-page.ts";
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
@@ -34,8 +35,8 @@ export default defineConfig(({ mode }) => {
   const wasm = ["ort-wasm-simd-threaded.wasm", "ort-wasm-simd-threaded.asyncify.wasm"];
   return {
     base: "./", // any folder of any host
-    publicDir: isPackage ? false : here("public"),
-    plugins: [runtime(isPackage ? [] : wasm)],
+    publicDir: false,
+    plugins: isPackage ? [runtime([])] : [runtime(wasm), serverPage()],
     build: {
       outDir: isPackage ? "dist/npm" : "dist/site",
       target: "es2022",
