@@ -79,6 +79,9 @@ def openapi_document(limits: GatewayLimits, asks_token: bool, fetches: bool) -> 
         },
         "paths": {path: {"post": _operation(path, limits, fetches)} for path in TASKS}
         | {
+            "/v1/model": {
+                "get": _probe("The model's name, its tags and their thresholds.", (200,))
+            },
             "/healthz": {"get": _probe("Whether the gateway runs.", (200,))},
             "/readyz": {"get": _probe("Whether it can answer.", (200, 503))},
             "/metrics": {
@@ -100,8 +103,9 @@ def openapi_document(limits: GatewayLimits, asks_token: bool, fetches: bool) -> 
     }
     if asks_token:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        for path in TASKS:
-            document["paths"][path]["post"]["security"] = [{"token": []}]
+        operations = [document["paths"][path]["post"] for path in TASKS]
+        for operation in [*operations, document["paths"]["/v1/model"]["get"]]:
+            operation["security"] = [{"token": []}]
     return document
 
 

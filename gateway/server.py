@@ -11,6 +11,7 @@ from typing import Any
 
 from ..common.environment import import_extra
 from ..errors import ServerError
+from ..runtime.documents import vocabulary_document
 from ..runtime.engines.session import Session
 from ..triton_repo.client.connection import AsyncConnection
 from ..triton_repo.client.endpoint import Endpoint
@@ -133,7 +134,7 @@ class Gateway(WebServer):
         if config.allow_urls:
             fetcher = Fetcher(limits.upload_bytes, limits.answer_seconds, config.allow_private_urls)
         answers = Answers(backend.session, backend.name, limits, backend.batch_size)
-        app: App = _static(config.site)
+        app: App = OwnEndpoints(_static(config.site), {"/v1/model": self._model_facts})
         app = FileEndpoints(app, answers, self._pool, limits, fetcher)
         app = BoundedBodies(app, front, Buffered(front), gathers=False)
         app = Admitted(app, self.admission, TASKS.__contains__)
@@ -159,6 +160,14 @@ class Gateway(WebServer):
             return LocalLive(backend.session)
         client: Live = await AsyncStreamingClient(backend.server, backend.stream_model).__aenter__()
         return client
+
+    def _model_facts(self) -> Answer:
+        """What pages ask first: whether they may, and the tags with their thresholds."""
+        tagging = self.backend.session.tagging
+        document = {"model": self.backend.name}
+        if tagging is not None:
+            document |= vocabulary_document(tagging)
+        return Answer(200, json.dumps(document, ensure_ascii=False).encode())
 
     def _own(self) -> dict[str, Responder]:
         """What is answered to anybody."""

@@ -38,6 +38,16 @@ class Choice:
         return ranking[: self.top]
 
 
+def vocabulary_document(vocabulary: Vocabulary, threshold: float | None = None) -> dict[str, Any]:
+    """Names and thresholds of tags as JSON."""
+    return {
+        "task": vocabulary.task,
+        "vocabulary": vocabulary.vocabulary,
+        "thresholds": vocabulary.limits(threshold),
+        "window_seconds": vocabulary.window_seconds,
+    }
+
+
 def tags_document(
     vocabulary: Vocabulary,
     results: Sequence[tuple[Path, Result]],
@@ -47,11 +57,7 @@ def tags_document(
 ) -> dict[str, Any]:
     """Every track as JSON, with every score of every window, whatever the choice, and the files
     that were skipped."""
-    facts: dict[str, Any] = {
-        "task": vocabulary.task,
-        "vocabulary": vocabulary.vocabulary,
-        "thresholds": vocabulary.limits(choice.threshold),
-        "window_seconds": vocabulary.window_seconds,
+    facts = vocabulary_document(vocabulary, choice.threshold) | {
         "results": [
             _facts(audio, result, choice) | damages.facts(audio) for audio, result in results
         ],

@@ -27,6 +27,7 @@ PROTOCOL, _BEARER = "muqrt", "bearer."
 _RANGES = {
     "threshold": (0.0, 1.0),
     "top": (1, 10_000),
+    "scores": (0, 1),  # whether hops tell every tag's
     "minimum_seconds": (0.0, 600.0),
     "release": (0.01, 1.0),
 }

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...errors import MuqrtError
-from ...runtime.bundle.tagging import Tagging
+from ...runtime.bundle.tagging import TAGS, Tagging
 from ...runtime.streaming.documents import event_document, hop_document, segments_document
 from ...runtime.streaming.engine import Hop
 from ...runtime.streaming.events import Event, Silence, Smoothing, TagEvents
@@ -48,7 +48,7 @@ class LiveSession:
         live: runs it.
         model_name: what its last message calls the model.
         sound: how it is sent.
-        numbers: ``threshold``, ``top``, ``minimum_seconds`` and ``release``, where given.
+        numbers: as in the query: ``threshold``, ``top``, ``scores``, and events' smoothing.
         decoders: threads for an encoded stream.
 
     Attributes:
@@ -74,6 +74,7 @@ class LiveSession:
         limits = live.tagging.limits(numbers.get("threshold"))
         self._tagging = live.tagging.model_copy(update={"thresholds": list(limits.values())})
         self._top = int(numbers["top"]) if "top" in numbers else None
+        self._all_scores = bool(numbers.get("scores"))
         smoothing = {
             name: numbers[name] for name in ("minimum_seconds", "release") if name in numbers
         }
@@ -181,7 +182,9 @@ class LiveSession:
 
     def _tell_hop(self, hop: Hop) -> None:
         late = time.monotonic() - self.heard_at
-        self._tell({**hop_document(self._tagging, hop, self._top), "latency_seconds": late})
+        scores = {"scores": hop.outputs[TAGS].tolist()} if self._all_scores else {}
+        facts = hop_document(self._tagging, hop, self._top)
+        self._tell({**facts, **scores, "latency_seconds": late})
         self._tell_events(self._events.push(hop))
 
     def _tell_events(self, events: list[Event | Silence]) -> None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from muqrt.triton_repo.front.tokens import Tokens
+
 from .conftest import Start, ask
 
 MUSIC = "https://music.example"
@@ -66,3 +68,17 @@ def test_what_is_told_to_anybody(start: Start, clip: Path) -> None:
         "status": 200,
     }
     assert "threshold" not in str(lines)
+
+
+def test_the_model_is_told_to_those_who_may_ask(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("0123456789abcdef")
+    gateway = start(tokens=Tokens(file), origins=[MUSIC])
+    assert ask(gateway, "/v1/model", method="GET")[0] == 401
+    asked = {"origin": MUSIC, "authorization": "Bearer 0123456789abcdef"}
+    status, found, headers = ask(gateway, "/v1/model", method="GET", **asked)
+    assert (status, headers["access-control-allow-origin"]) == (200, MUSIC)
+    tagging = gateway.backend.session.tagging
+    assert found["model"] == "tiny"
+    assert found["vocabulary"] == tagging.vocabulary
+    assert found["thresholds"] == tagging.limits()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 import muqrt
 
@@ -86,7 +86,13 @@ class Heard:
 
 def hear(visit: Visit, address: str) -> Heard:
     """Listen for a while."""
-    page = visit.open(address)
+    heard = hear_on(visit.open(address))
+    assert visit.errors == []
+    return heard
+
+
+def hear_on(page: Page) -> Heard:
+    """Listen on a page that is ready."""
     page.get_by_role("button", name="Use the microphone").click()
     expect(page.get_by_role("status")).to_contain_text("Listening to the microphone.")
     said = page.get_by_role("status").inner_text()
@@ -97,7 +103,6 @@ def hear(visit: Visit, address: str) -> Heard:
         page.get_by_role("button", name="Download JSON").click()
     lines = Path(download.value.path()).read_text().splitlines()
     samples = np.frombuffer(base64.b64decode(page.evaluate(READ)), np.float32)
-    assert visit.errors == []
     rate_hz = page.evaluate("window.rateHz")
     return Heard(samples, rate_hz, [json.loads(line) for line in lines], said)
 

@@ -89,7 +89,8 @@ function unreachable(base: URL): string {
 }
 
 async function refusal(answer: Response): Promise<string> {
-  if (answer.status === 401) return "The server wants a token. Reload the page, and type it.";
+  if (answer.status === 401)
+    return "The server wants a token that it knows: type it, and connect again.";
   const document = await answer.json().catch(() => ({}));
   return document.error ?? `The server answered ${answer.status}. Is it a muqrt gateway?`;
 }
