@@ -127,9 +127,10 @@ def _write(bundle: "Bundle", output: Path, options: "RepositoryOptions", as_json
         model_name=options.model,
         options=options,
     )
+    track = _write_track(bundle, output, artefact, options)
     config = output / f"{options.model}.toml"
     save_config(options, config)
-    announce(report, streams, joint, options, config, as_json)
+    announce(report, streams, track, joint, options, config, as_json)
 
 
 def _write_streams(
@@ -150,6 +151,18 @@ def _write_streams(
         model_name=f"{options.model}_stream",
         options=options.stream,
     )
+
+
+def _write_track(
+    bundle: "Bundle", output: Path, artefact: "Artefact", options: "RepositoryOptions"
+) -> "RepositoryReport | None":
+    """The model for encoded files, where it was asked for."""
+    from ...triton_repo.repository.track import write_track
+
+    if not options.track:
+        return None
+    name = "track" if options.model == "muq" else f"{options.model}_track"
+    return write_track(bundle, output, artefact, options.model, name, options)
 
 
 def _write_joint(

@@ -22,6 +22,7 @@ class RepositoryOptions(ServingOptions):
         model: the model's name on the server.
         profile: serving options to start from.
         stream: how live streams are served; they are not when None.
+        track: whether encoded files are served.
         text_artefact: a MuQ-MuLan's artefact for texts; the first certified one when None.
         label_sets: folder of label sets on the server's machine; in the model when None.
     """
@@ -31,6 +32,7 @@ class RepositoryOptions(ServingOptions):
     model: str = "muq"
     profile: Literal["latency", "throughput", "cpu"] | None = None
     stream: StreamOptions | None = None
+    track: bool = False
     text_artefact: str | None = None
     label_sets: Path | None = None
 

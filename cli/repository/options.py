@@ -78,6 +78,13 @@ class ServingFlags:
         bool | None,
         typer.Option("--cuda-graphs", help="Replay recorded CUDA graphs (TensorRT only)."),
     ] = None
+    track: Annotated[
+        bool | None,
+        typer.Option(
+            "--track",
+            help="Also write the model that takes encoded files as they are, for curl.",
+        ),
+    ] = None
     text_artefact: Annotated[
         str | None,
         typer.Option(

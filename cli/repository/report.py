@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 def announce(
     report: "RepositoryReport",
     streams: "RepositoryReport | None",
+    track: "RepositoryReport | None",
     joint: "list[RepositoryReport]",
     options: "ServingOptions",
     config: Path,
     as_json: bool,
 ) -> None:
     """Print what was written, and how to serve it."""
-    written = [each for each in (report, streams, *joint) if each is not None]
+    written = [each for each in (report, streams, track, *joint) if each is not None]
     serve = f"muqrt serve {report.repository}"
     if options.response_cache:
         serve += " --cache-mib 256"
@@ -34,6 +35,7 @@ def announce(
         {
             **_facts(report),
             "stream": _facts(streams) if streams else None,
+            **({"track": _facts(track)} if track else {}),
             "joint": [_facts(each) for each in joint],
         },
         *(

@@ -31,7 +31,9 @@ class Limits:
         max_seconds: the longest waveform for models that run it in one piece (``muq`` and
             ``mulan_audio``). When None: four windows, or what a quarter of this machine's memory
             holds if that is less, and at least every length that is warmed up.
-        max_track_seconds: the longest waveform for ``zeroshot``, which cuts it into clips.
+        max_track_seconds: the longest waveform for ``zeroshot``, which cuts it into clips, and the
+            longest file for ``track``.
+        max_file_bytes: the largest file for ``track``.
         max_labels: the most labels in a question to ``zeroshot``.
         max_text_bytes: the longest label, template or text, in bytes of UTF-8.
         max_question_bytes: the most bytes of UTF-8 that a question's labels have in all their
@@ -42,6 +44,7 @@ class Limits:
 
     max_seconds: _Seconds | None = None
     max_track_seconds: _Seconds = 3_600.0
+    max_file_bytes: PositiveInt = 1 << 28
     max_labels: Annotated[PositiveInt, Field(le=MOST_LABELS)] = MOST_LABELS
     max_text_bytes: PositiveInt = 1 << 16
     max_question_bytes: PositiveInt = 1 << 22

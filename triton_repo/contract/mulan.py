@@ -61,6 +61,11 @@ def tower_in(parameters: Mapping[str, str], name: str) -> Tower:
     return _TOWER.validate_json(parameters[name])
 
 
+def tower_as_text(tower: Tower) -> str:
+    """A tower as a model's parameter."""
+    return _TOWER.dump_json(tower).decode()
+
+
 @dataclass(frozen=True)
 class TextConfig:
     """The model that embeds texts.
@@ -85,7 +90,7 @@ class TextConfig:
         return scripted_config(
             {
                 OURS: self.tower.contract.artefact_sha256,
-                TEXT_TOWER: _TOWER.dump_json(self.tower).decode(),
+                TEXT_TOWER: tower_as_text(self.tower),
                 **self.limits.to_parameters("max_text_bytes"),
             },
             name=self.name,
@@ -120,8 +125,8 @@ class ZeroShotConfig:
         """The configuration as ``tritonclient.grpc.model_config_pb2.ModelConfig``."""
         parameters = {
             OURS: self.audio.contract.artefact_sha256,
-            AUDIO_TOWER: _TOWER.dump_json(self.audio).decode(),
-            TEXT_TOWER: _TOWER.dump_json(self.text).decode(),
+            AUDIO_TOWER: tower_as_text(self.audio),
+            TEXT_TOWER: tower_as_text(self.text),
             **self.limits.to_parameters(
                 "max_track_seconds", "max_labels", "max_text_bytes", "max_question_bytes"
             ),

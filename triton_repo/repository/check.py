@@ -17,6 +17,7 @@ from ..contract.limits import LIMITS, Limits
 from ..contract.mulan import TEXT_TOWER, TextConfig, ZeroShotConfig
 from ..contract.options import ServingOptions, with_given
 from ..contract.stream import SILENT, StreamConfig, StreamContract, options_of
+from ..contract.track import TRACK_MODEL, TrackConfig
 from ..serving import EARLIER_SCRIPTS, script_of
 from .layout import (
     LIVE_STREAMS,
@@ -28,9 +29,11 @@ from .layout import (
     layout_of,
     scripted,
     stream_contract,
+    track_layout,
 )
 from .machine import Machine
 from .mulan import joint_config
+from .track import track_config
 from .write import CONFIG_FILENAME, VERSION
 
 # The fields that follow from the artefact; the operator chooses the others.
@@ -115,6 +118,11 @@ def _check_model(
         if _is_for_streams(message):
             layout = scripted(artefact, LIVE_STREAMS)
             expected = _stream_config(message, bundle, artefact)
+        elif TRACK_MODEL in parameters_of(message):
+            layout = track_layout(artefact)
+            track = track_config(bundle, artefact, _ANY_NAME, parameters_of(message))
+            expected = track.to_protobuf()
+            problems += _tower_problems(folder.parent, track)
         elif TEXT_TOWER in parameters_of(message):
             layout = joint_layout(bundle, artefact)
             config = joint_config(bundle, artefact, _ANY_NAME, parameters_of(message))
@@ -189,7 +197,9 @@ def _stream_config(message: Any, bundle: Bundle, artefact: Artefact) -> Any:
     return expected
 
 
-def _tower_problems(repository: Path, config: TextConfig | ZeroShotConfig) -> Iterator[str]:
+def _tower_problems(
+    repository: Path, config: TextConfig | TrackConfig | ZeroShotConfig
+) -> Iterator[str]:
     """Problems with the towers that a model calls: missing, or changed."""
     for tower in config.towers:
         try:

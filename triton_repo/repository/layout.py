@@ -22,8 +22,8 @@ from ..serving import script_of
 from .memory import given_memory_bytes
 
 SCRIPT_FILENAME = "model.py"
-WHOLE_MODEL, LIVE_STREAMS, TEXTS, ZERO_SHOT = map(
-    script_of, ("EngineModel", "StreamModel", "TextModel", "ZeroShotModel")
+WHOLE_MODEL, LIVE_STREAMS, TEXTS, ZERO_SHOT, TRACKS = map(
+    script_of, ("EngineModel", "StreamModel", "TextModel", "ZeroShotModel", "TrackModel")
 )
 
 
@@ -79,6 +79,12 @@ def joint_layout(bundle: Bundle, artefact: Artefact) -> Layout:
     hashes = {TOKENIZER_FILE: joint.tokenizer_sha256, SCRIPT_FILENAME: _sha256_of(script)}
     sources = {TOKENIZER_FILE: joint.tokenizer}
     return Layout("python", SCRIPT_FILENAME, {}, sources, hashes, (artefact,), script)
+
+
+def track_layout(artefact: Artefact) -> Layout:
+    """The files of ``track``, which calls the artefact's model."""
+    hashes = {SCRIPT_FILENAME: _sha256_of(TRACKS)}
+    return Layout("python", SCRIPT_FILENAME, {}, {}, hashes, (artefact,), TRACKS)
 
 
 def _sha256_of(text: str) -> str:

@@ -21,12 +21,13 @@ from ..contract.config import (
 from ..contract.mulan import TextConfig, ZeroShotConfig
 from ..contract.options import ServingOptions
 from ..contract.stream import StreamConfig, StreamOptions
+from ..contract.track import TrackConfig
 from .layout import LIVE_STREAMS, Layout, config_of, layout_of, scripted, stream_contract
 
 CONFIG_FILENAME = "config.pbtxt"
 VERSION = "1"
 
-AnyConfig = ModelConfig | StreamConfig | TextConfig | ZeroShotConfig
+AnyConfig = ModelConfig | StreamConfig | TextConfig | TrackConfig | ZeroShotConfig
 
 
 @dataclass(frozen=True)

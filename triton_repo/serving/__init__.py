@@ -10,6 +10,7 @@ _MODULES = {
     "EngineModel": "muq",
     "StreamModel": "muq_stream",
     "TextModel": "mulan_text",
+    "TrackModel": "track",
     "ZeroShotModel": "zeroshot",
 }
 __all__ = ["EARLIER_SCRIPTS", "script_of", *_MODULES]
