@@ -6,7 +6,7 @@ import ssl
 import time
 from collections.abc import Callable
 from http.client import HTTPException
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -28,6 +28,8 @@ from .uploads import Upload, shown_name
 _TIMEOUT_SECONDS = 10.0
 _PIECE_BYTES = 64 << 10
 _LONGEST_ADDRESS_CHARACTERS = 2_000
+# IPv4 addresses behind a translator, private ones too.
+_TRANSLATED = ip_network("64:ff9b::/96")
 
 
 class _InsideError(OSError):
@@ -108,6 +110,8 @@ def _connected(allow_inside: bool) -> Callable[..., socket.socket]:
 def is_outside(number: str) -> bool:
     """Whether an IP address is one of the public network."""
     found = ip_address(number.partition("%")[0])
+    if found in _TRANSLATED:
+        return False
     inner = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
     return found.is_global and not found.is_multicast and (inner is None or is_outside(str(inner)))
 
