@@ -6,12 +6,14 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from queue import Empty, Queue
 from tempfile import TemporaryDirectory
 from threading import Thread
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,12 @@ from ..common.files import atomic_file
 from ..errors import MissingDependencyError, SessionError
 from ..export.parity.excerpt import Excerpt, excerpts
 from ..runtime.bundle.certificate import AnyMeasurement, Certificate, certifies
-from ..runtime.bundle.manifest import Bundle
+from ..runtime.bundle.manifest import Artefact, Bundle
 from ..runtime.bundle.tagging import TAGS, Tagging
 from ..runtime.engines.open_session import open_session
 from ..runtime.engines.session import WAVEFORM, require_output
 from ..runtime.parity.measuring import measure
+from ..runtime.streaming.engine import Streaming
 from .loopback import Handler, serve_folder, url_of
 from .site import MODEL, SITE, reference_of
 
@@ -45,7 +48,22 @@ _PATIENCE_SECONDS = 600
 _MOST_ANSWER_BYTES = 1 << 22
 
 
-def prove_site(bundle: Bundle, site: Path) -> Certificate:
+@dataclass(frozen=True)
+class Speed:
+    """How fast the page was; single runs, on this machine.
+
+    Attributes:
+        ready_seconds: from the first request, to a server here, to the first answer.
+        hop_ms: a hop of a live stream once its window is full, the median.
+        native_hop_ms: the same in Python, with the same artefact on one thread.
+    """
+
+    ready_seconds: float
+    hop_ms: float
+    native_hop_ms: float
+
+
+def prove_site(bundle: Bundle, site: Path) -> tuple[Certificate, Speed]:
     """Run a site's model in Chromium or Chrome, and write the certificate into its ``site.json``.
 
     Args:
@@ -81,7 +99,33 @@ def prove_site(bundle: Bundle, site: Path) -> Certificate:
     document["certificate"] = certificate.model_dump()
     with atomic_file(manifest) as temporary:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    return certificate
+    native = _hop_ms(bundle, artefact, music)
+    speed = Speed(
+        answer["ready_seconds"],
+        _median(answer["hop_ms"]),
+        _median(native),
+    )
+    return certificate, speed
+
+
+def _median(hop_ms: list[float]) -> float:
+    """Of the second half: the first round of excerpts fills the window and warms up."""
+    return float(np.median(hop_ms[len(hop_ms) // 2 :]))
+
+
+def _hop_ms(bundle: Bundle, artefact: Artefact, music: list[Excerpt]) -> list[float]:
+    """What ``proof.html`` measures, in Python."""
+    (longest,) = max((each.waveform for each in music), key=np.size)
+    found = []
+    with open_session(bundle, artefact, threads=1) as session:
+        streaming = Streaming(session)
+        live, chunk = streaming.open(), streaming.sliding.hop_samples
+        for _ in range(3):
+            for start in range(0, len(longest) - chunk + 1, chunk):
+                began = perf_counter()
+                streaming.push(live, longest[start : start + chunk])
+                found.append((perf_counter() - began) * 1e3)
+    return found
 
 
 def _is_one_window(excerpt: Excerpt, most_samples: int) -> bool:

@@ -16,6 +16,7 @@ from ..parameters import expand_options
 
 if TYPE_CHECKING:
     from ...runtime.bundle.certificate import Certificate
+    from ...web.proof import Speed
     from ...web.site import SiteReport
 
 commands = typer.Typer()
@@ -69,11 +70,11 @@ def web(
                 from ...web.proof import prove_site
 
                 bar.advance("the proof")
-                certificate = prove_site(loaded, folder)
+                certificate, speed = prove_site(loaded, folder)
         facts, lines = asdict(report), [_line(report, folder)]
         if prove:
-            facts["certificate"] = certificate.model_dump()
-            lines.append(_proof_line(certificate))
+            facts |= {"certificate": certificate.model_dump(), "speed": asdict(speed)}
+            lines += _proof_lines(certificate, speed)
         if output is not None or prove:
             show(as_json, facts, *lines)
         if prove and not certificate.passed:
@@ -90,15 +91,17 @@ def _line(report: "SiteReport", folder: Path) -> str:
     )
 
 
-def _proof_line(certificate: "Certificate") -> str:
+def _proof_lines(certificate: "Certificate", speed: "Speed") -> list[str]:
     from ...runtime.bundle.certificate import THRESHOLDS
 
     change = certificate.worst.largest_tag_change
     limit = THRESHOLDS[certificate.precision].largest_tag_change
-    return (
+    return [
         f"{'Passed' if certificate.passed else 'FAILED'} in the browser: tags differ by at most "
-        f"{change:.1e} from {certificate.reference}; {limit:g} is accepted."
-    )
+        f"{change:.1e} from {certificate.reference}; {limit:g} is accepted.",
+        f"Ready after {speed.ready_seconds:.1f} s; a hop takes {speed.hop_ms:.0f} ms there, "
+        f"{speed.native_hop_ms:.0f} ms in Python on one thread.",
+    ]
 
 
 def _serve(folder: Path, port: int) -> None:

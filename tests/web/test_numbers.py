@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,11 @@ import pytest
 import soundfile
 
 import muqrt
+from muqrt.errors import SessionError
 from muqrt.export.parity.excerpt import dithered
 from muqrt.runtime.audio import read as audio
+from muqrt.runtime.bundle.certificate import THRESHOLDS, Certificate
+from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.bundle.shipped import SHIPPED_BUNDLE
 from muqrt.runtime.bundle.tagging import TAGS, Tagging
 from muqrt.runtime.engines.session import require_output
@@ -21,6 +24,7 @@ from muqrt.runtime.model import Model
 from muqrt.runtime.streaming.engine import Hop, Streaming
 from muqrt.runtime.streaming.events import Event, TagEvents
 from muqrt.web.filters import RATES_HZ
+from muqrt.web.proof import prove_site
 
 from .conftest import Launch
 from .engine_page import EnginePage
@@ -179,6 +183,41 @@ def test_another_file_than_the_manifest_lists_is_refused(
     words = "cannot be loaded .HTTP 404" if damage == "missing" else "SHA-256 differs"
     with static_host(copy) as address, pytest.raises(Exception, match=words):
         EnginePage(chromium().new_page(), address)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "flags", [(), ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")]
+)
+def test_webgpu_is_used_only_if_it_gives_the_stored_answer(
+    chromium: Launch, address: str, model: Model, flags: tuple[str, ...]
+) -> None:
+    engine = EnginePage(chromium(*flags).new_page(), address, backend="webgpu")
+    assert engine.info["largestDifference"] <= SAME_SAMPLES
+    assert (engine.info["backend"] == "wasm") == ("backendNote" in engine.info)
+    waveform = np.random.default_rng(0).standard_normal(48_000).astype(np.float32) / 10
+    expected = dict(model.tag(waveform, 24_000).ranking())
+    assert worst(engine.tag(waveform, 24_000)["scores"], expected) <= SAME_SAMPLES
+
+
+@pytest.mark.full
+def test_a_site_proves_itself_in_chromium(site: Path, tmp_path: Path) -> None:
+    if shutil.which("chromium") is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    copy = tmp_path / "site"
+    shutil.copytree(site, copy)
+    certificate, speed = prove_site(load_bundle(SHIPPED_BUNDLE), copy)
+    assert certificate.passed
+    assert certificate.worst.largest_tag_change <= THRESHOLDS["fp32"].largest_tag_change
+    assert "Chrome/" in certificate.environment["browser"]
+    assert min(asdict(speed).values()) > 0
+    stored = json.loads((copy / "model/site.json").read_text())["certificate"]
+    assert Certificate.model_validate(stored) == certificate
+    # The page that is served fails: its weights are no longer those of the manifest.
+    weights = copy / "model/muq.onnx.data"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(SessionError, match="SHA-256 differs"):
+        prove_site(load_bundle(SHIPPED_BUNDLE), copy)
 
 
 @pytest.mark.full

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -110,6 +111,12 @@ def test_what_cannot_become_a_site_is_told(
     with pytest.raises(BundleError, match="has no tags"):
         write_site(load_bundle(tiny_bundle), tmp_path / "site")
     assert not (tmp_path / "site").exists()
+
+
+def test_where_the_site_goes_has_to_be_said(muqrt: Callable) -> None:
+    done = muqrt("web")
+    assert done.returncode == 2
+    assert "--output FOLDER, or --open" in done.stderr
 
 
 def test_the_server_on_loopback(tmp_path: Path) -> None:

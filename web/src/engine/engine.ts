@@ -80,6 +80,7 @@ export class Engine {
         return new Engine(site, files, network, note ? { ...info, backendNote: note } : info);
       } catch (error) {
         if (backend === "wasm") throw error;
+        signal.throwIfAborted();
         note = `WebGPU is not used: ${error instanceof Error ? error.message : error}`;
       }
     }
