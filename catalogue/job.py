@@ -29,7 +29,7 @@ from ..runtime.bundle.record import Record, Sha256
 from ..runtime.inference.windows import WindowLength
 from .columns import COLUMNS
 from .partition import Partition, partition_name
-from .storage import Folder
+from .storage import Folder, is_remote
 
 if TYPE_CHECKING:
     from ..runtime.model import Model
@@ -181,7 +181,18 @@ class Job:
         from pyarrow import parquet
 
         with self.folder.open(f"{MANIFESTS}/{name}") as file:
-            yield parquet.ParquetFile(file)
+            opened = parquet.ParquetFile(file, metadata=self._footers.get(name))
+            self._footers[name] = opened.metadata
+            yield opened
+
+    @cached_property
+    def _footers(self) -> dict[str, Any]:
+        """Footers of the manifests that were opened: megabytes, where partitions are many."""
+        return {}
+
+    def __reduce__(self) -> Any:
+        """Pickle without what has been read."""
+        return Job, (self.folder, self.facts)
 
 
 def recipe_of(
@@ -238,9 +249,10 @@ def plan_job(
     """
     home = Folder.at(folder)
     where = fspath(bundle)
-    if "://" not in where:
+    if not is_remote(where):
         where = str(Path(where).absolute())
-    facts = JobFacts(recipe=recipe, bundle=where, sources=list(sources), tracks=len(keys))
+    found = [each if is_remote(each) else str(Path(each).absolute()) for each in sources]
+    facts = JobFacts(recipe=recipe, bundle=where, sources=found, tracks=len(keys))
     if JOB_FILE in home.names("."):
         raise UsageError(
             f"{home.address}: holds a job already. Run it, or choose another folder for this one."

@@ -32,7 +32,7 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 FIRST_BUNDLE = DOCS / "first-bundle.md"
 HOW_TO = ("embed", "audio-files", "tag", "search", "stream", "serve", "train", "measure", "drop-in")
-HOW_TO += ("share", "watch")
+HOW_TO += ("share", "watch", "catalogue")
 EXECUTED = [
     DOCS / "install.md",
     DOCS / "index.md",

@@ -31,9 +31,9 @@ def test_from_plan_to_export(
     muqrt: Command, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ["catalogue", "plan", "music", "music/*.flac", "-o", "job", "--partition-tracks", 2]
+    words = ["catalogue", "plan", "music", "-o", "job", "--partition-tracks", 2]
     planned = json.loads(muqrt(*words, "--json").stdout)
-    assert (planned["tracks"], planned["partitions"], planned["repeated"]) == (3, 2, 3)
+    assert (planned["tracks"], planned["partitions"], planned["repeated"]) == (3, 2, 0)
     refused = muqrt("catalogue", "export", "job", "-o", "all.parquet")
     assert (refused.returncode, "3 tracks are still to do" in refused.stderr) == (2, True)
     one = json.loads(muqrt("catalogue", "run", "job", "--shard", "1/2", "--json").stdout)
@@ -49,8 +49,22 @@ def test_from_plan_to_export(
     assert (exported["rows"], exported["failed"]) == (2, 1)
     table = parquet.read_table("all.parquet")
     assert table["key"].to_pylist() == [str(library / "0.flac"), str(library / "1.flac")]
+    indexed = json.loads(muqrt("catalogue", "export", "job", "-o", "all.lance", "--json").stdout)
+    assert indexed["rows"] == 2
     retried = json.loads(muqrt("catalogue", "retry", "job", "--failed", "--json").stdout)
     assert retried == {"tracks": 1}
+
+
+def test_globs_and_lists_name_tracks_once(
+    muqrt: Command, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.csv").write_text(f"id,url\n1,music/1.flac\n2,{library}/2.flac\n3,\n")
+    words = ["plan", "list.csv", "music/[01].flac", "music/0.flac", "-o", "job", "--json"]
+    planned = json.loads(muqrt("catalogue", *words).stdout)
+    assert (planned["tracks"], planned["repeated"]) == (3, 2)
+    words = ["plan", "list.csv", "-o", "other", "--column", "id"]
+    assert "holds int64, not paths" in muqrt("catalogue", *words).stderr
 
 
 @pytest.mark.parametrize(
