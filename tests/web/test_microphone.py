@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,11 @@ from .visits import Visit
 pytestmark = [pytest.mark.full, pytest.mark.slow]
 
 RATE_HZ = 44_100  # of the fake device
-HEARD_SECONDS = 14
+HEARD_SECONDS = 16
+# A busy machine drops sound on its way from the device; then it is heard again.
+MOST_TRIES = 4
+BLOCK_SAMPLES = 8192
+SAME_SOUND = 1e-3
 HOP_TOLERANCE = 1e-5  # of the same samples
 TAG_TOLERANCE = 1e-2  # of the file
 # Keeps what the audio thread hands over.
@@ -107,8 +112,8 @@ def hear_on(page: Page) -> Heard:
     return Heard(samples, rate_hz, [json.loads(line) for line in lines], said)
 
 
-def truth(heard: Heard, played: Path) -> np.ndarray:
-    """The stretch of the file that was heard, found where both agree best."""
+def nearest(heard: Heard, played: Path) -> np.ndarray:
+    """The stretch of the file that is most like what was heard, at the same rate."""
     samples, rate_hz = soundfile.read(played, dtype="float32")
     if rate_hz != heard.rate_hz:
         samples = soxr.resample(samples, rate_hz, heard.rate_hz)
@@ -117,9 +122,37 @@ def truth(heard: Heard, played: Path) -> np.ndarray:
     size = len(padded) + length
     spectra = np.fft.rfft(padded, size), np.conj(np.fft.rfft(heard.samples, size))
     start = int(np.argmax(np.fft.irfft(spectra[0] * spectra[1], size)[: len(samples)]))
-    found = padded[start : start + length].copy()
-    found[: np.flatnonzero(heard.samples)[0]] = 0  # before the device delivered anything
-    return found
+    return padded[start : start + length]
+
+
+def undisturbed(heard: Heard, played: Path) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """Each hop whose window was heard without a gap, with the file's samples of that window."""
+    samples, _ = soundfile.read(played, dtype="float32")
+    offsets = list(block_offsets(heard.samples, samples))
+    for hop in heard.lines:
+        if hop["type"] != "hop":
+            continue
+        start, end = (round(hop[key] * heard.rate_hz) for key in ("start_seconds", "end_seconds"))
+        found = set(offsets[start // BLOCK_SAMPLES : -(-end // BLOCK_SAMPLES)])
+        if len(found) == 1 and (offset := found.pop()) is not None:
+            yield hop, samples[start + offset : end + offset]
+
+
+def block_offsets(heard: np.ndarray, samples: np.ndarray) -> Iterator[int | None]:
+    """How far behind its place in what was heard each block is in the file; None if it is not."""
+    size = 1 << (len(samples) + BLOCK_SAMPLES).bit_length()
+    spectrum, offset = np.fft.rfft(samples, size), 0
+    for start in range(0, len(heard), BLOCK_SAMPLES):
+        block = heard[start : start + BLOCK_SAMPLES]
+
+        def is_same(offset: int, start: int = start, block: np.ndarray = block) -> bool:
+            there = samples[max(0, start + offset) :][: len(block)]
+            return len(there) == len(block) and bool(np.abs(there - block).max() < SAME_SOUND)
+
+        if not is_same(offset):
+            products = np.fft.irfft(spectrum * np.conj(np.fft.rfft(block, size)), size)
+            offset = int(np.argmax(products[: len(samples)])) - start
+        yield offset if is_same(offset) else None
 
 
 def largest_difference(heard: Heard, samples: np.ndarray) -> float:
@@ -146,13 +179,21 @@ def largest_difference(heard: Heard, samples: np.ndarray) -> float:
 def test_a_microphone_gives_the_tags_of_the_file(
     listening: Browser, address: str, played: Path
 ) -> None:
-    with listening.new_context() as context:
-        context.add_init_script(RECORD)
-        heard = hear(Visit(context.new_page()), address)
-    assert heard.said.strip() == "Listening to the microphone."
-    assert heard.rate_hz == RATE_HZ
-    assert largest_difference(heard, heard.samples) < HOP_TOLERANCE
-    assert largest_difference(heard, truth(heard, played)) < TAG_TOLERANCE
+    for _ in range(MOST_TRIES):
+        with listening.new_context() as context:
+            context.add_init_script(RECORD)
+            heard = hear(Visit(context.new_page()), address)
+        assert heard.said.strip() == "Listening to the microphone."
+        assert heard.rate_hz == RATE_HZ
+        assert largest_difference(heard, heard.samples) < HOP_TOLERANCE
+        if pairs := list(undisturbed(heard, played)):
+            break
+    assert pairs
+    with muqrt.load(BUNDLE) as model:
+        for hop, samples in pairs:
+            scores = dict(model.tag(samples, RATE_HZ).ranking())
+            expected = {tag: scores[tag] for tag in hop["tags"]}
+            assert hop["tags"] == pytest.approx(expected, abs=TAG_TOLERANCE)
 
 
 def test_with_the_browsers_own_constraints_it_does_not(
@@ -164,4 +205,4 @@ def test_with_the_browsers_own_constraints_it_does_not(
     assert "echo cancellation" in heard.said
     assert "noise suppression" in heard.said
     assert largest_difference(heard, heard.samples) < HOP_TOLERANCE
-    assert largest_difference(heard, truth(heard, played)) > TAG_TOLERANCE
+    assert largest_difference(heard, nearest(heard, played)) > TAG_TOLERANCE
