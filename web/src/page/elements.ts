@@ -36,5 +36,5 @@ export function clock(seconds: number, withTenths = false): string {
 
 /** A probability as a percentage. */
 export function percent(score: number): string {
-  return `${Math.round(100 * score)} %`;
+  return `${Math.round(100 * score)}%`;
 }
