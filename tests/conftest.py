@@ -6,6 +6,7 @@ import signal
 import tarfile
 from collections.abc import Callable, Generator
 from datetime import datetime, timedelta, timezone
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -28,6 +29,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Without a GPU kernels run in Triton's interpreter, which is chosen when triton is imported.
 if shutil.which("nvidia-smi") is None:
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+# The browser's tests need their driver before the first of them is collected.
+collect_ignore = [] if find_spec("playwright") else ["web"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
