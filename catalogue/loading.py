@@ -19,7 +19,7 @@ from .storage import fetch, is_remote, retried
 
 # Decoded, 15 minutes of a track: a longer one is decoded again for each output instead.
 LARGEST_WAVEFORM_BYTES = 4 * 24_000 * 900
-# What waits for the model, decoded; the tracks that threads are busy with come on top.
+# What waits for the model, decoded.
 MOST_BYTES_AHEAD = 256 << 20
 _Item = TypeVar("_Item")
 
@@ -148,15 +148,20 @@ def loaded_ahead(
 ) -> Generator[tuple[_Item, LoadedTrack | FailedTrack], None, None]:
     """Load tracks in threads while those before them are used; in order.
 
-    No further one is begun while what is loaded holds more than ``most_bytes``. At most
-    ``in_flight(threads)`` have been begun and not been used up.
+    No further one is begun while they hold more than ``most_bytes``; one that is not loaded yet is
+    taken to be as large as the largest before. At most ``in_flight(threads)`` have been begun and
+    not been used up.
     """
+    largest_bytes = 0
     waiting: deque[tuple[_Item, Future[LoadedTrack | FailedTrack]]] = deque()
     coming = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="load")
     try:
         while True:
-            while len(waiting) < in_flight(threads) - 1 and _held_bytes(waiting) <= most_bytes:
+            while (
+                len(waiting) < in_flight(threads) - 1
+                and _held_bytes(waiting, largest_bytes) <= most_bytes
+            ):
                 item = next(coming, None)
                 if item is None:
                     break
@@ -165,6 +170,8 @@ def loaded_ahead(
                 return
             item, future = waiting.popleft()
             track = future.result()
+            if isinstance(track, LoadedTrack):
+                largest_bytes = max(largest_bytes, track.bytes)
             yield item, track
             if isinstance(track, LoadedTrack):
                 track.discard()
@@ -182,9 +189,13 @@ def in_flight(threads: int) -> int:
     return 2 * threads + 1
 
 
-def _held_bytes(waiting: Iterable[tuple[_Item, "Future[LoadedTrack | FailedTrack]"]]) -> int:
+def _held_bytes(
+    waiting: Iterable[tuple[_Item, "Future[LoadedTrack | FailedTrack]"]], expected_bytes: int
+) -> int:
     held = 0
     for _, future in waiting:
-        if future.done() and isinstance(found := future.result(), LoadedTrack):
+        if not future.done():
+            held += expected_bytes
+        elif isinstance(found := future.result(), LoadedTrack):
             held += found.bytes
     return held
