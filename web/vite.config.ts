@@ -18,6 +18,9 @@ function runtime(names: string[]): Plugin {
       return code.replace(asset, 'new URL("$1",self.location.href)');
     },
     generateBundle() {
+      const licence = "onnxruntime-licence.txt";
+      const source = readFileSync(here(licence));
+      this.emitFile({ type: "asset", fileName: licence, source });
       for (const name of names) {
         const source = readFileSync(here(`node_modules/onnxruntime-web/dist/${name}`));
         this.emitFile({ type: "asset", fileName: `runtime/${name}`, source });
