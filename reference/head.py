@@ -1,5 +1,6 @@
 """A probe's head: from a model's hidden states to the answer to one task."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,6 +32,8 @@ class HeadConfig:
         hidden: neurons between input and output; none is a linear head.
         per_step: an answer for every stretch of steps, or one for all of them.
         thresholds: of a multilabel head, above which probability each label counts.
+        groups: of a multilabel head: labels of which one holds at most, such as slow, moderate and
+            fast; they follow one another in ``labels``.
         window_seconds: how much audio an answer was trained on.
         model_sha256: the checkpoint's, whose hidden states these are.
         figures: what was measured when it was trained.
@@ -44,6 +47,7 @@ class HeadConfig:
     hidden: Annotated[int, Field(ge=0)] = 0
     per_step: bool = False
     thresholds: list[FiniteFloat] = field(default_factory=list)
+    groups: list[list[str]] = field(default_factory=list)
     window_seconds: FiniteFloat = 10.0
     model_sha256: str = ""
     figures: dict[str, Any] = field(default_factory=dict)
@@ -56,6 +60,53 @@ class HeadConfig:
                 f"head {self.task!r}: {len(self.thresholds)} thresholds for "
                 f"{len(self.labels)} labels."
             )
+        places = group_places(self.labels, self.groups)
+        if places is None or (self.groups and self.kind != "multilabel"):
+            raise CheckpointError(
+                f"head {self.task!r}: groups {self.groups} are not runs of the labels of a "
+                "multilabel head, each label once."
+            )
+
+    @property
+    def places(self) -> list[slice]:
+        """Where in the labels each group is, and between them each label that is in none, in order:
+        one ``slice`` each."""
+        found = group_places(self.labels, self.groups)
+        assert found is not None
+        return found
+
+
+def group_places(labels: Sequence[str], groups: Sequence[Sequence[str]]) -> list[slice] | None:
+    """See ``HeadConfig.places``; None where a group is not a run of two labels or more."""
+    found, place, left = [], 0, [list(group) for group in groups]
+    while place < len(labels):
+        here = [each for each in left if each == list(labels[place : place + len(each)])]
+        size = len(here[0]) if here else 1
+        left = [each for each in left if each not in here]
+        if here and size < 2:
+            return None
+        found.append(slice(place, place + size))
+        place += size
+    return None if left else found
+
+
+def probabilities(logits: Tensor, places: Sequence[slice]) -> Tensor:
+    """A multilabel head's probabilities (..., labels).
+
+    Those of a group, and what is left over for none of them, sum to 1: a softmax over its logits
+    and 0. For a label of its own that is the sigmoid.
+    """
+    if all(place.stop - place.start == 1 for place in places):
+        return logits.sigmoid()
+    parts = []
+    for place in places:
+        part = logits[..., place]
+        if place.stop - place.start == 1:
+            parts.append(part.sigmoid())
+        else:
+            none = torch.zeros_like(part[..., :1])
+            parts.append(torch.cat([part, none], -1).softmax(-1)[..., :-1])
+    return torch.cat(parts, -1)
 
 
 class Head(nn.Module):
@@ -93,6 +144,10 @@ class Head(nn.Module):
         if self.config.hidden:
             mixed = torch.relu(self.hidden(self.dropout(mixed)))
         return self.output(self.dropout(mixed))
+
+    def probabilities(self, states: Tensor) -> Tensor:
+        """Probabilities (..., labels) of a multilabel head; arguments as for ``forward``."""
+        return probabilities(self(states), self.config.places)
 
     def mix(self, states: Tensor) -> Tensor:
         """(..., levels, 2 * width) -> (..., 2 * width)."""

@@ -77,12 +77,15 @@ def windows_of(track: TrackTags) -> Iterator[tuple[tuple[float, float], list[flo
 def _facts(audio: Path, result: Result, choice: Choice) -> dict[str, Any]:
     if isinstance(result, AudioError):
         return {"audio": str(audio), "error": str(result)}
+    guess = result.guess(choice.threshold)
     facts: dict[str, Any] = {
         "audio": str(audio),
         "seconds": result.seconds,
         "tags": dict(result.tags(choice.threshold)),
         "scores": dict(result.ranking()),
         "segments": result.segments(choice.threshold),
+        "unsure": guess is not None,
+        "guess": guess._asdict() if guess is not None else None,
         "silent": result.is_silent,
         "silences": result.silences,
         "windows": [

@@ -17,6 +17,7 @@ from ...reference.mel import LogMel
 from ...runtime.bundle.joint import LATENTS
 from ...runtime.bundle.manifest import Artefact, Bundle, load_bundle
 from ...runtime.bundle.shipped import SHIPPED_BUNDLE
+from ...runtime.bundle.tagging import TAGS, Vocabulary
 from ...runtime.engines.open_session import open_session
 from ...runtime.engines.session import WAVEFORM, Session
 from ...runtime.hub.fetch import local_folder
@@ -41,12 +42,16 @@ class Contender:
         open: starts the encoder that computes its features.
         facts: what the report says about it.
         towers: each starts both towers of a MuQ-MuLan; the figures of several are averaged.
+        tags: starts what tags windows, where it has a head: an encoder of (windows, 1, 1, tags).
+        vocabulary: of these tags.
     """
 
     name: str
     open: Callable[[], AbstractContextManager[Encoder]]
     facts: dict[str, Any]
     towers: Sequence[Callable[[], AbstractContextManager[Towers]]] = ()
+    tags: Callable[[], AbstractContextManager[Encoder]] | None = None
+    vocabulary: Vocabulary | None = None
 
 
 def contenders(wanted: Wanted) -> list[Contender]:
@@ -112,8 +117,10 @@ def _from_artefact(bundle: Bundle, artefact: Artefact, wanted: Wanted) -> Conten
         "certified": artefact.certified,
     }
     opened = partial(_local, bundle, artefact, wanted.threads)
-    if LATENTS not in (output.name for output in artefact.outputs):
-        return Contender(name, opened, facts)
+    outputs = [output.name for output in artefact.outputs]
+    if LATENTS not in outputs:
+        own = partial(_local_tags, bundle, artefact, wanted.threads) if TAGS in outputs else None
+        return Contender(name, opened, facts, tags=own, vocabulary=bundle.tagging)
     allowed = wanted.allow_uncertified
     text = bundle.artefact(wanted.text_artefact, allow_uncertified=allowed, tower="text")
     facts |= {"text_artefact": text.name, "text_artefact_sha256": text.digest}
@@ -173,6 +180,12 @@ def _local(bundle: Bundle, artefact: Artefact, threads: int | None) -> Iterator[
 
 
 @contextmanager
+def _local_tags(bundle: Bundle, artefact: Artefact, threads: int | None) -> Iterator[Encoder]:
+    with open_session(bundle, artefact, threads) as session:
+        yield TagEncoder(session)
+
+
+@contextmanager
 def _served(url: str, model: str) -> Iterator[Encoder]:
     from ...triton_repo.client.session import TritonSession
 
@@ -192,6 +205,18 @@ class SessionEncoder:
         """See ``Encoder``."""
         states = self._session.run({WAVEFORM: waveforms}, [self._output])[self._output]
         return pooled_over_parts(states if states.ndim == 4 else states[:, None], parts)
+
+
+class TagEncoder:
+    """A session's tags in the place of features."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.identity = f"{session.artefact_sha256}-{TAGS}"
+
+    def __call__(self, waveforms: np.ndarray, parts: int) -> np.ndarray:
+        """(windows, samples) -> (windows, 1, 1, tags)."""
+        return self._session.run({WAVEFORM: waveforms}, [TAGS])[TAGS][:, None, None]
 
 
 class MelEncoder:

@@ -1,7 +1,7 @@
 """Fit probes to every contender's features for every task, and measure their answers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from ...training.probe.fit import fit, predict
 from ...training.probe.tasks import TASKS, Splits, Task, find_task, splits_of
 from .contenders import Contender
 from .metrics import Answer, answer, metrics, require_measurable
+
+SHOWN_TAGS = "shown-tags"  # a task without a probe of its own
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,31 @@ class Result:
 
 
 @dataclass(frozen=True)
+class TagCount:
+    """How often a tag was shown, on tracks of which it is known whether it holds.
+
+    Attributes:
+        holds, not_holds: tracks.
+        right, wrong: tracks it was shown for.
+    """
+
+    contender: str
+    tag: str
+    holds: int
+    not_holds: int
+    right: int
+    wrong: int
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """All results, the files left out, and each answer with its contender, task, seed and truth."""
+    """All results, the files left out, each answer with its contender, task, seed and truth, and
+    how often each tag was shown."""
 
     results: list[Result]
     skipped: list[Skipped]
     predictions: list[dict[str, Any]]
+    tags: list[TagCount] = field(default_factory=list)
 
 
 def splits_by_task(recordings: Sequence[Recording], names: Sequence[str]) -> dict[str, Splits]:

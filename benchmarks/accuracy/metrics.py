@@ -21,6 +21,7 @@ PAPER_METRICS = {
     "singer": ("accuracy",),
     "technique": ("accuracy",),
     "tagging": ("ROC-AUC", "average precision"),
+    "shown-tags": ("precision", "recall"),
     "structure": ("accuracy",),
     "instrument": ("accuracy",),
     "pitch": ("accuracy",),
@@ -31,6 +32,7 @@ PAPER_METRICS = {
 _SMOOTHING_STEPS = 9
 _BOUNDARY_TOLERANCES_SECONDS = (0.5, 3.0)
 MEDIAN_RANK = "median rank"
+SHOWN = "tags shown for a track"
 _DEPTHS = (1, 10)  # of the ranks that count as found
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from ...common.files import atomic_file
 from ..measure.charts import Bar, draw_bars
 from ..measure.report import Draw, Report, Section
-from .evaluation import Evaluation, Result
-from .metrics import MEDIAN_RANK, PAPER_METRICS
+from .evaluation import SHOWN_TAGS, Evaluation, Result, TagCount
+from .metrics import MEDIAN_RANK, PAPER_METRICS, SHOWN
 from .zero_shot_tasks import ZERO_SHOT
 
 # How much wider a panel is than the longest possible bar, which leaves room for the label.
@@ -33,6 +33,16 @@ _ZERO_SHOT_METHOD = (
     "R@10 are percentages. Texts are the manifest's captions, or lists of the labels where it has "
     "none. Where several recordings have a text, the best placed of them counts; wrong ones with "
     "the same score rank before it."
+)
+
+_SHOWN_METHOD = (
+    "*shown-tags* judges the tags that reach their thresholds in the mean over a recording's "
+    "windows, where the manifest says whether they hold. A model with a head is judged by its own "
+    "tags. For others a head is fitted to the features of the training music; its thresholds are "
+    "calibrated on that music's validation split and on the manifest's, and tags without the "
+    "precision wanted are left out. Recall counts every tag that holds, in a vocabulary or not. "
+    "*always the same* is the best answer that is the same for all recordings, chosen on the test "
+    "itself."
 )
 
 
@@ -61,23 +71,45 @@ class AccuracyReport(Report):
         facts["skipped"] = [
             {"audio": str(each.path), "reason": each.reason} for each in self.evaluation.skipped
         ]
+        facts["tags"] = list(map(asdict, self.evaluation.tags))
         del facts["evaluation"]
         return facts
 
     def results(self) -> list[Section]:
         """One table: a row for each task's metric, a column for each contender."""
-        names, rows = list(self.contenders), []
+        names = list(dict.fromkeys([*self.contenders, *(e.contender for e in self._results)]))
+        rows = []
         for task in self._tasks:
-            here = {each.contender: each for each in self.evaluation.results if each.task == task}
-            first = here[names[0]]
+            here = {each.contender: each for each in self._results if each.task == task}
+            first = next(iter(here.values()))
             for metric in first.metrics:
-                cells = [cell(metric, here[name].metrics[metric]) for name in names]
+                cells = [
+                    cell(metric, here[name].metrics[metric]) if name in here else ""
+                    for name in names
+                ]
                 rows.append([f"{task}: {metric}", str(first.tracks["test"]), *cells])
         title = f"Accuracy on {self.manifest}, {self.seeds} seed{'s' * (self.seeds > 1)}"
         methods = [_METHOD] if self._probes else []
         methods += [_ZERO_SHOT_METHOD] if set(self._tasks) & set(ZERO_SHOT) else []
         columns = ("task: metric", "test recordings", *names)
-        return [Section(title, columns, rows, "\n\n".join(methods))]
+        methods += [_SHOWN_METHOD] if SHOWN_TAGS in self._tasks else []
+        tables = [Section(title, columns, rows, "\n\n".join(methods))]
+        return [*tables, *([self._tag_table()] if self.evaluation.tags else [])]
+
+    def _tag_table(self) -> Section:
+        names = list(dict.fromkeys(each.contender for each in self.evaluation.tags))
+        found = {(each.contender, each.tag): each for each in self.evaluation.tags}
+        known = {each.tag: each for each in reversed(self.evaluation.tags)}
+        rows = [
+            [tag, str(known[tag].holds), str(known[tag].not_holds)]
+            + [_shares(found.get((name, tag))) for name in names]
+            for tag in sorted(known)
+        ]
+        columns = ("tag", "holds", "does not", *names)
+        note = (
+            "Precision and recall in percent; in brackets, how often it was shown rightly, wrongly."
+        )
+        return Section("Tags shown", columns, rows, note)
 
     def remarks(self) -> list[str]:
         """The recordings that were left out, a line each."""
@@ -112,13 +144,17 @@ class AccuracyReport(Report):
         return {"": partial(draw, self.results()[0].title, self.evaluation.results)}
 
     @property
+    def _results(self) -> list[Result]:
+        return self.evaluation.results
+
+    @property
     def _tasks(self) -> list[str]:
         return list(dict.fromkeys(each.task for each in self.evaluation.results))
 
     @property
     def _probes(self) -> bool:
         """Whether heads were fitted."""
-        return not set(self._tasks) <= set(ZERO_SHOT)
+        return not set(self._tasks) <= {*ZERO_SHOT, SHOWN_TAGS}
 
 
 def draw(title: str, results: Sequence[Result], path: Path) -> None:
@@ -139,9 +175,18 @@ def _bar(values: Sequence[float]) -> Bar:
 
 def cell(metric: str, values: Sequence[float]) -> str:
     """Mean and standard deviation, times 100 unless it is a rank."""
-    scale = 1 if metric.endswith(MEDIAN_RANK) else 100
+    scale = 1 if metric.endswith((MEDIAN_RANK, SHOWN)) else 100
     mean, deviation = scale * np.mean(values), scale * np.std(values)
     return f"{mean:.1f} ± {deviation:.1f}" if len(values) > 1 else f"{mean:.1f}"
+
+
+def _shares(count: TagCount | None) -> str:
+    if count is None:
+        return "not a tag"
+    shown = count.right + count.wrong
+    precision = f"{100 * count.right / shown:.0f}" if shown else "-"
+    recall = f"{100 * count.right / count.holds:.0f}" if count.holds else "-"
+    return f"{precision}, {recall} ({count.right}, {count.wrong})"
 
 
 def write_predictions(evaluation: Evaluation, path: Path) -> None:

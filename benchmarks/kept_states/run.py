@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -227,7 +226,7 @@ def _windows(model: MuQ, head: Head, waveform: np.ndarray) -> Iterator[tuple[int
 
 def _tags(head: Head, states: Sequence[Tensor]) -> Tensor:
     statistics = [pooled(states[level]) for level in head.config.levels]
-    return cast(Tensor, head(torch.stack(statistics))).sigmoid()
+    return head.probabilities(torch.stack(statistics))
 
 
 def _states_from(encoder: ConformerEncoder, frames: Tensor, position: int) -> list[Tensor]:

@@ -26,7 +26,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="Task to evaluate, repeatable; by default all probes that the manifest has labels "
-            "for. For a MuQ-MuLan, also zeroshot-tagging and retrieval."
+            "for. For a MuQ-MuLan, also zeroshot-tagging and retrieval; for tags, shown-tags."
         ),
     ] = None,
     labels_file: Annotated[
@@ -42,6 +42,10 @@ def evaluate(
     hidden: Annotated[
         int, typer.Option(min=0, help="Hidden neurons of a head; 0 for a linear one.")
     ] = 0,
+    training: Annotated[
+        Path | None,
+        typer.Option(help="For shown-tags: music for the heads of models that have no tags."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for accuracy.json, .md and .png."),
@@ -60,9 +64,10 @@ def evaluate(
     """
     import_extra("train", "mir_eval", "sklearn", "torch")
     from ...benchmarks.accuracy.contenders import contenders
+    from ...benchmarks.accuracy.evaluation import SHOWN_TAGS, splits_by_task
     from ...benchmarks.accuracy.evaluation import evaluate as measure
-    from ...benchmarks.accuracy.evaluation import splits_by_task
     from ...benchmarks.accuracy.report import AccuracyReport, write_predictions
+    from ...benchmarks.accuracy.shown_tags import evaluate_shown_tags
     from ...benchmarks.accuracy.zero_shot import check_towers, evaluate_zero_shot
     from ...benchmarks.accuracy.zero_shot_tasks import probes_and_zero_shot, zero_shot_tasks
     from ...common.environment import environment, installed
@@ -75,8 +80,11 @@ def evaluate(
     results = output / "accuracy" if output is not None else None
     check_output(results, charts_from="bench")
     recordings = read_recordings(manifest)
-    probed, asked = probes_and_zero_shot(task or [])
-    probes = splits_by_task(recordings, probed) if probed or not asked else {}
+    named = [each for each in task or [] if each != SHOWN_TAGS]
+    shows = SHOWN_TAGS in (task or [])
+    probed, asked = probes_and_zero_shot(named)
+    probes = splits_by_task(recordings, probed) if probed or not (asked or shows) else {}
+    taught = read_recordings(training) if training is not None else []
     labels = read_labels(labels_file) if labels_file is not None else None
     questions = zero_shot_tasks(recordings, asked, labels, template)
     judged = contenders(wanted)
@@ -86,6 +94,8 @@ def evaluate(
     with progress("Evaluating", files) as bar:
         done = measure(judged, probes, cache_folder(cache), wanted.seeds, hidden, bar.advance)
         evaluate_zero_shot(done, judged, questions, cache_folder(cache), bar.advance)
+        if shows:
+            evaluate_shown_tags(done, judged, recordings, taught, cache_folder(cache), bar.advance)
     libraries = {name: installed(name) or "" for name in ("scikit-learn", "mir_eval")}
     report = AccuracyReport(
         environment={**environment(), **libraries},

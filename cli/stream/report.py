@@ -71,7 +71,7 @@ def segment_lines(name: str, seconds: float, events: TagEvents) -> Iterator[str 
     if is_silent_throughout(seconds, events.silences):
         yield f"{name}: {seconds:.1f} s: silent"
         return
-    yield f"{name}: {seconds:.1f} s: {', '.join(tags) or 'no tags'}"
+    yield f"{name}: {seconds:.1f} s: {', '.join(tags) or 'unsure'}"
     if events.silences:
         yield f"silent: {_stretches(events.silences)} s"
     rows = [[tag, _stretches(stretches)] for tag, stretches in tags.items()]

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ...common.closing import Closing
 from ...common.console import printable
-from ...runtime.bundle.tagging import TAGS, Tagging
+from ...runtime.bundle.tagging import TAGS, Tagging, present
 from ...runtime.streaming.documents import ranked
 from ...runtime.streaming.engine import Hop
 from ...runtime.streaming.events import Event, Silence
@@ -76,10 +76,12 @@ class LiveView(Closing):
         return Group(Text(heading), self._bars(hop), *self._event_lines())
 
     def _bars(self, hop: Hop) -> Table:
-        limits = self._tagging.limits()
+        scores, limits = hop.outputs[TAGS], list(self._tagging.limits().values())
+        counts = present(self._tagging, scores, limits)
+        names = {tag for tag, does in zip(self._tagging.vocabulary, counts, strict=True) if does}
         bars = Table.grid(padding=(0, 1))
-        for tag, score in ranked(self._tagging, hop.outputs[TAGS])[: self._top]:
-            colour = _ABOVE if score >= limits[tag] else _BELOW
+        for tag, score in ranked(self._tagging, scores)[: self._top]:
+            colour = _ABOVE if tag in names else _BELOW
             bar = Bar(1.0, 0.0, score, width=_BAR_COLUMNS, color=colour)
             bars.add_row(Text(tag, style=colour), bar, Text(f"{score:.2f}"))
         return bars

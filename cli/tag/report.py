@@ -9,7 +9,7 @@ import numpy as np
 from ...common.console import Table
 from ...common.files import atomic_file
 from ...errors import AudioError
-from ...runtime.bundle.tagging import Segment, TrackTags
+from ...runtime.bundle.tagging import Segment, TrackTags, present
 from ...runtime.documents import Choice, Result, cosines_of, windows_of
 from ...runtime.text.zero_shot import LabelTags
 
@@ -29,7 +29,7 @@ def lines(audio: Path, result: Result, choice: Choice) -> Iterator[str | Table]:
         yield f"FAILED {result}"
         return
     names = [short(tag) for tag, _ in result.tags(choice.threshold)]
-    tags = "silent" if result.is_silent else ", ".join(names[: choice.top]) or "no tags"
+    tags = ", ".join(names[: choice.top]) or _unsure(result, choice)
     yield f"{audio}: {result.seconds:.1f} s: {tags}"
     if result.silences and not result.is_silent:
         yield f"silent: {_stretches(result.silences)} s"
@@ -73,13 +73,14 @@ def write_csv(path: Path, results: Sequence[tuple[Path, Result]], choice: Choice
 def _rows(audio: Path, track: TrackTags, choice: Choice) -> Iterator[list[object]]:
     limits = track.tagging.limits(choice.threshold)
     cosines = track.window_cosines if isinstance(track, LabelTags) else None
+    counts = present(track.tagging, track.window_scores, list(limits.values()))
     for window, ((start, end), scores) in enumerate(windows_of(track)):
         where = [_cell(str(audio)), f"{start:.3f}", f"{end:.3f}"]
         if track.silent[window]:
             yield [*where, *([""] * (3 if cosines is None else 4)), 1]
             continue
         for column, ((tag, limit), score) in enumerate(zip(limits.items(), scores, strict=True)):
-            if choice.every_tag or score >= limit:
+            if choice.every_tag or counts[window, column]:
                 row = [*where, _cell(tag), f"{score:.6f}", limit]
                 if cosines is not None:
                     row.append(f"{cosines[window, column]:.6f}")
@@ -89,6 +90,14 @@ def _rows(audio: Path, track: TrackTags, choice: Choice) -> Iterator[list[object
 def _cell(text: str) -> str:
     """Text that no spreadsheet takes for a formula: before one goes an apostrophe, as by OWASP."""
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def _unsure(track: TrackTags, choice: Choice) -> str:
+    """What is said of a track without a certain tag."""
+    guess = track.guess(choice.threshold)
+    if guess is None:
+        return "silent"
+    return f"unsure; best guess {short(guess.tag)} ({guess.score:.2f})"
 
 
 def short(tag: str) -> str:

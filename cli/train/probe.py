@@ -56,6 +56,12 @@ class ProbeOptions:
     batch_size: Annotated[int, Ge(1), typer.Option(help="Crops in a step of fine-tuning.")] = 8
     bf16: Bf16 = False
     accelerator: Accelerator = "auto"
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="For tagging: manifest of real music. Tags it does not bear out are left out."
+        ),
+    ] = None
     cache: Annotated[
         Path | None, typer.Option(help="Folder of computed features; ~/.cache/muqrt by default.")
     ] = None
@@ -92,15 +98,20 @@ def probe(options: ProbeOptions, as_json: bool) -> None:
     output, cache = options.output, cache_folder(options.cache)
     _check_output(output)
     recordings = read_recordings(options.manifest)
+    calibration: list[Recording] = []
+    if options.calibration is not None:
+        if wanted.task.kind != "multilabel":
+            raise UsageError(f"--calibration is for tagging, not for {options.task}.")
+        calibration = read_recordings(options.calibration)
     plan = options.plan(wanted.task.window_seconds)
     fabric = launched(plan, Hardware(options.accelerator))
     loaded = load_checkpoint(options.checkpoint)
-    trained = _trained(loaded, recordings, wanted, cache, fabric)
+    trained = _trained(loaded, recordings, wanted, cache, fabric, calibration)
     tuned = None
     if options.fine_tune_steps:
         tuned = _tuned(loaded, trained, recordings, wanted, plan, output, fabric)
         loaded = load_checkpoint(tuned)
-        trained = _trained(loaded, recordings, wanted, cache, fabric)
+        trained = _trained(loaded, recordings, wanted, cache, fabric, calibration)
     save_head(trained.head, output)
     _show(trained, output, tuned, as_json)
 
@@ -111,10 +122,12 @@ def _trained(
     wanted: "Probe",
     cache: Path,
     fabric: "Fabric",
+    calibration: "list[Recording]",
 ) -> "Trained":
     from ...training.probe.train import train_probe
 
     total = sum(wanted.task.takes(each) and each.split is not None for each in recordings)
+    total += sum(each.split != "test" for each in calibration)
     with progress("Encoding", total) as bar:
         return train_probe(
             checkpoint,
@@ -123,6 +136,7 @@ def _trained(
             cache,
             fabric.device,
             lambda path: bar.advance(path.name),
+            calibration,
         )
 
 

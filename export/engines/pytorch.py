@@ -106,6 +106,7 @@ def _head_design(head: Head) -> HeadDesign:
         hidden=config.hidden,
         tags=len(config.labels),
         smallest_variance=SMALLEST_VARIANCE,
+        groups=[(each.start, each.stop) for each in config.places if each.stop - each.start > 1],
     )
 
 

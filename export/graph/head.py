@@ -1,12 +1,13 @@
 """Heads as ONNX operators: hidden states in, a tagger's probabilities or scores out."""
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
 from torch import nn
 
-from ...reference.head import SMALLEST_VARIANCE, Head
+from ...reference.head import SMALLEST_VARIANCE, Head, HeadConfig
 from ...reference.probe import Probe
 from ...reference.song_scorer import MIDDLE, SPAN, SongScorer
 from ...runtime.bundle.scoring import Activation
@@ -38,7 +39,49 @@ def tags(graph: Graph, head: Head, states: list[str]) -> str:
         else:
             matrix, bias = linear(head.output)
             matrix = for_levels(head, matrix)
+        return _probabilities(graph, head.config, matrix, bias, x)
+
+
+def _probabilities(
+    graph: Graph, config: HeadConfig, matrix: np.ndarray, bias: np.ndarray, x: str
+) -> str:
+    """The last layer and what follows it: ``reference.head.probabilities``.
+
+    A group's logits are followed by a column of zeros, which stands for none of its labels.
+    """
+    if not config.groups:
         return graph.op("Sigmoid", graph.linear("output", matrix, bias, x))
+    runs = _runs(config.places)
+    columns = [column for run, is_group in runs for column in [*run, *[-1] * is_group]]
+    padded = np.pad(matrix, ((0, 0), (0, 1)))[:, columns], np.pad(bias, (0, 1))[columns]
+    logits = graph.linear("output", *padded, x)
+    parts, start = [], 0
+    for run, is_group in runs:
+        end = start + len(run) + is_group
+        part = _columns(graph, logits, start, end)
+        if is_group:
+            part = _columns(graph, graph.op("Softmax", part, axis=-1), 0, len(run))
+        else:
+            part = graph.op("Sigmoid", part)
+        parts.append(part)
+        start = end
+    return graph.op("Concat", *parts, axis=-1) if len(parts) > 1 else parts[0]
+
+
+def _runs(places: Sequence[slice]) -> list[tuple[list[int], bool]]:
+    """The columns of each group, and of the labels between groups together."""
+    found: list[tuple[list[int], bool]] = []
+    for place in places:
+        columns = list(range(place.start, place.stop))
+        if len(columns) == 1 and found and not found[-1][1]:
+            found[-1][0].extend(columns)
+        else:
+            found.append((columns, len(columns) > 1))
+    return found
+
+
+def _columns(graph: Graph, x: str, start: int, end: int) -> str:
+    return graph.op("Slice", x, graph.constant([start]), graph.constant([end]), graph.constant([1]))
 
 
 def _pooled(graph: Graph, state: str, floor: str) -> tuple[str, str]:

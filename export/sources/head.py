@@ -39,7 +39,7 @@ class TagHead:
         chosen = [torch.from_numpy(states[level]).double() for level in self.head.config.levels]
         with torch.inference_mode():
             stacked = torch.stack([pooled(each) for each in chosen], 1).float()
-            return self.head(stacked).sigmoid().numpy()
+            return self.head.probabilities(stacked).numpy()
 
     def check(self, checkpoint: Checkpoint, level: int) -> None:
         """Raise CheckpointError unless it fits the checkpoint's graph up to ``level``."""
@@ -100,18 +100,20 @@ def load_tag_head(folder: Path) -> TagHead:
     if not (head.deviation > 0).all():
         raise CheckpointError(f"{folder}: a deviation that is not above 0; train the head again.")
     try:
-        return TagHead(str(folder), head, _tagging(head))
+        return TagHead(str(folder), head, tagging_of(head))
     except ValidationError as error:
         problem = first_problem(error)
         raise CheckpointError(f"{folder}: {problem}. Train the head again without it.") from None
 
 
-def _tagging(head: Head) -> Tagging:
+def tagging_of(head: Head) -> Tagging:
+    """A multilabel head's record."""
     config = head.config
     return Tagging(
         task=config.task,
         vocabulary=config.labels,
         thresholds=config.thresholds or [_THRESHOLD] * len(config.labels),
+        groups=config.groups,
         window_seconds=config.window_seconds,
         head_sha256=_digest(head),
         # A score that could not be measured is a NaN, which JSON lacks.
@@ -121,7 +123,10 @@ def _tagging(head: Head) -> Tagging:
 
 def _digest(head: Head) -> str:
     """One hash over the configuration and every weight, however they are stored."""
-    digest = hashlib.sha256(json.dumps(asdict(head.config), sort_keys=True).encode())
+    facts = asdict(head.config)
+    if not head.config.groups:  # as before there were any
+        del facts["groups"]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name, tensor in sorted(head.state_dict().items()):
         digest.update(name.encode() + tensor.numpy().tobytes())
     return digest.hexdigest()

@@ -3,10 +3,17 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from ...errors import UsageError
 from .output import Gate, Output
@@ -48,8 +55,31 @@ class Vocabulary(Protocol):
     def window_seconds(self) -> float:
         """How much audio one answer is for."""
 
+    @property
+    def groups(self) -> Sequence[Sequence[str]]:
+        """Tags of which one counts at most."""
+
     def limits(self, threshold: float | None = None) -> dict[str, float]:
         """The probability from which each tag counts: its own threshold, or this one for all."""
+
+
+def present(
+    vocabulary: Vocabulary, scores: np.ndarray, limits: Sequence[float] | np.ndarray
+) -> np.ndarray:
+    """Which tags count: bool (..., tags).
+
+    Args:
+        vocabulary: their names and groups; of a group only the most probable tag can count.
+        scores: (..., tags).
+        limits: (tags,), the probability from which each counts.
+    """
+    found: np.ndarray = np.asarray(scores) >= np.asarray(limits)
+    places = {name: place for place, name in enumerate(vocabulary.vocabulary)}
+    for group in vocabulary.groups:
+        columns = [places[name] for name in group]
+        best = np.asarray(scores)[..., columns].argmax(-1)[..., None]
+        found[..., columns] &= np.arange(len(columns)) == best
+    return found
 
 
 class Tagging(Output):
@@ -59,6 +89,7 @@ class Tagging(Output):
         task: what the head was trained for, such as "tagging".
         vocabulary: the tags' names, in the output's order.
         thresholds: the probability from which each tag counts.
+        groups: tags of which one counts at most, the most probable: slow, moderate and fast.
         window_seconds: how much audio one answer is for.
         head_sha256: hash of the head's configuration and weights.
         figures: what was measured when the head was trained.
@@ -84,6 +115,7 @@ class Tagging(Output):
     ]
     head_sha256: Sha256
     figures: dict[str, JsonValue] = Field(default_factory=dict)
+    groups: list[list[Name]] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "Tagging":
@@ -94,9 +126,20 @@ class Tagging(Output):
             seen.add(name)
         if len(self.thresholds) != len(self.vocabulary):
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.vocabulary)} tags")
+        grouped = [name for group in self.groups for name in group]
+        if len(set(grouped)) < len(grouped) or not set(grouped) <= seen:
+            raise ValueError("groups: each name must be a tag, and in one group only")
         if len(json.dumps(self.figures)) > _FIGURES_LIMIT_CHARACTERS:
             raise ValueError(f"figures of more than {_FIGURES_LIMIT_CHARACTERS} characters")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty_groups(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Records from before there were groups stay as they were, and so do their hashes."""
+        found: dict[str, Any] = handler(self)
+        if not self.groups:
+            del found["groups"]
+        return found
 
     @property
     def spec(self) -> TensorSpec:
@@ -147,6 +190,19 @@ class TagScore(NamedTuple):
 
     tag: str
     score: float
+
+
+def nearest(vocabulary: Vocabulary, scores: np.ndarray, threshold: float | None = None) -> TagScore:
+    """The tag that comes nearest to its threshold: the best guess where none reaches it.
+
+    Args:
+        vocabulary: the tags' names and thresholds.
+        scores: float32 (tags,).
+        threshold: of all tags, instead of their own.
+    """
+    limits = np.array(list(vocabulary.limits(threshold).values()))
+    place = int((scores - limits).argmax())
+    return TagScore(vocabulary.vocabulary[place], float(scores[place]))
 
 
 class Segment(NamedTuple):
@@ -214,15 +270,28 @@ class TrackTags:
         return [TagScore(names[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")]
 
     def tags(self, threshold: float | None = None) -> list[TagScore]:
-        """The track's tags, best first: those that reach their own threshold, or this one. A silent
-        track has none.
+        """The track's tags, best first: those that reach their own threshold, or this one, and of a
+        group the most probable. A silent track has none.
 
         Raises:
             UsageError: the threshold is not a probability.
         """
         limits = self.tagging.limits(threshold)
-        ranking = [] if self.is_silent else self.ranking()
-        return [each for each in ranking if each.score >= limits[each.tag]]
+        counts = present(self.tagging, self.scores, list(limits.values()))
+        names = {name for name, does in zip(limits, counts, strict=True) if does}
+        return [] if self.is_silent else [each for each in self.ranking() if each.tag in names]
+
+    def guess(self, threshold: float | None = None) -> TagScore | None:
+        """Where no tag is certain: the one that comes nearest to its threshold, or this one.
+
+        None where there are tags, or the track is silent.
+
+        Raises:
+            UsageError: the threshold is not a probability.
+        """
+        if self.is_silent or self.tags(threshold):
+            return None
+        return nearest(self.tagging, self.scores, threshold)
 
     def segments(self, threshold: float | None = None) -> dict[str, list[Segment]]:
         """Where each tag is present: runs of windows that reach its threshold, or this one.
@@ -233,7 +302,8 @@ class TrackTags:
             UsageError: the threshold is not a probability.
         """
         limits = self.tagging.limits(threshold)
-        above = (self.window_scores >= np.array(list(limits.values()))) & ~self.silent[:, None]
+        above = present(self.tagging, self.window_scores, list(limits.values()))
+        above &= ~self.silent[:, None]
         columns = dict(zip(limits, above.T, strict=True))
         found = {tag: self._runs(columns[tag]) for tag, _ in self.ranking()}
         return {tag: runs for tag, runs in found.items() if runs}

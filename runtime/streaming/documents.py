@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.tagging import TAGS, Segment, Tagging, TagScore
+from ..bundle.tagging import TAGS, Segment, Tagging, TagScore, nearest, present
 from .engine import Hop
 from .events import Event, Silence, TagEvents
 
@@ -17,14 +17,20 @@ def ranked(tagging: Tagging, scores: np.ndarray) -> list[TagScore]:
 
 
 def hop_document(tagging: Tagging, hop: Hop, top: int | None = None) -> dict[str, Any]:
-    """A hop with the tags that reach their thresholds, best first; ``top`` of them at most."""
-    limits, ranking = tagging.limits(), ranked(tagging, hop.outputs[TAGS])
-    above = [each for each in ranking if each.score >= limits[each.tag]]
+    """A hop with the tags that reach their thresholds, best first; ``top`` of them at most. Where
+    there is none, the best guess."""
+    scores = hop.outputs[TAGS]
+    counts = present(tagging, scores, list(tagging.limits().values()))
+    names = {name for name, does in zip(tagging.vocabulary, counts, strict=True) if does}
+    above = [each for each in ranked(tagging, scores) if each.tag in names]
+    is_unsure = not above and not hop.is_silent
     return {
         "type": "hop",
         "start_seconds": hop.start_seconds,
         "end_seconds": hop.end_seconds,
         "tags": {} if hop.is_silent else dict(above[:top]),
+        "unsure": is_unsure,
+        "guess": nearest(tagging, scores)._asdict() if is_unsure else None,
         "silent": hop.is_silent,
     }
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import UsageError
-from ..bundle.tagging import TAGS, Segment, Tagging
+from ..bundle.tagging import TAGS, Segment, Tagging, present
 from .engine import Hop
 
 # A stream may last for days.
@@ -95,7 +95,7 @@ class TagEvents:
     """
 
     def __init__(self, tagging: Tagging, smoothing: Smoothing | None = None) -> None:
-        self._names = tagging.vocabulary
+        self._names, self._tagging = tagging.vocabulary, tagging
         self._smoothing = smoothing or Smoothing()
         # Silence is one more column behind the tags'.
         self._thresholds = np.array([*tagging.thresholds, 1.0])
@@ -129,9 +129,10 @@ class TagEvents:
         limits[list(self._runs)] *= self._smoothing.release
         tags = np.full(len(self._names), -1.0) if hop.is_silent else hop.outputs[TAGS]
         scores = np.append(tags, float(hop.is_silent))
-        present = set(np.flatnonzero(scores >= limits).tolist())
-        for column in sorted(self._runs.keys() | present):
-            if column not in present:
+        counts = [*present(self._tagging, scores[:-1], limits[:-1]), hop.is_silent]
+        now = set(np.flatnonzero(counts).tolist())
+        for column in sorted(self._runs.keys() | now):
+            if column not in now:
                 self._end(column, edge)
                 continue
             score = float(scores[column])

@@ -25,12 +25,14 @@ class ZeroShot:
         temperature: the model's factor of the cosines before the softmax.
         window_seconds: length of one of the model's clips.
         task: "zero-shot": no tagger was trained for it.
+        groups: none.
     """
 
     labels: LabelSet
     temperature: float
     window_seconds: float
     task: str = field(default="zero-shot", init=False)
+    groups: tuple[tuple[str, ...], ...] = field(default=(), init=False)
 
     @property
     def vocabulary(self) -> Sequence[str]:

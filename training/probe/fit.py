@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import AudioError
-from ...reference.head import STATISTICS, Head, HeadConfig, Kind
+from ...reference.head import STATISTICS, Head, HeadConfig, probabilities
 from ..loop.train import decay_groups
 from .tasks import UNKNOWN
 
@@ -99,14 +99,33 @@ def loss_of(head: Head, features: Tensor, targets: Tensor) -> Tensor:
     """
     answers = head(features)
     if head.config.kind == "multilabel":
-        told = targets.isfinite()
-        if not told.all():
-            answers, targets = answers[told], targets[told]
-        return F.binary_cross_entropy_with_logits(answers, targets)
+        places = head.config.places
+        lone = [place.start for place in places if place.stop - place.start == 1]
+        losses = [_lone_losses(answers[..., lone], targets[..., lone])]
+        for place in places:
+            if place.stop - place.start > 1:
+                losses.append(_group_losses(answers[..., place], targets[..., place]))
+        return torch.cat(losses).mean()
     if head.config.kind == "regression":
         return F.mse_loss(answers, targets)
     known = targets != UNKNOWN
     return F.cross_entropy(answers[known], targets[known], reduction="sum") / known.sum().clamp(1)
+
+
+def _lone_losses(answers: Tensor, targets: Tensor) -> Tensor:
+    """One loss for each known target: (known,)."""
+    told = targets.isfinite()
+    return F.binary_cross_entropy_with_logits(answers[told], targets[told], reduction="none")
+
+
+def _group_losses(answers: Tensor, targets: Tensor) -> Tensor:
+    """One loss for each example whose group is known: (known,). A label that holds tells it all."""
+    holds = targets == 1
+    told = holds.any(-1) | targets.isfinite().all(-1)
+    answers, holds = answers[told], holds[told]
+    logs = F.pad(answers, (0, 1)).log_softmax(-1)  # the last is for none of them
+    wanted = torch.cat([holds, ~holds.any(-1, keepdim=True)], -1).float()
+    return -(logs * wanted).sum(-1) / wanted.sum(-1)
 
 
 @torch.no_grad()
@@ -121,7 +140,11 @@ def predict(head: Head, features: np.ndarray) -> np.ndarray:
         float32 (examples, labels).
     """
     logits = torch.cat([head(part) for part in torch.from_numpy(features).split(_EVALUATION_BATCH)])
-    return _probabilities(head.config.kind, logits).numpy()
+    if head.config.kind == "class":
+        return logits.softmax(-1).numpy()
+    if head.config.kind == "multilabel":
+        return probabilities(logits, head.config.places).numpy()
+    return logits.numpy()
 
 
 class _Scale:
@@ -241,12 +264,6 @@ def _mean_loss(head: Head, examples: Examples) -> float:
     batches = zip(*(part.split(_EVALUATION_BATCH) for part in parts), strict=True)
     total = sum(float(loss_of(head, *batch)) * len(batch[0]) for batch in batches)
     return total / len(examples)
-
-
-def _probabilities(kind: Kind, logits: Tensor) -> Tensor:
-    if kind == "class":
-        return logits.softmax(-1)
-    return logits.sigmoid() if kind == "multilabel" else logits
 
 
 def calibrated_threshold(present: np.ndarray, probabilities: np.ndarray) -> float:

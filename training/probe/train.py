@@ -14,7 +14,8 @@ from ...reference.head import Head, HeadConfig
 from ...reference.muq import MuQ
 from ..data.crops import Skipped
 from ..data.manifest import Recording, Split
-from .features import Featured, examples, features_of, pooled_over_parts
+from .calibrate import HeardTracks, fit_tagger, grouped, with_family
+from .features import Encoder, Featured, examples, features_of, pooled_over_parts
 from .fit import Examples, fit, predict
 from .tasks import Task, splits_of
 
@@ -86,6 +87,7 @@ def train_probe(
     cache: Path,
     device: torch.device,
     on_step: Callable[[Path], None] = lambda path: None,
+    calibration: Sequence[Recording] = (),
 ) -> Trained:
     """Encode the recordings, fit a head, and judge it on the test split.
 
@@ -97,6 +99,7 @@ def train_probe(
             training goes on.
         device: where the model runs.
         on_step: called once for each recording that takes part.
+        calibration: real music for a tagger: see ``fit_tagger``. Of those with a split, "valid".
 
     Returns:
         The head, whose figures are the fit's and those of single windows of the test split.
@@ -106,6 +109,8 @@ def train_probe(
         UsageError: levels the checkpoint does not have.
     """
     task, levels = probe.task, probe.levels_of(checkpoint)
+    if calibration:
+        recordings = [with_family(each) for each in recordings]
     encoder = MuqEncoder(checkpoint, device)
     found: dict[Split, list[Featured]] = {}
     skipped: list[Skipped] = []
@@ -113,10 +118,14 @@ def train_probe(
         found[split], unusable = features_of(encoder, recordings_of, task, cache, on_step)
         skipped += unusable
     labels = task.labels_of(each.recording for each in found["train"])
+    groups: list[list[str]] = []
+    if task.kind == "multilabel":
+        labels, groups = grouped(labels)
     config = HeadConfig(
         task=task.name,
         kind=task.kind,
         labels=labels,
+        groups=groups,
         levels=levels,
         width=checkpoint.model.config.encoder_dim,
         hidden=probe.hidden,
@@ -128,10 +137,35 @@ def train_probe(
         _at_levels(examples(found[split], task, labels), levels)
         for split in ("train", "valid", "test")
     )
-    head = fit(config, train, valid, probe.seed)
+    if calibration:
+        real, unusable = heard_tracks(encoder, calibration, task, levels, cache, on_step)
+        skipped += unusable
+        head = fit_tagger(config, train, valid, real, probe.seed)
+        test = Examples(test.features, test.targets[:, _columns(labels, head.config.labels)])
+    else:
+        head = fit(config, train, valid, probe.seed)
     figures = {**head.config.figures, "test": score(head, test)}
     head.config = dataclasses.replace(head.config, figures=figures)
     return Trained(head, {split: len(each) for split, each in found.items()}, skipped)
+
+
+def heard_tracks(
+    encoder: Encoder,
+    calibration: Sequence[Recording],
+    task: Task,
+    levels: list[int],
+    cache: Path,
+    on_step: Callable[[Path], None] = lambda path: None,
+) -> tuple[HeardTracks, list[Skipped]]:
+    """Features of real music for calibration, and what could not be used."""
+    wanted = [each for each in calibration if each.tags is not None and each.split != "test"]
+    found, skipped = features_of(encoder, wanted, task, cache, on_step)
+    features = [each.features[:, levels] for each in found]
+    return HeardTracks(features, [each.recording for each in found]), skipped
+
+
+def _columns(labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    return [labels.index(label) for label in wanted]
 
 
 def score(head: Head, test: Examples) -> dict[str, float]:

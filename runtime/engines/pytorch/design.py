@@ -1,18 +1,21 @@
 """The sizes of a model deployed for PyTorch, kept in the file with its weights."""
 
+from pydantic import Field
+
 from ...bundle.record import Record
 
 DESIGN = "muqrt_design"  # the key of a safetensors file's metadata
 
 
 class HeadDesign(Record):
-    """A tagging head: the levels it reads, its hidden neurons (0 for none), its tags, and what is
-    added to a variance before its root is taken."""
+    """A tagging head: the levels it reads, its hidden neurons (0 for none), its tags, what is
+    added to a variance before its root is taken, and its groups of tags, (start, end) each."""
 
     levels: list[int]
     hidden: int
     tags: int
     smallest_variance: float
+    groups: list[tuple[int, int]] = Field(default_factory=list)
 
 
 class TokenDesign(Record):

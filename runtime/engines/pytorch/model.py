@@ -14,6 +14,7 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ....errors import SessionError
 from ....kernels.log_mel.contract import MELS
@@ -88,6 +89,7 @@ class TorchTagHead(nn.Module):
         self.register_buffer("mean", torch.empty(inputs))
         self.hidden = nn.Linear(inputs, design.hidden) if design.hidden else None
         self.output = nn.Linear(design.hidden or inputs, design.tags)
+        self._groups = design.groups
 
     def forward(self, states: Sequence[Tensor]) -> Tensor:
         """From level 0, (batch, steps, width) each -> (batch, tags)."""
@@ -98,7 +100,12 @@ class TorchTagHead(nn.Module):
         x = torch.cat(statistics, -1) - self.mean
         if self.hidden is not None:
             x = self.hidden(x).relu_()
-        return self.output(x).sigmoid()
+        logits = self.output(x)
+        tags = logits.sigmoid()
+        for start, end in self._groups:  # a softmax with a 0 for none of them
+            group = F.pad(logits[:, start:end], (0, 1)).softmax(-1)
+            tags[:, start:end] = group[:, :-1]
+        return tags
 
 
 class DeployedMuQ(nn.Module):

@@ -285,7 +285,7 @@ def test_the_tag_heard_longest_comes_first() -> None:
     assert heading == "radio: 6.0 s: [b]drums, piano"
     assert found.rows == [["[b]drums", "1.0-5.5"], ["piano", "0.0-2.0, 3.0-4.0"]]
     nothing = SimpleNamespace(segments=[], silences=[])
-    assert list(segment_lines("radio", 6.0, nothing)) == ["radio: 6.0 s: no tags"]
+    assert list(segment_lines("radio", 6.0, nothing)) == ["radio: 6.0 s: unsure"]
 
 
 def test_a_silent_stream_is_told_apart(muqrt: Command, tagged_bundle: Path, tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def test_people_see_the_tracks_tags_and_where_each_was_heard() -> None:
     assert columns[4] == ("0.0-80.0", "40.0-60.0")
 
     (heading,) = lines(Path("a.wav"), track, Choice(threshold=0.95))
-    assert heading == "a.wav: 80.0 s: no tags"
+    assert heading == "a.wav: 80.0 s: unsure; best guess guitar (0.90)"
     _, found = lines(Path("a.wav"), track, Choice(every_tag=True))
     assert [row[0] for row in found.rows] == ["guitar", "[b]solo", "silence"]
     heading, found = lines(Path("a.wav"), track, Choice(threshold=0.1, top=1))

@@ -225,6 +225,22 @@ def test_scores_that_are_not_finite_are_refused() -> None:
         Model(Overflowing()).tag(noise(WINDOW), RATE_HZ)
 
 
+def test_of_a_group_only_the_best_counts_and_nothing_certain_is_unsure() -> None:
+    facts = TAGGING.model_dump() | {"vocabulary": ["a", "b", "c"], "thresholds": [0.3, 0.3, 0.8]}
+    assert "groups" not in facts  # records without groups, and their hashes, are as before
+    tagging = Tagging(**facts | {"groups": [["a", "b"]]})
+    assert Tagging.model_validate_json(tagging.model_dump_json()) == tagging
+    scores = np.array([[0.5, 0.4, 0.1], [0.31, 0.6, 0.9]], np.float32)
+    track = TrackTags(tagging, np.array([0.0, 1.0, 2.0]), scores)
+    assert [tag for tag, _ in track.tags()] == ["b"]
+    assert {tag: len(found) for tag, found in track.segments().items()} == {"a": 1, "b": 1, "c": 1}
+    assert track.guess() is None
+    guess = track.guess(threshold=0.9)
+    assert track.tags(0.9) == [] and guess is not None and guess.tag == "b"
+    with pytest.raises(ValidationError, match="each name must be a tag"):
+        Tagging(**facts | {"groups": [["a", "x"]]})
+
+
 def test_a_model_without_tags_says_how_to_get_them(tiny_bundle: Path, music: Path) -> None:
     with pytest.raises(BundleError, match="muqrt export CHECKPOINT --head"):
         Model(LocalSession(tagging=None)).tag(noise(WINDOW), RATE_HZ)

@@ -1,0 +1,171 @@
+"""A tagger that says little that is wrong: groups, and thresholds from music it never heard."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...errors import AudioError
+from ...reference.head import Head, HeadConfig
+from ..data.manifest import Recording
+from .fit import Examples, fit, predict
+
+# Of each group one tag holds at most: tempo, mode, energy, mood, voice, family of the genre.
+GROUPS = (
+    ("slow", "moderate", "fast"),
+    ("major", "minor"),
+    ("calm", "energetic"),
+    ("happy", "sad"),
+    ("vocals", "instrumental"),
+    ("rock and metal", "orchestral", "electronic", "acoustic"),
+)
+FAMILY_OF = {
+    "rock": "rock and metal",
+    "metal": "rock and metal",
+    "classical": "orchestral",
+    "baroque": "orchestral",
+    "house": "electronic",
+    "techno": "electronic",
+    "hip hop": "electronic",
+    "ambient": "electronic",
+    "country": "acoustic",
+    "bossa nova": "acoustic",
+    "swing": "acoustic",
+}
+LEAST_PRECISION = 0.7  # of a tag, or it leaves the vocabulary
+_LEAST_SAID = 3  # on fewer tracks nothing is known of a tag's precision
+
+
+@dataclass(frozen=True, eq=False)
+class HeardTracks:
+    """Whole tracks of real music.
+
+    Attributes:
+        features: of each track, (windows, levels, 2 * width).
+        recordings: theirs, with tags.
+    """
+
+    features: Sequence[np.ndarray]
+    recordings: Sequence[Recording]
+
+
+def with_family(recording: Recording) -> Recording:
+    """A recording with the family of its genre among its tags."""
+    if recording.tags is None:
+        return recording
+    families = {FAMILY_OF[tag] for tag in recording.tags if tag in FAMILY_OF}
+    return recording.model_copy(update={"tags": (*recording.tags, *sorted(families))})
+
+
+def grouped(labels: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """The labels with those of a group side by side, behind the others, and the groups of which
+    there are two labels or more."""
+    groups = [[label for label in group if label in labels] for group in GROUPS]
+    groups = [group for group in groups if len(group) > 1]
+    together = [label for group in groups for label in group]
+    return [*(label for label in labels if label not in together), *together], groups
+
+
+def fit_tagger(
+    config: HeadConfig, train: Examples, valid: Examples, real: HeardTracks, seed: int
+) -> Head:
+    """Fit a multilabel head, calibrate its thresholds on ``valid`` and on real music, and fit it
+    again without the tags whose precision no threshold brings to ``LEAST_PRECISION``.
+
+    Args:
+        config: of the head; its labels in the order of ``grouped``.
+        train, valid: synthetic music, as for ``fit``.
+        real: music for calibration.
+        seed: of the fits.
+
+    Returns:
+        The head; its figures name the tags that left.
+
+    Raises:
+        AudioError: no tag is left.
+    """
+    left: list[str] = []
+    while True:
+        head = fit(config, train, valid, seed)
+        thresholds = calibrated(head, valid, real)
+        kept = [place for place, each in enumerate(thresholds) if each is not None]
+        if len(kept) == len(thresholds):
+            figures = {**head.config.figures, "left_out": sorted(left)}
+            head.config = replace(
+                head.config,
+                thresholds=[each for each in thresholds if each is not None],
+                figures=figures,
+            )
+            return head
+        left += [config.labels[place] for place in set(range(len(thresholds))) - set(kept)]
+        if not kept:
+            raise AudioError(f"no tag reaches a precision of {LEAST_PRECISION} on this music.")
+        labels, groups = grouped([config.labels[place] for place in kept])
+        columns = [config.labels.index(label) for label in labels]
+        config = replace(config, labels=labels, groups=groups)
+        train, valid = _of_labels(train, columns), _of_labels(valid, columns)
+
+
+def calibrated(head: Head, valid: Examples, real: HeardTracks) -> list[float | None]:
+    """Each tag's threshold: the lowest at which it is right often enough, on ``valid`` and on the
+    real tracks that say whether it holds; None where there is none."""
+    windows = best_of_groups(head.config, predict(head, valid.features))
+    tracks = [predict(head, each).mean(0) for each in real.features]
+    heard = best_of_groups(head.config, np.stack(tracks))
+    truth = np.stack([truth_of(each, head.config.labels) for each in real.recordings])
+    found: list[float | None] = []
+    for label in range(len(head.config.labels)):
+        told = np.isfinite(valid.targets[:, label])
+        threshold = lowest_threshold(valid.targets[told, label], windows[told, label])
+        known = np.isfinite(truth[:, label])
+        if threshold is not None:
+            threshold = raised(threshold, truth[known, label], heard[known, label])
+        found.append(threshold)
+    return found
+
+
+def truth_of(recording: Recording, labels: Sequence[str]) -> np.ndarray:
+    """Whether each label holds: float32 (labels,), 1 or 0, NaN where it is not known."""
+    holds, unknown = set(recording.tags or ()), set(recording.tags_unknown or ())
+    return np.array(
+        [1 if label in holds else np.nan if label in unknown else 0 for label in labels], np.float32
+    )
+
+
+def best_of_groups(config: HeadConfig, scores: np.ndarray) -> np.ndarray:
+    """Scores (..., labels) with 0 for all but the best label of each group."""
+    found = scores.copy()
+    for place in config.places:
+        part = found[..., place]
+        part[part < part.max(-1, keepdims=True)] = 0
+    return found
+
+
+def lowest_threshold(holds: np.ndarray, scores: np.ndarray) -> float | None:
+    """The lowest threshold with a precision of ``LEAST_PRECISION``; None where there is none.
+
+    Args:
+        holds: (examples,) 0 or 1.
+        scores: (examples,).
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked, right = scores[order].astype(np.float64), holds[order].cumsum()
+    following = np.append(ranked[1:], 0.0)
+    precise = right >= LEAST_PRECISION * np.arange(1, len(ranked) + 1)
+    (cuts,) = np.nonzero(precise & (ranked > following))  # equal scores cannot be parted
+    if not len(cuts):
+        return None
+    return float((ranked[cuts[-1]] + following[cuts[-1]]) / 2)
+
+
+def raised(threshold: float, holds: np.ndarray, scores: np.ndarray) -> float | None:
+    """A threshold raised as far as precision on real tracks requires; None where nothing helps."""
+    said = scores >= threshold
+    if said.sum() < _LEAST_SAID or holds[said].mean() >= LEAST_PRECISION:
+        return threshold
+    higher = lowest_threshold(holds[said], scores[said])
+    return None if higher is None else max(threshold, higher)
+
+
+def _of_labels(examples: Examples, columns: Sequence[int]) -> Examples:
+    return Examples(examples.features, examples.targets[:, columns])
