@@ -32,14 +32,16 @@ Launch = Callable[..., Browser]
 # A module's, not the session's: while it runs, asyncio counts as running in this process.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Launch]:
-    """Starts Debian's Chromium, with more flags if wanted."""
+    """Starts Debian's Chromium, with more flags if wanted; its tabs can be heard by each other."""
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("no chromium: apt-get install chromium")
     with sync_playwright() as playwright, ExitStack() as browsers:
 
         def launch(*flags: str) -> Browser:
-            browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
+            browser = playwright.chromium.launch(
+                executable_path=path, args=[*FLAGS, *flags], ignore_default_args=["--mute-audio"]
+            )
             browsers.callback(browser.close)
             return browser
 

@@ -28,14 +28,16 @@ BLOCK_SAMPLES = 8192
 SAME_SOUND = 1e-3
 HOP_TOLERANCE = 1e-5  # of the same samples
 TAG_TOLERANCE = 1e-2  # of the file
-# Keeps what the audio thread hands over.
+# Keeps what the audio thread hands over, mixed down.
 RECORD = """
 window.heard = [];
 window.AudioWorkletNode = class extends AudioWorkletNode {
   constructor(...args) {
     super(...args);
     window.rateHz = this.context.sampleRate;
-    this.port.addEventListener("message", ({ data }) => data && window.heard.push(data[0]));
+    const mono = (channels) =>
+      channels[0].map((_, i) => channels.reduce((sum, each) => sum + each[i], 0) / channels.length);
+    this.port.addEventListener("message", ({ data }) => data && window.heard.push(mono(data)));
   }
 };
 """
@@ -96,10 +98,10 @@ def hear(visit: Visit, address: str) -> Heard:
     return heard
 
 
-def hear_on(page: Page) -> Heard:
+def hear_on(page: Page, button: str = "Use the microphone") -> Heard:
     """Listen on a page that is ready."""
-    page.get_by_role("button", name="Use the microphone").click()
-    expect(page.get_by_role("status")).to_contain_text("Listening to the microphone.")
+    page.get_by_role("button", name=button).click()
+    expect(page.get_by_role("status")).to_contain_text("Listening to the ", timeout=60_000)
     said = page.get_by_role("status").inner_text()
     page.evaluate(WAIT, HEARD_SECONDS)
     page.get_by_role("button", name="Stop").click()
