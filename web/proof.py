@@ -109,7 +109,7 @@ def prove_site(bundle: Bundle, site: Path) -> tuple[Certificate, Speed]:
 
 
 def _median(hop_ms: list[float]) -> float:
-    """Of the second half: the first round of excerpts fills the window and warms up."""
+    """The median of the second half: the first round of excerpts fills the window."""
     return float(np.median(hop_ms[len(hop_ms) // 2 :]))
 
 
