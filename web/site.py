@@ -36,7 +36,7 @@ _RUNTIME = {
 }
 
 
-_TAGGING = {"task", "vocabulary", "thresholds", "window_seconds"}
+_TAGGING = ("task", "vocabulary", "thresholds", "window_seconds")
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _document(
         "artefact": artefact.name,
         "precision": artefact.precision,
         "framing": bundle.framing.model_dump(),
-        "tagging": tagging.model_dump(include=_TAGGING),
+        "tagging": {name: getattr(tagging, name) for name in _TAGGING},
         "front_end": front_end,
         "encoder": encoder,
         "weights": weights,
