@@ -77,7 +77,7 @@ class _Tags(Column):
     ) -> dict[str, Any]:
         tagging = _meaning(bundle, artefact, Tagging)
         windowing = WindowingConfig.every(bundle.framing, tagging.window_seconds).facts
-        names = {"vocabulary": tagging.vocabulary, "thresholds": tagging.thresholds}
+        names = tagging.model_dump(include={"vocabulary", "thresholds", "groups"})
         return {_WIDTH: len(tagging.vocabulary), _WINDOWING: windowing, **names}
 
     def compute(

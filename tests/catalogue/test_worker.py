@@ -47,7 +47,7 @@ def keys(library: Path) -> list[str]:
 @pytest.fixture
 def job(keys: list[str], tmp_path: Path) -> Job:
     """A job of two partitions."""
-    recipe = recipe_of(bundle_of(SHIPPED_BUNDLE), ["tokens", "embedding"])
+    recipe = recipe_of(bundle_of(SHIPPED_BUNDLE), ["tokens", "embedding", "tags"])
     plan_job(tmp_path / "job", SHIPPED_BUNDLE, recipe, keys, partition_tracks=PARTITION_TRACKS)
     return open_job(tmp_path / "job")
 
@@ -56,7 +56,7 @@ def job(keys: list[str], tmp_path: Path) -> Job:
 def computed(keys: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, computed. Do not change its files."""
     folder = tmp_path_factory.mktemp("computed") / "job"
-    recipe = recipe_of(bundle_of(SHIPPED_BUNDLE), ["tokens", "embedding"])
+    recipe = recipe_of(bundle_of(SHIPPED_BUNDLE), ["tokens", "embedding", "tags"])
     job = plan_job(folder, SHIPPED_BUNDLE, recipe, keys, partition_tracks=PARTITION_TRACKS)
     with Worker(job, 1) as worker:
         for partition in job.remaining():
@@ -87,6 +87,7 @@ def test_every_track_is_there_once_with_the_numbers_of_embed(
         for row in rows:
             assert np.array_equal(np.float32(row["embedding"]), model.embed(row["key"]))
             assert np.array_equal(np.int32(row["tokens"]), model.tokens(row["key"]))
+            assert np.array_equal(np.float32(row["tags"]), model.tag(row["key"]).scores)
             assert row["duration_seconds"] == soundfile.info(row["key"]).duration
     failed = failed_tracks(job)
     assert {Path(key).name: each.kind for key, each in failed.items()} == {
@@ -181,3 +182,16 @@ def test_a_part_that_lacks_a_track_is_not_exported(done_job: Job, tmp_path: Path
         path.unlink()
     with pytest.raises(StorageError, match="are not the tracks of"):
         export_parquet(job, tmp_path / "all.parquet")
+
+
+@pytest.mark.full
+def test_latents_are_those_of_embed_audio(
+    mulan_bundle: Path, keys: list[str], tmp_path: Path
+) -> None:
+    recipe = recipe_of(bundle_of(mulan_bundle), ["latents"])
+    job = plan_job(tmp_path / "job", mulan_bundle, recipe, keys)
+    with Worker(job, 1) as worker:
+        assert worker.run(job.partitions[0]).tracks == 6
+    with muqrt.load(mulan_bundle, threads=1) as model:
+        for row in parquet.read_table(part(job, job.partitions[0].name)).to_pylist():
+            assert np.array_equal(np.float32(row["latents"]), model.embed_audio(row["key"]))
