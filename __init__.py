@@ -122,6 +122,8 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         module, attribute = _LAZY[name]
         found = getattr(import_module(module, __name__), attribute)
+    elif name == "ray":
+        found = import_module(".catalogue.ray", __name__)
     elif name == "__version__":
         found = import_module("importlib.metadata").version(__name__)
     else:

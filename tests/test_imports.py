@@ -15,7 +15,7 @@ PACKAGE = Path(muqrt.__file__).parent
 GRAPH = module_graph(PACKAGE)
 EXTRAS = ("torch", "onnx", "safetensors", "huggingface_hub", "tritonclient", "av", "matplotlib")
 EXTRAS += ("scipy", "fluidsynth", "lightning_fabric", "sklearn", "mir_eval", "pyarrow", "openvino")
-EXTRAS += ("mido", "music21", "pyloudnorm", "pyworld")
+EXTRAS += ("mido", "music21", "pyloudnorm", "pyworld", "ray")
 EXTRAS += ("uvicorn", "httptools", "uvloop", "grpc", "starlette", "python_multipart", "websockets")
 EXTRAS += (
     "onnxruntime_ep_nv_tensorrt_rtx",

@@ -18,8 +18,9 @@ from ..parameters import expand_options
 
 if TYPE_CHECKING:
     from ...catalogue.job import Job
-    from ...catalogue.local import Summary
+    from ...catalogue.local import LocalWorkers, Summary
     from ...catalogue.partition import Partition
+    from ...catalogue.ray.workers import RayWorkers
 
 _SHARD = re.compile(r"(\d{1,6})/(\d{1,6})")
 _SKIPPED_SHOWN = 10
@@ -121,8 +122,29 @@ def run(
     folder: JobFolder,
     *,
     workers: Annotated[
-        int, typer.Option(min=1, max=1024, help="Processes on this machine, each with a model.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            max=100_000,
+            show_default=False,
+            help="Processes, each with a model: 1 by default, or as many as a Ray cluster has room "
+            "for.",
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Compute on this Ray cluster: auto for the one of this machine, HOST:PORT, "
+            "ray://HOST:PORT, or local for one that lasts as long as the command.",
+        ),
+    ] = None,
+    num_gpus: Annotated[
+        float,
+        typer.Option(
+            min=0, max=64, help="With --ray: GPUs for each process; 0.25 lets four share one."
+        ),
+    ] = 0,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -153,14 +175,17 @@ def run(
     """
     from ...catalogue.job import open_job
 
+    if num_gpus and ray is None:
+        raise UsageError("--num-gpus is for a Ray cluster: name it with --ray.")
     job = open_job(folder)
     partitions = _share(job.remaining(), job, shard)
-    options = {
-        "threads": _threads_each(threads, workers),
-        "loading_threads": loading_threads,
-        "bundle": bundle,
-    }
-    summary, was_stopped = _run_here(job, partitions, min(workers, len(partitions)), options)
+    options = {"loading_threads": loading_threads, "bundle": bundle}
+    pool: LocalWorkers | RayWorkers
+    if ray is None:
+        pool = _local_workers(job, max(1, min(workers or 1, len(partitions))), threads, options)
+    else:
+        pool = _ray_workers(job, ray, workers, threads, num_gpus, options)
+    summary, was_stopped = _run(pool, partitions)
     outcomes = summary.outcomes
     facts = {
         "tracks": sum(each.tracks for each in outcomes),
@@ -186,20 +211,40 @@ def run(
         raise summary.errors[0]
 
 
-def _run_here(
-    job: "Job", partitions: "list[Partition]", workers: int, options: dict[str, Any]
-) -> "tuple[Summary, bool]":
+def _local_workers(job: "Job", count: int, threads: str, options: dict[str, Any]) -> "LocalWorkers":
     from ...catalogue.local import LocalWorkers
 
+    return LocalWorkers(job, count, threads=_threads_each(threads, count), **options)
+
+
+def _ray_workers(
+    job: "Job",
+    address: str,
+    workers: int | None,
+    threads: str,
+    gpus: float,
+    options: dict[str, Any],
+) -> "RayWorkers":
+    """On CPUs, models with one thread each unless more are asked for: that is the most a core
+    gives. Beside a GPU, the cores decode."""
+    from ...catalogue.ray.workers import RayWorkers
+
+    if gpus:
+        cpus, options = options["loading_threads"], {**options, "device": "cuda"}
+    else:
+        cpus = 1 if threads == AUTO else thread_count(threads) or 1
+        options = {**options, "threads": cpus}
+    return RayWorkers(job, address, workers, cpus, gpus, **options)
+
+
+def _run(
+    workers: "LocalWorkers | RayWorkers", partitions: "list[Partition]"
+) -> "tuple[Summary, bool]":
     def stopping(running: int) -> None:
         note(f"ends after {running} running partitions; Ctrl-C again ends at once.")
 
     tracks = sum(each.tracks for each in partitions)
-    with (
-        at_its_own_pace(),
-        LocalWorkers(job, workers, **options) as pool,
-        progress("Computing", tracks) as bar,
-    ):
+    with at_its_own_pace(), workers as pool, progress("Computing", tracks) as bar:
         return pool.run(partitions, bar.advance, stopping), pool.was_stopped
 
 
