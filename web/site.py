@@ -36,7 +36,7 @@ _RUNTIME = {
 }
 
 
-_TAGGING = ("task", "vocabulary", "thresholds", "window_seconds")
+_TAGGING = ("task", "vocabulary", "thresholds", "groups", "window_seconds")
 
 
 @dataclass(frozen=True)

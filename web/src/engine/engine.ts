@@ -195,8 +195,7 @@ export class LiveStream {
     this.windows = new SlidingWindows(
       new Sliding(framing, tagging.window_seconds, hopSeconds, firstSeconds),
     );
-    const { vocabulary, thresholds } = tagging;
-    this.events = new TagEvents(vocabulary, thresholds, minimumSeconds, release);
+    this.events = new TagEvents(tagging, minimumSeconds, release);
   }
 
   /** @param pushedAt when the samples came, in milliseconds since 1970. */

@@ -1,6 +1,8 @@
 /** Tags and silences of a live stream as events, as `runtime/streaming/events.py` tells them. */
 
 import type { EventRecord, Segment, SilenceRecord } from "../types.ts";
+import type { Tagging } from "./site.ts";
+import { present } from "./track.ts";
 
 // A stream may last for days.
 const MOST_SEGMENTS = 10_000;
@@ -31,8 +33,7 @@ export class TagEvents {
   private waiting: AnyEvent[] = [];
 
   constructor(
-    private readonly vocabulary: readonly string[],
-    private readonly thresholds: readonly number[],
+    private readonly tagging: Tagging,
     private readonly minimumSeconds = 1,
     private readonly release = 0.8,
   ) {}
@@ -42,13 +43,16 @@ export class TagEvents {
     const middle = (startSeconds + endSeconds) / 2;
     const edge = this.middleSeconds === undefined ? 0 : (this.middleSeconds + middle) / 2;
     this.middleSeconds = middle;
+    const { thresholds, vocabulary } = this.tagging;
+    const limits = thresholds.map((each, column) =>
+      this.runs.has(column) ? each * this.release : each,
+    );
+    const counting = silent ? vocabulary.map(() => false) : present(this.tagging, tags, limits);
     // Silence is one more column behind the tags'.
-    for (let column = 0; column <= this.vocabulary.length; column++) {
-      const isTag = column < this.vocabulary.length;
-      const score = isTag ? (silent ? -1 : tags[column]!) : Number(silent);
-      const threshold = isTag ? this.thresholds[column]! : 1;
+    for (const [column, isPresent] of [...counting, silent].entries()) {
+      const score = tags[column] ?? 1;
       let run = this.runs.get(column);
-      if (score >= (run === undefined ? threshold : threshold * this.release)) {
+      if (isPresent) {
         run ??= { startSeconds: edge, score, announced: false };
         run.score = Math.max(run.score, score);
         this.runs.set(column, run);
@@ -93,7 +97,7 @@ export class TagEvents {
 
   private event(column: number, run: Run, end_seconds: number | null): AnyEvent {
     const when = { start_seconds: run.startSeconds, end_seconds };
-    const tag = this.vocabulary[column];
+    const tag = this.tagging.vocabulary[column];
     if (tag === undefined) return { type: "silence", ...when };
     return { type: "event", tag, ...when, score: run.score };
   }

@@ -20,6 +20,8 @@ export interface Tagging {
   task: string;
   vocabulary: string[];
   thresholds: number[];
+  /** Tags of which one counts at most, the most probable. */
+  groups: string[][];
   window_seconds: number;
 }
 

@@ -9,11 +9,26 @@ export function ranking(tagging: Tagging, scores: Float32Array): [string, number
   return named.sort(([, a], [, b]) => b - a);
 }
 
-/** The tags that reach their thresholds, best first. */
+/** Which tags count: those that reach their limits, of a group only the most probable one. */
+export function present(
+  { vocabulary, thresholds, groups }: Tagging,
+  scores: ArrayLike<number>,
+  limits: readonly number[] = thresholds,
+): boolean[] {
+  const found = limits.map((limit, column) => scores[column]! >= limit);
+  for (const group of groups) {
+    const columns = group.map((tag) => vocabulary.indexOf(tag));
+    const best = columns.reduce((most, each) => (scores[each]! > scores[most]! ? each : most));
+    for (const each of columns) if (each !== best) found[each] = false;
+  }
+  return found;
+}
+
+/** The tags that count, best first. */
 export function reached(tagging: Tagging, scores: Float32Array): Record<string, number> {
-  const limits = new Map(tagging.vocabulary.map((tag, i) => [tag, tagging.thresholds[i]!]));
-  const above = ranking(tagging, scores).filter(([tag, score]) => score >= limits.get(tag)!);
-  return Object.fromEntries(above);
+  const counting = present(tagging, scores);
+  const names = new Set(tagging.vocabulary.filter((_, column) => counting[column]));
+  return Object.fromEntries(ranking(tagging, scores).filter(([tag]) => names.has(tag)));
 }
 
 export function trackTags(tagging: Tagging, audio: string, windows: TrackWindowTags[]): TrackTags {
@@ -23,8 +38,7 @@ export function trackTags(tagging: Tagging, audio: string, windows: TrackWindowT
   const segments = new Map<string, Segment[]>();
   for (const [tag] of ranking(tagging, scores)) {
     const column = tagging.vocabulary.indexOf(tag);
-    const threshold = tagging.thresholds[column]!;
-    const found = runs(windows, (each) => !each.silent && each.scores[column]! >= threshold);
+    const found = runs(windows, (each) => !each.silent && present(tagging, each.scores)[column]!);
     if (found.length > 0) segments.set(tag, found);
   }
   return {
