@@ -23,7 +23,7 @@ class BuildOptions:
     Attributes:
         music: files to calibrate on; the clips that come with the package when empty.
         accuracy: the worst frame cosine to reach; the gate's when None.
-        engine: options of TensorRT, or TensorRT for RTX, that differ from its defaults.
+        engine: options of an engine that differ from its defaults.
     """
 
     music: Sequence[Path] = ()
@@ -60,6 +60,14 @@ def _tensorrt_rtx(precision: "Precision", bundle: "Bundle", options: BuildOption
     return RtxRecipe(precision, rtx_options(precision, **options.engine))
 
 
+def _litert(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
+    from ..runtime.bundle.engine_options import window_of
+    from .engines.phones.litert import LiteRtRecipe
+
+    window = options.engine.get("window_seconds")
+    return LiteRtRecipe(precision, window_of(window, bundle.framing.window_seconds))
+
+
 def _by_precision(module: str, recipe: str) -> "Make":
     """What makes a recipe of a module from the precision alone."""
 
@@ -74,6 +82,7 @@ _half = _by_precision(".quantize.half.artefact", "HalfRecipe")
 _weight_only = _by_precision(".quantize.weight_only", "WeightOnlyRecipe")
 _openvino = _by_precision(".engines.openvino", "OpenVinoRecipe")
 _torch = _by_precision(".engines.pytorch", "TorchRecipe")
+_executorch = _by_precision(".engines.phones.executorch", "ExecuTorchRecipe")
 _ort_format = _by_precision(".engines.ort_format", "OrtFormatRecipe")
 _text = _by_precision(".text_artefact", "TextTowerRecipe")
 
@@ -115,6 +124,10 @@ RECIPES: dict[Tower, dict[tuple[str, str], Choice]] = {
         ("torch", "bf16"): Choice("bf16", _torch),
         ("torch", "fp16"): Choice("fp16", _torch),
         ("torch", "fp32"): Choice("fp32", _torch),
+        ("executorch", "int8"): Choice("int8", _executorch),
+        ("executorch", "fp32"): Choice("fp32", _executorch),
+        ("litert", "int8"): Choice("int8", _litert),
+        ("litert", "fp32"): Choice("fp32", _litert),
         ("tensorrt", "fp16"): Choice("fp16", _tensorrt),
         ("tensorrt", "bf16"): Choice("bf16", _tensorrt),
         ("tensorrt", "int8"): Choice("int8", _tensorrt),

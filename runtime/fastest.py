@@ -27,6 +27,8 @@ ENGINES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "openvino",
+    "executorch",
+    "ai-edge-litert",
     "torch",
     "cuda-bindings",
     "tensorrt",

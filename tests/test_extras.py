@@ -60,6 +60,7 @@ def test_no_extra_excludes_what_is_installed(extra: str) -> None:
 LACKING = {
     "aarch64-manylinux_2_28": {
         "gpu": "tensorrt",
+        "litert": "litert-converter",
         "openvino": "openvino",  # its wheel asks for glibc 2.35
         "rtx": "tensorrt-rtx-cu13-bindings",  # glibc 2.35 too
     },

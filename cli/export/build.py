@@ -46,6 +46,7 @@ def _tensorrt_option(*names: str, help: str) -> Any:
 
 # Those of TensorRT's options that TensorRT for RTX has, too; and its own.
 _OF_BOTH, _OF_RTX = {"window_seconds", "batch"}, {"targets"}
+_WITH_A_WINDOW = ("litert",)  # engines whose files take windows of one length
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class TensorRtFlags:
         str | None,
         _tensorrt_option(
             help="Shortest, typical and longest waveform, for example 5,10,30, or one number; "
-            "0.043,10,30 by default."
+            "0.043,10,30 by default. litert: one number, the model's window by default."
         ),
     ] = None
     batch: Annotated[
@@ -257,7 +258,13 @@ def _engine_options(engine: str, flags: TensorRtFlags) -> dict[str, Any]:
             f"{', '.join(sorted(map(_flag, others)))}: options of TensorRT that TensorRT for RTX "
             "does not have."
         )
-    if engine not in ("tensorrt", "tensorrt-rtx") and given:
+    if engine in _WITH_A_WINDOW:
+        if others := given.keys() - {"window_seconds"}:
+            raise UsageError(
+                f"{', '.join(sorted(map(_flag, others)))}: options of TensorRT that {engine} does "
+                "not have."
+            )
+    elif engine not in ("tensorrt", "tensorrt-rtx") and given:
         raise UsageError(f"options of TensorRT go with --engine tensorrt, not with {engine}.")
     return given
 

@@ -9,6 +9,8 @@ from ..head import Head, pooled
 from ..muq import MuQ
 from .log_mel import MatrixLogMel, MelMatrices
 
+OUTPUTS = ("features", "embedding", "tags")
+
 
 class PortableMuQ(nn.Module):
     """A MuQ up to a level, and what is read off its hidden states.
@@ -17,7 +19,7 @@ class PortableMuQ(nn.Module):
         muq: whose modules these are.
         matrices: of the log-mel's transform.
         level: the hidden state that ``features`` are.
-        outputs: names, among ``features``, ``embedding`` and ``tags``.
+        outputs: names, among ``OUTPUTS``.
         head: computes the tags; from levels no deeper.
     """
 

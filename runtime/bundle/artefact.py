@@ -25,7 +25,9 @@ class Artefact(Record):
 
     name: str
     tower: Tower | None = None
-    engine: Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "torch"]
+    engine: Literal[
+        "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "torch", "executorch", "litert"
+    ]
     precision: Precision
     target: str
     file: RelativeFile
@@ -36,6 +38,8 @@ class Artefact(Record):
     quantization: Quantization | None = None
     mixed_precision: MixedPrecision | None = None
     plan: TensorRTPlan | RtxPlan | None = None
+    # What an artefact for phones takes; without a plan or this an artefact takes every shape.
+    accepts: Shaped | None = None
     certificate: Certificate | None = None
     # What the bundle says of all its artefacts; theirs is the certificate, too.
     _shared_facts: str = PrivateAttr(default="")
@@ -59,7 +63,7 @@ class Artefact(Record):
     @property
     def shapes(self) -> Shaped | None:
         """The shapes that an engine takes; None where it takes all."""
-        return self.plan.options if self.plan is not None else None
+        return self.plan.options if self.plan is not None else self.accepts
 
     @property
     def digest(self) -> str:

@@ -23,7 +23,8 @@ _LEAST_SECONDS = MINIMUM_SAMPLES / SAMPLE_RATE_HZ
 _MIB = 1 << 20  # bytes
 _Seconds = Annotated[FiniteFloat, Field(gt=0, le=3_600)]
 # The fused kernels have a row of blocks for each waveform, and CUDA so many rows.
-_Batch = Annotated[PositiveInt, Field(le=65_535)]
+_MOST_ROWS = 65_535
+_Batch = Annotated[PositiveInt, Field(le=_MOST_ROWS)]
 
 
 class Profile(Record):
@@ -67,6 +68,12 @@ class Profile(Record):
         """Whether the engine takes a waveform of this shape, (batch, samples)."""
         smallest, _, largest = self.waveforms
         return all(a <= b <= c for a, b, c in zip(smallest, waveform, largest, strict=True))
+
+    @property
+    def lengths(self) -> str:
+        """The waveforms' lengths, for errors."""
+        least, _, most = (f"{seconds:g}" for seconds in self.window_seconds)
+        return f"{least} to {most} s" if least != most else f"windows of {most} s"
 
     def __str__(self) -> str:
         least, likeliest, most = (f"{seconds:.4g}" for seconds in self.window_seconds)
@@ -225,6 +232,39 @@ def rtx_options(
         return RtxOptions(**values, profiles=(_profile(window_seconds, batch),))
     except ValidationError as error:
         raise UsageError(f"{first_problem(error)}.") from None
+
+
+def window_of(window_seconds: str | None, usual_seconds: float) -> Shaped:
+    """The shapes of an artefact for windows of one length; a run takes one row after the other.
+
+    Args:
+        window_seconds: as the command line gives it.
+        usual_seconds: the length when None.
+
+    Raises:
+        UsageError: not one number, or out of range.
+    """
+    text = f"{usual_seconds:g}" if window_seconds is None else window_seconds
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise UsageError(
+            f"window_seconds {text!r}: this file takes windows of one length; give one number."
+        ) from None
+    return lengths(seconds, seconds, seconds)
+
+
+def lengths(shortest: float, usual: float, longest: float) -> Shaped:
+    """The shapes of an artefact that takes waveforms of so many seconds, one row after the other.
+
+    Raises:
+        UsageError: out of range.
+    """
+    try:
+        profile = Profile(window_seconds=(shortest, usual, longest), batch=(1, 1, _MOST_ROWS))
+    except ValidationError as error:
+        raise UsageError(f"{first_problem(error)}.") from None
+    return Shaped(profiles=(profile,))
 
 
 def _profile(window_seconds: str | None, batch: str | None) -> Profile:

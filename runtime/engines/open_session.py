@@ -51,6 +51,16 @@ def open_session(
         from .tensorrt_rtx.session import RtxSession
 
         return RtxSession(bundle, artefact, parse_device(device or "cuda", "cuda").index)
+    if artefact.engine == "executorch":
+        from .executorch.session import ExecuTorchSession
+
+        parse_device(device or "cpu", "cpu")
+        return ExecuTorchSession(bundle, artefact, threads)
+    if artefact.engine == "litert":
+        from .litert.session import LiteRtSession
+
+        parse_device(device or "cpu", "cpu")
+        return LiteRtSession(bundle, artefact, threads)
     from .onnxruntime.session import OnnxSession
 
     device = device or "cpu"
