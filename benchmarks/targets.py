@@ -196,10 +196,12 @@ def build(
     proof = Proof(source, load_head(head) if head is not None else None, rvq, chosen, on_step)
     bundle = bundle_from_checkpoint(proof, folder, outputs)
     targets = {bundle.artefacts[0].name: _PLAIN}
+    # Of files that take windows of one length alone; the others take every length.
+    options = BuildOptions(engine={"window_seconds": f"{_CELL.window_seconds:g}"})
     for target, choices in TARGETS.items():
         for choice in filter(None, choices):
             try:
-                added = add(bundle, choice.recipe(bundle, BuildOptions()), proof)
+                added = add(bundle, choice.recipe(bundle, options), proof)
             except MuqrtError as error:
                 refused[f"{target}, {choice.precision}"] = str(error)
             else:

@@ -7,12 +7,19 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from .certificate import Certificate, Precision
-from .engine_options import Shaped
+from .engine_options import PhonePlan, Shaped
 from .precision.mixed_precision import MixedPrecision
 from .precision.quantization import Quantization
 from .record import Record, RelativeFile, Sha256, TensorSpec
 from .tensorrt_plan import RtxPlan, TensorRTPlan
 
+# What is known of the files of engines that take some shapes only.
+_PLANS = {
+    "tensorrt": TensorRTPlan,
+    "tensorrt-rtx": RtxPlan,
+    "executorch": PhonePlan,
+    "litert": PhonePlan,
+}
 # Which half of a MuQ-MuLan; none is the MuQ, which both kinds of model have.
 Tower = Literal["text"]
 
@@ -37,9 +44,7 @@ class Artefact(Record):
     outputs: list[TensorSpec]
     quantization: Quantization | None = None
     mixed_precision: MixedPrecision | None = None
-    plan: TensorRTPlan | RtxPlan | None = None
-    # What an artefact for phones takes; without a plan or this an artefact takes every shape.
-    accepts: Shaped | None = None
+    plan: TensorRTPlan | RtxPlan | PhonePlan | None = None
     certificate: Certificate | None = None
     # What the bundle says of all its artefacts; theirs is the certificate, too.
     _shared_facts: str = PrivateAttr(default="")
@@ -52,9 +57,9 @@ class Artefact(Record):
 
     @model_validator(mode="after")
     def _a_plan_is_described(self) -> "Artefact":
-        kind = {"tensorrt": TensorRTPlan, "tensorrt-rtx": RtxPlan}.get(self.engine, type(None))
+        kind = _PLANS.get(self.engine, type(None))
         if not isinstance(self.plan, kind):
-            raise ValueError(f"{self.name} is for {self.engine}; TensorRT's alone have a plan")
+            raise ValueError(f"{self.name}: its plan is not one for {self.engine}")
         weights = self.plan.weights if isinstance(self.plan, TensorRTPlan) else None
         if weights not in (None, *self.files):
             raise ValueError(f"{weights}, with a plan's weights, has no SHA-256 in files")
@@ -63,7 +68,7 @@ class Artefact(Record):
     @property
     def shapes(self) -> Shaped | None:
         """The shapes that an engine takes; None where it takes all."""
-        return self.plan.options if self.plan is not None else self.accepts
+        return self.plan.options if self.plan is not None else None
 
     @property
     def digest(self) -> str:

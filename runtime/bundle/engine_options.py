@@ -1,4 +1,4 @@
-"""How an engine of TensorRT is built: the shapes it takes, and its trade-offs."""
+"""How an engine of TensorRT or a file for phones is built: the shapes it takes, its trade-offs."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -98,6 +98,20 @@ class Shaped(Record):
         """Which profile takes a waveform of this shape; -1 when none does."""
         covering = [i for i, profile in enumerate(self.profiles) if profile.covers(waveform)]
         return covering[0] if covering else -1
+
+
+class PhonePlan(Record):
+    """How a file for phones was made.
+
+    Attributes:
+        options: the lengths that it takes.
+    """
+
+    options: Shaped
+
+    def summary(self) -> str:
+        """What is known of it, for people."""
+        return f"It takes {self.options.profiles[0].lengths}."
 
 
 class RtxOptions(Shaped):

@@ -11,7 +11,7 @@ from torch import nn
 from ....common.environment import import_extra
 from ....reference.portable.model import exported
 from ....runtime.bundle.certificate import Precision
-from ....runtime.bundle.engine_options import lengths
+from ....runtime.bundle.engine_options import PhonePlan, lengths
 from ....runtime.bundle.manifest import Bundle
 from ...bundle.candidate import alone, following, fp32_source
 from ...bundle.recipe import PrecisionRecipe
@@ -23,6 +23,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 SHORTEST_SECONDS = 0.05
 # A program says beforehand how much memory it needs, which is for the longest.
 LONGEST_SECONDS = 30.0
+_EXAMPLE_SAMPLES = 24_000
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class ExecuTorchRecipe(PrecisionRecipe):
             precision=self.precision,
             target="cpu",
             outputs=portable_outputs(source),
-            accepts=shapes,
+            plan=PhonePlan(options=shapes),
         )
         return alone(bundle, artefact, folder)
 
@@ -82,6 +83,8 @@ def _quantised(
     dynamic = xnnpack.get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
     quantizer = xnnpack.XNNPACKQuantizer().set_module_type(nn.Linear, dynamic)
     prepared = prepare_pt2e(program.module(), quantizer)
+    # The ranges of the weights are taken in a run; those of their inputs in every run.
+    prepared(torch.zeros(1, _EXAMPLE_SAMPLES))
     return export(convert_pt2e(prepared))
 
 

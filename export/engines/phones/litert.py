@@ -7,7 +7,7 @@ import torch
 
 from ....common.environment import import_extra
 from ....runtime.bundle.certificate import Precision
-from ....runtime.bundle.engine_options import Shaped
+from ....runtime.bundle.engine_options import PhonePlan, Shaped
 from ....runtime.bundle.manifest import Bundle
 from ...bundle.candidate import alone, following, fp32_source
 from ...bundle.recipe import PrecisionRecipe
@@ -58,7 +58,7 @@ class LiteRtRecipe(PrecisionRecipe):
             precision=self.precision,
             target="cpu",
             outputs=portable_outputs(source),
-            accepts=self.shapes,
+            plan=PhonePlan(options=self.shapes),
         )
         return alone(bundle, artefact, folder)
 
