@@ -15,8 +15,8 @@ from ...parity.proof import Proof
 from .portable import portable_model, portable_outputs
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
-# What the quantiser names by its output's place in the model: the mel and the tags stay fp32.
-_FP32 = "MatrixLogMel|Head"
+# What the quantiser names by its output's place in the model: the mel stays fp32.
+_FP32 = "MatrixLogMel"
 
 
 @dataclass(frozen=True)
