@@ -1,4 +1,4 @@
-"""Whole jobs on a Ray cluster that loses workers."""
+"""Whole jobs on a Ray cluster that loses a worker or a node."""
 
 import subprocess
 import time
@@ -49,5 +49,19 @@ def test_a_worker_is_killed(
     facts = done(running)
     assert (facts["left"], facts["failed"]) == (0, BAD + 1)
     assert facts["deaths"] in (DEATHS_OF_POISON, DEATHS_OF_POISON + 1)
+    assert facts["again"] <= 2 * PARTITION_TRACKS
+    check(cluster.start, job, tmp_path, expected)
+
+
+def test_a_node_is_lost(
+    catalogue: Path, cluster: Cluster, tmp_path: Path, expected: Expected
+) -> None:
+    job = tmp_path / "job"
+    planned(cluster.start, catalogue, job)
+    running = cluster.start(run(job, cluster))
+    until(lambda: has_begun(job, "notes") and cluster.actors(cluster.raylets[1]), running)
+    kill(cluster.raylets[1])
+    facts = done(running)
+    assert (facts["left"], facts["failed"]) == (0, BAD + 1)
     assert facts["again"] <= 2 * PARTITION_TRACKS
     check(cluster.start, job, tmp_path, expected)
