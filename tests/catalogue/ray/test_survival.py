@@ -1,4 +1,4 @@
-"""Whole jobs on a Ray cluster that loses a worker or a node."""
+"""Whole jobs on a Ray cluster that loses a worker, a node or its driver."""
 
 import subprocess
 import time
@@ -18,6 +18,7 @@ from .conftest import Cluster
 __all__ = ["expected"]
 
 pytestmark = [pytest.mark.full, pytest.mark.slow]
+NODES = 2
 DEATHS_OF_POISON = 3
 Expected = dict[str, np.ndarray]
 
@@ -64,4 +65,22 @@ def test_a_node_is_lost(
     facts = done(running)
     assert (facts["left"], facts["failed"]) == (0, BAD + 1)
     assert facts["again"] <= 2 * PARTITION_TRACKS
+    check(cluster.start, job, tmp_path, expected)
+
+
+def test_the_driver_is_killed(
+    catalogue: Path, cluster: Cluster, tmp_path: Path, expected: Expected
+) -> None:
+    job = tmp_path / "job"
+    planned(cluster.start, catalogue, job)
+    running = cluster.start(run(job, cluster))
+    until(lambda: has_begun(job, "parts"), running)
+    kill(running.pid)
+    running.communicate()
+    until(lambda: not cluster.actors())
+    before = {path: path.stat().st_mtime_ns for path in (job / "parts").glob("*.parquet")}
+    facts = done(cluster.start(run(job, cluster)))
+    assert facts["left"] == 0
+    assert facts["again"] <= (NODES + 1) * PARTITION_TRACKS
+    assert all(path.stat().st_mtime_ns == written for path, written in before.items())
     check(cluster.start, job, tmp_path, expected)
