@@ -63,7 +63,7 @@ class PortableMuQ(nn.Module):
             return states[-1].mean(1)
         if name == "tags" and self.head is not None:
             levels = [pooled(states[level]) for level in self.head.config.levels]
-            return self.head(torch.stack(levels, 1)).sigmoid()
+            return self.head.probabilities(torch.stack(levels, 1))
         raise ValueError(f"no output {name!r}")
 
 
