@@ -74,7 +74,8 @@ def _run(
     def heard(window: Window) -> None:
         if stopped.is_set():
             raise _Stopped
-        found.put(replace(window, waveform=window.waveform[:0]))
+        # A copy: a view would keep all the samples.
+        found.put(replace(window, waveform=window.waveform[:0].copy()))
 
     try:
         if not stopped.is_set():

@@ -32,7 +32,13 @@ def lengths(tracks: Iterable[Track], on_window: OnWindow | None) -> Found:
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_results_and_windows_come_in_order(most: int) -> None:
     windows: list[int] = []
-    found = at_once(lengths, TRACKS, most, lambda window: windows.append(window.start_step))
+
+    def heard(window: Window) -> None:
+        windows.append(window.start_step)
+        # One that waits for the tracks before keeps no samples, its own or others'.
+        assert most == 1 or (window.waveform.size == 0 and window.waveform.base is None)
+
+    found = at_once(lengths, TRACKS, most, heard)
     results = [(track, str(result)) for track, result in found]
     expected = ["no audio" if number == 4 else str(number) for number in range(9)]
     assert results == list(zip(TRACKS, expected, strict=True))
