@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..errors import CheckpointError, MuqrtError, UsageError
+from ..errors import CheckpointError, MuqrtError, SessionError, UsageError
 from ..export.bundle.recipe import add
 from ..export.bundle_from_checkpoint import bundle_from_checkpoint
 from ..export.parity.excerpt import excerpts
@@ -29,14 +29,12 @@ from .measure.timing import Run, by_turns, spread
 OnStep = Callable[[str], None]
 
 _AUDIO, _PLAIN = RECIPES["audio"], "ONNX Runtime"
-# By target: what is built for it, each precision once. A further engine takes one line; one without
-# recipes is left out.
-TARGETS: dict[str, tuple[Choice | None, ...]] = {
+# By target: what is built for it, each precision once.
+TARGETS: dict[str, tuple[Choice, ...]] = {
     _PLAIN: (_AUDIO["onnxruntime", "int8"],),
     "ONNX Runtime, .ort": (*IN_ORT_FORMAT.values(),),
-    "ExecuTorch, XNNPACK": (_AUDIO.get(("executorch", "fp32")), _AUDIO.get(("executorch", "int8"))),
-    "LiteRT": (_AUDIO.get(("litert", "fp32")), _AUDIO.get(("litert", "int8"))),
-    "Core ML, interpreted, never run by Apple's": (_AUDIO.get(("coreml", "fp16")),),
+    "ExecuTorch, XNNPACK": (_AUDIO["executorch", "fp32"],),
+    "LiteRT": (_AUDIO["litert", "fp32"], _AUDIO["litert", "int8"]),
 }
 _CELL = Cell(window_seconds=10.0, batch=1)
 _BUDGET_SECONDS = 90.0
@@ -101,7 +99,8 @@ class TargetsReport(Report):
         audio: names of the excerpts that were compared on.
         found: by processor, then by target.
         load_average: of the machine, after the timing: over the last minute.
-        refused: why a target was not built or timed, by its artefact.
+        refused: why a target was not built or timed, by its artefact; why nothing was proven on an
+            emulated processor, by its name.
     """
 
     checkpoint: str
@@ -142,7 +141,7 @@ def measure_targets(
         on_step: called after each step.
 
     Raises:
-        UsageError: no music is so short, or an emulated Python fails.
+        UsageError: no music is so short.
     """
     refused: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="muqrt-targets") as name:
@@ -157,10 +156,14 @@ def measure_targets(
             if (target := targets.get(each.name)) and each.certificate is not None
         ]
         for processor, python in emulated.items():
-            there = _proven_there(bundle, folder / processor, python)
-            found += [
-                _result(there, each, targets[each.name], processor, []) for each in _new(there)
-            ]
+            try:
+                there = _proven_there(bundle, folder / f"on-{processor}", python)
+            except SessionError as error:
+                refused[processor] = str(error)
+            else:
+                found += [
+                    _result(there, each, targets[each.name], processor, []) for each in _new(there)
+                ]
             on_step(processor)
     return TargetsReport(
         checkpoint=Path(checkpoint).name,
@@ -199,7 +202,7 @@ def build(
     # Of files that take windows of one length alone; the others take every length.
     options = BuildOptions(engine={"window_seconds": f"{_CELL.window_seconds:g}"})
     for target, choices in TARGETS.items():
-        for choice in filter(None, choices):
+        for choice in choices:
             try:
                 added = add(bundle, choice.recipe(bundle, options), proof)
             except MuqrtError as error:
@@ -225,7 +228,11 @@ def _timed(
 
 
 def _proven_there(bundle: Bundle, folder: Path, python: Path) -> Bundle:
-    """A copy of the bundle, with certificates of what another Python's processor runs alone."""
+    """A copy of the bundle, with certificates of what another Python's processor runs alone.
+
+    Raises:
+        SessionError: that Python cannot be run, or nothing was proven.
+    """
     there = load_bundle(shutil.copytree(bundle.folder, folder))
     for each in there.artefacts:
         each.certificate = None
@@ -234,11 +241,11 @@ def _proven_there(bundle: Bundle, folder: Path, python: Path) -> Bundle:
         command = [str(python.absolute()), "-m", "muqrt", "parity", str(folder), "--json"]
         done = subprocess.run(command, capture_output=True, text=True)
     except OSError as error:
-        raise UsageError(f"{python}: cannot be run ({error.strerror}).") from None
+        raise SessionError(f"{python}: cannot be run ({error.strerror}).") from None
     there = load_bundle(folder)
     if not _new(there):
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UsageError(f"{python}: muqrt parity proves nothing there: {reason}")
+        raise SessionError(f"{python}: muqrt parity proves nothing there: {reason}")
     return there
 
 
