@@ -1,5 +1,7 @@
 """An artefact for ExecuTorch, with XNNPACK for the CPUs of phones: any length, one waveform."""
 
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,5 +65,6 @@ def _lowered(program: torch.export.ExportedProgram) -> bytes:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
-    return bytes(edge.to_executorch().buffer)
+    with redirect_stdout(sys.stderr):  # results go to stdout
+        edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+        return bytes(edge.to_executorch().buffer)

@@ -1,5 +1,7 @@
 """An artefact for LiteRT, the former TensorFlow Lite: windows of one length."""
 
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,10 +47,12 @@ class LiteRtRecipe(PrecisionRecipe):
         _, (_, samples), _ = self.shapes.profiles[0].waveforms
         path = folder / f"muq-{self.precision}.tflite"
         model = portable_model(source, proof)
-        litert_torch.convert(model, (torch.zeros(1, samples),)).export(str(path))
+        with redirect_stdout(sys.stderr):  # results go to stdout
+            litert_torch.convert(model, (torch.zeros(1, samples),)).export(str(path))
         proof.on_step("converting")
         if self.precision == "int8":
-            _quantise(path)
+            with redirect_stdout(sys.stderr):
+                _quantise(path)
             proof.on_step("quantising")
         artefact = following(
             source,
