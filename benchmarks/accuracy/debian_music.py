@@ -85,7 +85,7 @@ def read_debian_music(home: Path) -> Iterator[Recording]:
     with ``apt-get download``.
 
     Raises:
-        AudioError: a package is missing and cannot be fetched, or lacks a track.
+        AudioError: a package is missing and cannot be fetched, is damaged or lacks a track.
     """
     listed = music_list()
     with progress("Unpacking", len(listed.packages)) as bar:
@@ -133,22 +133,25 @@ def _fetched(package: Package, home: Path) -> Path:
 
 
 def _unpack(deb: Path, package: Package, files: list[str], folder: Path) -> None:
-    """Write the files of a package, whole or not at all."""
+    """Write files of a package, each whole or not at all."""
     if shutil.which("dpkg-deb") is None:
         raise AudioError(f"{deb}: dpkg-deb, which unpacks it, is not installed.")
     wanted = {f"{package.folder}/{file}": file for file in files}
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        with tarfile.open(fileobj=process.stdout, mode="r|") as members:
-            for member in members:
-                name = member.name.removeprefix("./")
-                inside = members.extractfile(member) if member.isfile() else None
-                if inside is None:
-                    continue
-                if name == package.archive:
-                    _unzip(inside, wanted, folder)
-                elif name in wanted:
-                    _write(inside, folder / wanted.pop(name))
+        try:
+            with tarfile.open(fileobj=process.stdout, mode="r|") as members:
+                for member in members:
+                    name = member.name.removeprefix("./")
+                    inside = members.extractfile(member) if member.isfile() else None
+                    if inside is None:
+                        continue
+                    if name == package.archive:
+                        _unzip(inside, wanted, folder)
+                    elif name in wanted:
+                        _write(inside, folder / wanted.pop(name))
+        except (tarfile.TarError, zipfile.BadZipFile):
+            raise AudioError(f"{deb}: damaged; remove it, and get it again.") from None
     if wanted:
         raise AudioError(f"{deb}: no {next(iter(wanted))} in it; another version's package?")
 

@@ -73,7 +73,11 @@ def test_a_package_is_unpacked_and_stems_are_added(tmp_path, monkeypatch):
     # What is unpacked already is not asked for again.
     (home / "tiny-music_1_all.deb").unlink()
     assert len(read_dataset("debian_music", home)) == 2
-    monkeypatch.setattr(shutil, "which", lambda name: None)
     shutil.rmtree(home / "tiny-music")
+    (home / "tiny-music_1_all.deb").write_bytes(b"not whole")
+    with pytest.raises(AudioError, match=r"tiny-music_1_all.deb: damaged"):
+        read_dataset("debian_music", home)
+    (home / "tiny-music_1_all.deb").unlink()
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(AudioError, match=r"tiny-music_1_all.deb: missing, .*snapshot"):
         read_dataset("debian_music", home)
