@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from muqrt.benchmarks.accuracy.evaluation import SHOWN_TAGS
 from muqrt.benchmarks.accuracy.metrics import (
     PAPER_METRICS,
     Answer,
@@ -192,7 +193,7 @@ def test_a_stepwise_answer_does_not_flicker() -> None:
 
 
 def test_every_task_has_the_papers_metrics() -> None:
-    assert set(PAPER_METRICS) == {*TASKS, *ZERO_SHOT}
+    assert set(PAPER_METRICS) == {*TASKS, *ZERO_SHOT, SHOWN_TAGS}
 
 
 def test_what_is_not_known_of_a_tag_is_left_out() -> None:
