@@ -51,7 +51,8 @@ class OnnxSession(Session):
             with graphs whose every computation is on the GPU.
         spinning: whether threads wait for each other awake: sooner back at work, and a waste of
             time where anything else wants the cores.
-        runs_at_once: how many runs share the threads, each with as many of its own.
+        runs_at_once: how many runs share the threads, each with as many of its own; fewer, down to
+            one, where some of the threads would be left over.
 
     Raises:
         BundleError: the artefact's bytes changed. MissingDependencyError: this ONNX Runtime has no
@@ -86,7 +87,7 @@ class OnnxSession(Session):
         options.intra_op_num_threads = threads or given_cpus() or 0  # 0 is ONNX Runtime's choice
         if runs_at_once > 1:
             every = options.intra_op_num_threads or physical_cores()
-            self.runs_at_once = min(runs_at_once, every)
+            self.runs_at_once = next(n for n in range(runs_at_once, 0, -1) if every % n == 0)
             options.intra_op_num_threads = every // self.runs_at_once
 
         providers: list[Provider] = []

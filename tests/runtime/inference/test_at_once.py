@@ -9,6 +9,9 @@ import pytest
 
 from muqrt.errors import AudioError, SessionError
 from muqrt.runtime.audio.tracks import Track, one_track
+from muqrt.runtime.bundle.manifest import load_bundle
+from muqrt.runtime.bundle.shipped import SHIPPED_BUNDLE
+from muqrt.runtime.engines.onnxruntime.session import OnnxSession
 from muqrt.runtime.inference.at_once import at_once
 from muqrt.runtime.inference.runner import OnWindow
 from muqrt.runtime.inference.windows import Window
@@ -84,6 +87,13 @@ def test_only_a_few_tracks_are_read_ahead() -> None:
     assert len(taken) <= 10
     found.close()  # type: ignore[attr-defined] - a generator: its threads end
     assert not [each for each in threading.enumerate() if each.name.startswith("track")]
+
+
+@pytest.mark.parametrize(("threads", "runs"), [(1, 1), (2, 2), (3, 1), (4, 2)])
+def test_no_thread_is_left_over(threads: int, runs: int) -> None:
+    bundle = load_bundle(SHIPPED_BUNDLE)
+    with OnnxSession(bundle, bundle.artefact(), threads, runs_at_once=2) as session:
+        assert session.runs_at_once == runs
 
 
 def test_a_model_gives_the_same_embeddings(music: Path, tmp_path: Path) -> None:
