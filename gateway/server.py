@@ -166,7 +166,7 @@ class Gateway(WebServer):
         tagging = self.backend.session.tagging
         document = {"model": self.backend.name}
         if tagging is not None:
-            document |= vocabulary_document(tagging)
+            document |= vocabulary_document(tagging) | {"groups": tagging.groups}
         return Answer(200, json.dumps(document, ensure_ascii=False).encode())
 
     def _own(self) -> dict[str, Responder]:

@@ -82,3 +82,4 @@ def test_the_model_is_told_to_those_who_may_ask(start: Start, tmp_path: Path) ->
     assert found["model"] == "tiny"
     assert found["vocabulary"] == tagging.vocabulary
     assert found["thresholds"] == tagging.limits()
+    assert found["groups"] == tagging.groups

@@ -21,6 +21,7 @@ from muqrt.runtime.bundle.tagging import TAGS, Tagging
 from muqrt.runtime.engines.session import require_output
 from muqrt.runtime.load import open_bundle
 from muqrt.runtime.model import Model
+from muqrt.runtime.streaming.documents import hop_document
 from muqrt.runtime.streaming.engine import Hop, Streaming
 from muqrt.runtime.streaming.events import Event, TagEvents
 from muqrt.web.filters import RATES_HZ
@@ -98,10 +99,13 @@ def check_stream(live: dict, hops: list[Hop], model: Model) -> None:
     )
     assert np.abs(found - expected).max() <= SAME_HOPS
     # Events of the browser's own scores, so that a score on its threshold decides nothing.
-    events = TagEvents(require_output(model.session, Tagging))
-    told = []
-    for hop, scores in zip(hops, found.astype(np.float32), strict=True):
-        told += events.push(replace(hop, outputs={TAGS: scores}))
+    tagging = require_output(model.session, Tagging)
+    events, told = TagEvents(tagging), []
+    for each, hop, scores in zip(updates, hops, found.astype(np.float32), strict=True):
+        same = replace(hop, outputs={TAGS: scores})
+        told += events.push(same)
+        latency = {"latency_seconds": each["hop"]["latency_seconds"]}
+        assert each["hop"] == hop_document(tagging, same) | latency
     told += events.finish(hops[-1].end_seconds)
     ours = [event for each in updates for event in each["events"]] + live["events"]
     kinds = ["event" if isinstance(each, Event) else "silence" for each in told]

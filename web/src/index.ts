@@ -16,6 +16,7 @@ import {
   type Update,
 } from "./types.ts";
 
+export { present } from "./engine/track.ts";
 export * from "./types.ts";
 
 /**

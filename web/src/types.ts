@@ -32,6 +32,8 @@ export interface ModelInfo {
   vocabulary: string[];
   /** The probability from which each tag counts, in the vocabulary's order. */
   thresholds: number[];
+  /** Tags of which one counts at most, the most probable. */
+  groups: string[][];
   windowSeconds: number;
   hopSeconds: number;
   sampleRateHz: number;
@@ -50,6 +52,12 @@ export interface Samples {
 
 export type Segment = [startSeconds: number, endSeconds: number];
 
+/** A tag and its probability. */
+export interface TagScore {
+  tag: string;
+  score: number;
+}
+
 /** One track, as `muqrt tag --json` gives it under `results`. */
 export interface TrackTags {
   audio: string;
@@ -60,6 +68,9 @@ export interface TrackTags {
   scores: Record<string, number>;
   /** Where each tag is present. */
   segments: Record<string, Segment[]>;
+  /** No tag reaches its threshold, though there is sound; then `guess` is the nearest one. */
+  unsure: boolean;
+  guess: TagScore | null;
   silences: Segment[];
   silent: boolean;
   windows: TrackWindowTags[];
@@ -88,6 +99,9 @@ export interface HopRecord {
   end_seconds: number;
   /** The tags that reach their thresholds, best first. */
   tags: Record<string, number>;
+  /** As in `TrackTags`. */
+  unsure: boolean;
+  guess: TagScore | null;
   silent: boolean;
   latency_seconds: number;
 }

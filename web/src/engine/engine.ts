@@ -19,7 +19,7 @@ import { DownMix } from "./mix.ts";
 import { Network, type Parts } from "./network.ts";
 import { type LoadedFilter, loadedFilter, Resampler } from "./resampler.ts";
 import { type Site, SiteFiles, type Weights } from "./site.ts";
-import { reached, trackTags } from "./track.ts";
+import { doubt, reached, trackTags } from "./track.ts";
 import { isSilent, Sliding, SlidingWindows, trackWindows } from "./windows.ts";
 
 const HOP_SECONDS = 0.5;
@@ -246,8 +246,17 @@ export class LiveStream {
       const events = this.events.push(start_seconds, end_seconds, scores, silent);
       const latency_seconds = (Date.now() - pushedAt) / 1e3;
       const above = silent ? {} : reached(tagging, scores);
+      const unsure = doubt(tagging, scores, above, silent);
       found.push({
-        hop: { type: "hop", start_seconds, end_seconds, tags: above, silent, latency_seconds },
+        hop: {
+          type: "hop",
+          start_seconds,
+          end_seconds,
+          tags: above,
+          ...unsure,
+          silent,
+          latency_seconds,
+        },
         scores,
         events,
       });
@@ -308,6 +317,7 @@ function infoOf(site: Site): Omit<ModelInfo, "backend" | "largestDifference"> {
     task: tagging.task,
     vocabulary: tagging.vocabulary,
     thresholds: tagging.thresholds,
+    groups: tagging.groups,
     windowSeconds: tagging.window_seconds,
     hopSeconds: HOP_SECONDS,
     sampleRateHz: site.framing.sample_rate_hz,

@@ -1,6 +1,6 @@
 /** The tags of a whole track, from those of its windows, as `runtime/bundle/tagging.py` has them. */
 
-import type { Segment, TrackTags, TrackWindowTags } from "../types.ts";
+import type { Segment, TagScore, TrackTags, TrackWindowTags } from "../types.ts";
 import type { Tagging } from "./site.ts";
 
 /** Tag names and their scores, those of the highest score first, equal ones in order. */
@@ -11,7 +11,7 @@ export function ranking(tagging: Tagging, scores: Float32Array): [string, number
 
 /** Which tags count: those that reach their limits, of a group only the most probable one. */
 export function present(
-  { vocabulary, thresholds, groups }: Tagging,
+  { vocabulary, thresholds, groups }: Pick<Tagging, "vocabulary" | "thresholds" | "groups">,
   scores: ArrayLike<number>,
   limits: readonly number[] = thresholds,
 ): boolean[] {
@@ -31,6 +31,19 @@ export function reached(tagging: Tagging, scores: Float32Array): Record<string, 
   return Object.fromEntries(ranking(tagging, scores).filter(([tag]) => names.has(tag)));
 }
 
+/** Whether no tag counts though there is sound, and the tag that then comes nearest to its threshold. */
+export function doubt(
+  { vocabulary, thresholds }: Tagging,
+  scores: Float32Array,
+  tags: Record<string, number>,
+  silent: boolean,
+): { unsure: boolean; guess: TagScore | null } {
+  if (silent || Object.keys(tags).length > 0) return { unsure: false, guess: null };
+  const margins = thresholds.map((limit, column) => scores[column]! - limit);
+  const nearest = margins.reduce((most, each, i) => (each > margins[most]! ? i : most), 0);
+  return { unsure: true, guess: { tag: vocabulary[nearest]!, score: scores[nearest]! } };
+}
+
 export function trackTags(tagging: Tagging, audio: string, windows: TrackWindowTags[]): TrackTags {
   const sounding = windows.filter((each) => !each.silent);
   const silent = sounding.length === 0;
@@ -41,12 +54,14 @@ export function trackTags(tagging: Tagging, audio: string, windows: TrackWindowT
     const found = runs(windows, (each) => !each.silent && present(tagging, each.scores)[column]!);
     if (found.length > 0) segments.set(tag, found);
   }
+  const tags = silent ? {} : reached(tagging, scores);
   return {
     audio,
     seconds: windows.at(-1)!.end_seconds,
-    tags: silent ? {} : reached(tagging, scores),
+    tags,
     scores: Object.fromEntries(ranking(tagging, scores)),
     segments: Object.fromEntries(segments),
+    ...doubt(tagging, scores, tags, silent),
     silent,
     silences: runs(windows, (each) => each.silent),
     windows,

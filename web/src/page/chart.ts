@@ -1,5 +1,6 @@
 /** Tags over time: a row for each tag, and one moment that can be moved through them. */
 
+import { present } from "../index.ts";
 import { clock, element, percent } from "./elements.ts";
 import type { TagInfo } from "./tagger.ts";
 import { type Stretch, stretchAt } from "./timeline.ts";
@@ -26,6 +27,7 @@ export class Chart {
   });
   private readonly reading = element("span", { class: "reading", "aria-hidden": "true" });
   private readonly rows = new Map<string, Row>();
+  private readonly counting = new WeakMap<Stretch, boolean[]>();
   private stretches: readonly Stretch[] = [];
   /** The moment whose scores are shown; null for the end, as it moves on. */
   private seconds: number | null = null;
@@ -88,13 +90,19 @@ export class Chart {
     for (const row of this.rows.values()) {
       const score = stretch?.scores[row.column] ?? 0;
       row.score.textContent = percent(score);
-      row.item.classList.toggle("on", score >= this.limit(row));
+      row.item.classList.toggle("on", stretch !== undefined && this.counts(stretch, row));
       this.drawRow(row, colours, seconds / (end || 1));
     }
     this.moment.value = String(seconds);
     this.moment.setAttribute("aria-valuetext", clock(seconds, true));
     this.reading.textContent = clock(seconds, true);
     this.drawAxis(end);
+  }
+
+  private counts(stretch: Stretch, { column }: Row): boolean {
+    const found = this.counting.get(stretch) ?? present(this.info, stretch.scores);
+    this.counting.set(stretch, found);
+    return found[column] ?? false;
   }
 
   private limit(row: Row): number {
@@ -112,11 +120,12 @@ export class Chart {
     canvas.width = width; // which also clears it
     canvas.height = height;
     const x = (seconds: number) => Math.round((seconds / this.endSeconds) * width);
-    for (const { start_seconds, end_seconds, scores } of this.stretches) {
+    for (const stretch of this.stretches) {
+      const { start_seconds, end_seconds, scores } = stretch;
       const score = scores[row.column] ?? 0;
       const left = x(start_seconds);
       const tall = Math.max(1, score * height);
-      pen.fillStyle = score >= this.limit(row) ? on : off;
+      pen.fillStyle = this.counts(stretch, row) ? on : off;
       pen.fillRect(left, height - tall, Math.max(1, x(end_seconds) - left), tall);
     }
     pen.fillStyle = line;

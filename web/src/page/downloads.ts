@@ -1,5 +1,6 @@
 /** Results as files, written as `muqrt tag` and `muqrt stream` write them. */
 
+import { present } from "../index.ts";
 import type { StreamRecord, TrackTags } from "../types.ts";
 import { button, element } from "./elements.ts";
 import type { TagInfo } from "./tagger.ts";
@@ -41,10 +42,11 @@ export function csv(audio: string, stretches: readonly Stretch[], info: TagInfo)
   for (const { start_seconds, end_seconds, scores, silent } of stretches) {
     const where = [cell(audio), start_seconds.toFixed(3), end_seconds.toFixed(3)];
     if (silent) rows.push([...where, "", "", "", 1]);
+    const counting = present(info, scores);
     info.vocabulary.forEach((tag, column) => {
       const score = scores[column] ?? 0;
       const limit = info.thresholds[column] ?? 1;
-      if (!silent && score >= limit) rows.push([...where, cell(tag), score.toFixed(6), limit, 0]);
+      if (!silent && counting[column]) rows.push([...where, cell(tag), score.toFixed(6), limit, 0]);
     });
   }
   return rows.map((row) => `${row.join(",")}\r\n`).join("");

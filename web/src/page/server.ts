@@ -11,6 +11,8 @@ export interface ModelFacts {
   task: string;
   vocabulary: string[];
   thresholds: Record<string, number>;
+  /** Absent from an older gateway. */
+  groups?: string[][];
   window_seconds: number;
 }
 
@@ -74,9 +76,10 @@ async function tag(ask: Ask, audio: unknown, options: TagOptions = {}): Promise<
   return track;
 }
 
-function tagInfo({ task, vocabulary, thresholds, window_seconds }: ModelFacts): TagInfo {
+function tagInfo(facts: ModelFacts): TagInfo {
+  const { task, vocabulary, thresholds, groups = [], window_seconds } = facts;
   const limits = vocabulary.map((each) => thresholds[each] ?? 1);
-  return { task, vocabulary, thresholds: limits, windowSeconds: window_seconds };
+  return { task, vocabulary, thresholds: limits, groups, windowSeconds: window_seconds };
 }
 
 function unreachable(base: URL): string {

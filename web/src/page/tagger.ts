@@ -4,7 +4,10 @@ import type { LoadOptions, Model, ModelInfo } from "../index.ts";
 import { load } from "../index.ts";
 
 /** The tags that the model knows. */
-export type TagInfo = Pick<ModelInfo, "task" | "vocabulary" | "thresholds" | "windowSeconds">;
+export type TagInfo = Pick<
+  ModelInfo,
+  "task" | "vocabulary" | "thresholds" | "groups" | "windowSeconds"
+>;
 
 export interface Tagger extends Pick<Model, "tag" | "stream" | "close"> {
   readonly info: TagInfo;
