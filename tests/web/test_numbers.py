@@ -29,7 +29,7 @@ from muqrt.web.proof import prove_site
 
 from .conftest import Launch
 from .engine_page import EnginePage
-from .visits import static_host
+from .visits import Visit, static_host
 
 RATE_HZ = 44_100  # of the clip
 SAME_SAMPLES, SAME_HOPS, SAME_FILE, OTHER_LENGTH = 1e-4, 1e-5, 5e-4, 2e-2
@@ -160,6 +160,7 @@ def test_files_that_the_browser_decodes(
         ("notes.wav", b"RIFF" + b"\0" * 100, "cannot decode|not a wav"),
         ("notes.txt", b"no music at all, " * 20, "not a wav"),
         ("empty.mp3", b"", "not a wav"),
+        ("cut.ogg", b"OggS" + b"\0" * 22 + b"\x1e" + b"\1" * 30 + b"\1vorbis", "not a wav"),
     ],
 )
 def test_what_is_no_music_is_refused(
@@ -222,6 +223,14 @@ def test_a_site_proves_itself_in_chromium(site: Path, tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(SessionError, match="SHA-256 differs"):
         prove_site(load_bundle(SHIPPED_BUNDLE), copy)
+
+
+@pytest.mark.full
+def test_a_closed_model_answers_no_more(visit: Visit, address: str) -> None:
+    engine = EnginePage(visit.page, address)
+    visit.page.evaluate("window.model.close()")
+    with pytest.raises(Exception, match="has been closed"):
+        engine.stream([np.zeros(1000)], 24_000)
 
 
 @pytest.mark.full

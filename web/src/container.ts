@@ -13,8 +13,16 @@ const AUDIO_PATH = ["moov", "trak", "mdia", "minf", "stbl", "stsd"];
 
 /** The rate of a wav, flac, ogg, mp3, aac, m4a or webm file, or undefined for something else. */
 export function sampleRate(file: ArrayBuffer): number | undefined {
-  const view = new DataView(file);
-  if (file.byteLength < 64) return undefined;
+  try {
+    return rateOf(new DataView(file));
+  } catch (error) {
+    if (error instanceof RangeError) return undefined; // it ends within its header
+    throw error;
+  }
+}
+
+function rateOf(view: DataView): number | undefined {
+  if (view.byteLength < 64) return undefined;
   const magic = text(view, 0, 4);
   if (magic === "RIFF" || magic === "RF64") return wavRate(view);
   if (magic === "fLaC") return flacRate(view, 0);

@@ -122,6 +122,8 @@ class WorkerCalls {
   private readonly worker = new Worker(WORKER_URL, { type: "module" });
   private readonly calls = new Map<number, Call>();
   private latestId = 0;
+  /** Why no call is answered any more. */
+  private closed: Error | undefined;
 
   constructor() {
     this.worker.onmessage = ({ data }: MessageEvent<Reply>) => this.receive(data);
@@ -141,6 +143,7 @@ class WorkerCalls {
     const message: Message = { id, method, args };
     const transfer = [...new Set(channels.map((each) => each.buffer as ArrayBuffer))];
     return new Promise((resolve, reject) => {
+      if (this.closed) throw this.closed;
       signal?.throwIfAborted();
       const abort = () => this.worker.postMessage({ id, method: "abort", args: [] });
       signal?.addEventListener("abort", abort);
@@ -164,6 +167,7 @@ class WorkerCalls {
   }
 
   close(reason: Error = new MuqrtError("the model has been closed; load it again.")): void {
+    this.closed ??= reason;
     this.worker.terminate();
     for (const each of [...this.calls.values()]) each.reject(reason);
   }
