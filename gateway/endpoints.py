@@ -82,6 +82,7 @@ class FileEndpoints:
                     408, f"no answer within {seconds:g} s; send shorter audio, or try again later"
                 ) from None
             finally:
+                given_up.set()  # also when the gateway stops: its thread would hold up the exit
                 gone.cancel()
         await answer(send, 200, body)
 
