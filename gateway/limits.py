@@ -14,7 +14,7 @@ class GatewayLimits:
         audio_seconds: of one file.
         answer_seconds: for an answer, once a request has its slot.
         files: of a request.
-        field_bytes: of a form's fields that are no files, and of a JSON body.
+        field_bytes: of a form without its files, and of a JSON body.
         streams: that are live at once; one client may have half of them.
         message_bytes: of a message of a stream.
         idle_seconds: for the next message of a stream.

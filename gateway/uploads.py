@@ -163,11 +163,21 @@ class _Form:
 
     def _begin(self) -> None:
         self._headers = {}
+        self._count(1)  # empty parts are not free
+
+    def _count(self, size: int) -> None:
+        """Bound what is kept in memory."""
+        self._field_bytes += size
+        if self._field_bytes > self._limits.field_bytes:
+            kib = self._limits.field_bytes >> 10
+            raise RefusedError(413, f"a form's fields and its parts' headers may have {kib} KiB")
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
         self._name += data[start:end]
 
     def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
         self._value += data[start:end]
 
     def _header_end(self) -> None:
@@ -192,11 +202,7 @@ class _Form:
         if self._file is not None:
             self._file.write(memoryview(data)[start:end])
             return
-        self._field_bytes += end - start
-        if self._field_bytes > self._limits.field_bytes:
-            raise RefusedError(
-                413, f"a form's fields may have {self._limits.field_bytes >> 10} KiB"
-            )
+        self._count(end - start)
         self._text += data[start:end]
 
     def _close(self) -> None:

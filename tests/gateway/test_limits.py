@@ -50,6 +50,13 @@ def no_file_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (400, "names no boundary", "/v1/tags", b"x", {"content_type": "multipart/form-data"}),
         (400, "malformed", "/v1/tags", b"no form", FORM),
         (400, "cut short", "/v1/tags", b"--x\r\nA: b\r\n\r\ndata", FORM),
+        (
+            413,
+            "headers may have",
+            "/v1/tags",
+            b'--x\r\nA: form-data; name="a"\r\n\r\n\r\n' * 4000,
+            FORM,
+        ),
         (400, "has no file", "/v1/tags", b"--x--\r\n", FORM),
         (400, "is not JSON", "/v1/tags", b"{", JSON),
         (400, "is not JSON", "/v1/tags", b"[" * 60_000, JSON),
