@@ -2,18 +2,17 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ...errors import MuqrtError
 from ...runtime.bundle.tagging import Tagging
 from ...runtime.engines.session import Session, require_output
 from ...runtime.streaming.engine import BATCH_SIZE, Hop, Push, Streaming
 from ...runtime.streaming.stream import SlidingConfig
 
-_Waiting = tuple[Push, "asyncio.Future[list[Hop] | MuqrtError]"]
+_Waiting = tuple[Push, "asyncio.Future[list[Hop] | Exception]"]
 
 
 class LocalLive:
@@ -52,13 +51,13 @@ class LocalLive:
             yield hop
 
     async def _push(self, push: Push) -> list[Hop]:
-        place: asyncio.Future[list[Hop] | MuqrtError]
+        place: asyncio.Future[list[Hop] | Exception]
         place = asyncio.get_running_loop().create_future()
         self._waiting.append((push, place))
         if self._working is None or self._working.done():
             self._working = asyncio.ensure_future(self._work())
         found = await place
-        if isinstance(found, MuqrtError):
+        if isinstance(found, Exception):
             raise found
         return found
 
@@ -67,9 +66,10 @@ class LocalLive:
         while self._waiting:
             turn = [self._waiting.popleft() for _ in range(min(BATCH_SIZE, len(self._waiting)))]
             pushes = [push for push, _ in turn]
+            found: Sequence[list[Hop] | Exception]
             try:
                 found = await loop.run_in_executor(self._pool, self._streaming.advance, pushes)
-            except MuqrtError as error:
+            except Exception as error:  # else they would wait for ever
                 found = [error] * len(turn)
             for (_, place), each in zip(turn, found, strict=True):
                 if not place.done():
