@@ -46,12 +46,14 @@ class _Kept:
         session: the stream.
         client: whose slot it holds.
         left: set when its socket is no longer its: another has taken it over, or it is dropped.
+        reading: takes what its socket, the last one, sends.
         expiry: drops it, while it is on no socket.
     """
 
     session: LiveSession
     client: str
     left: asyncio.Event = field(default_factory=asyncio.Event)
+    reading: asyncio.Task[None] | None = None
     expiry: asyncio.TimerHandle | None = None
 
 
@@ -170,11 +172,21 @@ class StreamEndpoint:
     async def _attached(self, kept: _Kept, received: int, receive: Receive, send: Send) -> None:
         """Serve a stream on a socket until one of them ends."""
         session, left = kept.session, kept.left
+        if kept.reading is not None:
+            # The socket before must not take the stream further than this one is told.
+            kept.reading.cancel()
+            await asyncio.wait({kept.reading})
+        if left.is_set():
+            return await send({"type": "websocket.close", "code": _GOING_AWAY})
+        reading = kept.reading = asyncio.ensure_future(self._read(session, receive))
         unit = "bytes" if session.sound.format == "encoded" else "samples"
-        facts = {"session": session.id, unit: session.position, "received": received}
-        await _tell(send, {"type": "session", **facts})
-        reading = asyncio.ensure_future(self._read(session, receive))
-        writing = asyncio.ensure_future(_write(session, received, send))
+        facts = {
+            "type": "session",
+            "session": session.id,
+            unit: session.position,
+            "received": received,
+        }
+        writing = asyncio.ensure_future(_write(session, facts, received, send))
         leaving = asyncio.ensure_future(left.wait())
         running: set[asyncio.Task[Any]] = {reading, writing, leaving}
         done: set[asyncio.Task[Any]] = set()
@@ -185,7 +197,7 @@ class StreamEndpoint:
             for task in running:
                 task.cancel()
             await asyncio.wait(running)
-            done -= {leaving}
+            done = {each for each in done - {leaving} if not each.cancelled()}
             failed = [each for each in done if isinstance(each.exception(), RefusedError)]
             is_told = writing in done and writing.exception() is None
             if left.is_set():
@@ -196,7 +208,7 @@ class StreamEndpoint:
                 self._detach(kept)
         for each in failed:
             each.result()
-        if reading not in done:
+        if left.is_set() or reading not in done:
             with suppress(OSError):  # the client has gone
                 code = _NORMAL if is_told else _GOING_AWAY
                 await send({"type": "websocket.close", "code": code})
@@ -288,8 +300,9 @@ class StreamEndpoint:
         )
 
 
-async def _write(session: LiveSession, received: int, send: Send) -> None:
-    """Tell the client what is new, to the last."""
+async def _write(session: LiveSession, facts: Mapping[str, Any], received: int, send: Send) -> None:
+    """Tell the client which stream it is on, and then what is new, to the last."""
+    await _tell(send, facts)
     async for document in session.messages(received):
         await _tell(send, document)
 

@@ -96,12 +96,10 @@ class LiveSession:
         if self._finished or self.is_over or not message:
             return
         if self._decoder is not None:
-            self.position += len(message)
             await self._decoder.push(message)
+            self.position += len(message)
             return
-        pieces = self.sound.pieces(message)
-        self.position += self.sound.count(message)
-        for piece in pieces:
+        for piece in self.sound.pieces(message):
             await self._put(piece)
 
     async def finish(self) -> None:
@@ -116,9 +114,14 @@ class LiveSession:
 
     async def _put(self, piece: np.ndarray | None) -> None:
         putting = asyncio.ensure_future(self._pieces.put(piece))
-        # Nobody takes it where the stream has failed.
-        await asyncio.wait({putting, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        putting.cancel()
+        try:
+            # Nobody takes it where the stream has failed.
+            await asyncio.wait({putting, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # What is cut off has not come: a client that resumes sends it again.
+            if putting.done() and piece is not None:
+                self.position += piece.shape[-1]
+            putting.cancel()
 
     def has(self, number: int) -> bool:
         """Whether the messages from this one on can be had."""

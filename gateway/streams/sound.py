@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from ...errors import AudioError, MuqrtError
+from ...errors import AudioError
 from ...runtime.audio.read import check_rate
 from ...runtime.streaming.sources.address import MOST_SILENT_BYTES, NotAudioError
 from ...runtime.streaming.sources.encoded import from_feed
@@ -60,12 +60,6 @@ class Sound:
         step = round(_PIECE_SECONDS * self.rate_hz)
         return [samples[..., at : at + step] for at in range(0, samples.shape[-1], step)]
 
-    def count(self, message: bytes) -> int:
-        """How far a message takes the stream: samples, or bytes where it is encoded."""
-        if self.format == "encoded":
-            return len(message)
-        return len(message) // (_DTYPES[self.format].itemsize * self.channels)
-
 
 class Decoder:
     """Decodes an encoded stream in a thread of a pool, while it comes."""
@@ -73,7 +67,7 @@ class Decoder:
     def __init__(self, rate_hz: int, pool: ThreadPoolExecutor) -> None:
         self._rate_hz = rate_hz
         self._feed = _Feed(asyncio.get_running_loop())
-        self._pieces: asyncio.Queue[np.ndarray | MuqrtError | None] = asyncio.Queue(_PIECES)
+        self._pieces: asyncio.Queue[np.ndarray | Exception | None] = asyncio.Queue(_PIECES)
         self._loop = asyncio.get_running_loop()
         self._thread = self._loop.run_in_executor(pool, self._decode)
 
@@ -89,7 +83,7 @@ class Decoder:
         """The samples, to the end."""
         try:
             while (piece := await self._pieces.get()) is not None:
-                if isinstance(piece, MuqrtError):
+                if isinstance(piece, Exception):
                     raise piece
                 yield piece
         finally:
@@ -100,19 +94,19 @@ class Decoder:
                 await asyncio.wait({self._thread}, timeout=0.01)
 
     def _decode(self) -> None:
-        last: MuqrtError | None = None
+        last: Exception | None = None
         try:
             for piece in from_feed(self._feed, self._rate_hz, "stream"):
                 if self._feed.is_over:
                     break
                 if len(piece):
                     self._hand_over(piece)
-        except MuqrtError as error:
+        except Exception as error:  # else the stream would wait for ever
             last = error
         if not self._feed.is_over:
             self._hand_over(last)
 
-    def _hand_over(self, piece: np.ndarray | MuqrtError | None) -> None:
+    def _hand_over(self, piece: np.ndarray | Exception | None) -> None:
         asyncio.run_coroutine_threadsafe(self._pieces.put(piece), self._loop).result()
 
 
