@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..common.files import atomic_folder, sha256
-from ..errors import BundleError, MissingDependencyError
+from ..common.lock import LOCK_FILE
+from ..errors import BundleError, MissingDependencyError, UsageError
 from ..runtime.audio import read as audio
 from ..runtime.bundle.certificate import THRESHOLDS
 from ..runtime.bundle.manifest import Artefact, Bundle
@@ -66,19 +67,21 @@ def write_site(
 
     Args:
         bundle: with tags.
-        folder: replaced if it is there.
+        folder: replaced if it is there and has nothing but a site in it.
         artefact: its name; when left out the certified one that is the least to load.
         on_step: called with what is being done.
 
     Raises:
         BundleError: no tags, no parts, not certified, or changed since it was exported.
         MissingDependencyError: the page has not been built.
+        UsageError: the folder has something else in it.
     """
     if not (PAGE / "index.html").is_file():
         raise MissingDependencyError(
             "this muqrt was installed without the built page. With Node.js 20 or newer: "
             f"cd {PAGE.parents[1]} && npm ci && npm run build"
         )
+    _require_only_a_site(folder)
     chosen = _chosen(bundle, artefact)
     bundle.verify(chosen)
     with atomic_folder(folder) as temporary:
@@ -94,6 +97,17 @@ def write_site(
             sum(each.stat().st_size for each in temporary.rglob("*") if each.is_file()),
             sum(each.stat().st_size for each in first),
             sum(len(gzip.compress(each.read_bytes(), 6)) for each in first),
+        )
+
+
+def _require_only_a_site(folder: Path) -> None:
+    """Whatever else is there would be lost."""
+    if not folder.exists():
+        return
+    known = {MODEL, LOCK_FILE, *(each.name for each in PAGE.iterdir())}
+    if not folder.is_dir() or any(each.name not in known for each in folder.iterdir()):
+        raise UsageError(
+            f"{folder}: not empty, and not (only) a site; choose another folder, or empty it."
         )
 
 

@@ -29,7 +29,7 @@ def web(
     *,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of the site; replaced if it is there."),
+        typer.Option("--output", "-o", help="Folder of the site; replaces a site there."),
     ] = None,
     artefact: Annotated[
         str | None,
