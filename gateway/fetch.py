@@ -3,8 +3,10 @@
 import http.client
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -59,12 +61,15 @@ class Fetcher:
             RefusedError: it cannot be had, is too long, or lies where nothing is fetched from.
         """
         deadline = time.monotonic() + self._most_seconds
+        if given_up.is_set():
+            raise RefusedError(408, f"{url}: did not come in time")
         if len(url) > _LONGEST_ADDRESS_CHARACTERS or not url.isascii() or not url.isprintable():
             raise RefusedError(400, "an address must be printable ASCII, and not longer than 2000")
         try:
             name = shown_name(unquote(urlsplit(url).path))
             request = Request(url, headers={"User-Agent": "muqrt"})
             with (
+                _until(deadline),
                 self._opener.open(request, timeout=_TIMEOUT_SECONDS) as response,
                 path.open("wb") as file,
             ):
@@ -77,6 +82,8 @@ class Fetcher:
                     if time.monotonic() > deadline or given_up.is_set():
                         raise RefusedError(408, f"{url}: did not come in time")
                     file.write(piece)
+                if time.monotonic() > deadline:  # cut off, which looks like its end
+                    raise RefusedError(408, f"{url}: did not come in time")
         except _InsideError:
             raise RefusedError(403, f"{url}: nothing is fetched from private addresses") from None
         except (OSError, HTTPException, ValueError) as error:
@@ -85,10 +92,38 @@ class Fetcher:
                 raise RefusedError(
                     403, f"{url}: nothing is fetched from private addresses"
                 ) from None
+            if time.monotonic() > deadline:
+                raise RefusedError(408, f"{url}: did not come in time") from None
             raise RefusedError(422, f"{url}: cannot be fetched") from None
         if not size:
             raise RefusedError(422, f"{url}: the file is empty")
         return Upload(path, name)
+
+
+# The connections of a thread's fetch.
+_open = threading.local()
+
+
+@contextmanager
+def _until(deadline: float) -> Iterator[None]:
+    """Cut off this thread's connections then: a timeout begins anew with every byte of a head."""
+    connections: list[socket.socket] = []
+    _open.connections, _open.deadline = connections, deadline
+
+    def cut() -> None:
+        for each in connections:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(deadline - time.monotonic(), cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        for each in connections:
+            each.close()
 
 
 def _connected(allow_inside: bool) -> Callable[..., socket.socket]:
@@ -102,7 +137,12 @@ def _connected(allow_inside: bool) -> Callable[..., socket.socket]:
         numbers = list(dict.fromkeys(str(each[4][0]) for each in found))
         if not allow_inside and not all(map(is_outside, numbers)):
             raise _InsideError(host)
-        return socket.create_connection((numbers[0], port), timeout)
+        connection = socket.create_connection((numbers[0], port), timeout)
+        _open.connections.append(connection.dup())  # TLS takes the socket itself over
+        if time.monotonic() > _open.deadline:  # a redirection's, after the others were cut off
+            connection.close()
+            raise TimeoutError
+        return connection
 
     return connect
 

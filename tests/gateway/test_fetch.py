@@ -1,8 +1,10 @@
 """Files of addresses: fetched where that is allowed, and never from inside the network."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +13,7 @@ import pytest
 
 from muqrt.gateway import fetch
 from muqrt.gateway.limits import GatewayLimits
+from muqrt.triton_repo.front.asgi import RefusedError
 
 from .conftest import Start, ask
 
@@ -128,3 +131,21 @@ def test_a_redirection_does_not_lead_inside(
 )
 def test_inside_and_outside(number: str, outside: bool) -> None:
     assert fetch.is_outside(number) == outside
+
+
+def test_a_head_that_never_ends_is_cut_off(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ended = threading.Event()
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nA: ")
+                while not ended.wait(0.02):
+                    connection.sendall(b"a")
+
+        threading.Thread(target=drip, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/a.wav"
+        with pytest.raises(RefusedError, match="did not come in time"):
+            fetch.Fetcher(1 << 20, 0.2, True).fetch(url, tmp_path / "a", threading.Event())
+        ended.set()
