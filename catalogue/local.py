@@ -1,5 +1,6 @@
 """Partitions computed by processes of this machine; one that dies is replaced."""
 
+import logging
 import multiprocessing
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from .worker import Outcome, Worker
 
 # In a row, and then it is no accident.
 _MOST_FAILURES = 3
+_log = logging.getLogger(__name__)
 OnTrack = Callable[[], None]
 
 
@@ -203,5 +205,11 @@ def _work(job: Job, connection: Connection, options: dict[str, Any]) -> None:
                     connection.send(worker.run(partition, lambda key: connection.send(_TRACK)))
                 except (StorageError, SessionError) as error:
                     connection.send(error)
+                except MuqrtError:
+                    raise
+                except Exception as error:  # another process would fail in the same way, for ever
+                    _log.exception("Partition %s", partition.name)
+                    what = f"{type(error).__name__}: {error}"
+                    connection.send(SessionError(f"partition {partition.name}: {what}"))
     except MuqrtError as error:
         connection.send(error)
