@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import numpy as np
@@ -89,7 +90,7 @@ def load_track(
         most_lost_share: how much damage is accepted.
         scratch: folder for files from elsewhere.
     """
-    copy = scratch / f"{uuid4().hex}{Path(key).suffix}" if is_remote(key) else None
+    copy = scratch / f"{uuid4().hex}{_suffix(key)}" if is_remote(key) else None
     path = copy or Path(key)
     kept = False
     try:
@@ -108,6 +109,11 @@ def load_track(
     finally:
         if copy is not None and not kept:
             copy.unlink(missing_ok=True)
+
+
+def _suffix(key: str) -> str:
+    """Its file's suffix, without the query of an address on the web, which may be very long."""
+    return Path(urlsplit(key).path if key.startswith(("http://", "https://")) else key).suffix
 
 
 def _loaded(key: str, path: Path, rate_hz: int, most_lost_share: float) -> LoadedTrack:

@@ -4,6 +4,7 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+import pytest
 import soundfile
 
 from muqrt.catalogue.loading import (
@@ -65,3 +66,18 @@ def test_a_long_track_is_not_held(tmp_path: Path) -> None:
     assert isinstance(track, LoadedTrack)
     assert (track.audio, track.rate_hz, track.bytes) == (path, None, 0)
     assert track.seconds == 901
+
+
+def test_a_long_query_is_no_part_of_a_files_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = []
+
+    def fetch(key: str, copy: Path) -> None:
+        fetched.append(copy)
+        soundfile.write(copy, np.full(24_000, 0.1), 24_000)
+
+    monkeypatch.setattr("muqrt.catalogue.loading.fetch", fetch)
+    key = f"https://host/a.wav?signature={'f' * 300}.b"
+    assert isinstance(load_track(key, 24_000, 0.2, tmp_path), LoadedTrack)
+    assert [each.suffix for each in fetched] == [".wav"]
