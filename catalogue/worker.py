@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.closing import Closing
-from ..common.environment import cpu_name, gpu_names, installed
+from ..common.environment import cpu_name, gpu_names, installed, processor_kind
 from ..errors import AudioError, MissingDependencyError, SessionError, StorageError
 from .columns import COLUMNS
 from .job import PARTS, Job
@@ -71,10 +71,12 @@ class Worker(Closing):
         self._loading_threads = loading_threads
         self._model: Model = job.open_model(threads, device, bundle)
         self._scratch = tempfile.TemporaryDirectory(prefix="muqrt-")
-        on_gpu = device is not None and device != "cpu"
+        on_gpu = device not in (None, "cpu") or job.recipe.engine.startswith("tensorrt")
+        gpus = ", ".join(gpu_names()) if on_gpu else None
         self._facts = {
             "muqrt": installed("muqrt"),
-            "processor": ", ".join(gpu_names()) if on_gpu else cpu_name(),
+            "processor": gpus or cpu_name(),
+            "processor_kind": gpus or processor_kind(),  # names alone do not tell
             "threads": threads or os.cpu_count(),
         }
 

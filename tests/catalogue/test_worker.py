@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 import muqrt
+from muqrt.common.environment import cpu_name, processor_kind
 from muqrt.errors import BundleError, StorageError, UsageError
 from muqrt.runtime.bundle.shipped import SHIPPED_BUNDLE
 
@@ -96,7 +97,8 @@ def test_every_track_is_there_once_with_the_numbers_of_embed(
     }
     assert sorted([*failed, *(row["key"] for row in rows)]) == sorted(keys)
     facts = json.loads(found[0].schema.metadata[b"muqrt"])
-    assert facts["threads"] == 1 and facts["processor"]
+    assert facts["threads"] == 1 and facts["processor"] == cpu_name()
+    assert facts["processor_kind"] == processor_kind()
     status = status_of(job)
     assert (status.done, status.failed, status.to_do) == (6, {"audio": 1, "missing": 1}, 0)
 
