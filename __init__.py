@@ -28,6 +28,8 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .catalogue.job import open_job
+    from .catalogue.spark import run_on_spark
     from .runtime.audio.damage import Tolerance
     from .runtime.audio.read import load as read_audio
     from .runtime.encoder import Encoder
@@ -84,7 +86,9 @@ __all__ = [
     "load",
     "open_bundle",
     "open_index",
+    "open_job",
     "read_audio",
+    "run_on_spark",
     "tag_labels",
 ]
 
@@ -110,7 +114,9 @@ _LAZY = {
     "load": (".runtime.load", "load"),
     "open_bundle": (".runtime.load", "open_bundle"),
     "open_index": (".runtime.search.index", "open_index"),
+    "open_job": (".catalogue.job", "open_job"),
     "read_audio": (".runtime.audio.read", "load"),
+    "run_on_spark": (".catalogue.spark", "run_on_spark"),
     "tag_labels": (".triton_repo.client.zero_shot", "tag_labels"),
 }
 

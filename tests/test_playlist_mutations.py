@@ -16,7 +16,7 @@ import soundfile
 
 from muqrt.common.retry import Backoff, Retry
 from muqrt.errors import AudioError
-from muqrt.runtime.streaming.sources import radio
+from muqrt.runtime.streaming.sources import encoded
 from muqrt.runtime.streaming.sources.chunks import from_file
 from muqrt.runtime.streaming.sources.radio import from_url
 
@@ -79,7 +79,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, tu
     """A server's address, and what it serves: the kind and the bytes by name."""
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(radio, "_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(encoded, "TIMEOUT_SECONDS", 0.5)
     served: dict[str, tuple[str, bytes]] = {}
 
     class Handler(BaseHTTPRequestHandler):
