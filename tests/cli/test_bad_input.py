@@ -249,7 +249,13 @@ def with_room_for(size_bytes: int, *command: object) -> CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, preexec_fn=limit, env=environment)
 
 
-@pytest.mark.parametrize("older", [False, True], ids=["nothing there", "an older bundle"])
+@pytest.mark.parametrize(
+    "older",
+    [
+        pytest.param(False, marks=pytest.mark.full, id="nothing there"),
+        pytest.param(True, id="an older bundle"),
+    ],
+)
 def test_the_disk_is_full_during_an_export(
     tiny_checkpoint: Path, tiny_bundle: Path, tmp_path: Path, older: bool
 ) -> None:

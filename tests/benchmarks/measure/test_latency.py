@@ -130,6 +130,7 @@ def test_the_plain_graph_is_the_reference(tiny_checkpoint: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_torch_compile_takes_part() -> None:
     model = random_model(dataclasses.replace(TINY, encoder_depth=1))
     unavailable: dict[str, str] = {}
