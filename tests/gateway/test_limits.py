@@ -90,7 +90,7 @@ def test_a_bad_request_is_refused_with_a_reason(
     ("status", "reason", "files", "fields"),
     [
         (413, "8 files", [("a", b"x")] * 9, {}),
-        (413, "fields may have", [("a", b"x")], {"text": "x" * 70_000}),
+        (413, "headers may have 64 KiB", [("a", b"x")], {"text": "x" * 70_000}),
         (400, "no such field: text", [("a", b"x")], {"text": "x"}),
         (422, "a: not audio", [("a", b"x")], {}),
         (422, "a: the file is empty", [("a", b"")], {}),
