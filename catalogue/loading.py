@@ -112,7 +112,7 @@ def load_track(
 
 
 def _suffix(key: str) -> str:
-    """Its file's suffix, without the query of an address on the web, which may be very long."""
+    """Its file's suffix, without the query of an address on the web, which may be long."""
     return Path(urlsplit(key).path if key.startswith(("http://", "https://")) else key).suffix
 
 
