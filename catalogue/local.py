@@ -1,42 +1,17 @@
 """Partitions computed by processes of this machine; one that dies is replaced."""
 
-import logging
 import multiprocessing
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from ..common.closing import Closing
-from ..common.interrupts import uninterrupted
 from ..common.workers import end_with_parent, signals_left_to_parent
-from ..errors import MuqrtError, SessionError, StorageError
+from ..errors import MuqrtError
 from .job import Job
 from .partition import Partition
-from .worker import Outcome, Worker
-
-# In a row, and then it is no accident.
-_MOST_FAILURES = 3
-_log = logging.getLogger(__name__)
-OnTrack = Callable[[], None]
-
-
-@dataclass
-class Summary:
-    """What a run has done.
-
-    Attributes:
-        outcomes: the partitions that were computed.
-        deaths: how many processes ended in the midst of one.
-        errors: why partitions could not be done.
-        left: how many are not done.
-    """
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    deaths: int = 0
-    errors: list[MuqrtError] = field(default_factory=list)
-    left: int = 0
+from .worker import Worker
+from .workers import OnTrack, Workers
 
 
 @dataclass(eq=False)
@@ -50,8 +25,8 @@ class _Process:
     tracks: int = 0
 
 
-class LocalWorkers(Closing):
-    """Processes that compute a job's partitions, each with its own model.
+class LocalWorkers(Workers):
+    """Processes of this machine that compute a job's partitions, each with its own model.
 
     Args:
         job: the job.
@@ -60,60 +35,13 @@ class LocalWorkers(Closing):
     """
 
     def __init__(self, job: Job, count: int, **options: Any) -> None:
-        self._job, self._count, self._options = job, count, options
+        super().__init__(job, options)
+        self._count = count
         self._processes: list[_Process] = []
-        self._todo: deque[Partition] = deque()
-        self._early_deaths = self._failures = 0
-        self._late_deaths = Counter[str]()
-        self._stopping = False
-        self._summary = Summary()
-
-    def run(
-        self,
-        partitions: Sequence[Partition],
-        on_track: OnTrack = lambda: None,
-        on_stop: Callable[[int], None] = lambda running: None,
-    ) -> Summary:
-        """Compute partitions.
-
-        Ctrl-C lets those that are running be finished, and begins no other.
-
-        Args:
-            partitions: which.
-            on_track: called after each track.
-            on_stop: called after Ctrl-C with how many partitions are running.
-
-        Raises:
-            MuqrtError: what makes every partition fail, such as another bundle.
-            SessionError: the processes die before they can begin.
-        """
-        self._todo.extend(partitions)
-        while True:
-            try:
-                with uninterrupted():
-                    self._assign()
-                busy = [each for each in self._processes if each.partition is not None]
-                if not busy:
-                    break
-                ready = wait([each.connection for each in busy])
-                with uninterrupted():
-                    for each in busy:
-                        if each.connection in ready:
-                            self._hear(each, on_track)
-            except KeyboardInterrupt:
-                self._stopping = True
-                on_stop(sum(each.partition is not None for each in self._processes))
-        self._summary.left = len(self._todo) + len(self._summary.errors)
-        return self._summary
-
-    @property
-    def was_stopped(self) -> bool:
-        """Whether Ctrl-C ended the run."""
-        return self._stopping
 
     def _assign(self) -> None:
         idle = [each for each in self._processes if each.partition is None]
-        while self._todo and not self._stopping and self._failures < _MOST_FAILURES:
+        while self._todo and not self._is_ending:
             if not idle and len(self._processes) == self._count:
                 return
             process = idle.pop() if idle else self._started()
@@ -134,24 +62,32 @@ class LocalWorkers(Closing):
         self._processes.append(_Process(started, ours))
         return self._processes[-1]
 
-    def _hear(self, process: _Process, on_track: OnTrack) -> None:
+    def _busy(self) -> list[_Process]:
+        return [each for each in self._processes if each.partition is not None]
+
+    def _running(self) -> int:
+        return len(self._busy())
+
+    def _wait(self) -> Sequence[_Process]:
+        busy = self._busy()
+        ready = wait([each.connection for each in busy])
+        return [each for each in busy if each.connection in ready]
+
+    def _hear(self, answered: _Process, on_track: OnTrack) -> None:
         try:
-            message = process.connection.recv()
+            message = answered.connection.recv()
         except (EOFError, OSError):
-            self._died(process)
+            self._died(answered)
             return
         if message == _READY:
-            process.is_ready, self._early_deaths = True, 0
+            answered.is_ready = True
+            self._is_open()
         elif message == _TRACK:
-            process.tracks += 1
+            answered.tracks += 1
             on_track()
-        elif isinstance(message, Outcome):
-            process.partition, self._failures = None, 0
-            self._summary.outcomes.append(message)
-        elif isinstance(message, (StorageError, SessionError)) and process.is_ready:
-            process.partition = None
-            self._failures += 1
-            self._summary.errors.append(message)
+        elif answered.is_ready:
+            answered.partition = None
+            self._take(message)
         else:
             raise message
 
@@ -162,18 +98,9 @@ class LocalWorkers(Closing):
         self._processes.remove(process)
         partition = process.partition
         assert partition is not None
-        self._todo.appendleft(partition)
-        self._summary.deaths += 1
-        code = process.process.exitcode
-        if not process.is_ready:
-            self._early_deaths += 1
-        elif process.tracks == partition.tracks:
-            self._late_deaths[partition.name] += 1
-        if max(self._early_deaths, self._late_deaths[partition.name]) >= _MOST_FAILURES:
-            raise SessionError(
-                f"worker processes ended {_MOST_FAILURES} times before they had begun or when they "
-                f"wrote a part (exit code {code}). If it is memory: give fewer --workers."
-            )
+        is_late = process.is_ready and process.tracks == partition.tracks
+        reason = f"exit code {process.process.exitcode}"
+        self._put_back(partition, not process.is_ready, is_late, reason)
 
     def close(self) -> None:
         """End the processes: those that are idle at once, the others by force."""
@@ -201,15 +128,6 @@ def _work(job: Job, connection: Connection, options: dict[str, Any]) -> None:
                     partition = connection.recv()
                 except EOFError:
                     return
-                try:
-                    connection.send(worker.run(partition, lambda key: connection.send(_TRACK)))
-                except (StorageError, SessionError) as error:
-                    connection.send(error)
-                except MuqrtError:
-                    raise
-                except Exception as error:  # another process would fail in the same way, for ever
-                    _log.exception("Partition %s", partition.name)
-                    what = f"{type(error).__name__}: {error}"
-                    connection.send(SessionError(f"partition {partition.name}: {what}"))
+                connection.send(worker.answer(partition, lambda key: connection.send(_TRACK)))
     except MuqrtError as error:
         connection.send(error)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..common.closing import Closing
 from ..common.environment import cpu_name, gpu_names, installed, processor_kind
-from ..errors import AudioError, MissingDependencyError, SessionError, StorageError
+from ..errors import AudioError, MissingDependencyError, MuqrtError, SessionError, StorageError
 from .columns import COLUMNS
 from .job import PARTS, Job
 from .loading import FailedTrack, LoadedTrack, in_flight, load_track, loaded_ahead
@@ -79,6 +79,19 @@ class Worker(Closing):
             "processor_kind": gpus or processor_kind(),  # names alone do not tell
             "threads": threads or os.cpu_count(),
         }
+
+    def answer(
+        self, partition: Partition, on_track: OnTrack = lambda key: None
+    ) -> Outcome | MuqrtError:
+        """``run`` for another process, with what went wrong as the answer: a SessionError, too,
+        where it was not foreseen, since every other process would fail in the same way."""
+        try:
+            return self.run(partition, on_track)
+        except MuqrtError as error:
+            return error
+        except Exception as error:
+            _log.exception("Partition %s", partition.name)
+            return SessionError(f"partition {partition.name}: {type(error).__name__}: {error}")
 
     def run(self, partition: Partition, on_track: OnTrack = lambda key: None) -> Outcome:
         """Compute a partition and write its part, whole or not at all.

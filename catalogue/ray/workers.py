@@ -7,26 +7,21 @@ process, is in the job's folder, so neither Ray's retries nor its checkpoints ar
 import logging
 import os
 import sys
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from ...common.closing import Closing
 from ...common.environment import import_extra
-from ...common.interrupts import uninterrupted
-from ...errors import MuqrtError, SessionError, StorageError, UsageError
+from ...errors import MuqrtError, UsageError
 from ..job import Job
 from ..loading import in_flight
-from ..local import OnTrack, Summary
 from ..notes import Notes
 from ..partition import Partition
 from ..worker import LOADING_THREADS, Outcome, Worker
+from ..workers import OnTrack, Workers
 
-# In a row, and then it is no accident.
-_MOST_FAILURES = 3
 # How often it is looked whether nodes have come or gone.
 _LOOK_SECONDS = 10.0
 _log = logging.getLogger(__name__)
@@ -48,10 +43,7 @@ class _Actor:
 
     def run(self, partition: Partition) -> Outcome | MuqrtError:
         """Compute a partition."""
-        try:
-            return self._worker.run(partition)
-        except MuqrtError as error:
-            return error
+        return self._worker.answer(partition)
 
 
 @dataclass(eq=False)
@@ -63,7 +55,7 @@ class _Placed:
     is_ready: bool = False
 
 
-class RayWorkers(Closing):
+class RayWorkers(Workers):
     """Actors in a Ray cluster that compute a job's partitions, each with its own model.
 
     Args:
@@ -79,6 +71,8 @@ class RayWorkers(Closing):
         UsageError: no cluster answers at the address.
     """
 
+    _processes_name = "Ray's worker processes"
+
     def __init__(
         self,
         job: Job,
@@ -89,16 +83,12 @@ class RayWorkers(Closing):
         **options: Any,
     ) -> None:
         self._ray: Any = import_extra("ray", "ray")
-        self._job, self._wanted, self._options = job, count, options
+        super().__init__(job, options)
+        self._wanted = count
         self._needs = {"CPU": float(cpus), "GPU": float(gpus)}
         self._actors: dict[Any, _Placed] = {}  # by what each one is doing
         self._idle: list[_Placed] = []
-        self._todo: deque[Partition] = deque()
-        self._early_deaths = self._failures = 0
-        self._late_deaths = Counter[str]()
-        self._stopping = False
         self._room, self._looked = 1, -_LOOK_SECONDS
-        self._summary = Summary()
         self._held = ExitStack()
         # Ray prints on stdout, where results go, what it has to say of dead workers.
         self._held.enter_context(redirect_stdout(sys.stderr))
@@ -111,48 +101,14 @@ class RayWorkers(Closing):
             num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0
         )(_Actor)
 
-    def run(
-        self,
-        partitions: Sequence[Partition],
-        on_track: OnTrack = lambda: None,
-        on_stop: Callable[[int], None] = lambda running: None,
-    ) -> Summary:
-        """Compute partitions; as ``LocalWorkers.run``, but ``on_track`` is called when a partition
-        is done, for all of its tracks."""
-        self._todo.extend(partitions)
-        while True:
-            try:
-                with uninterrupted():
-                    self._assign()
-                busy = sum(each.partition is not None for each in self._actors.values())
-                if not busy and (self._is_ending() or not self._todo):
-                    break
-                ready, _ = self._ray.wait([*self._actors], timeout=_LOOK_SECONDS)
-                with uninterrupted():
-                    for each in ready:
-                        self._hear(each, on_track)
-            except KeyboardInterrupt:
-                self._stopping = True
-                on_stop(sum(each.partition is not None for each in self._actors.values()))
-        self._summary.left = len(self._todo) + len(self._summary.errors)
-        return self._summary
-
-    @property
-    def was_stopped(self) -> bool:
-        """Whether Ctrl-C ended the run."""
-        return self._stopping
-
-    def _is_ending(self) -> bool:
-        return self._stopping or self._failures >= _MOST_FAILURES
-
     def _assign(self) -> None:
         """Give partitions to actors that are ready, and ask Ray for more where there is room."""
-        while self._todo and self._idle and not self._is_ending():
+        while self._todo and self._idle and not self._is_ending:
             actor = self._idle.pop()
             actor.partition = self._todo.popleft()
             self._actors[actor.handle.run.remote(actor.partition)] = actor
         coming = sum(not each.is_ready for each in self._actors.values())
-        if self._is_ending() or coming >= len(self._todo):
+        if self._is_ending or coming >= len(self._todo):
             return
         self._look()
         while coming < len(self._todo) and len(self._actors) < self._room:
@@ -173,51 +129,43 @@ class RayWorkers(Closing):
                 _log.warning("The Ray cluster has no room yet for a worker with %s.", asked)
             self._room = max(1, min(fitting))
 
-    def _hear(self, done: Any, on_track: OnTrack) -> None:
-        actor = self._actors.pop(done)
+    def _running(self) -> int:
+        return sum(each.partition is not None for each in self._actors.values())
+
+    def _wait(self) -> Sequence[Any]:
+        done: list[Any] = self._ray.wait([*self._actors], timeout=_LOOK_SECONDS)[0]
+        return done
+
+    def _hear(self, answered: Any, on_track: OnTrack) -> None:
+        actor = self._actors.pop(answered)
         try:
-            answer = self._ray.get(done)
+            answer = self._ray.get(answered)
         except self._ray.exceptions.RayError as error:
             self._died(actor, error)
             return
         partition, actor.partition = actor.partition, None
-        if partition is None and answer is None:
-            actor.is_ready, self._early_deaths = True, 0
-        elif partition is not None and isinstance(answer, Outcome):
-            self._failures = 0
-            self._summary.outcomes.append(answer)
-            for _ in range(partition.tracks):
+        if partition is not None:
+            self._take(answer)
+            for _ in range(partition.tracks if isinstance(answer, Outcome) else 0):
                 on_track()
-        elif partition is not None and isinstance(answer, (StorageError, SessionError)):
-            self._failures += 1
-            self._summary.errors.append(answer)
+        elif answer is None:
+            actor.is_ready = True
+            self._is_open()
         else:
             raise answer
         self._idle.append(actor)
 
     def _died(self, actor: _Placed, error: Exception) -> None:
         """Put a dead actor's partition back."""
-        self._summary.deaths += 1
         self._looked = -_LOOK_SECONDS  # its node may have gone with it
-        late = 0
-        if actor.partition is None:
-            self._early_deaths += 1
-        else:
-            self._todo.appendleft(actor.partition)
-            late = self._died_late(actor.partition)
-        if max(self._early_deaths, late) >= _MOST_FAILURES:
-            raise SessionError(
-                f"Ray's worker processes ended {_MOST_FAILURES} times before they had begun or "
-                f"when they wrote a part ({str(error).splitlines()[0]}). If it is memory: "
-                "give fewer --workers."
-            )
+        partition = actor.partition
+        is_late = partition is not None and self._is_late(partition)
+        self._put_back(partition, partition is None, is_late, str(error).splitlines()[0])
 
-    def _died_late(self, partition: Partition) -> int:
-        """How often attempts at a partition ended and no track can be blamed."""
+    def _is_late(self, partition: Partition) -> bool:
+        """Whether no track can be blamed for the end of an attempt at a partition."""
         at_once = in_flight(self._options.get("loading_threads", LOADING_THREADS))
-        if not Notes(self._job.folder, partition).history(at_once).suspects:
-            self._late_deaths[partition.name] += 1
-        return self._late_deaths[partition.name]
+        return not Notes(self._job.folder, partition).history(at_once).suspects
 
     def close(self) -> None:
         """End the actors, by force if they are busy, and leave the cluster."""

@@ -18,9 +18,10 @@ from ..parameters import expand_options
 
 if TYPE_CHECKING:
     from ...catalogue.job import Job
-    from ...catalogue.local import LocalWorkers, Summary
+    from ...catalogue.local import LocalWorkers
     from ...catalogue.partition import Partition
     from ...catalogue.ray.workers import RayWorkers
+    from ...catalogue.workers import Summary, Workers
 
 _SHARD = re.compile(r"(\d{1,6})/(\d{1,6})")
 _SKIPPED_SHOWN = 10
@@ -180,7 +181,7 @@ def run(
     job = open_job(folder)
     partitions = _share(job.remaining(), job, shard)
     options = {"loading_threads": loading_threads, "bundle": bundle}
-    pool: LocalWorkers | RayWorkers
+    pool: Workers
     if ray is None:
         pool = _local_workers(job, max(1, min(workers or 1, len(partitions))), threads, options)
     else:
@@ -237,9 +238,7 @@ def _ray_workers(
     return RayWorkers(job, address, workers, cpus, gpus, **options)
 
 
-def _run(
-    workers: "LocalWorkers | RayWorkers", partitions: "list[Partition]"
-) -> "tuple[Summary, bool]":
+def _run(workers: "Workers", partitions: "list[Partition]") -> "tuple[Summary, bool]":
     def stopping(running: int) -> None:
         note(f"ends after {running} running partitions; Ctrl-C again ends at once.")
 

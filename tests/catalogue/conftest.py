@@ -85,6 +85,11 @@ def _command(pid: int) -> bytes:
         return b""
 
 
+def has_begun(job: Path, kind: str) -> bool:
+    """Whether a job on this machine has any notes or any parts."""
+    return any((job / kind).glob("*/*" if kind == "notes" else "*.parquet"))
+
+
 def kill(pid: int) -> None:
     """kill -9."""
     os.kill(pid, signal.SIGKILL)

@@ -12,7 +12,7 @@ import pytest
 from muqrt.runtime.load import load
 
 from ..until import until
-from .conftest import BAD, GOOD, PARTITION_TRACKS, POISON, Muqrt, kill, worker_pids
+from .conftest import BAD, GOOD, PARTITION_TRACKS, POISON, Muqrt, has_begun, kill, worker_pids
 
 parquet = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("fsspec")
@@ -71,7 +71,7 @@ def test_a_worker_is_killed(
     job = tmp_path / "job"
     planned(start, catalogue, job)
     running = start(run(job))
-    until(lambda: any((job / "notes").glob("*/*")) if (job / "notes").exists() else False)
+    until(lambda: has_begun(job, "notes"))
     kill(worker_pids(running.pid)[0])
     facts = done(running)
     assert (facts["left"], facts["failed"]) == (0, BAD + 1)
@@ -86,7 +86,7 @@ def test_the_driver_is_killed(
     job = tmp_path / "job"
     planned(start, catalogue, job)
     running = start(run(job))
-    until(lambda: any((job / "parts").glob("*.parquet")) if (job / "parts").exists() else False)
+    until(lambda: has_begun(job, "parts"))
     workers = worker_pids(running.pid)
     kill(running.pid)
     running.communicate()
@@ -105,7 +105,7 @@ def test_ctrl_c_ends_after_the_running_parts(
     job = tmp_path / "job"
     planned(start, catalogue, job)
     running = start(run(job))
-    until(lambda: any((job / "notes").glob("*/*")) if (job / "notes").exists() else False)
+    until(lambda: has_begun(job, "notes"))
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=600)
     assert running.returncode == 130, err

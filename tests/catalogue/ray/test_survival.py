@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("fsspec")
 
-from ..conftest import BAD, PARTITION_TRACKS, kill
+from ..conftest import BAD, PARTITION_TRACKS, has_begun, kill
 from ..test_survival import check, done, expected, planned
 from .conftest import Cluster
 
@@ -32,10 +32,6 @@ def until(condition: Callable[[], object], running: "subprocess.Popen[str] | Non
     while not condition():
         assert running is None or running.poll() is None, running.communicate()
         time.sleep(0.01)
-
-
-def has_begun(job: Path, kind: str) -> bool:
-    return any((job / kind).glob("*/*" if kind == "notes" else "*.parquet"))
 
 
 def test_a_worker_is_killed(
