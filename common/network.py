@@ -1,7 +1,11 @@
-"""Addresses of network interfaces."""
+"""Addresses of network interfaces, and what may be opened on the web."""
 
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6, AddressFamily
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from urllib.request import BaseHandler, OpenerDirector
 
 
 def local_host(address: str) -> str:
@@ -30,3 +34,30 @@ def is_loopback(address: str) -> bool:
         return ip_address(address.strip("[]")).is_loopback
     except ValueError:
         return address == "localhost"
+
+
+def http_opener(*handlers: "BaseHandler") -> "OpenerDirector":
+    """What opens addresses of http and https alone, redirections too: ``urlopen`` would read the
+    local file that an address names.
+
+    Args:
+        handlers: for http, https and, where they are to be used, proxies.
+    """
+    from urllib.request import (
+        HTTPDefaultErrorHandler,
+        HTTPErrorProcessor,
+        HTTPRedirectHandler,
+        OpenerDirector,
+        UnknownHandler,
+    )
+
+    opener = OpenerDirector()
+    for each in (
+        *handlers,
+        UnknownHandler(),
+        HTTPDefaultErrorHandler(),
+        HTTPRedirectHandler(),
+        HTTPErrorProcessor(),
+    ):
+        opener.add_handler(each)
+    return opener

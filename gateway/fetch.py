@@ -14,16 +14,13 @@ from threading import Event
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
     HTTPHandler,
-    HTTPRedirectHandler,
     HTTPSHandler,
     OpenerDirector,
     Request,
-    UnknownHandler,
 )
 
+from ..common.network import http_opener
 from ..triton_repo.front.asgi import RefusedError
 from .uploads import Upload, shown_name
 
@@ -177,14 +174,4 @@ def _opener(allow_inside: bool) -> OpenerDirector:
         def https_open(self, request: Request) -> Any:
             return self.do_open(Secure, request, context=ssl.create_default_context())
 
-    opener = OpenerDirector()
-    for handler in (
-        PlainHandler(),
-        SecureHandler(),
-        UnknownHandler(),
-        HTTPDefaultErrorHandler(),
-        HTTPRedirectHandler(),
-        HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
-    return opener
+    return http_opener(PlainHandler(), SecureHandler())

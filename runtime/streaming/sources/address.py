@@ -10,16 +10,13 @@ import ssl
 from http.client import HTTPException, HTTPResponse
 from urllib.parse import urljoin
 from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
     HTTPHandler,
-    HTTPRedirectHandler,
     HTTPSHandler,
-    OpenerDirector,
     ProxyHandler,
     Request,
-    UnknownHandler,
 )
+
+from ....common.network import http_opener
 
 USER_AGENT = "muqrt"
 # So much may come without any audio: a cover, or the tags of a file.
@@ -51,7 +48,8 @@ class Body:
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
         request = Request(url, headers={"User-Agent": USER_AGENT})
-        self._response: HTTPResponse = _opener().open(request, timeout=timeout_seconds)
+        opener = http_opener(ProxyHandler(), HTTPHandler(), HTTPSHandler(context=_unverified()))
+        self._response: HTTPResponse = opener.open(request, timeout=timeout_seconds)
         self.url = self._response.url
         self.has_length = self._response.length is not None
         self._silent_bytes = 0
@@ -132,22 +130,6 @@ def checked_playlist(url: str, text: str, timeout_seconds: float) -> str:
         finally:
             variant.close()
     return "".join(texts)
-
-
-def _opener() -> OpenerDirector:
-    """For http and https alone: ``urlopen`` would read the local file that a playlist names."""
-    opener = OpenerDirector()
-    for handler in (
-        ProxyHandler(),
-        UnknownHandler(),
-        HTTPHandler(),
-        HTTPSHandler(context=_unverified()),
-        HTTPDefaultErrorHandler(),
-        HTTPRedirectHandler(),
-        HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
-    return opener
 
 
 def _unverified() -> ssl.SSLContext:
