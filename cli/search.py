@@ -191,7 +191,8 @@ def search(
                 if like is not None and needs_embedding:
                     sought = library.embedding(same) if same in changes.new else None
                     sought = model.embed_audio(Path(like)) if sought is None else sought
-    _approximate(home, library)
+    if not exact:
+        _approximate(home, library)
     found = [] if sought is None else library.nearest(sought, top, same, exact)
     matches = [(files.get(match.name, folder / match.name), match.cosine) for match in found]
     shown = None if sought is None else matches
@@ -219,7 +220,8 @@ def _search_tracks(
     elif like is not None:
         with place.open_session() as session:
             sought = Model(session).embed_audio(Path(like))
-    _approximate(home, library)
+    if not exact:
+        _approximate(home, library)
     tracks = library.count()
     facts: dict[str, Any] = {"index": {"files": tracks}}
     lines: list[str | Table] = [f"{given}: {tracks} tracks"]
