@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -20,15 +21,20 @@ from ..errors import (
 )
 from ..runtime.audio.damage import Damages
 from ..runtime.audio.length import header_seconds
-from ..runtime.bundle.tagging import Tagging
+from ..runtime.audio.tracks import AudioFile
+from ..runtime.bundle.joint import Joint
+from ..runtime.bundle.tagging import Tagging, Vocabulary
 from ..runtime.bundle.tokens import Tokenizer
-from ..runtime.documents import Choice, tags_document
+from ..runtime.documents import Choice, Result, tags_document
 from ..runtime.engines.session import Session, require_output
 from ..runtime.inference.windows import Window
 from ..runtime.model import Model
+from ..runtime.text.labels import LabelSet
+from ..runtime.text.zero_shot import LabelTagger
 from ..triton_repo.front.asgi import RefusedError
 from .limits import GatewayLimits
 from .query import Range
+from .texts import Texts
 from .uploads import Upload
 
 # By path; each takes further arguments from the query, of these ranges.
@@ -38,6 +44,8 @@ TASKS: Mapping[str, Mapping[str, Range]] = {
     "/v1/tokens": {},
     "/v1/similarity": {},
 }
+# By path: what the texts are called that a request may have; they may be repeated.
+TEXTS: Mapping[str, str] = {"/v1/tags": "labels", "/v1/similarity": "texts"}
 # A header's length may be a guess of the decoder's.
 _CERTAINLY = 2.0
 _SERVER_AWAY = "the model server cannot be reached, or has no room; try again later"
@@ -57,13 +65,20 @@ class Question:
         task: of ``TASKS``.
         uploads: its files.
         numbers: arguments from the query.
+        texts: those of ``TEXTS``.
         given_up: set when the answer is not waited for any more: the work ends after its window.
     """
 
     task: str
     uploads: list[Upload]
     numbers: Mapping[str, float]
+    texts: list[str]
     given_up: Event
+
+    def check_is_awaited(self, count: int = 0) -> None:
+        """Raise GivenUpError if the answer is not waited for any more."""
+        if self.given_up.is_set():
+            raise GivenUpError
 
 
 class Answers:
@@ -74,13 +89,19 @@ class Answers:
         model_name: what answers call it.
         limits: of the audio.
         batch_size: how many windows to run at once.
+        texts: embeds texts into the session's space; None where it shares one with no texts.
     """
 
     def __init__(
-        self, session: Session, model_name: str, limits: GatewayLimits, batch_size: int = 1
+        self,
+        session: Session,
+        model_name: str,
+        limits: GatewayLimits,
+        batch_size: int = 1,
+        texts: Texts | None = None,
     ) -> None:
         self.session, self.model_name, self._limits = session, model_name, limits
-        self._batch_size = batch_size
+        self._batch_size, self._texts = batch_size, texts
 
     def answer(self, question: Question) -> bytes:
         """The answer's JSON.
@@ -117,25 +138,46 @@ class Answers:
 
     def _watch(self, question: Question) -> Callable[[Window], None]:
         """What is called after each window."""
-        longest_steps = self._limits.audio_seconds * self.session.framing.steps_per_second
+        framing, joint = self.session.framing, self.session.joint
+        longest_steps = self._limits.audio_seconds * framing.steps_per_second
+        if joint is not None:  # whose last clip is filled
+            longest_steps += joint.clip_samples // framing.step_samples - 1
 
         def watch(window: Window) -> None:
-            if question.given_up.is_set():
-                raise GivenUpError
+            question.check_is_awaited()
             if window.keep.stop > longest_steps + 1:  # a last step may be incomplete
                 raise self._too_long()
 
         return watch
 
     def _tags(self, model: Model, question: Question, damages: Damages) -> dict[str, Any]:
-        tagging, numbers = require_output(self.session, Tagging), question.numbers
-        paths: list[Any] = [upload.path for upload in question.uploads]
-        found = model.tag_files(paths, numbers.get("hop_seconds"), self._watch(question))
+        numbers, watch, paths = question.numbers, self._watch(question), self._paths(question)
+        vocabulary: Vocabulary
+        found: Iterable[tuple[AudioFile, Result]]
+        if question.texts:
+            if "hop_seconds" in numbers:
+                raise UsageError("hop_seconds is for a head's tags; labels are for clip after clip")
+            tagger = self._label_tagger(question, damages)
+            vocabulary, found = tagger.zero_shot, tagger.tag_files(paths, watch)
+        else:
+            vocabulary = require_output(self.session, Tagging)
+            found = model.tag_files(paths, numbers.get("hop_seconds"), watch)
         results = [(Path(path), tags) for path, tags in found]
-        document = tags_document(tagging, results, Choice(numbers.get("threshold")), damages)
+        document = tags_document(vocabulary, results, Choice(numbers.get("threshold")), damages)
         del document["skipped"]  # of folders
         _name(document["results"], question.uploads)
         return document
+
+    def _label_tagger(self, question: Question, damages: Damages) -> LabelTagger:
+        require_output(self.session, Joint)
+        labels = LabelSet(tuple(question.texts))
+        latents = labels.latents(partial(self._embedded, question))
+        return LabelTagger(self.session, labels, latents, self._batch_size, damages.tolerance)
+
+    def _embedded(self, question: Question, texts: Sequence[str]) -> np.ndarray:
+        if self._texts is None:
+            raise BundleError("this model has no text tower")
+        return self._texts.embed(texts, question.check_is_awaited)
 
     def _embeddings(self, model: Model, question: Question, damages: Damages) -> dict[str, Any]:
         found = model.embed_files(self._paths(question), self._watch(question))
@@ -152,9 +194,16 @@ class Answers:
         }
 
     def _similarity(self, model: Model, question: Question, damages: Damages) -> dict[str, Any]:
-        """How alike the first file and each of the others are."""
-        if len(question.uploads) < 2:
-            raise UsageError("two files at least are compared: -F audio=@a.mp3 -F audio=@b.mp3")
+        """How alike the first file and each of the others are, and how well texts describe it."""
+        if len(question.uploads) < 2 and not question.texts:
+            raise UsageError(
+                "two files at least are compared, or one with texts: -F audio=@a.mp3 "
+                "-F audio=@b.mp3"
+            )
+        words: Iterable[np.ndarray] = ()
+        if question.texts:
+            require_output(self.session, Joint)
+            words = self._embedded(question, question.texts)
         embed = model.embed_files if self.session.joint is None else model.embed_audio_files
         vectors = []
         for _, found in embed(self._paths(question), on_window=self._watch(question)):
@@ -169,11 +218,15 @@ class Answers:
                 {"audio": name, "cosine": float(np.dot(vectors[0], vector))}
                 | damages.facts(upload.path)
                 for (name, vector), upload in zip(others, question.uploads[1:], strict=True)
+            ]
+            + [
+                {"text": text, "cosine": float(np.dot(vectors[0], vector))}
+                for text, vector in zip(question.texts, words, strict=True)
             ],
         }
 
     @staticmethod
-    def _paths(question: Question) -> list[Path]:
+    def _paths(question: Question) -> list[AudioFile]:
         return [upload.path for upload in question.uploads]
 
 

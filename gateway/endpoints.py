@@ -9,11 +9,17 @@ from threading import Event
 from typing import Any
 
 from ..triton_repo.front.asgi import App, Receive, RefusedError, Scope, Send, answer
-from .answers import TASKS, Answers, GivenUpError, Question
+from .answers import TASKS, TEXTS, Answers, GivenUpError, Question
 from .fetch import Fetcher
 from .limits import GatewayLimits
 from .query import arguments, numbers
-from .uploads import ClientGoneError, Request, Upload, read_request
+from .uploads import (
+    ClientGoneError,
+    Request,
+    Upload,
+    read_request,
+    telling_of_full_disks,
+)
 
 
 class FileEndpoints:
@@ -46,20 +52,26 @@ class FileEndpoints:
             return await self._app(scope, receive, send)
         if scope.get("method") != "POST":
             raise RefusedError(405, "use POST", "POST")
-        given = numbers(arguments(scope["query_string"], TASKS[task]), TASKS[task])
+        field = TEXTS.get(task)
+        given, texts = arguments(scope["query_string"], TASKS[task], field)
+        ranged = numbers(given, TASKS[task])
         loop = asyncio.get_running_loop()
         given_up = Event()
-        with TemporaryDirectory(prefix="muqrt-gateway-") as folder:
+        with telling_of_full_disks(), TemporaryDirectory(prefix="muqrt-gateway-") as folder:
             try:
                 request = await read_request(scope, receive, Path(folder), self._limits)
             except ClientGoneError:
                 return
-            if request.fields:
-                raise RefusedError(400, f"no such field: {', '.join(request.fields)[:100]}")
+            fields, urls = self._fields(request)
+            if field is not None:
+                texts += fields.pop(field, [])
+            if fields:
+                raise RefusedError(400, f"no such field: {', '.join(fields)[:100]}")
+            self._check_texts(texts)
 
             def work() -> bytes:
-                uploads = request.files or self._fetched(request, Path(folder), given_up)
-                return self._answers.answer(Question(task, uploads, given, given_up))
+                uploads = request.files or self._fetched(urls, Path(folder), given_up)
+                return self._answers.answer(Question(task, uploads, ranged, texts, given_up))
 
             working = loop.run_in_executor(self._pool, work)
             gone = asyncio.ensure_future(receive())
@@ -86,9 +98,25 @@ class FileEndpoints:
                 gone.cancel()
         await answer(send, 200, body)
 
-    def _fetched(self, request: Request, folder: Path, given_up: Event) -> list[Upload]:
-        """The files of a JSON body's addresses."""
-        urls = _urls(request.json or b"", self._limits.files)
+    def _fields(self, request: Request) -> tuple[dict[str, list[str]], list[str]]:
+        """A body's fields beside its files, and a JSON body's addresses."""
+        if request.json is None:
+            return request.fields, []
+        fields = _lists_in(request.json)
+        urls = fields.pop("urls")
+        if len(urls) > self._limits.files:
+            raise RefusedError(413, f"a request may have {self._limits.files} files")
+        return fields, urls
+
+    def _check_texts(self, texts: list[str]) -> None:
+        if len(texts) > self._limits.texts:
+            raise RefusedError(413, f"a request may have {self._limits.texts} texts")
+        for text in texts:
+            if not text.strip() or any("\ud800" <= each <= "\udfff" for each in text):
+                raise RefusedError(400, f"text {text[:100]!r}: empty, or not Unicode")
+
+    def _fetched(self, urls: list[str], folder: Path, given_up: Event) -> list[Upload]:
+        """The files of addresses."""
         if self._fetcher is None:
             raise RefusedError(403, "this gateway fetches no addresses: send the file itself")
         return [
@@ -97,14 +125,17 @@ class FileEndpoints:
         ]
 
 
-def _urls(body: bytes, most: int) -> list[str]:
+def _lists_in(body: bytes) -> dict[str, list[str]]:
+    """The lists of a JSON body, of which ``urls`` is one."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
         raise RefusedError(400, "the body is not JSON") from None
-    urls = document.get("urls") if isinstance(document, dict) and len(document) == 1 else None
-    if not isinstance(urls, list) or not urls or not all(isinstance(each, str) for each in urls):
+    if not (
+        isinstance(document, dict)
+        and document.get("urls")
+        and all(isinstance(each, list) for each in document.values())
+        and all(isinstance(text, str) for each in document.values() for text in each)
+    ):
         raise RefusedError(400, 'a JSON body is {"urls": ["https://...", ...]}')
-    if len(urls) > most:
-        raise RefusedError(413, f"a request may have {most} files")
-    return urls
+    return document

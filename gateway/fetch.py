@@ -22,7 +22,7 @@ from urllib.request import (
 
 from ..common.network import http_opener
 from ..triton_repo.front.asgi import RefusedError
-from .uploads import Upload, shown_name
+from .uploads import Upload, shown_name, telling_of_full_disks
 
 _TIMEOUT_SECONDS = 10.0
 _PIECE_BYTES = 64 << 10
@@ -66,6 +66,7 @@ class Fetcher:
             name = shown_name(unquote(urlsplit(url).path))
             request = Request(url, headers={"User-Agent": "muqrt"})
             with (
+                telling_of_full_disks(),
                 _until(deadline),
                 self._opener.open(request, timeout=_TIMEOUT_SECONDS) as response,
                 path.open("wb") as file,

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from ..triton_repo.front.limits import FrontLimits
 
+# Of a phone in a poor network, after the first minute; and how long that may go on.
+_BODY_BYTES_PER_SECOND = 16 << 10
+_LONGEST_BODY_SECONDS = 1800.0
+
 
 @dataclass(frozen=True)
 class GatewayLimits:
@@ -15,6 +19,7 @@ class GatewayLimits:
         answer_seconds: for an answer, once a request has its slot.
         files: of a request.
         field_bytes: of a form without its files, and of a JSON body.
+    texts: that are labels, or are compared with audio, of a request.
         streams: that are live at once; one client may have half of them.
         message_bytes: of a message of a stream.
         idle_seconds: for the next message of a stream.
@@ -27,6 +32,7 @@ class GatewayLimits:
     answer_seconds: float = 600.0
     files: int = 8
     field_bytes: int = 64 << 10
+    texts: int = 1_000
     streams: int = 32
     message_bytes: int = 4 << 20
     idle_seconds: float = 60.0
@@ -38,6 +44,8 @@ class GatewayLimits:
         """The bounds of connections and bodies."""
         return FrontLimits(
             body_bytes=self.upload_bytes,
+            body_bytes_per_second=_BODY_BYTES_PER_SECOND,
+            longest_body_seconds=_LONGEST_BODY_SECONDS,
             # They lie on the disk.
             client_buffered_bytes=8 * self.upload_bytes,
             buffered_bytes=32 * self.upload_bytes,

@@ -5,18 +5,20 @@ from html import escape
 from importlib.metadata import version
 from typing import Any
 
-from .answers import TASKS
+from .answers import TASKS, TEXTS
 from .limits import GatewayLimits
 
 _SUMMARIES = {
     "/v1/tags": "Tag audio: the tags of each file, over time and as a whole.",
     "/v1/embeddings": "Embed audio: one vector for each file.",
     "/v1/tokens": "Turn audio into the tokens of an RVQ.",
-    "/v1/similarity": "Compare the first file with each of the others: cosines.",
+    "/v1/similarity": "Compare the first file with each of the others, and with texts: cosines.",
 }
 _ARGUMENTS = {
     "threshold": "Lowest probability of a tag that counts; each tag's own by default.",
     "hop_seconds": "Seconds between windows; half a window's length by default.",
+    "labels": "With a MuQ-MuLan: your own labels to tag with, in place of a head's tags.",
+    "texts": "With a MuQ-MuLan: texts to compare the first file with.",
 }
 _REFUSALS = {
     400: "The request is malformed.",
@@ -31,8 +33,8 @@ _REFUSALS = {
     431: "The headers are too long.",
     500: "The model failed.",
     503: "The model server is away: try again after Retry-After.",
+    507: "The gateway's disk is full.",
 }
-_NAMED = {"type": "object", "required": ["audio"], "properties": {"audio": {"type": "string"}}}
 _NUMBERS = {"type": "array", "items": {"type": "number"}}
 # What a result has besides the file's name.
 _RESULTS: Mapping[str, Mapping[str, Any]] = {
@@ -40,6 +42,7 @@ _RESULTS: Mapping[str, Mapping[str, Any]] = {
         "seconds": {"type": "number"},
         "tags": {"type": "object", "additionalProperties": {"type": "number"}},
         "scores": {"type": "object", "additionalProperties": {"type": "number"}},
+        "cosines": {"type": "object", "additionalProperties": {"type": "number"}},
         "segments": {"type": "object", "additionalProperties": {"type": "array"}},
         "silent": {"type": "boolean"},
         "windows": {"type": "array", "items": {"type": "object"}},
@@ -50,7 +53,7 @@ _RESULTS: Mapping[str, Mapping[str, Any]] = {
         "tokens": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
         "error": {"type": "string"},
     },
-    "/v1/similarity": {"cosine": {"type": "number"}},
+    "/v1/similarity": {"cosine": {"type": "number"}, "text": {"type": "string"}},
 }
 _STREAM = (
     "Live audio is sent to the WebSocket `/v1/stream?format=f32&rate=48000`: binary messages of "
@@ -112,15 +115,19 @@ def openapi_document(limits: GatewayLimits, asks_token: bool, fetches: bool) -> 
 def _operation(path: str, limits: GatewayLimits, fetches: bool) -> dict[str, Any]:
     binary = {"type": "string", "format": "binary", "minLength": 1}
     files = {"type": "array", "items": binary, "minItems": 1, "maxItems": limits.files}
+    text = {"type": "string", "minLength": 1}
+    texts = {"type": "array", "items": text, "maxItems": limits.texts, "uniqueItems": True}
+    lists = {TEXTS[path]: texts} if path in TEXTS else {}
     form = {
         "type": "object",
         "required": ["audio"],
-        "properties": {"audio": files},
+        "properties": {"audio": files, **lists},
         "additionalProperties": False,
     }
-    content: dict[str, Any] = {"multipart/form-data": {"schema": form}}
-    if path != "/v1/similarity":  # which needs two files
-        content = {"application/octet-stream": {"schema": binary}, **content}
+    content: dict[str, Any] = {
+        "application/octet-stream": {"schema": binary},
+        "multipart/form-data": {"schema": form},
+    }
     if fetches:
         urls = {
             "type": "array",
@@ -131,7 +138,7 @@ def _operation(path: str, limits: GatewayLimits, fetches: bool) -> dict[str, Any
         schema = {
             "type": "object",
             "required": ["urls"],
-            "properties": {"urls": urls},
+            "properties": {"urls": urls, **lists},
             "additionalProperties": False,
         }
         content["application/json"] = {"schema": schema}
@@ -142,7 +149,11 @@ def _operation(path: str, limits: GatewayLimits, fetches: bool) -> dict[str, Any
             "model": {"type": "string"},
             "results": {
                 "type": "array",
-                "items": {**_NAMED, "properties": {**_NAMED["properties"], **_RESULTS[path]}},  # type: ignore[dict-item]
+                "items": {
+                    "type": "object",
+                    "required": ["cosine"] if path == "/v1/similarity" else ["audio"],
+                    "properties": {"audio": {"type": "string"}, **_RESULTS[path]},
+                },
             },
         },
     }
@@ -158,6 +169,10 @@ def _operation(path: str, limits: GatewayLimits, fetches: bool) -> dict[str, Any
                 "schema": {"type": "number", "minimum": least, "maximum": most},
             }
             for name, (least, most) in TASKS[path].items()
+        ]
+        + [
+            {"name": name, "in": "query", "description": _ARGUMENTS[name], "schema": schema}
+            for name, schema in lists.items()
         ],
         "requestBody": {"required": True, "content": content},
         "responses": {

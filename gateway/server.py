@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.environment import import_extra
+from ..common.network import is_loopback
 from ..errors import ServerError
 from ..runtime.documents import vocabulary_document
 from ..runtime.engines.session import Session
@@ -29,14 +30,15 @@ from .endpoints import FileEndpoints
 from .fetch import Fetcher
 from .limits import GatewayLimits
 from .openapi import openapi_document, page_of
-from .origins import allowing_origins
-from .streams.endpoint import StreamEndpoint, TokenInProtocol
+from .origins import TokenInProtocol, allowing_origins
+from .streams.endpoint import StreamEndpoint
 from .streams.local import LocalLive
 from .streams.session import Live
 from .streams.wire import bounded_socket
+from .texts import Texts
 
 _PROBE_SECONDS = 1.0
-_REASONS = {403: "origin", 422: "audio", 426: "path", 500: "failed"}
+_REASONS = {403: "origin", 422: "audio", 426: "path", 500: "failed", 507: "disk"}
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -48,6 +50,7 @@ class Backend:
         session: the model's.
         name: what answers call it.
         batch_size: how many windows to run at once.
+        texts: embeds texts beside a MuQ-MuLan's audio; None where there is no text tower.
         server: the server's gRPC endpoint; None where the session runs a bundle here.
         model: its name on the server.
         stream_model: the name of the model for live audio there.
@@ -56,6 +59,7 @@ class Backend:
     session: Session
     name: str
     batch_size: int = 1
+    texts: Texts | None = None
     server: Endpoint | None = None
     model: str = "muq"
     stream_model: str = "muq_stream"
@@ -133,7 +137,7 @@ class Gateway(WebServer):
         fetcher = None
         if config.allow_urls:
             fetcher = Fetcher(limits.upload_bytes, limits.answer_seconds, config.allow_private_urls)
-        answers = Answers(backend.session, backend.name, limits, backend.batch_size)
+        answers = Answers(backend.session, backend.name, limits, backend.batch_size, backend.texts)
         app: App = OwnEndpoints(_static(config.site), {"/v1/model": self._model_facts})
         app = FileEndpoints(app, answers, self._pool, limits, fetcher)
         app = BoundedBodies(app, front, Buffered(front), gathers=False)
@@ -141,7 +145,7 @@ class Gateway(WebServer):
         self._streams = StreamEndpoint(app, self._open_live, backend.name, limits)
         app = BearerToken(self._streams, config.tokens, lambda path: not path.startswith("/v1/"))
         app = TokenInProtocol(app)
-        app = allowing_origins(app, config.origins)
+        app = allowing_origins(app, config.origins, is_loopback(self._address))
         app = Counted(app, self._counters)
         app = OwnEndpoints(app, self._own())
         self._access = Access(app, config.log)

@@ -4,8 +4,10 @@ A body is written to the disk as it comes; the memory holds a piece of it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +23,19 @@ _UNNAMED = "audio"
 
 class ClientGoneError(Exception):
     """The client went away before its request had come."""
+
+
+@contextmanager
+def telling_of_full_disks() -> Iterator[None]:
+    """Raise RefusedError where there is no room to write."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (ENOSPC, EDQUOT):
+            raise
+        raise RefusedError(
+            507, "the gateway's disk is full: try again later, or send shorter audio"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -159,11 +159,16 @@ def _backend(
     place: "Local | Served", session: "Session", batch_size: int, stream_model: str
 ) -> "Backend":
     from ...gateway.server import Backend
+    from ...gateway.texts import local_texts, served_texts
+    from ...runtime.text.encoder import open_text_encoder
 
     if isinstance(place, Served):
-        model = place.model or "muq"
-        return Backend(session, model, batch_size, place.endpoint, model, stream_model)
-    return Backend(session, place.model_name, batch_size)
+        model, server = place.model or "muq", place.endpoint
+        texts = served_texts(server, model) if session.joint is not None else None
+        return Backend(session, model, batch_size, texts, server, model, stream_model)
+    bundle, threads = place.bundle, place.threads
+    texts = local_texts(lambda: open_text_encoder(bundle, threads=threads))
+    return Backend(session, place.model_name, batch_size, texts)
 
 
 def _announce(served: "Gateway", as_json: bool) -> None:

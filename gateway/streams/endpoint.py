@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import MuqrtError
-from ...kernels.log_mel.contract import SAMPLE_RATE_HZ
 from ...triton_repo.front.admission import Admission, AdmissionConfig
 from ...triton_repo.front.asgi import App, Receive, RefusedError, Scope, Send, refuse
 from ..access import STREAM
@@ -20,9 +19,9 @@ from ..limits import GatewayLimits
 from ..query import arguments
 from ..query import numbers as numbers_in
 from .session import Live, LiveSession
-from .sound import FORMATS, MOST_CHANNELS, Sound
+from .sound import sound_of
 
-PROTOCOL, _BEARER = "muqrt", "bearer."
+_PROTOCOL = "muqrt"
 # Besides format, rate, channels, session and received.
 _RANGES = {
     "threshold": (0.0, 1.0),
@@ -57,25 +56,6 @@ class _Kept:
     expiry: asyncio.TimerHandle | None = None
 
 
-class TokenInProtocol:
-    """Takes a token from a WebSocket's protocols, ``bearer.TOKEN``: pages can set no header."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
-        tokens = [
-            each.removeprefix(_BEARER)
-            for each in scope.get("subprotocols", ())
-            if each.startswith(_BEARER)
-        ]
-        if tokens:
-            value = f"Bearer {tokens[0]}".encode("latin-1", "replace")
-            scope = {**scope, "headers": [*scope["headers"], (b"authorization", value)]}
-        await self._app(scope, receive, send)
-
-
 class StreamEndpoint:
     """Answers WebSockets for live streams; passes on all other requests.
 
@@ -108,7 +88,7 @@ class StreamEndpoint:
             return await refuse(scope, send, RefusedError(426, "this is a WebSocket's address"))
         if (await receive())["type"] != "websocket.connect":
             return
-        protocol = PROTOCOL if PROTOCOL in scope["subprotocols"] else None
+        protocol = _PROTOCOL if _PROTOCOL in scope["subprotocols"] else None
         await send({"type": "websocket.accept", "subprotocol": protocol})
         # A page learns no status of a refused handshake: it is told in a message.
         try:
@@ -122,10 +102,10 @@ class StreamEndpoint:
 
     async def _begun(self, scope: Scope) -> tuple[_Kept, int]:
         """The stream that is asked for, and how many of its messages the client has."""
-        given = arguments(scope["query_string"], _NAMES)
+        given, _ = arguments(scope["query_string"], _NAMES)
         if "session" in given:
             return self._resumed(given)
-        sound, numbers = _sound(given), numbers_in(given, _RANGES)
+        sound, numbers = sound_of(given), numbers_in(given, _RANGES)
         if self._is_stopping:
             raise RefusedError(503, "the gateway is stopping; try again later")
         client = scope["state"]["client"]
@@ -309,18 +289,3 @@ async def _write(session: LiveSession, facts: Mapping[str, Any], received: int, 
 
 async def _tell(send: Send, document: Mapping[str, Any]) -> None:
     await send({"type": "websocket.send", "text": json.dumps(document, ensure_ascii=False)})
-
-
-def _sound(given: Mapping[str, str]) -> Sound:
-    kind = given.get("format", "f32")
-    if kind not in FORMATS:
-        raise RefusedError(400, f"format: one of {', '.join(FORMATS)}")
-    numbers = numbers_in(given, {"rate": (0, 10**9), "channels": (1, MOST_CHANNELS)})
-    if kind == "encoded":
-        return Sound(kind, SAMPLE_RATE_HZ)
-    if "rate" not in numbers:
-        raise RefusedError(400, "rate: say how many samples a second come, such as rate=48000")
-    try:
-        return Sound(kind, int(numbers["rate"]), int(numbers.get("channels", 1)))
-    except MuqrtError as error:
-        raise RefusedError(400, str(error)) from None

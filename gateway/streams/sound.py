@@ -1,7 +1,7 @@
 """What binary messages mean: samples, or the bytes of an encoded stream."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,10 +10,13 @@ from typing import Literal
 
 import numpy as np
 
-from ...errors import AudioError
+from ...errors import AudioError, MuqrtError
+from ...kernels.log_mel.contract import SAMPLE_RATE_HZ
 from ...runtime.audio.read import check_rate
 from ...runtime.streaming.sources.address import MOST_SILENT_BYTES, NotAudioError
 from ...runtime.streaming.sources.encoded import from_feed
+from ...triton_repo.front.asgi import RefusedError
+from ..query import numbers
 
 Format = Literal["f32", "s16", "encoded"]
 FORMATS: tuple[Format, ...] = ("f32", "s16", "encoded")
@@ -59,6 +62,22 @@ class Sound:
             samples = np.ascontiguousarray(samples.reshape(-1, self.channels).T)
         step = round(_PIECE_SECONDS * self.rate_hz)
         return [samples[..., at : at + step] for at in range(0, samples.shape[-1], step)]
+
+
+def sound_of(given: Mapping[str, str]) -> Sound:
+    """The sound that a query describes; raises RefusedError if it describes none."""
+    kind = given.get("format", "f32")
+    if kind not in FORMATS:
+        raise RefusedError(400, f"format: one of {', '.join(FORMATS)}")
+    found = numbers(given, {"rate": (0, 10**9), "channels": (1, MOST_CHANNELS)})
+    if kind == "encoded":
+        return Sound(kind, SAMPLE_RATE_HZ)
+    if "rate" not in found:
+        raise RefusedError(400, "rate: say how many samples a second come, such as rate=48000")
+    try:
+        return Sound(kind, int(found["rate"]), int(found.get("channels", 1)))
+    except MuqrtError as error:
+        raise RefusedError(400, str(error)) from None
 
 
 class Decoder:

@@ -94,7 +94,9 @@ def ask(
     return answer.status, found, {name.lower(): value for name, value in answer.getheaders()}
 
 
-def form(files: Sequence[tuple[str, bytes]], **fields: str) -> tuple[bytes, dict[str, str]]:
+def form(
+    files: Sequence[tuple[str, bytes]], **fields: Sequence[str]
+) -> tuple[bytes, dict[str, str]]:
     """A form's body and its header."""
     boundary = secrets.token_hex(16)
     parts = [
@@ -103,7 +105,8 @@ def form(files: Sequence[tuple[str, bytes]], **fields: str) -> tuple[bytes, dict
     ]
     parts += [
         f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode()
-        for name, value in fields.items()
+        for name, values in fields.items()
+        for value in values
     ]
     body = b"".join(b"--%s\r\n%s\r\n" % (boundary.encode(), part) for part in parts)
     body += f"--{boundary}--\r\n".encode()

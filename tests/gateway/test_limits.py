@@ -45,7 +45,7 @@ def no_file_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (400, "hop_seconds: must be a number from 0.5", "/v1/tags?hop_seconds=0", b"x", {}),
         (400, "hop of 600", "/v1/tags?hop_seconds=600", b"WAV", {}),
         (400, "query is malformed", "/v1/tags?threshold", b"x", {}),
-        (400, "query is malformed", "/v1/tags?" + "a=1&" * 40 + "a=1", b"x", {}),
+        (400, "query is malformed", "/v1/tags?" + "a=1&" * 1100 + "a=1", b"x", {}),
         (415, "compressed", "/v1/tags", b"x", {"content_encoding": "gzip"}),
         (400, "names no boundary", "/v1/tags", b"x", {"content_type": "multipart/form-data"}),
         (400, "malformed", "/v1/tags", b"no form", FORM),
@@ -90,8 +90,8 @@ def test_a_bad_request_is_refused_with_a_reason(
     ("status", "reason", "files", "fields"),
     [
         (413, "8 files", [("a", b"x")] * 9, {}),
-        (413, "headers may have 64 KiB", [("a", b"x")], {"text": "x" * 70_000}),
-        (400, "no such field: text", [("a", b"x")], {"text": "x"}),
+        (413, "headers may have 64 KiB", [("a", b"x")], {"text": ["x" * 70_000]}),
+        (400, "no such field: text", [("a", b"x")], {"text": ["x"]}),
         (422, "a: not audio", [("a", b"x")], {}),
         (422, "a: the file is empty", [("a", b"")], {}),
     ],
@@ -100,7 +100,7 @@ def test_a_bad_form_is_refused(
     status: int,
     reason: str,
     files: list[tuple[str, bytes]],
-    fields: dict[str, str],
+    fields: dict[str, list[str]],
     start: Start,
 ) -> None:
     body, header = form(files, **fields)
@@ -111,7 +111,9 @@ def test_a_bad_form_is_refused(
 def test_2_gb_are_refused_before_they_come(start: Start) -> None:
     gateway = start()
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as client:
-        client.sendall(b"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: 2147483648\r\n\r\n")
+        client.sendall(
+            b"POST /v1/tags HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2147483648\r\n\r\n"
+        )
         answer = http.client.HTTPResponse(client)
         answer.begin()
         assert answer.status == 413 and b"256 MiB" in answer.read()
@@ -129,6 +131,31 @@ def test_audio_that_is_too_long_is_refused(seconds: float, start: Start, clip: P
     gateway = start(limits=GatewayLimits(audio_seconds=seconds))
     status, found, _ = ask(gateway, body=clip.read_bytes())
     assert (status, found["error"]) == (413, f"audio may last {seconds:g} s; send it in parts")
+
+
+class FullFolder:
+    """A folder on a full disk: what is written into its first file finds no room."""
+
+    def __init__(self, **options: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(**options)  # type: ignore[call-overload]
+
+    def __enter__(self) -> str:
+        name: str = self._folder.__enter__()
+        (Path(name) / "0").symlink_to("/dev/full")
+        return name
+
+    def __exit__(self, *error: Any) -> None:
+        self._folder.cleanup()
+
+
+def test_a_full_disk_is_told(start: Start, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("muqrt.gateway.endpoints.TemporaryDirectory", FullFolder)
+    gateway = start()
+    body, header = form([("a", clip.read_bytes())])
+    for given, headers in ((clip.read_bytes(), {}), (body, header)):
+        status, found, _ = ask(gateway, body=given, **headers)
+        assert (status, "disk is full" in found["error"]) == (507, True)
+    assert 'refused_total{reason="disk"} 2' in gateway.metrics_text()
 
 
 def test_audio_of_exactly_the_limit_is_taken(start: Start, clip: Path) -> None:
@@ -177,7 +204,7 @@ def test_a_client_that_goes_away_ends_its_work(start: Start, session: Held, clip
     session.gate.clear()
     body = clip.read_bytes()
     with socket.create_connection(("127.0.0.1", gateway.port)) as client:
-        head = f"POST /v1/tags HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"POST /v1/tags HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
         client.sendall(head.encode() + body)
         assert session.entered.wait(60)
     session.gate.set()

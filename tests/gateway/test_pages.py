@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from muqrt.triton_repo.front.tokens import Tokens
 
 from .conftest import Start, ask
@@ -28,6 +30,25 @@ def test_no_page_of_another_origin_may_ask_by_default(start: Start, clip: Path) 
     assert ask(gateway, body=clip.read_bytes(), origin=MUSIC)[0] == 403
     assert ask(gateway, body=clip.read_bytes(), origin="null")[0] == 403
     assert ask(start(origins=["*"]), body=clip.read_bytes(), origin=MUSIC)[0] == 200
+
+
+@pytest.mark.parametrize("host", ["music.example", "localhost.evil.example:8080", "127.0.0.1.nip"])
+def test_a_name_that_was_made_to_mean_this_machine_is_not_its_own(
+    host: str, start: Start, clip: Path
+) -> None:
+    gateway, body = start(), clip.read_bytes()
+    for scheme in ("http", "https"):
+        assert ask(gateway, body=body, host=host, origin=f"{scheme}://{host}")[0] == 403
+    assert ask(gateway, "/v1/model", method="GET", host=host)[0] == 403
+    allowing = start(origins=[f"https://{host}"])
+    assert ask(allowing, body=body, host=host, origin=f"https://{host}")[0] == 200
+    assert ask(allowing, "/v1/model", method="GET", host=host)[0] == 200
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "[::1]:8080", "192.168.1.5"])
+def test_addresses_and_localhost_are_its_own(host: str, start: Start, clip: Path) -> None:
+    body = clip.read_bytes()
+    assert ask(start(), body=body, host=host, origin=f"http://{host}")[0] == 200
 
 
 def test_a_site_is_served_and_nothing_beside_it(start: Start, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def half_open(gateway: Gateway) -> socket.socket:
     """A socket whose handshake is done, and on which nothing more is read: no ping is answered."""
     client = socket.create_connection(("127.0.0.1", gateway.port), timeout=60)
     client.sendall(
-        b"GET /v1/stream?rate=24000 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        b"GET /v1/stream?rate=24000 HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
         b"Connection: Upgrade\r\nSec-WebSocket-Key: bXVxcnQtbXVxcnQtbXVxcg==\r\n"
         b"Sec-WebSocket-Version: 13\r\n\r\n"
     )

@@ -160,7 +160,7 @@ def test_a_stream_goes_on_where_its_socket_broke_off(
 
 
 def test_a_message_that_is_cut_off_is_asked_for_again(start: Start, session: Held) -> None:
-    gateway = start()
+    gateway = start(drain_seconds=0.1)
     session.gate.clear()
     try:
         with opened(gateway, "rate=24000") as first:
@@ -240,7 +240,7 @@ def test_a_client_that_says_nothing_is_let_go(start: Start) -> None:
 
 
 def test_sound_is_taken_as_fast_as_it_is_heard(start: Start, session: Held) -> None:
-    gateway = start()
+    gateway = start(drain_seconds=0.1)
     session.gate.clear()
     second = np.zeros(24_000, "<f4").tobytes()
     client = opened(gateway, "rate=24000", open_timeout=60)
@@ -270,7 +270,7 @@ def test_a_stop_tells_the_rest_of_a_stream(start: Start, clip: Path) -> None:
 
 def test_a_token_comes_in_a_header_or_a_protocol(start: Start, tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text("b" * 32)
-    gateway = start(tokens=Tokens(tmp_path / "tokens"))
+    gateway = start(drain_seconds=0.1, tokens=Tokens(tmp_path / "tokens"))
     with pytest.raises(InvalidStatus, match="401"):
         opened(gateway, "rate=24000")
     with pytest.raises(InvalidStatus, match="401"):

@@ -1,6 +1,7 @@
 """Zero-shot labels and text embeddings from a Triton server."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ from ..serving.zero_shot import Answer
 from .connection import Connection, tensors
 from .endpoint import Endpoint
 from .session import TIMEOUT_SECONDS
+
+# They share batches on the server.
+_TEXTS_AT_ONCE = 16
 
 
 def tag_labels(
@@ -60,7 +64,8 @@ def tag_labels(
     if label_set is not None:
         inputs[LABEL_SET] = _lines("label_set", [label_set])
     wanted = (COSINES, PROBABILITIES, CLIP_COSINES, NAMES)
-    found = _infer(url, model, inputs, wanted, timeout_seconds)
+    with Connection(url) as connection:
+        found = _infer(connection, model, inputs, wanted, timeout_seconds)
     names = tuple(found[NAMES].tobytes().decode().split("\n"))
     return Answer(names, found[COSINES], found[PROBABILITIES], found[CLIP_COSINES])
 
@@ -77,8 +82,41 @@ def embed_text(
     Raises:
         ServerError: the server cannot be reached, has no such model, or refused the text.
     """
-    inputs = {TEXT: np.frombuffer(text.encode(), np.uint8)}
-    return _infer(url, model, inputs, (LATENTS,), timeout_seconds)[LATENTS]
+    return embed_texts(url, [text], model, timeout_seconds=timeout_seconds)[0]
+
+
+def embed_texts(
+    url: str | Endpoint,
+    texts: Texts,
+    model: str = "mulan_text",
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    on_texts: Callable[[int], None] = lambda count: None,
+) -> np.ndarray:
+    """Embed texts on a Triton server, several at once: float32 (texts, width), of length one.
+
+    Args:
+        texts: at least one.
+        timeout_seconds: how long the answer for one may take.
+        on_texts: called with how many more are asked for.
+
+    Raises:
+        ServerError: as for ``embed_text``.
+    """
+    with Connection(url) as connection, ThreadPoolExecutor(_TEXTS_AT_ONCE) as pool:
+
+        def embed(text: str) -> np.ndarray:
+            on_texts(1)
+            inputs = {TEXT: np.frombuffer(text.encode(), np.uint8)}
+            found: np.ndarray = _infer(connection, model, inputs, (LATENTS,), timeout_seconds)[
+                LATENTS
+            ]
+            return found
+
+        try:
+            return np.stack(list(pool.map(embed, as_texts(texts))))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _lines(kind: str, texts: Texts) -> np.ndarray:
@@ -91,13 +129,12 @@ def _lines(kind: str, texts: Texts) -> np.ndarray:
 
 
 def _infer(
-    url: str | Endpoint,
+    connection: Connection,
     model: str,
     inputs: Mapping[str, np.ndarray],
     outputs: Sequence[str],
     timeout_seconds: float,
 ) -> dict[str, Any]:
     rows = {name: array[None] for name, array in inputs.items()}
-    with Connection(url) as connection:
-        answer = connection.call("infer", model, timeout_seconds, **tensors(rows, outputs))
+    answer = connection.call("infer", model, timeout_seconds, **tensors(rows, outputs))
     return {name: answer.as_numpy(name)[0] for name in outputs}

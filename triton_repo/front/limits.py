@@ -1,6 +1,7 @@
 """How much one client may ask of the front."""
 
 from dataclasses import dataclass
+from math import inf
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,8 @@ class FrontLimits:
         chunks: of a body that is sent in chunks.
         head_seconds: for the headers to arrive.
         body_seconds: for the body to arrive, and for the client to take what it is sent.
+        body_bytes_per_second: that a body arrives with: each piece prolongs its time.
+        longest_body_seconds: for a body to arrive, however fast.
         answer_seconds: for the server to answer.
         body_bytes: of a body; 64 MiB are 11 minutes of float32 at 24 kHz.
         json_bytes: of a body, or the part of one, that is JSON.
@@ -29,6 +32,8 @@ class FrontLimits:
     chunks: int = 16_384
     head_seconds: float = 10.0
     body_seconds: float = 60.0
+    body_bytes_per_second: float = inf
+    longest_body_seconds: float = inf
     answer_seconds: float = 600.0
     body_bytes: int = 64 << 20
     json_bytes: int = 16 << 20

@@ -2,6 +2,7 @@
 
 from asyncio import TimerHandle, Transport
 from functools import partial
+from math import inf
 from typing import Any, Protocol
 
 from ...common.environment import import_extra
@@ -84,6 +85,7 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
         _timer: TimerHandle | None = None
         _sending: TimerHandle | None = None  # until the client takes what it is sent
         _deadline: float | None = None  # of what is awaited from the client
+        _latest = inf  # that it may become while a body comes
         _in_headers = True
         _header_bytes = 0
         _chunks = 0
@@ -186,6 +188,7 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
             if self.transport.is_closing():
                 return
             self._within(limits.body_seconds, b"the body took too long")
+            self._latest = self.loop.time() + limits.longest_body_seconds
             self._pipe, self._left = None, _length(self.headers)
             super().on_headers_complete()
             if self.parser.should_upgrade() and self._should_upgrade():
@@ -218,6 +221,9 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
             cycle = self.cycle
             self._header_bytes = 0
             self._left -= len(body)
+            if self._deadline is not None:
+                longer = self._deadline + len(body) / limits.body_bytes_per_second
+                self._deadline = min(longer, self._latest)
             if self.transport.is_closing() or cycle.response_complete:
                 return
             if self._pipe is not None and self._left > 0 and not cycle.body:

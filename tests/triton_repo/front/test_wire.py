@@ -56,6 +56,21 @@ def test_what_exceeds_a_limit_ends_the_connection(
     assert ask(front)[0] == 200
 
 
+@pytest.mark.parametrize(("longest_seconds", "status"), [(600.0, b"200"), (0.5, b"408")])
+def test_what_comes_prolongs_the_time_for_a_body(
+    fronted: Callable[..., Front], longest_seconds: float, status: bytes
+) -> None:
+    times = {"body_bytes_per_second": 0.1, "longest_body_seconds": longest_seconds}
+    front = fronted(limits=replace(SMALL, **times))
+    with socket.create_connection(("127.0.0.1", front.port), timeout=20) as connection:
+        head = START + b"Content-Length: %d\r\n\r\n" % len(BODY)
+        connection.sendall(head + BODY.encode()[:-1])
+        if status == b"200":
+            time.sleep(SMALL.body_seconds * 1.2)  # its time without what has come
+            connection.sendall(BODY.encode()[-1:])
+        assert connection.recv(100).startswith(b"HTTP/1.1 %s " % status)
+
+
 def test_headers_after_a_body_are_bounded(fronted: Callable[..., Front]) -> None:
     front = fronted(limits=replace(SMALL, body_seconds=60))
     with socket.create_connection(("127.0.0.1", front.port), timeout=20) as connection:
