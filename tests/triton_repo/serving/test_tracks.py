@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from muqrt.errors import AudioError, UsageError
+from muqrt.runtime.audio.read import stream
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.load import load
 from muqrt.runtime.model import Model
@@ -40,14 +42,30 @@ def test_a_file_is_answered_as_by_the_library(name: str, model: Model, music: Pa
     assert np.array_equal(found["embedding"], model.embed(music / name))
 
 
+def test_a_file_is_decoded_once(model: Model, music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def counted(path: object, *others: Any) -> Iterator[np.ndarray]:
+        asked.append(path)
+        return stream(path, *others)
+
+    monkeypatch.setattr("muqrt.runtime.audio.read.stream", counted)
+    file = File(read(music / "bach_prelude_c.mp3"), BOTH)
+    (found,) = TrackService(model.session, 1).answer([file])
+    assert isinstance(found, dict) and len(asked) == 1
+
+
 def test_a_bad_file_does_not_concern_the_others(model: Model, music: Path) -> None:
     flac = read(music / "greensleeves_duo.flac")
     limits = Limits(max_track_seconds=5.0, max_file_bytes=len(flac))
     files = [np.zeros(9, np.uint8), np.zeros(0, np.uint8), np.zeros(len(flac) + 1, np.uint8), flac]
-    found = TrackService(model.session, 1, limits).answer([File(each, ["tags"]) for each in files])
     reasons = ["audio: not audio", "audio: the file is empty", "max_file_bytes", "longer than 5 s"]
-    for each, reason in zip(found, reasons, strict=True):
-        assert isinstance(each, AudioError) and reason in str(each)
+    for wanted in (BOTH, BOTH[:1]):
+        found = TrackService(model.session, 1, limits).answer(
+            [File(each, wanted) for each in files]
+        )
+        for each, reason in zip(found, reasons, strict=True):
+            assert isinstance(each, AudioError) and reason in str(each)
     usual = TrackService(model.session, 1).answer([File(flac, ["tags"])])
     assert isinstance(usual[0], dict)
 
