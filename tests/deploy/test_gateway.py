@@ -1,5 +1,7 @@
 """The gateway's container, its compose service and its part of the chart."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -52,6 +54,51 @@ def test_the_compose_files_are_valid(deploy: Path) -> None:
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     done = subprocess.run([*check, deploy / "compose.gateway.yaml"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_chart_mounts_tokens_and_says_who_may_connect(render: Render) -> None:
+    clients = [{"podSelector": {"matchLabels": {"app": "player"}}}]
+    values = {"enabled": True, "tokens": "radio-tokens", "clients": clients}
+    found = {
+        (each["kind"], each["metadata"]["name"]): each["spec"]
+        for each in render({"gateway": values})
+        if "spec" in each
+    }
+    pod = found["Deployment", "radio-muqrt-gateway"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    secrets = {each["name"]: each["secret"] for each in pod["volumes"] if "secret" in each}
+    assert secrets["tokens"]["secretName"] == "radio-tokens"
+    assert f"--token-file={mounts['tokens']}/tokens" in container["args"]
+    labels = found["Deployment", "radio-muqrt-gateway"]["template"]["metadata"]["labels"]
+    policy = found["NetworkPolicy", "radio-muqrt-gateway"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    (rule,) = policy["ingress"]
+    assert clients[0] in rule["from"] and rule["ports"] == [{"port": "http"}]
+    servers = found["NetworkPolicy", "radio-muqrt"]["ingress"][0]["from"]
+    chosen = [each.get("podSelector", {}).get("matchLabels", {}) for each in servers]
+    assert any(each and each.items() <= labels.items() for each in chosen)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_image_can_be_asked_whether_it_is_ready(
+    tls: bool, deploy: Path, certificate: tuple[Path, Path, Path]
+) -> None:
+    text = (deploy / "Dockerfile.gateway").read_text().replace("\\\n", " ")
+    (check,) = re.findall(r"HEALTHCHECK .* CMD (\[.*\])$", text, re.MULTILINE)
+    options = ["--tls-cert", certificate[1], "--tls-key", certificate[2]] if tls else []
+    command = [sys.executable, "-m", "muqrt", "gateway", "--port", "0", "--json", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        try:
+            url = json.loads(running.stdout.readline())["url"]
+            asked = [sys.executable, *yaml.safe_load(check)[1:]]
+            for path, code in (("/readyz", 0), ("/nowhere", 1)):
+                env = {**os.environ, "READY_URL": url + path}
+                assert subprocess.run(asked, env=env, capture_output=True).returncode == code
+        finally:
+            running.kill()
 
 
 def test_the_chart_has_it_where_it_is_wanted(render: Render) -> None:
