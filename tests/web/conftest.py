@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 import muqrt
 
-from .visits import Visit, static_host
+from .visits import PATIENCE_MS, Visit, static_host
 
 # As root there is no sandbox; nothing may call home.
 FLAGS = (
@@ -58,6 +58,7 @@ def browser(chromium: Launch) -> Browser:
 def visit(browser: Browser) -> Iterator[Visit]:
     """A new page, closed at the end."""
     with browser.new_context() as context:
+        context.set_default_timeout(PATIENCE_MS)
         yield Visit(context.new_page())
 
 

@@ -29,7 +29,7 @@ def test_the_page_fits(
     with browser.new_context(**LOOKS[look], reduced_motion="reduce") as context:
         page = Visit(context.new_page()).open(address)
         drop(page, music / "ode_to_joy_band.ogg")
-        expect(page.get_by_role("status")).to_contain_text("tagged.", timeout=60_000)
+        expect(page.get_by_role("status")).to_contain_text("tagged.")
         page.get_by_role("slider").fill("20")
         page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

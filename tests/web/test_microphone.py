@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,14 +98,17 @@ def hear(visit: Visit, address: str) -> Heard:
     return heard
 
 
-def hear_on(page: Page, button: str = "Use the microphone") -> Heard:
+def hear_on(
+    page: Page, button: str = "Use the microphone", during: Callable[[], object] = lambda: None
+) -> Heard:
     """Listen on a page that is ready."""
     page.get_by_role("button", name=button).click()
-    expect(page.get_by_role("status")).to_contain_text("Listening to the ", timeout=60_000)
+    expect(page.get_by_role("status")).to_contain_text("Listening to the ")
     said = page.get_by_role("status").inner_text()
+    during()
     page.evaluate(WAIT, HEARD_SECONDS)
     page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_role("status")).to_have_text("The stream is over.", timeout=60_000)
+    expect(page.get_by_role("status")).to_have_text("The stream is over.")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download JSON").click()
     lines = Path(download.value.path()).read_text().splitlines()

@@ -154,6 +154,25 @@ def test_files_that_the_browser_decodes(
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("rate_hz", [48_000, 96_000])
+def test_mp4_tells_rates_that_its_16_bits_do_not_hold(
+    engine: EnginePage, model: Model, clip: np.ndarray, tmp_path: Path, rate_hz: int
+) -> None:
+    av = pytest.importorskip("av", reason="pip install 'muqrt[av]'")
+    path = tmp_path / "clip.mp4"
+    samples = audio.from_array(clip[:, 4 * RATE_HZ :].mean(axis=0), RATE_HZ, rate_hz)
+    soundfile.write(tmp_path / "clip.flac", samples, rate_hz)
+    with av.open(str(tmp_path / "clip.flac")) as flac, av.open(str(path), "w") as file:
+        stream = file.add_stream_from_template(flac.streams.audio[0])
+        for packet in flac.demux():
+            if packet.size:
+                packet.stream = stream
+                file.mux(packet)
+    expected = dict(model.tag(path).ranking())
+    assert worst(engine.tag_file(path)["scores"], expected) <= SAME_FILE
+
+
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

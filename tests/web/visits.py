@@ -10,8 +10,9 @@ from pathlib import Path
 
 from playwright.sync_api import ConsoleMessage, Page, expect
 
-# The worker compiles 20 MB of WebAssembly on whatever cores are left.
-READY_MS = 120_000
+# Of each wait: the worker compiles 20 MB of WebAssembly on whatever cores are left.
+PATIENCE_MS = 120_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Visit:
     def open(self, url: str) -> Page:
         """Go there and wait for the model."""
         self.page.goto(url)
-        expect(self.page.get_by_role("status")).to_contain_text("Ready.", timeout=READY_MS)
+        expect(self.page.get_by_role("status")).to_contain_text("Ready.")
         return self.page
 
 

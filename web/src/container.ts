@@ -59,17 +59,26 @@ function oggRate(view: DataView): number | undefined {
 }
 
 /** Boxes in boxes, down to the description of a track's samples. */
-function mp4Rate(view: DataView, from: number, to: number, path: string[]): number | undefined {
+function mp4Rate(
+  view: DataView,
+  from: number,
+  to: number,
+  path: string[],
+  timescale = 0,
+): number | undefined {
   const [name, ...inner] = path;
   for (let box = from; box + 8 <= to; ) {
     const size = view.getUint32(box) || to - box;
     const [length, header] = size === 1 ? [Number(view.getBigUint64(box + 8)), 16] : [size, 8];
     if (length < header || box + length > to) return undefined;
-    if (text(view, box + 4, 4) === name) {
+    const type = text(view, box + 4, 4);
+    if (type === "mdhd")
+      timescale = view.getUint32(box + header + (view.getUint8(box + header) ? 20 : 12));
+    if (type === name) {
       const found =
         inner.length > 0
-          ? mp4Rate(view, box + header, box + length, inner)
-          : entryRate(view, box + header + 8, box + length);
+          ? mp4Rate(view, box + header, box + length, inner, timescale)
+          : entryRate(view, box + header + 8, box + length, timescale);
       if (found !== undefined) return found;
     }
     box += length;
@@ -77,9 +86,18 @@ function mp4Rate(view: DataView, from: number, to: number, path: string[]): numb
   return undefined;
 }
 
-function entryRate(view: DataView, entry: number, to: number): number | undefined {
+function entryRate(
+  view: DataView,
+  entry: number,
+  to: number,
+  timescale: number,
+): number | undefined {
   const isAudio = ["mp4a", "alac", "fLaC", "Opus"].includes(text(view, entry + 4, 4));
-  return isAudio && entry + 36 <= to ? view.getUint16(entry + 32) : undefined;
+  if (!isAudio || entry + 36 > to) return undefined;
+  // A rate that 16 bits do not hold is 0, or a part of it; the timescale is the whole.
+  const rate = view.getUint16(entry + 32);
+  const isPart = timescale > 0xffff && timescale % (rate || timescale) === 0;
+  return isPart ? timescale : rate || undefined;
 }
 
 function webmRate(view: DataView): number {

@@ -15,7 +15,8 @@ import { clock, element, percent } from "./elements.ts";
 import type { TagInfo } from "./tagger.ts";
 import { StreamTimeline } from "./timeline.ts";
 
-const MOST_EVENTS = 200; // on the page; the download has all
+const MOST_EVENTS = 200; // on the page; the download has more
+const MOST_RECORDS = 50_000; // in it, the last of some hours
 const MOST_NAMED = 8;
 
 /** A tagged file, with its sound to play beside the chart. */
@@ -49,7 +50,7 @@ export class StreamArticle {
   readonly element: HTMLElement;
   private readonly chart: Chart;
   private readonly timeline = new StreamTimeline();
-  private readonly records: StreamRecord[] = [];
+  private records: StreamRecord[] = [];
   private readonly tags = new Set<string>();
   private readonly summary = element("p", { class: "summary" }, "Listening…");
   private readonly log = element("div", {
@@ -75,6 +76,7 @@ export class StreamArticle {
       for (const tag of Object.keys(update.hop.tags)) this.tags.add(tag);
       this.addEvents(update.events);
     }
+    if (this.records.length > MOST_RECORDS) this.records = this.records.slice(-MOST_RECORDS / 2);
     const hop = updates.at(-1)?.hop;
     if (!hop) return;
     const nothing = hop.silent ? "silent" : "no tag";

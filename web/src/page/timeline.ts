@@ -10,9 +10,14 @@ export interface Stretch {
   silent: boolean;
 }
 
-/** The stretches of a stream: each hop stands for what is nearer to its middle than to another's. */
+const MOST_STRETCHES = 4096; // half an hour of hops
+
+/**
+ * The stretches of a stream: each hop stands for what is nearer to its middle than to another's. Of a
+ * long stream, neighbours are joined: the older the coarser.
+ */
 export class StreamTimeline {
-  readonly stretches: Stretch[] = [];
+  stretches: Stretch[] = [];
   private middle = 0;
 
   add({ hop, scores }: Update): void {
@@ -23,7 +28,28 @@ export class StreamTimeline {
     const { end_seconds, silent } = hop;
     this.stretches.push({ start_seconds: start, end_seconds, scores, silent });
     this.middle = middle;
+    if (this.stretches.length > MOST_STRETCHES) this.stretches = joinedInPairs(this.stretches);
   }
+}
+
+function joinedInPairs(stretches: Stretch[]): Stretch[] {
+  return stretches.flatMap((first, i) => {
+    if (i % 2) return [];
+    const second = stretches[i + 1];
+    return second ? [joined(first, second)] : [first];
+  });
+}
+
+/** Two neighbours as one, with the mean of their scores over time. */
+function joined(first: Stretch, second: Stretch): Stretch {
+  const { start_seconds } = first;
+  const { end_seconds } = second;
+  const share = (second.start_seconds - start_seconds) / (end_seconds - start_seconds);
+  const scores = Float32Array.from(
+    first.scores,
+    (score, i) => share * score + (1 - share) * (second.scores[i] ?? 0),
+  );
+  return { start_seconds, end_seconds, scores, silent: first.silent && second.silent };
 }
 
 /** The stretch that a moment lies in; the last one for the end. */
