@@ -33,8 +33,14 @@ PAGES = {
     "benchmarks/results/build-full-size.md": "measurements.md#builds-full-size",
     "benchmarks/results/build-muq-mini.md": "measurements.md#builds-muq-mini",
     "benchmarks/results/compiled-tensorrt-rtx.md": "measurements.md#graphs-for-gpus-compiled",
-    "benchmarks/results/cpu-epyc-2-cores.md": "measurements.md#muq-on-two-cores",
-    "benchmarks/results/cpu-epyc-2-cores-10s.md": "measurements.md#muq-on-two-cores-10-s-only",
+    "benchmarks/results/cpu-zen4-avx2-only-10s.md": (
+        "measurements.md#muq-on-two-cores-of-zen-4-kept-to-avx2"
+    ),
+    "benchmarks/results/cpu-zen4-epyc-2-cores.md": "measurements.md#muq-on-two-cores-of-zen-4",
+    "benchmarks/results/cpu-zen5-epyc-2-cores.md": "measurements.md#muq-on-two-cores-of-zen-5",
+    "benchmarks/results/cpu-zen5-epyc-2-cores-10s.md": (
+        "measurements.md#muq-on-two-cores-of-zen-5-10-s-only"
+    ),
     "benchmarks/results/kernels-cpu-epyc-1-core.md": "measurements.md#kernels-on-one-core",
     "benchmarks/results/kernels-cpu-epyc-2-cores.md": "measurements.md#kernels-on-two-cores",
     "benchmarks/results/lengths-cpu-epyc-2-cores.md": "measurements.md#long-windows-on-two-cores",
@@ -107,6 +113,50 @@ def _figure(results: list[dict[str, Any]], task: str, metric: str, contenders: l
     return f"{scale * mean(found):.1f} ± {scale * pstdev(found):.1f}"
 
 
+class ProcessorTable(SphinxDirective):
+    """What processors reach side by side, from JSON reports of ``muqrt bench model --cpu``.
+
+    The content has a line for each column, ``title = file in benchmarks/results``.
+    """
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """The table, as Markdown that MyST renders."""
+        columns = {}
+        for line in self.content:
+            title, _, name = line.partition(" = ")
+            self.env.note_dependency(str(RESULTS / name))
+            columns[title] = _of_processor(json.loads((RESULTS / name).read_text(encoding="utf-8")))
+        rows = list(dict.fromkeys(row for figures in columns.values() for row in figures))
+        lines = [["", *columns], ["---", *["---:"] * len(columns)]]
+        lines += [[row, *(found.get(row, "") for found in columns.values())] for row in rows]
+        return self.parse_text_to_nodes("\n".join(f"| {' | '.join(cells)} |" for cells in lines))
+
+
+def _of_processor(report: dict[str, Any]) -> dict[str, str]:
+    """A report's figures by the rows they belong to."""
+    threads, work = report["threads"], report["arithmetic"]
+    figures = {}
+    for each in report["latencies"]:
+        at = (each["threads"], each["window_seconds"], each["batch"])
+        if at == (threads, work["window_seconds"], work["batch"]):
+            cell = f"{each['median_seconds']:.2f} s, {each['speedup']:.2f} x"
+            figures[f"{each['contender']}, {work['window_seconds']:.0f} s of music"] = cell
+    for each in report["hops"]:
+        if each["threads"] == threads:
+            cell = f"{each['median_seconds']:.2f} s, {each['speedup']:.1f} x"
+            figures[f"{each['contender']}, a live hop"] = cell
+    for each in report["library"]:
+        figures[f"{each['contender']}, songs an hour"] = f"{each['songs_per_hour']:.0f}"
+    for name, rate in work["peaks_flops_per_second"].items():
+        figures[f"{name}, GFLOP/s"] = f"{rate / 1e9:.0f}"
+    for each in work.get("instruction_sets", ()):
+        name = f"{each['precision']} with {each['instruction_set']} alone, GFLOP/s"
+        figures[name] = f"{each['flops_per_second'] / 1e9:.0f}"
+    return figures
+
+
 class CommandHelp(SphinxDirective):
     """The help of every command, below the headings that ``muqrt --help`` has."""
 
@@ -138,4 +188,5 @@ def setup(sphinx: Sphinx) -> dict[str, bool]:
     sphinx.connect("include-read", _on_include)
     sphinx.add_directive("accuracy-table", AccuracyTable)
     sphinx.add_directive("command-help", CommandHelp)
+    sphinx.add_directive("processor-table", ProcessorTable)
     return {"parallel_read_safe": True}

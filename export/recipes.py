@@ -39,6 +39,13 @@ def _int8(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "R
     return Int8Recipe(calibration_music(options.music), options.accuracy)
 
 
+def _int8_mixed(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
+    from .quantize.int8.artefact import Int8Recipe
+    from .quantize.int8.calibration import calibration_music
+
+    return Int8Recipe(calibration_music(options.music), options.accuracy, front_end=False)
+
+
 def _qdq(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
     from .quantize.int8.calibration import calibration_music
     from .quantize.qdq.artefact import QdqRecipe
@@ -113,6 +120,7 @@ class Choice:
 RECIPES: dict[Tower, dict[tuple[str, str], Choice]] = {
     "audio": {
         ("onnxruntime", "int8"): Choice("int8", _int8, takes_accuracy=True),
+        ("onnxruntime", "int8-mixed"): Choice("int8", _int8_mixed, takes_accuracy=True),
         ("onnxruntime", "fp16"): Choice("fp16", _half),
         ("onnxruntime", "bf16"): Choice("bf16", _half),
         ("onnxruntime", "int8-qdq"): Choice("int8", _qdq, takes_accuracy=True),

@@ -36,7 +36,8 @@ class LibraryTime:
 
     Attributes:
         contender: its name.
-        songs_seconds: how long each song took.
+        songs_seconds: how long each song's embedding came after the one before. Of two songs at
+            once the second's follows at once: only their mean says how long a song takes.
         songs_per_hour: how many songs of 3.5 minutes it embeds in an hour.
         speedup: how many times as many as the official loop.
         worst_cosine: the smallest of an embedding with the official loop's. They are not the same,

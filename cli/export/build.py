@@ -137,7 +137,8 @@ def build(
             autocompletion=lambda: list(dict.fromkeys(name for _, name in RECIPES["audio"])),
             metavar="PRECISION",
             help=f"Each engine's default first: {_BY_ENGINE}. On CPUs int8 is the fastest; "
-            "int8-qdq and fp8 are for GPUs; -weights keeps activations wide.",
+            "int8-mixed may be faster without VNNI; int8-qdq and fp8 are for GPUs; -weights "
+            "keeps activations wide.",
         ),
     ] = None,
     engine: Annotated[

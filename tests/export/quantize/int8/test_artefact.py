@@ -7,6 +7,7 @@ from subprocess import CompletedProcess
 from typing import Protocol
 
 import numpy as np
+import onnx
 import pytest
 
 import muqrt
@@ -50,11 +51,12 @@ def build(
     songs: list[Excerpt],
     music: list[Excerpt],
     accuracy: float | None = None,
+    front_end: bool = True,
 ) -> None:
     from muqrt.export.sources.rvq import own_rvq
 
     rvq = own_rvq(checkpoint) if bundle.tokenizer is not None else None
-    add(bundle, Int8Recipe(songs, accuracy), Proof(checkpoint, rvq=rvq, music=music))
+    add(bundle, Int8Recipe(songs, accuracy, front_end), Proof(checkpoint, rvq=rvq, music=music))
 
 
 def worst_frame_cosine(artefact: Artefact) -> float:
@@ -86,6 +88,20 @@ def test_it_answers_like_fp32_and_is_not_it(built: Path) -> None:
         tokens = [each.tokens(waveform, 24_000) for each in (exact, rounded)]
     assert 0 < np.linalg.norm(ours - theirs) / np.linalg.norm(theirs) < 0.08
     np.testing.assert_array_equal(*tokens)  # those stay float32
+
+
+def test_the_front_end_may_stay_float32(
+    folder: Path, checkpoint: Checkpoint, songs: list[Excerpt], short_music: list[Excerpt]
+) -> None:
+    build(load_bundle(folder), checkpoint, songs, short_music, front_end=False)
+    bundle = load_bundle(folder)
+    both, mixed = (bundle.artefact(name) for name in (NAME, f"{NAME}-mixed"))
+    assert mixed.certified and mixed.precision == "int8"
+    rounded = [site.name for site in mixed.quantization.sites if site.int8]
+    assert rounded and "front_end" not in rounded
+    assert "front_end" in [site.name for site in both.quantization.sites if site.int8]
+    front_end = onnx.load(folder / "muq-int8-mixed-front-end.onnx", load_external_data=False)
+    assert not {"QLinearConv", "QuantizeLinear"} & {node.op_type for node in front_end.graph.node}
 
 
 @pytest.fixture
