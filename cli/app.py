@@ -66,6 +66,10 @@ _BENCH: Sections = {
             ".bench.command",
             "Measure what the front before a server costs a request, against a bare relay.",
         ),
+        "gateway": (
+            ".bench.gateway",
+            "Measure files through the gateway, against a client that asks the server itself.",
+        ),
         "catalogue": (
             ".bench.command",
             "Measure what a catalogue's job costs: planning, resuming, and beside the model.",
