@@ -167,10 +167,14 @@ class Gateway(WebServer):
 
     def _model_facts(self) -> Answer:
         """What pages ask first: whether they may, and the tags with their thresholds."""
-        tagging = self.backend.session.tagging
-        document = {"model": self.backend.name}
+        session = self.backend.session
+        tagging, document = session.tagging, dict[str, Any](model=self.backend.name)
         if tagging is not None:
             document |= vocabulary_document(tagging) | {"groups": tagging.groups}
+        elif session.joint is not None:  # clients name labels
+            seconds = session.joint.clip_samples / session.framing.sample_rate_hz
+            document |= {"task": "zero-shot", "vocabulary": [], "thresholds": {}, "groups": []}
+            document["window_seconds"] = seconds
         return Answer(200, json.dumps(document, ensure_ascii=False).encode())
 
     def _own(self) -> dict[str, Responder]:

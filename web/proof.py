@@ -20,7 +20,7 @@ import numpy as np
 
 from ..common.environment import environment
 from ..common.files import atomic_file
-from ..errors import MissingDependencyError, SessionError
+from ..errors import BundleError, MissingDependencyError, SessionError
 from ..export.parity.excerpt import Excerpt, excerpts
 from ..runtime.bundle.certificate import AnyMeasurement, Certificate, certifies
 from ..runtime.bundle.manifest import Artefact, Bundle
@@ -71,8 +71,14 @@ def prove_site(bundle: Bundle, site: Path) -> tuple[Certificate, Speed]:
         site: its folder.
 
     Raises:
-        MissingDependencyError: no such browser on PATH. SessionError: the page failed in it.
+        BundleError: the bundle has no tags. MissingDependencyError: no such browser on PATH.
+            SessionError: the page failed in it.
     """
+    if bundle.tagging is None:
+        raise BundleError(
+            f"{bundle.folder}: no tags to prove; of labels the page compares a stored answer "
+            "when it loads."
+        )
     manifest = site / MODEL / SITE
     document = json.loads(manifest.read_text(encoding="utf-8"))
     artefact = bundle.named(document["artefact"])

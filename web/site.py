@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..runtime.bundle.parts import encoder_file, front_end_file
 from ..runtime.bundle.tagging import TAGS, Tagging
 from ..runtime.engines.open_session import open_session
 from ..runtime.engines.session import WAVEFORM, require_output
+from . import label_site
 from .filters import RATES_HZ, measured_filter
 from .graph_weights import weight_ranges
 
@@ -66,7 +68,7 @@ def write_site(
     """Write the page and the bundle's model into ``folder``, whole or not at all.
 
     Args:
-        bundle: with tags.
+        bundle: with tags, or a MuQ-MuLan that is small enough.
         folder: replaced if it is there and has nothing but a site in it.
         artefact: its name; when left out the certified one that is the least to load.
         on_step: called with what is being done.
@@ -82,14 +84,17 @@ def write_site(
             f"cd {PAGE.parents[1]} && npm ci && npm run build"
         )
     _require_only_a_site(folder)
-    chosen = _chosen(bundle, artefact)
+    has_words = bundle.joint is not None and bundle.tagging is None
+    chosen = label_site.chosen(bundle, artefact) if has_words else _chosen(bundle, artefact)
     bundle.verify(chosen)
     with atomic_folder(folder) as temporary:
         on_step("the page")
         shutil.copytree(PAGE, temporary, dirs_exist_ok=True)
         model = temporary / MODEL
         model.mkdir()
-        document = _document(bundle, chosen, model, on_step)
+        facts = _labels if has_words else _tags
+        found = facts(bundle, chosen, model, on_step)
+        document = _document(bundle, chosen, model, on_step) | found
         (model / SITE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         first = [*_page_files(temporary), *(model / each for each in _first(document))]
         return SiteReport(
@@ -134,7 +139,36 @@ def _chosen(bundle: Bundle, name: str | None) -> Artefact:
 def _document(
     bundle: Bundle, artefact: Artefact, model: Path, on_step: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Write the model's files into ``model``; returns what the page has to know."""
+    """What the page has to know of every model."""
+    on_step("the filters")
+    return {
+        "format_version": 1,
+        "model": bundle.source.checkpoint,
+        "artefact": artefact.name,
+        "precision": artefact.precision,
+        "framing": bundle.framing.model_dump(),
+        "runtime": {
+            backend: _listed(model.parent / "runtime" / name, f"../runtime/{name}")
+            for backend, name in _RUNTIME.items()
+        },
+        "filters": list(_filters(model, bundle.framing.sample_rate_hz)),
+    }
+
+
+def _labels(
+    bundle: Bundle, artefact: Artefact, model: Path, on_step: Callable[[str], None]
+) -> dict[str, Any]:
+    """Write a MuQ-MuLan's files into ``model``; returns what the page has to know of it."""
+    on_step("the model")
+    file, waveform = _excerpt(bundle, model)
+    put = partial(_put, model)
+    return {"labels": label_site.label_facts(bundle, artefact, put, file, waveform)}
+
+
+def _tags(
+    bundle: Bundle, artefact: Artefact, model: Path, on_step: Callable[[str], None]
+) -> dict[str, Any]:
+    """Write the model's files into ``model``; returns what the page has to know of its tags."""
     graphs = [bundle.path(each(artefact.file)) for each in (front_end_file, encoder_file)]
     on_step("the model")
     front_end, encoder = (_put(model, graph.name, graph.read_bytes()) for graph in graphs)
@@ -147,40 +181,35 @@ def _document(
         )
     on_step("the stored answer")
     tagging, answer = _answer(bundle, artefact, model)
-    on_step("the filters")
     return {
-        "format_version": 1,
-        "model": bundle.source.checkpoint,
-        "artefact": artefact.name,
-        "precision": artefact.precision,
-        "framing": bundle.framing.model_dump(),
         "tagging": {name: getattr(tagging, name) for name in _TAGGING},
         "front_end": front_end,
         "encoder": encoder,
         "weights": weights,
-        "runtime": {
-            backend: _listed(model.parent / "runtime" / name, f"../runtime/{name}")
-            for backend, name in _RUNTIME.items()
-        },
-        "filters": list(_filters(model, bundle.framing.sample_rate_hz)),
         "answer": answer,
     }
 
 
 def _answer(bundle: Bundle, artefact: Artefact, model: Path) -> tuple[Tagging, dict[str, Any]]:
     """An excerpt of music, and the tags that the bundle's full precision gives it here."""
-    rate_hz = bundle.framing.sample_rate_hz
-    waveform = audio.load(_EXCERPT, rate_hz)[: _EXCERPT_SECONDS * rate_hz]
-    stored = np.rint(waveform * _INT16_FULL_SCALE).clip(-_INT16_FULL_SCALE, _INT16_FULL_SCALE - 1)
-    exact = (stored / _INT16_FULL_SCALE).astype(np.float32)
+    file, exact = _excerpt(bundle, model)
     with open_session(bundle, reference_of(bundle, artefact), threads=1) as session:
         tagging = require_output(session, Tagging)
         (tags,) = session.run({WAVEFORM: exact[None]}, [TAGS])[TAGS]
     return tagging, {
-        "file": _put(model, "excerpt.pcm", stored.astype("<i2").tobytes()),
+        "file": file,
         "tags": [float(each) for each in tags],
         "largest_tag_change": THRESHOLDS[artefact.precision].largest_tag_change,
     }
+
+
+def _excerpt(bundle: Bundle, model: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """An excerpt of music as a file of the site, and its samples, float32 (samples,)."""
+    rate_hz = bundle.framing.sample_rate_hz
+    waveform = audio.load(_EXCERPT, rate_hz)[: _EXCERPT_SECONDS * rate_hz]
+    stored = np.rint(waveform * _INT16_FULL_SCALE).clip(-_INT16_FULL_SCALE, _INT16_FULL_SCALE - 1)
+    exact = (stored / _INT16_FULL_SCALE).astype(np.float32)
+    return _put(model, "excerpt.pcm", stored.astype("<i2").tobytes()), exact
 
 
 def reference_of(bundle: Bundle, artefact: Artefact) -> Artefact:
@@ -220,9 +249,11 @@ def _listed(path: Path, name: str) -> dict[str, Any]:
 
 def _first(document: dict[str, Any]) -> list[str]:
     """The files that are loaded before the model runs, without WebGPU, beside the manifest."""
-    files = [document["front_end"], document["encoder"], document["runtime"]["wasm"]]
-    files += [each["file"] for each in document["weights"]]
-    return [SITE, *(each["path"] for each in [*files, document["answer"]["file"]])]
+    facts = document.get("labels", document)
+    names = ("audio", "text", "tokenizer") if "labels" in document else ("front_end", "encoder")
+    files = [*(facts[name] for name in names), facts["answer"]["file"], document["runtime"]["wasm"]]
+    files += [each["file"] for each in facts["weights"]]
+    return [SITE, *(each["path"] for each in files)]
 
 
 def _page_files(site: Path) -> list[Path]:

@@ -65,6 +65,11 @@ def test_texts_are_compared_with_the_first_file(
     assert [each["cosine"] for each in others] == pytest.approx(cosines.tolist(), abs=1e-6)
 
 
+def test_pages_are_told_that_labels_are_theirs_to_name(mulan: Gateway) -> None:
+    found = ask(mulan, "/v1/model", method="GET")[1]
+    assert (found["task"], found["vocabulary"], found["window_seconds"]) == ("zero-shot", [], 10)
+
+
 @pytest.mark.parametrize(
     ("status", "reason", "path", "texts"),
     [

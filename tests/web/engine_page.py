@@ -1,6 +1,7 @@
 """The engine of a site, without its page."""
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ _LOAD = """async ([address, options]) => {
 }"""
 _TAG = """async ([channels, rateHz]) =>
   await window.model.tag({ channels: channels.map(window.samples), rateHz }, { name: "samples" })"""
-_TAG_FILE = """async ([name, content]) =>
-  await window.model.tag(new File([window.bytes(content)], name))"""
+_TAG_FILE = """async ([name, content, labels]) =>
+  await window.model.tag(new File([window.bytes(content)], name), { labels })"""
 _STREAM = """async ([chunks, rateHz, options]) => {
   const stream = await window.model.stream(rateHz, options);
   const updates = [];
@@ -49,10 +50,10 @@ class EnginePage:
         found: dict[str, Any] = self._page.evaluate(_TAG, [_channels(waveform), rate_hz])
         return found
 
-    def tag_file(self, path: Path) -> dict[str, Any]:
-        """Tag a file, decoded by the browser."""
+    def tag_file(self, path: Path, labels: Sequence[str] = ()) -> dict[str, Any]:
+        """Tag a file, decoded by the browser; with labels where the model takes them."""
         content = base64.b64encode(path.read_bytes()).decode()
-        found: dict[str, Any] = self._page.evaluate(_TAG_FILE, [path.name, content])
+        found: dict[str, Any] = self._page.evaluate(_TAG_FILE, [path.name, content, list(labels)])
         return found
 
     def stream(self, chunks: list[np.ndarray], rate_hz: int, **options: object) -> dict[str, Any]:

@@ -63,8 +63,14 @@ class WorkerModel implements Model {
   async tag(audio: Blob | Samples, options: TagOptions = {}): Promise<TrackTags> {
     const isFile = audio instanceof Blob;
     const name = options.name ?? (audio instanceof File ? audio.name : "audio");
+    const labels = options.labels ?? [];
     const samples = isFile ? await decode(audio, name) : audio;
-    const result = this.calls.call("tag", [samples, name], options, isFile ? samples.channels : []);
+    const result = this.calls.call(
+      "tag",
+      [samples, name, labels],
+      options,
+      isFile ? samples.channels : [],
+    );
     return (await result) as TrackTags;
   }
 

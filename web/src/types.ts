@@ -29,6 +29,7 @@ export interface ModelInfo {
   artefact: string;
   precision: string;
   task: string;
+  /** Empty where labels are named with each track: the task is "zero-shot" then. */
   vocabulary: string[];
   /** The probability from which each tag counts, in the vocabulary's order. */
   thresholds: number[];
@@ -74,6 +75,8 @@ export interface TrackTags {
   silences: Segment[];
   silent: boolean;
   windows: TrackWindowTags[];
+  /** Of labels: each one's cosine with the whole track, best first. */
+  cosines?: Record<string, number>;
 }
 
 /** The stretch of a track that a window stands for; the stretches follow one another. */
@@ -83,11 +86,15 @@ export interface TrackWindowTags {
   /** In the vocabulary's order; zeros in silence. */
   scores: number[];
   silent: boolean;
+  /** Of labels, in their order. */
+  cosines?: number[];
 }
 
 export interface TagOptions {
   /** What `audio` is called in the result; a File has its own name. */
   name?: string;
+  /** With a MuQ-MuLan: your own labels to tag with. */
+  labels?: string[];
   onProgress?: (progress: { doneSeconds: number; totalSeconds: number }) => void;
   signal?: AbortSignal;
 }
@@ -171,12 +178,6 @@ export interface Stream {
   /** Sound that has been pushed and not yet been answered. */
   readonly behindSeconds: number;
   finish(): Promise<StreamEnd>;
-}
-
-export interface LabelScore {
-  label: string;
-  /** Cosine of the label and the audio. */
-  score: number;
 }
 
 export interface Model {

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import numpy as np
@@ -19,11 +20,14 @@ from typer.testing import CliRunner
 
 from muqrt.cli.serve import commands
 from muqrt.errors import BundleError, ServerError
+from muqrt.gateway.server import Backend, Gateway
+from muqrt.gateway.texts import served_texts
 from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.load import load
 from muqrt.runtime.model import Model
 from muqrt.runtime.text.labels import TEMPLATES, LabelSet
 from muqrt.runtime.text.zero_shot import LabelTagger
+from muqrt.triton_repo.client.endpoint import Endpoint
 from muqrt.triton_repo.client.session import TritonSession, statistics
 from muqrt.triton_repo.client.zero_shot import embed_text, tag_labels
 from muqrt.triton_repo.repository.check import check_repository
@@ -32,6 +36,8 @@ from muqrt.triton_repo.server.probe import Answer, Probe
 from muqrt.triton_repo.server.process import Server
 from muqrt.triton_repo.server.stubs import stubs_of
 from muqrt.triton_repo.server.supervisor import Supervisor
+
+from ...gateway.conftest import ask
 
 pytestmark = pytest.mark.server
 
@@ -71,6 +77,34 @@ def test_each_model_computes_its_tiny_inference(server: Server) -> None:
         after = statistics(server.grpc_url, name)
         assert after.successes > before.successes, name
         assert after.failures == before.failures, name
+
+
+@pytest.mark.full
+def test_labels_and_texts_through_the_gateway(
+    server: Server, local: Model, mulan_bundle: Path, music: Path
+) -> None:
+    endpoint, file = Endpoint(server.grpc_url), music / "greensleeves_duo.flac"
+    labels = LabelSet(tuple(LABELS))
+    latents = labels.latents(local.embed_text)
+    expected = LabelTagger(local.session, labels, latents).tag(file)
+    with TritonSession(endpoint, "mulan_audio") as session:
+        texts = served_texts(endpoint, "mulan_audio")
+        backend = Backend(session, "mulan_audio", texts=texts, server=endpoint, model="mulan_audio")
+        with Gateway(backend) as gateway:
+            query = urlencode({"labels": LABELS}, doseq=True)
+            status, found, _ = ask(gateway, f"/v1/tags?{query}", file.read_bytes())
+            assert status == 200, found
+            (track,) = found["results"]
+            assert track["cosines"] == pytest.approx(
+                dict(zip(LABELS, expected.cosines.tolist(), strict=True)), abs=1e-5
+            )
+            scores = dict(zip(LABELS, expected.scores.tolist(), strict=True))
+            assert track["scores"] == pytest.approx(scores, abs=1e-5)
+            query = urlencode({"texts": LABELS}, doseq=True)
+            status, found, _ = ask(gateway, f"/v1/similarity?{query}", file.read_bytes())
+            assert status == 200, found
+    cosines = [each["cosine"] for each in found["results"]]
+    assert cosines == pytest.approx(local.similarity(file, LABELS).tolist(), abs=1e-5)
 
 
 @pytest.mark.full

@@ -17,15 +17,14 @@ import { TagEvents } from "./events.ts";
 import { OverlappingFrames } from "./frames.ts";
 import { DownMix } from "./mix.ts";
 import { Network, type Parts } from "./network.ts";
-import { type LoadedFilter, loadedFilter, Resampler } from "./resampler.ts";
+import { ModelRate, requireChannels } from "./rate.ts";
+import { Resampler } from "./resampler.ts";
 import { type Site, SiteFiles, type Weights } from "./site.ts";
 import { doubt, reached, trackTags } from "./track.ts";
 import { isSilent, Sliding, SlidingWindows, trackWindows } from "./windows.ts";
 
 const HOP_SECONDS = 0.5;
 const FIRST_SECONDS = 2;
-// As many samples at once as the decoders in Python give: how channels are mixed depends on it.
-const BLOCK_SAMPLES = 16_384;
 const LONGEST_CHUNK_SECONDS = 10;
 const INT16_FULL_SCALE = 2 ** 15;
 
@@ -33,11 +32,9 @@ const INT16_FULL_SCALE = 2 ** 15;
 export type EngineOptions = Pick<LoadOptions, "backend"> & { runtimeUrl?: string };
 
 export class Engine {
-  private readonly filters = new Map<number, LoadedFilter>();
-
   private constructor(
     private readonly site: Site,
-    private readonly files: SiteFiles,
+    private readonly rate: ModelRate,
     private readonly network: Network,
     readonly info: ModelInfo,
   ) {}
@@ -77,7 +74,12 @@ export class Engine {
         onProgress({ phase: "warmup", loadedBytes: files.loadedBytes, totalBytes });
         const difference = await largestDifference(network, site, excerpt);
         const info = { ...infoOf(site), backend, largestDifference: difference };
-        return new Engine(site, files, network, note ? { ...info, backendNote: note } : info);
+        return new Engine(
+          site,
+          new ModelRate(site, files),
+          network,
+          note ? { ...info, backendNote: note } : info,
+        );
       } catch (error) {
         if (backend === "wasm") throw error;
         signal.throwIfAborted();
@@ -89,14 +91,14 @@ export class Engine {
 
   /** Tag a whole track. */
   async tag(
-    { channels, rateHz }: Samples,
+    samples: Samples,
     name: string,
     onProgress: (progress: { doneSeconds: number; totalSeconds: number }) => void,
     signal: AbortSignal,
   ): Promise<TrackTags> {
     const { framing, tagging } = this.site;
-    const track = await this.atModelRate(channels, rateHz, signal);
-    const seconds = (samples: number) => samples / framing.sample_rate_hz;
+    const track = await this.rate.whole(samples, signal);
+    const seconds = (count: number) => count / framing.sample_rate_hz;
     const frames = this.overlappingFrames();
     const windows: TrackWindowTags[] = [];
     for (const window of trackWindows(track, framing, tagging.window_seconds)) {
@@ -117,7 +119,7 @@ export class Engine {
   async stream(rateHz: number, options: StreamOptions): Promise<LiveStream> {
     return new LiveStream(
       this.site,
-      new Resampler(await this.filter(rateHz)),
+      new Resampler(await this.rate.filter(rateHz)),
       this.overlappingFrames(),
       (frames) => this.network.tags(frames),
       rateHz,
@@ -127,50 +129,6 @@ export class Engine {
 
   private overlappingFrames(): OverlappingFrames {
     return new OverlappingFrames(this.site.framing, (waveform) => this.network.frames(waveform));
-  }
-
-  private async atModelRate(
-    channels: Float32Array[],
-    rateHz: number,
-    signal: AbortSignal,
-  ): Promise<Float32Array> {
-    requireChannels(channels);
-    const resampler = new Resampler(await this.filter(rateHz));
-    const mix = new DownMix();
-    const samples = channels[0]!.length;
-    const rate = this.site.framing.sample_rate_hz;
-    const found = new Float32Array(Math.ceil((samples * rate) / rateHz) + 1);
-    let length = 0;
-    const add = (block: Float32Array) => {
-      found.set(block, length);
-      length += block.length;
-    };
-    for (let start = 0; start < samples; start += BLOCK_SAMPLES) {
-      signal.throwIfAborted();
-      const block = channels.map((each) => each.subarray(start, start + BLOCK_SAMPLES));
-      add(resampler.push(mix.push(block)));
-    }
-    add(resampler.finish());
-    return found.subarray(0, length);
-  }
-
-  /** The filter from this rate, fetched once; undefined for the model's own. */
-  private async filter(rateHz: number): Promise<LoadedFilter | undefined> {
-    if (rateHz === this.site.framing.sample_rate_hz) return undefined;
-    const known = this.filters.get(rateHz);
-    if (known !== undefined) return known;
-    const filter = this.site.filters.find((each) => each.rate_hz === rateHz);
-    if (filter === undefined) {
-      const rates = this.site.filters.map((each) => each.rate_hz).join(", ");
-      throw new MuqrtError(
-        `a sample rate of ${rateHz} Hz; this site has filters for ${rates}. ` +
-          "Convert the audio to 48000 Hz.",
-      );
-    }
-    const bytes = await this.files.bytes(filter.file);
-    const loaded = loadedFilter(filter, bytes.buffer);
-    this.filters.set(rateHz, loaded);
-    return loaded;
   }
 }
 
@@ -278,7 +236,7 @@ function byTag(events: TagEvents["segments"]): Record<string, [number, number][]
 }
 
 /** The file that the graphs refer to, with zeros where they need nothing. */
-function placed({ total_bytes, offset }: Weights, part: Uint8Array): Uint8Array {
+export function placed({ total_bytes, offset }: Weights, part: Uint8Array): Uint8Array {
   if (part.length === total_bytes) return part;
   const whole = new Uint8Array(total_bytes);
   whole.set(part, offset);
@@ -324,20 +282,10 @@ function infoOf(site: Site): Omit<ModelInfo, "backend" | "largestDifference"> {
   };
 }
 
-function runtimeFile(site: Site, backend: Backend) {
+export function runtimeFile(site: Pick<Site, "runtime">, backend: Backend) {
   const file = site.runtime[backend];
   if (file === null) throw new MuqrtError(`this site was written without the ${backend} runtime.`);
   return file;
-}
-
-function requireChannels(channels: Float32Array[]): void {
-  const lengths = new Set(channels.map((each) => each.length));
-  if (lengths.size !== 1 || lengths.has(0)) {
-    throw new MuqrtError("no samples, or channels of different lengths.");
-  }
-  if (!channels.every((channel) => channel.every(Number.isFinite))) {
-    throw new MuqrtError("samples that are not finite numbers.");
-  }
 }
 
 function finite(tags: Float32Array): Float32Array {

@@ -6,7 +6,7 @@ import type { EngineOptions } from "./engine.ts";
 /** The arguments of each method. A stream is known by the id of the message that opened it. */
 export interface Calls {
   load: [base: string, options: EngineOptions];
-  tag: [samples: Samples, name: string];
+  tag: [samples: Samples, name: string, labels: string[]];
   open: [rateHz: number, options: StreamOptions];
   push: [stream: number, channels: Float32Array[], pushedAt: number];
   finish: [stream: number, pushedAt: number];

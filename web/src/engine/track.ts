@@ -44,10 +44,16 @@ export function doubt(
   return { unsure: true, guess: { tag: vocabulary[nearest]!, score: scores[nearest]! } };
 }
 
-export function trackTags(tagging: Tagging, audio: string, windows: TrackWindowTags[]): TrackTags {
+/** @param whole the scores of the whole track; the windows' mean when left out. */
+export function trackTags(
+  tagging: Tagging,
+  audio: string,
+  windows: TrackWindowTags[],
+  whole?: Float32Array,
+): TrackTags {
   const sounding = windows.filter((each) => !each.silent);
   const silent = sounding.length === 0;
-  const scores = meanScores(tagging, sounding);
+  const scores = whole ?? meanScores(tagging, sounding);
   const segments = new Map<string, Segment[]>();
   for (const [tag] of ranking(tagging, scores)) {
     const column = tagging.vocabulary.indexOf(tag);

@@ -135,7 +135,7 @@ export class SlidingWindows {
   }
 }
 
-function requireLength(framing: Framing, samples: number): void {
+export function requireLength(framing: Framing, samples: number): void {
   if (samples >= framing.minimum_samples) return;
   const seconds = (count: number) => (count / framing.sample_rate_hz).toFixed(3);
   throw new MuqrtError(

@@ -1,10 +1,12 @@
 /** The worker: one model, asked through messages. */
 
-import { MuqrtError } from "../types.ts";
-import { Engine, type LiveStream } from "./engine.ts";
+import { type LoadProgress, MuqrtError } from "../types.ts";
+import { Engine, type EngineOptions, type LiveStream, runtimeFile } from "./engine.ts";
+import { LabelEngine, type LabelSite } from "./labels.ts";
 import type { Calls, Message, Reply } from "./messages.ts";
+import { type Site, SiteFiles } from "./site.ts";
 
-let engine: Engine | undefined;
+let engine: Engine | LabelEngine | undefined;
 const streams = new Map<number, LiveStream>();
 const running = new Map<number, AbortController>();
 
@@ -38,16 +40,21 @@ async function answer(message: Message, signal: AbortSignal): Promise<unknown> {
   switch (message.method) {
     case "load": {
       const [base, options] = message.args as Calls["load"];
-      engine = await Engine.load(base, options, onProgress, signal);
+      engine = await load(base, options, onProgress, signal);
       return engine.info;
     }
     case "tag": {
-      const [samples, name] = message.args as Calls["tag"];
-      return await loaded().tag(samples, name, onProgress, signal);
+      const [samples, name, labels] = message.args as Calls["tag"];
+      const model = loaded();
+      if (model instanceof LabelEngine)
+        return await model.tag(samples, name, labels, onProgress, signal);
+      return await model.tag(samples, name, onProgress, signal);
     }
     case "open": {
       const [rateHz, options] = message.args as Calls["open"];
-      streams.set(message.id, await loaded().stream(rateHz, options));
+      const model = loaded();
+      if (model instanceof LabelEngine) throw new MuqrtError("labels are for files.");
+      streams.set(message.id, await model.stream(rateHz, options));
       return message.id;
     }
     case "push": {
@@ -65,7 +72,28 @@ async function answer(message: Message, signal: AbortSignal): Promise<unknown> {
   }
 }
 
-function loaded(): Engine {
+/** The model of a site: one with tags, or a MuQ-MuLan. */
+async function load(
+  base: string,
+  options: EngineOptions,
+  onProgress: (progress: LoadProgress) => void,
+  signal: AbortSignal,
+): Promise<Engine | LabelEngine> {
+  let totalBytes = 0;
+  const files = new SiteFiles(base, signal, (loadedBytes) => {
+    onProgress({ phase: "download", loadedBytes, totalBytes });
+  });
+  const site = (await files.manifest()) as Site | LabelSite;
+  if (!("labels" in site)) return await Engine.load(base, options, onProgress, signal);
+  const { audio, text, weights } = site.labels;
+  totalBytes = [audio, text, runtimeFile(site, "wasm"), ...weights.map(({ file }) => file)].reduce(
+    (sum, { bytes }) => sum + bytes,
+    0,
+  );
+  return await LabelEngine.load(site, files, options, onProgress);
+}
+
+function loaded(): Engine | LabelEngine {
   if (engine === undefined) throw new MuqrtError("no model is loaded.");
   return engine;
 }

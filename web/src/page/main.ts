@@ -8,7 +8,7 @@ import { follow } from "./live.ts";
 import { trackArticle } from "./results.ts";
 import { connect } from "./server.ts";
 import { complain, hideProgress, isAbort, say, showProgress } from "./status.ts";
-import { loadHere, type Tagger } from "./tagger.ts";
+import { labelInfo, loadHere, type Tagger, takesLabels } from "./tagger.ts";
 
 const sources = byId("sources");
 const stop = byId<HTMLButtonElement>("stop");
@@ -25,7 +25,9 @@ let tagger: Promise<Tagger>;
 function use(coming: Promise<Tagger>): void {
   tagger = coming;
   tagger
-    .then(({ about, notice }) => {
+    .then(({ about, notice, info }) => {
+      byId("words").hidden = !takesLabels(info);
+      for (const id of ["microphone", "tab"]) byId(id).hidden = takesLabels(info);
       say(`Ready. ${notice}`);
       byId("about").textContent = about;
     }, complain)
@@ -94,14 +96,16 @@ function ready(signal: AbortSignal): Promise<Tagger> {
 
 async function tagFiles(files: File[], signal: AbortSignal): Promise<string> {
   const model = await ready(signal);
+  const labels = takesLabels(model.info) ? namedLabels() : [];
+  const info = labels.length ? labelInfo(model.info, labels) : model.info;
   const problems: string[] = [];
   for (const file of files) {
     say(`Tagging ${file.name}…`);
     const onProgress = (progress: { doneSeconds: number; totalSeconds: number }) =>
       showProgress(progress.doneSeconds / (progress.totalSeconds || 1));
     try {
-      const track = await model.tag(file, { signal, onProgress });
-      results.prepend(trackArticle(track, model.info, file));
+      const track = await model.tag(file, { labels, signal, onProgress });
+      results.prepend(trackArticle(track, info, file));
     } catch (error) {
       if (isAbort(error) || !(error instanceof MuqrtError)) throw error;
       problems.push(error.message);
@@ -109,6 +113,12 @@ async function tagFiles(files: File[], signal: AbortSignal): Promise<string> {
   }
   if (problems.length) throw new MuqrtError(problems.join("\n"));
   return files.length === 1 ? `${files[0]?.name} is tagged.` : `${files.length} files are tagged.`;
+}
+
+/** The lines of the form that are not empty, each once. */
+function namedLabels(): string[] {
+  const lines = byId<HTMLTextAreaElement>("labels").value.split("\n");
+  return [...new Set(lines.map((each) => each.trim()).filter((each) => each))];
 }
 
 async function listen(

@@ -69,7 +69,8 @@ async function tag(ask: Ask, audio: unknown, options: TagOptions = {}): Promise<
   if (!(audio instanceof File)) throw new TypeError("only files are sent to a server");
   const body = new FormData();
   body.append("audio", audio, audio.name);
-  const { signal = null } = options;
+  const { labels = [], signal = null } = options;
+  for (const label of labels) body.append("labels", label);
   const answer = await ask<TagsAnswer>("/v1/tags", { method: "POST", body, signal });
   const [track] = answer.results;
   if (!track || track.error) throw new MuqrtError(track?.error ?? "The server gave no result.");

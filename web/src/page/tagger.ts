@@ -9,6 +9,16 @@ export type TagInfo = Pick<
   "task" | "vocabulary" | "thresholds" | "groups" | "windowSeconds"
 >;
 
+/** Whether labels are named with each track. */
+export function takesLabels(info: TagInfo): boolean {
+  return info.task === "zero-shot";
+}
+
+/** What is known of labels: each counts from chance on. */
+export function labelInfo(info: TagInfo, labels: string[]): TagInfo {
+  return { ...info, vocabulary: labels, thresholds: labels.map(() => 1 / labels.length) };
+}
+
 export interface Tagger extends Pick<Model, "tag" | "stream" | "close"> {
   readonly info: TagInfo;
   /** Where it runs and what becomes of the sound, for the foot of the page. */
