@@ -8,8 +8,10 @@ combining DFTs of 16 points. With sample n = 16 a + b and bin k = c + 128 d,
 
 so the window and the twiddle factors are part of the first stage's constants. The hop, 240, is a
 multiple of 16: the first stage is a strided convolution over the 16 phases of the waveform, and
-neither stage needs frames to be cut out. As the input is real, c runs from 0 to 64 only; the bins
-above 1024 that then appear stand for their mirror images, with the same power.
+neither stage needs frames to be cut out. As the input is real, c from 0 to 64 suffices; the bins
+above 1024 that then appear stand for their mirror images, with the same power. Column 65 is there
+for its number alone and weighs nothing: ONNX Runtime's WebGPU convolution takes four channels at
+once, so a group must have a multiple of four, as 2 * 66 is and 2 * 65 is not.
 """
 
 import numpy as np
@@ -24,7 +26,7 @@ FLOOR = 1e-10  # of the mel power: silence is -100 dB
 
 PHASES = 16  # b and d
 POINTS = WINDOW_SAMPLES // PHASES  # a
-COLUMNS = POINTS // 2 + 1  # c
+COLUMNS = POINTS // 2 + 2  # c
 
 
 def mel_filterbank() -> np.ndarray:
@@ -46,7 +48,7 @@ def first_stage() -> np.ndarray:
     """The windowed, twiddled 128-point DFTs as a convolution kernel with 16 groups.
 
     Returns:
-        (16 * 2 * 65, 1, 128) float64: output channel (b, real or imaginary, c), tap a.
+        (16 * 2 * 66, 1, 128) float64: output channel (b, real or imaginary, c), tap a.
     """
     a = np.arange(POINTS)
     b = np.arange(PHASES)[:, None, None]
@@ -73,13 +75,13 @@ def mel_projection() -> np.ndarray:
     """The filterbank in the order in which the second stage leaves the bins.
 
     Returns:
-        (128, 16 * 65) float64: column (d, c); zero where a bin appears a second time.
+        (128, 16 * 66) float64: column (d, c); zero where a bin appears a second time.
     """
     d, c = np.mgrid[:PHASES, :COLUMNS]
     bins = (c + POINTS * d).ravel()
     folded = np.where(bins > WINDOW_SAMPLES // 2, WINDOW_SAMPLES - bins, bins)
     projection = mel_filterbank()[folded].T.copy()
-    # Columns 0 and 64 are their own mirror images, so their bins come twice.
+    # Columns 0 and 64 are their own mirror images, so their bins come twice; column 65 mirrors 63.
     own_mirror = np.isin(c.ravel(), [0, POINTS // 2]) & (bins > WINDOW_SAMPLES // 2)
-    projection[:, own_mirror] = 0
+    projection[:, own_mirror | (c.ravel() > POINTS // 2)] = 0
     return projection
