@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 
 from ...common.console import Json, progress, show
-from ...common.environment import import_extra
 from ...errors import UsageError
 from ...export.recipes import (
     ENGINES,
@@ -23,6 +22,7 @@ from ..parameters import expand_options
 from .options import (
     ProofOptions,
     Verbose,
+    prepare,
     proof_of,
     refuse_shipped,
     require_no_proof_options,
@@ -177,7 +177,7 @@ def build(
 
     It is measured against PyTorch and gets a certificate of its own.
     """
-    import_extra("export", "onnx", "torch")
+    prepare()
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: choose among {', '.join(ENGINES)}.")
     name, choice = _choice(engine, precision, tower, format)

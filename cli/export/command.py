@@ -15,6 +15,7 @@ from .options import (
     ProofOptions,
     Verbose,
     chosen_head,
+    prepare,
     proof_of,
     refuse_shipped,
     require_no_proof_options,
@@ -98,7 +99,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle with proven numbers."""
-    import_extra("export", "onnx", "torch")
+    prepare()
     head, rvq = proof_options.head, proof_options.rvq
     if head is not None and no_head:
         raise UsageError("--head and --no-head: choose one.")

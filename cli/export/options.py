@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...common.environment import import_extra
+from ...common.process.allocator import keep_freed_memory
 from ...errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from ...export.sources.score_head import ScoreHead
     from ...runtime.bundle.manifest import Bundle
 
+_KEPT_BYTES = (2 << 30) - 1  # the reference's activations come and go with every excerpt
 
 Verbose = Annotated[
     bool,
@@ -110,3 +113,13 @@ def refuse_shipped(bundle: Path) -> None:
             f"{bundle}: was fetched from the hub, and others read it there. Copy the folder, name "
             "the copy, and muqrt push it to a repository of yours."
         )
+
+
+def prepare() -> None:
+    """Make ready to export or build.
+
+    Raises:
+        MissingDependencyError: onnx or torch is not installed.
+    """
+    import_extra("export", "onnx", "torch")
+    keep_freed_memory(_KEPT_BYTES)

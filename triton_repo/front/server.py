@@ -1,7 +1,6 @@
 """An ASGI application on uvicorn, within limits, in a thread of its own."""
 
 import asyncio
-import ctypes
 import threading
 import time
 from abc import abstractmethod
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ...common.closing import Closing
 from ...common.environment import import_extra
 from ...common.network import local_host
+from ...common.process.allocator import keep_freed_memory
 from ...errors import ServerError
 from ..server.ports import bound_socket
 from .asgi import App
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 10.0
 _POLL_SECONDS = 0.01
-# Of mallopt.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 32 << 20
+_KEPT_BYTES = 32 << 20  # pieces of audio come and go
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ class WebServer(Closing):
                 self._loop.call_soon_threadsafe(self._stopping.set)
 
     def _run(self) -> None:
-        _keep_memory()
+        keep_freed_memory(_KEPT_BYTES)
         self._loop = loop = import_extra(self.extra, "uvloop").new_event_loop()
         try:
             loop.run_until_complete(self._serve())
@@ -157,12 +155,3 @@ class WebServer(Closing):
             self._failure = error
         finally:
             loop.close()
-
-
-def _keep_memory() -> None:
-    """Let the allocator keep what it frees: pieces of audio come and go, and it would have the
-    system clear each piece's pages anew, which costs more than all else about them."""
-    with suppress(AttributeError, OSError):  # where it is not glibc's
-        set_option = ctypes.CDLL(None).mallopt
-        set_option(_M_MMAP_THRESHOLD, _KEPT_BYTES // 2)
-        set_option(_M_TRIM_THRESHOLD, _KEPT_BYTES)
