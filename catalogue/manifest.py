@@ -10,7 +10,7 @@ from ..common.environment import import_extra
 from ..errors import UsageError
 from ..runtime.audio.folder import scan_folder
 from ..runtime.audio.suffixes import decodable_suffixes
-from .storage import file_system, is_remote, retried
+from .storage import absolute, file_system, is_remote, retried
 
 _LISTS = (".parquet", ".csv")
 _GLOB = re.compile(r"[*?\[]")
@@ -63,7 +63,7 @@ def find_keys(sources: Sequence[str], column: str | None = None) -> Keys:
 
 
 def _keys_of(source: str, column: str | None, skipped: list[str]) -> Iterable[str]:
-    address = source if is_remote(source) else str(Path(source).absolute())
+    address = absolute(source)
     suffix = PurePosixPath(address).suffix.lower()
     if suffix in _LISTS and not _GLOB.search(address):
         return _listed(address, suffix, column)
@@ -123,7 +123,13 @@ def _listed(address: str, suffix: str, column: str | None) -> Iterator[str]:
     for chunk in found.chunks:
         for key in chunk.to_pylist():
             if key:
-                yield key if key.startswith("/") or is_remote(key) else f"{folder}/{key}"
+                is_whole = key.startswith("/") or is_remote(key)
+                yield key if is_whole else _beside(folder, key)
+
+
+def _beside(folder: str, key: str) -> str:
+    """A list's entry that is neither an absolute path nor an address in another storage."""
+    return absolute(key) if "://" in key else f"{folder}/{key}"
 
 
 def _column(names: Sequence[str], wanted: str | None, address: str) -> str:

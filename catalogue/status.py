@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from .job import MANIFESTS, PARTS, Job, add_manifest
+from .job import MANIFESTS, PARTS, Job
 from .loading import FailedTrack
 from .part import failures
+from .planning import add_manifest
 
 _FILES_AT_ONCE = 16
 # The rate is that of the newest parts: machines come and go.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -21,8 +22,6 @@ from ..errors import MissingDependencyError, MuqrtError, StorageError, UsageErro
 # Together about half a minute.
 BACKOFF = Backoff(first_seconds=0.5, longest_seconds=16)
 MOST_RETRIES = 6
-# Above any track: a day of 16-bit stereo is 15 GB.
-LARGEST_FILE_BYTES = 16 << 30
 
 _PERMANENT = (
     FileExistsError,
@@ -35,6 +34,7 @@ _PERMANENT = (
     ValueError,
 )
 _REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY = 408, 425, 429
+_LOCAL_SCHEMES = ("file", "local")
 _Value = TypeVar("_Value")
 
 
@@ -45,7 +45,16 @@ class _TransientError(Exception):
 def is_remote(address: str) -> bool:
     """Whether an address is not a path on this machine."""
     scheme, separator, _ = address.partition("://")
-    return bool(separator) and scheme not in ("file", "local")
+    return bool(separator) and scheme not in _LOCAL_SCHEMES
+
+
+def absolute(address: str | os.PathLike[str]) -> str:
+    """A remote address as it is; a path on this machine absolute, and without ``file://``."""
+    text = os.fspath(address)
+    if is_remote(text):
+        return text
+    scheme, separator, path = text.partition("://")
+    return str(Path(path if separator and scheme in _LOCAL_SCHEMES else text).absolute())
 
 
 def file_system(address: str) -> tuple[Any, str]:
@@ -108,24 +117,14 @@ def _reason(error: BaseException | None) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def fetch(address: str, target: Path) -> None:
-    """Copy a remote file to this machine.
+def store(path: Path, address: str) -> None:
+    """Copy a file of this machine to a storage, in the place of another.
 
     Raises:
-        FileNotFoundError: it is not there. StorageError: the storage refuses, or it is too large.
+        StorageError: the storage refuses.
     """
-    files, path = file_system(address)
-
-    def attempt() -> None:
-        size_bytes = files.info(path).get("size")
-        if size_bytes is not None and size_bytes > LARGEST_FILE_BYTES:
-            raise StorageError(f"{address}: {size_bytes / 1e9:.0f} GB; no track is so large.")
-        files.get_file(path, str(target))
-        found_bytes = target.stat().st_size
-        if size_bytes is not None and found_bytes != size_bytes:
-            raise OSError(errno.EIO, f"only {found_bytes} of {size_bytes} bytes came")
-
-    retried(address, attempt)
+    files, place = file_system(address)
+    retried(address, lambda: files.put_file(str(path), place))
 
 
 @dataclass(frozen=True)
@@ -141,8 +140,8 @@ class Folder:
     @classmethod
     def at(cls, address: str | os.PathLike[str]) -> "Folder":
         """The folder that a user names."""
-        text = os.fspath(address)
-        return cls(text.rstrip("/") if is_remote(text) else str(Path(text).absolute()))
+        text = absolute(address)
+        return cls(text.rstrip("/") if is_remote(text) else text)
 
     @property
     def _local(self) -> Path | None:
@@ -156,9 +155,8 @@ class Folder:
         """The files in a sub-folder, which need not be there, with the seconds since 1970 at which
         each was written."""
         if self._local is not None:
-            with suppress(FileNotFoundError), os.scandir(self._local / folder) as entries:
-                return {each.name: each.stat().st_mtime for each in entries if each.is_file()}
-            return {}
+            place = self._local / folder
+            return retried(self.file(folder), lambda: _local_names(place))
         files, path = file_system(self.file(folder))
 
         def attempt() -> list[dict[str, Any]]:
@@ -178,7 +176,7 @@ class Folder:
     def exists(self, name: str) -> bool:
         """Whether a file is there."""
         if self._local is not None:
-            return (self._local / name).is_file()
+            return retried(self.file(name), (self._local / name).is_file)
         files, path = file_system(self.file(name))
 
         def attempt() -> bool:
@@ -203,8 +201,8 @@ class Folder:
     def write(self, name: str, data: bytes) -> None:
         """Write a file, whole or not at all, in the place of another."""
         if self._local is not None:
-            with atomic_file(self._local / name) as temporary:
-                temporary.write_bytes(data)
+            local = self._local / name
+            retried(self.file(name), lambda: _write_local(local, data))
             return
         files, path = file_system(self.file(name))
         retried(self.file(name), lambda: files.pipe_file(path, data))
@@ -216,9 +214,8 @@ class Folder:
             FileExistsError: it is.
         """
         if self._local is not None:
-            with partial_folder(self._local / name) as folder:
-                (folder / "new").write_bytes(data)
-                os.link(folder / "new", self._local / name)
+            local = self._local / name
+            retried(self.file(name), lambda: _write_new_local(local, data))
             return
         files, place = file_system(self.file(name))
         retried(self.file(name), lambda: files.pipe_file(place, data, mode="create"))
@@ -226,9 +223,8 @@ class Folder:
     def mark(self, name: str) -> None:
         """Write an empty file."""
         if self._local is not None:
-            path = self._local / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
+            local = self._local / name
+            retried(self.file(name), lambda: _mark_local(local))
             return
         files, place = file_system(self.file(name))
         retried(self.file(name), lambda: files.pipe_file(place, b""))
@@ -237,8 +233,8 @@ class Folder:
         """Remove files; those that are not there are no error."""
         addresses = [self.file(name) for name in names]
         if self._local is not None:
-            for path in map(Path, addresses):
-                path.unlink(missing_ok=True)
+            for each in addresses:
+                retried(each, partial(Path(each).unlink, missing_ok=True))
             for folder in {Path(each).parent for each in addresses}:
                 with suppress(OSError):  # it is not empty
                     folder.rmdir()
@@ -247,6 +243,30 @@ class Folder:
             paths = [files._strip_protocol(each) for each in addresses]
             with suppress(FileNotFoundError):
                 retried(self.address, lambda: files.rm(paths))
+
+
+def _local_names(folder: Path) -> dict[str, float]:
+    try:
+        with os.scandir(folder) as entries:
+            return {each.name: each.stat().st_mtime for each in entries if each.is_file()}
+    except FileNotFoundError:
+        return {}
+
+
+def _write_local(path: Path, data: bytes) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _write_new_local(path: Path, data: bytes) -> None:
+    with partial_folder(path) as folder:
+        (folder / "new").write_bytes(data)
+        os.link(folder / "new", path)
+
+
+def _mark_local(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
 
 
 def _written_seconds(facts: dict[str, Any]) -> float:

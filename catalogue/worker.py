@@ -1,7 +1,6 @@
 """What computes partitions, whatever scheduled it: a process of this machine, Ray, Spark, Slurm."""
 
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..common.closing import Closing
 from ..common.environment import cpu_name, gpu_names, installed, processor_kind
 from ..errors import AudioError, MissingDependencyError, MuqrtError, SessionError, StorageError
+from ..runtime.engines.cpus import bounded_threads, given_cpus, physical_cores
 from .columns import COLUMNS
 from .job import PARTS, Job
 from .loading import FailedTrack, LoadedTrack, in_flight, load_track, loaded_ahead
@@ -69,6 +69,7 @@ class Worker(Closing):
     ) -> None:
         self.job = job
         self._loading_threads = loading_threads
+        threads = bounded_threads(threads)
         self._model: Model = job.open_model(threads, device, bundle)
         self._scratch = tempfile.TemporaryDirectory(prefix="muqrt-")
         on_gpu = device not in (None, "cpu") or job.recipe.engine.startswith("tensorrt")
@@ -77,7 +78,7 @@ class Worker(Closing):
             "muqrt": installed("muqrt"),
             "processor": gpus or cpu_name(),
             "processor_kind": gpus or processor_kind(),  # names alone do not tell
-            "threads": threads or os.cpu_count(),
+            "threads": threads or given_cpus() or physical_cores(),
         }
 
     def answer(

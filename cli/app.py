@@ -32,10 +32,10 @@ _TRAIN: Sections = {
 _CATALOGUE: Sections = {
     "Commands": {
         "plan": (
-            ".catalogue.command",
+            ".catalogue.plan",
             "Write a job: which tracks, what to compute, and with which model.",
         ),
-        "run": (".catalogue.command", "Compute what is not done yet."),
+        "run": (".catalogue.run", "Compute what is not done yet."),
         "status": (
             ".catalogue.command",
             "Show how far a job is: done, failed and to do, its rate, and the time left.",

@@ -1,7 +1,6 @@
 """``muqrt search``."""
 
 import os
-from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -12,9 +11,8 @@ import typer
 from ..common.console import Json, Table, progress, show
 from ..common.lock import locked
 from ..errors import BundleError, UsageError
-from ..runtime.audio.damage import Damages
 from ..runtime.bundle.shipped import EXPORT_WORDS
-from .audio.files import AudioFiles, audio_files
+from .audio.files import audio_files
 from .damage import DamageOptions
 from .memory import MaxMemory, size_bytes
 from .options import (
@@ -28,15 +26,15 @@ from .options import (
     on_this_machine,
     thread_count,
 )
+from .outputs.searched import add_matches, report
 from .parameters import expand_options
 from .place import Local
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..runtime.search.approximate import Approximation
     from ..runtime.search.index import SearchIndex
-    from ..runtime.search.update import Changes, Outcome
+    from ..runtime.search.update import Outcome
 
 _INDEX = ".muqrt-index"
 
@@ -123,7 +121,8 @@ def search(
     from ..runtime.memory.work import Work
     from ..runtime.model import Model
     from ..runtime.search.export import SUFFIX, export_index
-    from ..runtime.search.index import is_index, open_index
+    from ..runtime.search.index import open_index
+    from ..runtime.search.table import is_index
     from ..runtime.search.update import embed_into, recheck, updating
     from .audio.progress import AudioProgress
     from .outputs.tasks import collect
@@ -197,7 +196,7 @@ def search(
     matches = [(files.get(match.name, folder / match.name), match.cosine) for match in found]
     shown = None if sought is None else matches
     about = library.approximation_for(top, exact)
-    _report(folder, given, changes, outcomes, shown, about, damage.damages, as_json)
+    report(folder, given, changes, outcomes, shown, about, damage.damages, as_json)
 
 
 def _search_tracks(
@@ -228,7 +227,7 @@ def _search_tracks(
     if sought is not None:
         found = library.nearest_names(sought, top, same, exact)
         matches = [(os.fsdecode(name), cosine) for name, cosine in found]
-        _add_matches(facts, lines, matches, library.approximation_for(top, exact))
+        add_matches(facts, lines, matches, library.approximation_for(top, exact))
     show(as_json, facts, *lines)
 
 
@@ -239,69 +238,9 @@ def _approximate(home: Path, library: "SearchIndex") -> None:
             library.approximate(bar.advance)
 
 
-def _add_matches(
-    facts: dict[str, Any],
-    lines: list[str | Table],
-    matches: Sequence[tuple[Path | str, float]],
-    about: "Approximation | None",
-) -> None:
-    """Report what was found, and how far an approximate search can be trusted."""
-    facts["results"] = [{"audio": str(name), "cosine": cosine} for name, cosine in matches]
-    rows = [[name, f"{cosine:.3f}"] for name, cosine in matches]
-    lines.append(Table("", ["file", "cosine"], rows) if rows else "Nothing found.")
-    if about is not None:
-        facts["approximate"] = about.model_dump()
-        lines.append(
-            f"Approximate: finds {about.recall_at_10:.1%} of the ten nearest, measured with "
-            f"{about.queries} of the tracks. --exact compares with all of them."
-        )
-
-
 def _name_in(folder: Path, file: Path) -> Path | None:
     """A file's path relative to a folder; None if it lies elsewhere."""
     try:
         return file.resolve().relative_to(folder.resolve())
     except ValueError:
         return None
-
-
-def _report(
-    folder: Path,
-    given: AudioFiles,
-    changes: "Changes",
-    outcomes: "Sequence[Outcome]",
-    matches: Sequence[tuple[Path, float]] | None,
-    about: "Approximation | None",
-    damages: Damages,
-    as_json: bool,
-) -> None:
-    """Show the index's state, and the matches if something was searched for."""
-    failures = {name: entry.error for name, entry in changes.known.items() if entry.error}
-    new_failures = {name: error for name, error in outcomes if error}
-    counts = {
-        "files": len(changes.known) + len(outcomes),
-        "new": len(outcomes),
-        "gone": len(changes.gone),
-        "unusable": len(failures) + len(new_failures),
-    }
-    failed = [
-        {"audio": str(folder / name), "error": error}
-        for name, error in {**failures, **new_failures}.items()
-    ]
-    skipped = [str(path) for path in given.skipped]
-    facts: dict[str, Any] = {"index": counts, "failed": failed, "skipped": skipped}
-    said = [{"audio": name, **damages.facts(name)} for name in damages.names()]
-    for key, of in (("damaged", "damage"), ("one_channel", "one_channel_seconds")):
-        if some := [facts_of for facts_of in said if of in facts_of]:
-            facts[key] = some
-    lines: list[str | Table] = [
-        f"FAILED {folder / name}: {error}" for name, error in new_failures.items()
-    ]
-    lines += [line for name in damages.names() for line in damages.lines(name)]
-    lines.append(
-        f"{folder}: {counts['files']} files, {counts['new']} of them new or changed, "
-        f"{counts['gone']} gone, {counts['unusable']} that cannot be used"
-    )
-    if matches is not None:
-        _add_matches(facts, lines, matches, about)
-    show(as_json, facts, *lines)

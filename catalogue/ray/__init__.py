@@ -1,15 +1,17 @@
-"""Ray as an engine for catalogues, and a model for pipelines of Ray Data: ``muqrt.ray``."""
+"""Ray as an engine for catalogues, with a bundle for Ray Data and Ray Serve: ``muqrt.ray``."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .embedder import Embedder
+    from .serving import application
 
-__all__ = ["Embedder"]
+__all__ = ["Embedder", "application"]
+_MODULES = {"Embedder": ".embedder", "application": ".serving"}
 
 
 def __getattr__(name: str) -> Any:
-    if name != "Embedder":
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module(".embedder", __name__).Embedder
+    return getattr(import_module(_MODULES[name], __name__), name)

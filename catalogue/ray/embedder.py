@@ -14,8 +14,8 @@ from ...runtime.bundle.shipped import SHIPPED_BUNDLE
 from ...runtime.inference.windows import WindowLength
 from ...runtime.load import load
 from ..columns import COLUMNS
-from ..job import bundle_of
 from ..loading import FailedTrack, LoadedTrack, load_track, loaded_ahead
+from ..planning import bundle_of
 from ..worker import LOADING_THREADS
 
 _FIXED_WIDTH = ("embedding", "tags", "latents")

@@ -7,7 +7,8 @@ from typing import Any
 
 from ...common.environment import import_extra
 from ...errors import UsageError
-from .index import SearchIndex, index_facts, index_schema, open_index, write_index, written_from
+from .index import SearchIndex, open_index
+from .table import index_facts, index_schema, write_index, written_from
 
 SUFFIX = ".parquet"
 _FACTS, _LATENTS = b"muqrt", "latents"

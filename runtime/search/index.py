@@ -5,10 +5,9 @@ query is compared with every embedding, read from disk in blocks. Where there ar
 takes long, ``approximate`` builds what compares few of them.
 """
 
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...common.environment import import_extra
-from ...common.files import disk_full_error
 from ...common.lock import locked
 from ...errors import UsageError
 from .approximate import (
@@ -27,10 +25,18 @@ from .approximate import (
     nearest_query,
     read_approximation,
 )
+from .table import (
+    SOURCE,
+    TABLE,
+    WINDOWING,
+    index_facts,
+    index_schema,
+    is_of_clips,
+    literal,
+    reported,
+    table_facts,
+)
 
-_TABLE, _FACTS = "tracks", b"muqrt"
-_FORMAT_VERSION = 1
-_WINDOWING, _SOURCE = "windowing", "source"
 _DROPPED_AT_ONCE = 1000
 # Every commit adds a file and keeps the version before it, for readers that are not done yet.
 _MOST_SMALL_FILES = 64
@@ -75,7 +81,7 @@ class SearchIndex:
         """Every file in the index."""
         columns = ["path", *Entry._fields]
         found = {}
-        with _reported(self._folder):
+        with reported(self._folder):
             for batch in self._table.search().select(columns).to_batches():
                 rows = zip(*(batch[name].to_pylist() for name in columns), strict=True)
                 for path, *facts in rows:
@@ -84,7 +90,7 @@ class SearchIndex:
 
     def count(self) -> int:
         """How many rows there are."""
-        with _reported(self._folder):
+        with reported(self._folder):
             return int(self._table.count_rows())
 
     def put(self, files: Mapping[Path, tuple[Entry, np.ndarray | None]]) -> None:
@@ -104,7 +110,7 @@ class SearchIndex:
         """
         newest: dict[bytes, int] = {}
         older = []
-        with _reported(self._folder):
+        with reported(self._folder):
             for batch in self._table.search().select(["path"]).with_row_id(True).to_batches():
                 rows = zip(batch["path"].to_pylist(), batch["_rowid"].to_pylist(), strict=True)
                 for path, row in rows:
@@ -127,12 +133,12 @@ class SearchIndex:
 
     def drop(self, names: Sequence[Path]) -> None:
         """Remove files."""
-        self._delete("path", list(map(_literal, names)))
+        self._delete("path", list(map(literal, names)))
 
     def embedding(self, name: Path | bytes) -> np.ndarray | None:
         """A file's embedding, float32 (width,); None if the file is not there or was unusable."""
-        with _reported(self._folder):
-            query = self._table.search().where(f"path = {_literal(name)}").limit(1)
+        with reported(self._folder):
+            query = self._table.search().where(f"path = {literal(name)}").limit(1)
             found = query.select(["embedding"]).to_arrow()["embedding"].to_pylist()
         return np.array(found[0], np.float32) if found and found[0] is not None else None
 
@@ -157,7 +163,7 @@ class SearchIndex:
         """``nearest``, with names as they stand in the table, and each one's cosine."""
         about = self.approximation_for(top, exact)
         wanted = top + (without is not None)
-        with _reported(self._folder):
+        with reported(self._folder):
             query = nearest_query(self._table, embedding, wanted, about.probes if about else 0)
             found = query.where("error IS NULL").select(["path", "_distance"]).to_arrow()
         pairs = zip(found["path"].to_pylist(), found["_distance"].to_pylist(), strict=True)
@@ -166,7 +172,7 @@ class SearchIndex:
     @cached_property
     def approximation(self) -> Approximation | None:
         """What ``approximate`` built, if it did."""
-        with _reported(self._folder):
+        with reported(self._folder):
             return read_approximation(self._folder, self._table)
 
     def approximation_for(self, top: int, exact: bool = False) -> Approximation | None:
@@ -186,14 +192,14 @@ class SearchIndex:
 
         Rows that come later are found too: they are all compared until they are built in.
         """
-        with _reported(self._folder):
+        with reported(self._folder):
             self.approximation = build_approximation(self._folder, self._table, on_step)
         return self.approximation
 
     def _delete(self, column: str, values: Sequence[str]) -> None:
         for start in range(0, len(values), _DROPPED_AT_ONCE):
             listed = ", ".join(values[start : start + _DROPPED_AT_ONCE])
-            with _reported(self._folder):
+            with reported(self._folder):
                 self._table.delete(f"{column} IN ({listed})")
         if values:
             self._compact()
@@ -211,7 +217,7 @@ class SearchIndex:
             rows["embedding"] = embeddings
         schema = pyarrow.schema([self._table.schema.field(name) for name in rows])
         table = pyarrow.Table.from_pydict(rows, schema)
-        with _reported(self._folder):
+        with reported(self._folder):
             merge = self._table.merge_insert("path").when_matched_update_all()
             if embeddings is not None:
                 merge = merge.when_not_matched_insert_all()
@@ -219,7 +225,7 @@ class SearchIndex:
         self._compact()
 
     def _compact(self) -> None:
-        with _reported(self._folder):
+        with reported(self._folder):
             small_files = self._table.stats()["fragment_stats"]["num_small_fragments"]
         if small_files >= _MOST_SMALL_FILES:
             # Another process that writes at this moment goes first; it is for the next time then.
@@ -247,18 +253,18 @@ def open_index(
     import lancedb
 
     facts = index_facts(artefact_sha256, width, windowing)
-    with _reported(folder):
+    with reported(folder):
         database = lancedb.connect(folder)
         try:
-            table = database.open_table(_TABLE)
+            table = database.open_table(TABLE)
         except ValueError:  # there is none
             with locked(folder):  # another process may be making it
-                table = database.create_table(_TABLE, schema=index_schema(facts), exist_ok=True)
-        found = _facts(table)
-    source = found.pop(_SOURCE, None) if found else None
-    if _is_of_clips(found) and _is_of_clips(facts):
-        facts.pop(_WINDOWING, None)
-        found.pop(_WINDOWING, None)
+                table = database.create_table(TABLE, schema=index_schema(facts), exist_ok=True)
+        found = table_facts(table)
+    source = found.pop(SOURCE, None) if found else None
+    if is_of_clips(found) and is_of_clips(facts):
+        facts.pop(WINDOWING, None)
+        found.pop(WINDOWING, None)
     if found != facts:
         raise UsageError(
             f"{folder}: this index is another model's, or of other windows, and such embeddings "
@@ -266,99 +272,3 @@ def open_index(
             f"folder with --index, or delete {folder}."
         )
     return SearchIndex(folder, table, source)
-
-
-def write_index(folder: Path, facts: Mapping[str, Any], rows: Iterable[Any], source: str) -> None:
-    """Write an index of many tracks at once, in place of an earlier one of this kind.
-
-    Args:
-        folder: the index's.
-        facts: from ``index_facts``.
-        rows: record batches of ``index_schema(facts)``.
-        source: what they are from, for ``SearchIndex.source``.
-
-    Raises:
-        UsageError: an index of a folder of music is there, or it cannot be written.
-        MissingDependencyError: the library lancedb is not installed.
-    """
-    import_extra("search", "lancedb", "pyarrow")
-    import lancedb
-    import pyarrow
-
-    schema = index_schema({**facts, _SOURCE: source})
-    with _reported(folder):
-        database = lancedb.connect(folder)
-        with locked(folder):
-            with suppress(ValueError):  # there is none
-                if _SOURCE not in (_facts(database.open_table(_TABLE)) or {}):
-                    raise UsageError(
-                        f"{folder}: the index of a folder of music, which this would replace. Name "
-                        "another folder."
-                    )
-            reader = pyarrow.RecordBatchReader.from_batches(schema, rows)
-            database.create_table(_TABLE, data=reader, schema=schema, mode="overwrite")
-
-
-def written_from(folder: Path) -> str | None:
-    """What ``write_index`` wrote the index in a folder from; None if there is none of that kind."""
-    if not is_index(folder):
-        return None
-    import lancedb
-
-    with _reported(folder):
-        return (_facts(lancedb.connect(folder).open_table(_TABLE)) or {}).get(_SOURCE)
-
-
-def is_index(folder: Path) -> bool:
-    """Whether a folder is an index."""
-    return (folder / f"{_TABLE}.lance").is_dir()
-
-
-def index_facts(
-    artefact_sha256: str, width: int, windowing: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """What the embeddings of an index depend on; see ``open_index``."""
-    facts = {"format": _FORMAT_VERSION, "artefact_sha256": artefact_sha256, "width": width}
-    return facts if windowing is None else {**facts, _WINDOWING: dict(windowing)}
-
-
-def index_schema(facts: Mapping[str, Any]) -> Any:
-    """The Arrow schema of an index's table."""
-    import pyarrow
-
-    fields = [
-        pyarrow.field("path", pyarrow.binary(), nullable=False),  # file names may be no text
-        pyarrow.field("size_bytes", pyarrow.int64()),
-        pyarrow.field("mtime_ns", pyarrow.int64()),
-        pyarrow.field("sha256", pyarrow.string()),
-        pyarrow.field("error", pyarrow.string()),
-        pyarrow.field("embedding", pyarrow.list_(pyarrow.float32(), facts["width"])),
-    ]
-    return pyarrow.schema(fields, metadata={_FACTS: json.dumps(facts)})
-
-
-def _facts(table: Any) -> Any:
-    return json.loads((table.schema.metadata or {}).get(_FACTS, b"null"))
-
-
-def _is_of_clips(facts: Mapping[str, Any] | None) -> bool:
-    return facts is not None and "last_clip" in facts.get(_WINDOWING, {"last_clip": ""})
-
-
-def _literal(name: Path | bytes) -> str:
-    """A file's name as an SQL literal, whatever bytes it has."""
-    return f"X'{os.fsencode(name).hex()}'"
-
-
-@contextmanager
-def _reported(folder: Path) -> Iterator[None]:
-    """Raise the library's errors, which have no class of their own, as UsageError."""
-    try:
-        yield
-    except (RuntimeError, ValueError, OSError) as error:
-        if (full := disk_full_error(error, folder)) is not None:
-            raise full from None
-        raise UsageError(
-            f"{folder}: the index cannot be read or written ({error}). If it is damaged, delete "
-            "that folder, and it is made again."
-        ) from None

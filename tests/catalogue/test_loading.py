@@ -14,6 +14,7 @@ from muqrt.catalogue.loading import (
     load_track,
     loaded_ahead,
 )
+from muqrt.errors import MissingDependencyError
 
 from ..until import until
 
@@ -66,6 +67,19 @@ def test_a_long_track_is_not_held(tmp_path: Path) -> None:
     assert isinstance(track, LoadedTrack)
     assert (track.audio, track.rate_hz, track.bytes) == (path, None, 0)
     assert track.seconds == 901
+
+
+def test_a_format_that_nothing_here_decodes_is_the_files_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*options: object) -> object:
+        raise MissingDependencyError("reading .m4a needs av.")
+
+    monkeypatch.setattr("muqrt.catalogue.loading.stream", missing)
+    (tmp_path / "a.m4a").write_bytes(b"m4a")
+    found = load_track(f"file://{tmp_path}/a.m4a", 24_000, 0.2, tmp_path)
+    assert isinstance(found, FailedTrack)
+    assert (found.kind, found.reason) == ("audio", "reading .m4a needs av.")
 
 
 def test_a_long_query_is_no_part_of_a_files_name(

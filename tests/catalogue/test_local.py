@@ -8,8 +8,8 @@ import soundfile
 pytest.importorskip("pyarrow")
 pytest.importorskip("fsspec")
 
-from muqrt.catalogue.job import bundle_of, plan_job, recipe_of
 from muqrt.catalogue.local import LocalWorkers
+from muqrt.catalogue.planning import bundle_of, plan_job, recipe_of
 from muqrt.runtime.bundle.shipped import SHIPPED_BUNDLE
 
 

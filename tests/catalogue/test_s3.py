@@ -125,13 +125,18 @@ def test_a_killed_job_on_a_failing_server(
         for key, value in embeddings(catalogue).items()
     }
     check(start, job, tmp_path, expected)
+    there = f"{bucket.address}/all.parquet"
+    assert done(start(["export", job, "-o", there, "--json"]))["rows"] == GOOD
+    for name in ("all.parquet", "all.failed.jsonl"):
+        here = (tmp_path / name).read_bytes()
+        assert files.cat_file(f"{bucket.address}/{name}") == here
     assert json.loads(start(["status", job, "--json"]).communicate()[0])["to_do"] == 0
 
 
 def test_an_unreachable_server_is_not_the_tracks_fault(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from muqrt.catalogue.job import bundle_of, plan_job, recipe_of
+    from muqrt.catalogue.planning import bundle_of, plan_job, recipe_of
     from muqrt.catalogue.worker import Worker
     from muqrt.runtime.bundle.shipped import SHIPPED_BUNDLE
 

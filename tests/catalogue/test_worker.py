@@ -12,14 +12,16 @@ import muqrt
 from muqrt.common.environment import cpu_name, processor_kind
 from muqrt.errors import BundleError, StorageError, UsageError
 from muqrt.runtime.bundle.shipped import SHIPPED_BUNDLE
+from muqrt.runtime.engines.cpus import given_cpus, physical_cores
 
 parquet = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("fsspec")
 
-from muqrt.catalogue.job import Job, bundle_of, open_job, plan_job, recipe_of  # noqa: E402
+from muqrt.catalogue.job import Job, open_job  # noqa: E402
 from muqrt.catalogue.manifest import find_keys  # noqa: E402
 from muqrt.catalogue.notes import Notes  # noqa: E402
 from muqrt.catalogue.part import failures  # noqa: E402
+from muqrt.catalogue.planning import bundle_of, plan_job, recipe_of  # noqa: E402
 from muqrt.catalogue.status import failed_tracks, retry_failed, status_of  # noqa: E402
 from muqrt.catalogue.worker import Worker  # noqa: E402
 
@@ -118,6 +120,14 @@ def test_a_track_that_kills_its_process_is_found_and_the_rest_computed(job: Job)
     assert [(each.key, each.attempts) for each in died] == [(job.keys(partition)[1], 3)]
     assert sorted(begun) == sorted(job.keys(partition))
     assert not Path(job.folder.file("notes"), partition.name).exists()
+
+
+def test_parts_name_the_threads_that_the_engine_has_by_its_own_choice(job: Job) -> None:
+    with Worker(job) as worker:
+        worker.run(job.partitions[0])
+    table = parquet.read_schema(part(job, job.partitions[0].name))
+    threads = json.loads(table.metadata[b"muqrt"])["threads"]
+    assert threads == (given_cpus() or physical_cores())
 
 
 def test_twice_run_is_the_same_file(done_job: Job) -> None:

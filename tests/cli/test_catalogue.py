@@ -49,6 +49,8 @@ def test_from_plan_to_export(
     assert (exported["rows"], exported["failed"]) == (2, 1)
     table = parquet.read_table("all.parquet")
     assert table["key"].to_pylist() == [str(library / "0.flac"), str(library / "1.flac")]
+    elsewhere = muqrt("catalogue", "export", "job", "-o", "s3://bucket/all.lance")
+    assert (elsewhere.returncode, "written on a disk" in elsewhere.stderr) == (2, True)
     indexed = json.loads(muqrt("catalogue", "export", "job", "-o", "all.lance", "--json").stdout)
     assert indexed["rows"] == 2
     retried = json.loads(muqrt("catalogue", "retry", "job", "--failed", "--json").stdout)

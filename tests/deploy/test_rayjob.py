@@ -44,6 +44,15 @@ def test_its_command_exists(
     assert all(option in done.stdout for option in given)
 
 
+def test_it_grows_to_as_many_workers_as_it_asks_for(job: dict[str, Any]) -> None:
+    assert job["rayClusterSpec"]["enableInTreeAutoscaling"] is True
+    (group,) = job["rayClusterSpec"]["workerGroupSpecs"]
+    (container,) = group["template"]["spec"]["containers"]
+    cores = int(container["resources"]["requests"]["cpu"])
+    words = shlex.split(job["entrypoint"])
+    assert int(words[words.index("--workers") + 1]) == group["maxReplicas"] * cores
+
+
 def test_every_node_has_the_same_image_and_no_more_rights(job: dict[str, Any]) -> None:
     containers = [container for pod in pods(job) for container in pod["containers"]]
     assert len({each["image"] for each in containers}) == 1
