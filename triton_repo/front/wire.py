@@ -221,7 +221,7 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
             cycle = self.cycle
             self._header_bytes = 0
             self._left -= len(body)
-            if self._deadline is not None:
+            if self._deadline is not None and not cycle.response_complete:
                 longer = self._deadline + len(body) / limits.body_bytes_per_second
                 self._deadline = min(longer, self._latest)
             if self.transport.is_closing() or cycle.response_complete:
