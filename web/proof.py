@@ -30,6 +30,7 @@ from ..runtime.engines.session import WAVEFORM, require_output
 from ..runtime.parity.measuring import measure
 from ..runtime.streaming.engine import Streaming
 from .loopback import Handler, serve_folder, url_of
+from .rounding import ROUNDED_PRECISION
 from .site import MODEL, SITE, reference_of
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -82,6 +83,8 @@ def prove_site(bundle: Bundle, site: Path) -> tuple[Certificate, Speed]:
     manifest = site / MODEL / SITE
     document = json.loads(manifest.read_text(encoding="utf-8"))
     artefact = bundle.named(document["artefact"])
+    is_rounded = any(each["rounded"] for each in document["weights"])
+    precision = ROUNDED_PRECISION if is_rounded else artefact.precision
     reference = reference_of(bundle, artefact)
     with open_session(bundle, reference) as session:
         tagging = require_output(session, Tagging)
@@ -94,13 +97,13 @@ def prove_site(bundle: Bundle, site: Path) -> tuple[Certificate, Speed]:
         for each, tags, theirs in zip(music, answer["tags"], expected, strict=True)
     ]
     certificate = Certificate(
-        precision=artefact.precision,
+        precision=precision,
         artefact_sha256=artefact.digest,
         reference=f"the bundle's {reference.name} in ONNX Runtime",
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         environment=environment() | {"browser": answer["browser"]},
         measurements=measurements,
-        passed=certifies(artefact.precision, measurements),
+        passed=certifies(precision, measurements),
     )
     document["certificate"] = certificate.model_dump()
     with atomic_file(manifest) as temporary:

@@ -24,6 +24,7 @@ from ..runtime.engines.session import WAVEFORM, require_output
 from . import label_site
 from .filters import RATES_HZ, measured_filter
 from .graph_weights import weight_ranges
+from .rounding import ROUNDED_PRECISION, RoundedTensor, restored, round_weights, tags_of
 
 SITE = "site.json"
 MODEL = "model"
@@ -64,6 +65,7 @@ def write_site(
     folder: Path,
     artefact: str | None = None,
     on_step: Callable[[str], None] = lambda what: None,
+    exact: bool = False,
 ) -> SiteReport:
     """Write the page and the bundle's model into ``folder``, whole or not at all.
 
@@ -72,6 +74,7 @@ def write_site(
         folder: replaced if it is there and has nothing but a site in it.
         artefact: its name; when left out the certified one that is the least to load.
         on_step: called with what is being done.
+        exact: keep every bit of an fp32 artefact's weights.
 
     Raises:
         BundleError: no tags, no parts, not certified, or changed since it was exported.
@@ -92,7 +95,7 @@ def write_site(
         shutil.copytree(PAGE, temporary, dirs_exist_ok=True)
         model = temporary / MODEL
         model.mkdir()
-        facts = _labels if has_words else _tags
+        facts = _labels if has_words else partial(_tags, exact=exact)
         found = facts(bundle, chosen, model, on_step)
         document = _document(bundle, chosen, model, on_step) | found
         (model / SITE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -142,7 +145,7 @@ def _document(
     """What the page has to know of every model."""
     on_step("the filters")
     return {
-        "format_version": 1,
+        "format_version": 2,
         "model": bundle.source.checkpoint,
         "artefact": artefact.name,
         "precision": artefact.precision,
@@ -166,21 +169,35 @@ def _labels(
 
 
 def _tags(
-    bundle: Bundle, artefact: Artefact, model: Path, on_step: Callable[[str], None]
+    bundle: Bundle, artefact: Artefact, model: Path, on_step: Callable[[str], None], exact: bool
 ) -> dict[str, Any]:
     """Write the model's files into ``model``; returns what the page has to know of its tags."""
     graphs = [bundle.path(each(artefact.file)) for each in (front_end_file, encoder_file)]
     on_step("the model")
     front_end, encoder = (_put(model, graph.name, graph.read_bytes()) for graph in graphs)
-    weights = []
-    for name, needed in weight_ranges(graphs).items():
-        data = bundle.path(name).read_bytes()
-        part = _put(model, name, data[needed.start : needed.stop])
-        weights.append(
-            {"name": name, "total_bytes": len(data), "offset": needed.start, "file": part}
-        )
     on_step("the stored answer")
-    tagging, answer = _answer(bundle, artefact, model)
+    tagging, answer, waveform = _answer(bundle, artefact, model)
+    ranges = weight_ranges(graphs)
+    files = {name: bundle.path(name).read_bytes() for name in ranges}
+    tensors: list[RoundedTensor] = []
+    if artefact.precision == "fp32" and not exact:
+        on_step("smaller weights")
+        limit = THRESHOLDS[ROUNDED_PRECISION].largest_tag_change
+        rounded, candidates = round_weights(*graphs, files)
+        found = tags_of(*graphs, restored(rounded, candidates), waveform)
+        if np.abs(found - answer["tags"]).max() <= limit:
+            files, tensors = rounded, candidates
+            answer["largest_tag_change"] = limit
+    weights = [
+        {
+            "name": name,
+            "total_bytes": len(data),
+            "offset": ranges[name].start,
+            "file": _put(model, name, data[ranges[name].start : ranges[name].stop]),
+            "rounded": [each.facts for each in tensors if each.file == name],
+        }
+        for name, data in files.items()
+    ]
     return {
         "tagging": {name: getattr(tagging, name) for name in _TAGGING},
         "front_end": front_end,
@@ -190,17 +207,20 @@ def _tags(
     }
 
 
-def _answer(bundle: Bundle, artefact: Artefact, model: Path) -> tuple[Tagging, dict[str, Any]]:
-    """An excerpt of music, and the tags that the bundle's full precision gives it here."""
+def _answer(
+    bundle: Bundle, artefact: Artefact, model: Path
+) -> tuple[Tagging, dict[str, Any], np.ndarray]:
+    """An excerpt of music, the tags that the bundle's full precision gives it here, its samples."""
     file, exact = _excerpt(bundle, model)
     with open_session(bundle, reference_of(bundle, artefact), threads=1) as session:
         tagging = require_output(session, Tagging)
         (tags,) = session.run({WAVEFORM: exact[None]}, [TAGS])[TAGS]
-    return tagging, {
+    facts = {
         "file": file,
         "tags": [float(each) for each in tags],
         "largest_tag_change": THRESHOLDS[artefact.precision].largest_tag_change,
     }
+    return tagging, facts, exact
 
 
 def _excerpt(bundle: Bundle, model: Path) -> tuple[dict[str, Any], np.ndarray]:

@@ -64,9 +64,9 @@ def visit(browser: Browser) -> Iterator[Visit]:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of muq-mini's site."""
+    """The folder of muq-mini's site, with every bit of its weights."""
     folder = tmp_path_factory.mktemp("web") / "site"
-    command = [sys.executable, "-m", "muqrt", "web", str(BUNDLE), "-o", str(folder)]
+    command = [sys.executable, "-m", "muqrt", "web", str(BUNDLE), "--exact", "-o", str(folder)]
     subprocess.run(command, check=True)
     return folder
 

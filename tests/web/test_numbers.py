@@ -210,21 +210,6 @@ def test_another_file_than_the_manifest_lists_is_refused(
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(
-    "flags", [(), ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")]
-)
-def test_webgpu_is_used_only_if_it_gives_the_stored_answer(
-    chromium: Launch, address: str, model: Model, flags: tuple[str, ...]
-) -> None:
-    engine = EnginePage(chromium(*flags).new_page(), address, backend="webgpu")
-    assert engine.info["largestDifference"] <= SAME_SAMPLES
-    assert (engine.info["backend"] == "wasm") == ("backendNote" in engine.info)
-    waveform = np.random.default_rng(0).standard_normal(48_000).astype(np.float32) / 10
-    expected = dict(model.tag(waveform, 24_000).ranking())
-    assert worst(engine.tag(waveform, 24_000)["scores"], expected) <= SAME_SAMPLES
-
-
-@pytest.mark.full
 def test_a_site_proves_itself_in_chromium(site: Path, tmp_path: Path) -> None:
     if shutil.which("chromium") is None:
         pytest.skip("no chromium: apt-get install chromium")

@@ -19,8 +19,9 @@ import { DownMix } from "./mix.ts";
 import { Network, type Parts } from "./network.ts";
 import { ModelRate, requireChannels } from "./rate.ts";
 import { Resampler } from "./resampler.ts";
-import { type Site, SiteFiles, type Weights } from "./site.ts";
+import { type Site, SiteFiles } from "./site.ts";
 import { doubt, reached, trackTags } from "./track.ts";
+import { placed } from "./weights.ts";
 import { isSilent, Sliding, SlidingWindows, trackWindows } from "./windows.ts";
 
 const HOP_SECONDS = 0.5;
@@ -233,14 +234,6 @@ function byTag(events: TagEvents["segments"]): Record<string, [number, number][]
   }
   const total = (segments: [number, number][]) => segments.reduce((sum, [s, e]) => sum + e - s, 0);
   return Object.fromEntries([...found].sort(([, a], [, b]) => total(b) - total(a)));
-}
-
-/** The file that the graphs refer to, with zeros where they need nothing. */
-export function placed({ total_bytes, offset }: Weights, part: Uint8Array): Uint8Array {
-  if (part.length === total_bytes) return part;
-  const whole = new Uint8Array(total_bytes);
-  whole.set(part, offset);
-  return whole;
 }
 
 /** Run the stored excerpt, and return how far a tag is from the proven model's answer. */

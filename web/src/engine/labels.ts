@@ -9,11 +9,12 @@ import {
   type TrackTags,
   type TrackWindowTags,
 } from "../types.ts";
-import { type EngineOptions, placed, runtimeFile } from "./engine.ts";
+import { type EngineOptions, runtimeFile } from "./engine.ts";
 import { ModelRate } from "./rate.ts";
 import type { Site, SiteFile, SiteFiles, Weights } from "./site.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import { ranking, trackTags } from "./track.ts";
+import { placed } from "./weights.ts";
 import { isSilent, requireLength } from "./windows.ts";
 
 const INT16_FULL_SCALE = 2 ** 15;

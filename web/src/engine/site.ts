@@ -38,6 +38,14 @@ export interface Filter {
   file: SiteFile;
 }
 
+/** A tensor of 16-bit numbers in place of weights: each times 2^-exponent is one. */
+export interface Rounded {
+  offset: number;
+  bytes: number;
+  type: "float16" | "float32";
+  exponent: number;
+}
+
 /** A file of weights, of which the model needs the part that is stored: `bytes` from `offset` on. */
 export interface Weights {
   /** What the graphs call it. */
@@ -45,6 +53,8 @@ export interface Weights {
   total_bytes: number;
   offset: number;
   file: SiteFile;
+  /** Since version 2; offsets are those in the whole file. */
+  rounded?: Rounded[];
 }
 
 /** An excerpt, int16 at the model's rate, and its tags by the proven model in Python. */
@@ -55,7 +65,7 @@ export interface Answer {
 }
 
 export interface Site {
-  format_version: 1;
+  format_version: 1 | 2;
   model: string;
   artefact: string;
   precision: string;
@@ -81,9 +91,9 @@ export class SiteFiles {
 
   async manifest(): Promise<Site> {
     const site = (await (await this.fetch("site.json")).json()) as Site;
-    if (site.format_version !== 1) {
+    if (site.format_version !== 1 && site.format_version !== 2) {
       throw new MuqrtError(
-        `site.json has format version ${site.format_version}; this page reads version 1. ` +
+        `site.json has format version ${site.format_version}; this page reads 1 and 2. ` +
           "Write the site again with muqrt web.",
       );
     }
