@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..runtime.bundle.certificate import Precision
 from ..runtime.bundle.tagging import TAGS
 from ..runtime.engines.session import WAVEFORM
 from .graph_weights import external_tensors
 
 BITS = 10
-ROUNDED_PRECISION = "fp16"  # whose thresholds a rounded model has to keep
+ROUNDED_PRECISION: Precision = "fp16"  # whose thresholds a rounded model has to keep
 _FIXED_BITS = 16
 # What a tensor below this would save is not worth its entry in the manifest.
 _LEAST_BYTES = 1 << 14
@@ -114,7 +115,7 @@ def tags_of(
 
 
 def _exponent(weights: np.ndarray) -> int | None:
-    """By which the largest weight takes all bits; None where rounding would lose too much."""
+    """The exponent with which the largest weight takes all bits; None if rounding loses too much."""
     largest = float(np.abs(weights).max())
     if not 0 < largest <= _LARGEST_PEAK * math.sqrt(np.square(weights).mean()):
         return None

@@ -172,7 +172,8 @@ def _tags(
     bundle: Bundle, artefact: Artefact, model: Path, on_step: Callable[[str], None], exact: bool
 ) -> dict[str, Any]:
     """Write the model's files into ``model``; returns what the page has to know of its tags."""
-    graphs = [bundle.path(each(artefact.file)) for each in (front_end_file, encoder_file)]
+    file = artefact.file
+    graphs = bundle.path(front_end_file(file)), bundle.path(encoder_file(file))
     on_step("the model")
     front_end, encoder = (_put(model, graph.name, graph.read_bytes()) for graph in graphs)
     on_step("the stored answer")
