@@ -115,7 +115,7 @@ def tags_of(
 
 
 def _exponent(weights: np.ndarray) -> int | None:
-    """The exponent with which the largest weight takes all bits; None if rounding loses too much."""
+    """How the largest weight takes all bits; None where rounding would lose too much."""
     largest = float(np.abs(weights).max())
     if not 0 < largest <= _LARGEST_PEAK * math.sqrt(np.square(weights).mean()):
         return None
