@@ -1,6 +1,7 @@
 """What a job over a catalogue costs beside the model: planning, resuming, and each track.
 
-Planning and resuming are each measured in a process of its own, with its peak memory.
+Planning and resuming are each measured in a process of its own, with its peak memory; Ray against a
+plain process, each with one worker of one thread, once that worker is under way.
 """
 
 import json
@@ -9,13 +10,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..catalogue.job import open_job
+from ..catalogue.job import Job, open_job
+from ..catalogue.local import LocalWorkers
 from ..catalogue.manifest import find_keys
 from ..catalogue.planning import plan_job, recipe_of
+from ..catalogue.ray.workers import RayWorkers
 from ..catalogue.worker import Worker
+from ..catalogue.workers import Workers
 from ..common.process.fresh import fresh_process
 from ..common.process.resident import peak_rss_bytes
 from ..runtime.bundle.manifest import load_bundle
@@ -25,7 +29,22 @@ from .measure.report import Report, Section
 from .measure.timing import spread
 
 _OUTPUTS = ["embedding"]
+_PLAIN = "plain"
+_COPIES, _RAY_ROUNDS, _RAY_PARTITION_TRACKS = 12, 3, 4
 _MEASURED = ("seconds", "processor_seconds", "peak_bytes")
+
+
+@dataclass(frozen=True)
+class EngineRun:
+    """A run of a job by one worker.
+
+    Attributes:
+        start_seconds: until the first partition was done, less what a later one takes.
+        track_seconds: of each track after it.
+    """
+
+    start_seconds: float
+    track_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +60,7 @@ class CatalogueReport(Report):
         audio_files: of the job that is computed.
         embed_seconds, job_seconds: processor time of one thread for these, by ``Model.embed_files``
             and by a worker, one a round, by turns.
+        engines: "plain" and "ray", if Ray was asked for: each one's runs, by turns.
     """
 
     tracks: int
@@ -54,9 +74,29 @@ class CatalogueReport(Report):
     audio_files: int
     embed_seconds: list[float]
     job_seconds: list[float]
+    engines: dict[str, list[EngineRun]] = field(default_factory=dict)
 
     def results(self) -> list[Section]:
-        """Two tables."""
+        """Two tables; a third where there are engines."""
+        return [*self._costs(), *([self._engines()] if self.engines else [])]
+
+    def _engines(self) -> Section:
+        track = {
+            name: spread([each.track_seconds for each in runs]).median
+            for name, runs in self.engines.items()
+        }
+        rows = []
+        for name, runs in self.engines.items():
+            start = spread([each.start_seconds for each in runs]).median
+            more = "" if name == _PLAIN else f"{track[name] / track[_PLAIN] - 1:.1%}"
+            rows.append([name, f"{start:.1f}", f"{track[name] * 1e3:.1f}", more])
+        return Section(
+            f"One worker of one thread, {len(self.engines[_PLAIN])} runs each",
+            ("engine", "start, s", "then, ms a track", "more than plain"),
+            rows,
+        )
+
+    def _costs(self) -> list[Section]:
         embed, job = spread(self.embed_seconds).median, spread(self.job_seconds).median
         return [
             Section(
@@ -92,13 +132,16 @@ class CatalogueReport(Report):
         ]
 
 
-def measure(tracks: int, audio: Path, rounds: int, on_step: Callable[[], None]) -> CatalogueReport:
+def measure(
+    tracks: int, audio: Path, rounds: int, with_ray: bool, on_step: Callable[[], None]
+) -> CatalogueReport:
     """Plan and resume a job of so many tracks, and compute a small one.
 
     Args:
         tracks: how many, by name only.
         audio: folder of the files that are computed.
         rounds: how often.
+        with_ray: whether a job is computed by Ray too, on a cluster that is started for it.
         on_step: called after each of the two jobs and each round.
     """
     with tempfile.TemporaryDirectory() as name:
@@ -116,6 +159,7 @@ def measure(tracks: int, audio: Path, rounds: int, on_step: Callable[[], None]) 
         on_step()
         assert resumed["left"] == len(partitions) // 2
         embed_seconds, job_seconds = _overhead(audio, home, rounds, on_step)
+        engines = _engines(audio, home) if with_ray else {}
     return CatalogueReport(
         tracks=tracks,
         partitions=len(partitions),
@@ -124,7 +168,38 @@ def measure(tracks: int, audio: Path, rounds: int, on_step: Callable[[], None]) 
         audio_files=len(find_keys([str(audio)]).keys),
         embed_seconds=embed_seconds,
         job_seconds=job_seconds,
+        engines=engines,
     )
+
+
+def _engines(audio: Path, home: Path) -> dict[str, list[EngineRun]]:
+    """A plain process and Ray on the same job, of copies of the audio, by turns."""
+    copies = home / "copies"
+    for number in range(_COPIES):
+        shutil.copytree(audio, copies / str(number))
+    keys = find_keys([str(copies)]).keys
+    recipe = recipe_of(load_bundle(SHIPPED_BUNDLE), _OUTPUTS)
+    engines: dict[str, Callable[[Job], Workers]] = {
+        _PLAIN: lambda job: LocalWorkers(job, 1, threads=1),
+        "ray": lambda job: RayWorkers(job, "local", 1, threads=1),
+    }
+    found: dict[str, list[EngineRun]] = {name: [] for name in engines}
+    for number in range(_RAY_ROUNDS):
+        for name, engine in engines.items():
+            where = home / f"{name} {number}"
+            job = plan_job(where, SHIPPED_BUNDLE, recipe, keys, (), _RAY_PARTITION_TRACKS)
+            found[name].append(_run(engine, job))
+    return found
+
+
+def _run(engine: Callable[[Job], Workers], job: Job) -> EngineRun:
+    begin, ends = time.perf_counter(), list[float]()
+    with engine(job) as workers:
+        summary = workers.run(job.partitions, lambda: ends.append(time.perf_counter()))
+    assert not summary.left and len(ends) == job.facts.tracks
+    first = _RAY_PARTITION_TRACKS
+    track = (ends[-1] - ends[first - 1]) / (len(ends) - first)
+    return EngineRun(ends[first - 1] - begin - first * track, track)
 
 
 def _write_list(path: Path, tracks: int) -> None:

@@ -24,6 +24,29 @@ class Row:
     values: dict[str, np.ndarray]
 
 
+_OF_TRACK = ("key", "sha256", "size_bytes", "modified_ns", "seconds", "lost_seconds")
+
+
+def row_bytes(row: Row, facts: dict[str, Any]) -> bytes:
+    """A row for ``row_from``."""
+    track = {name: getattr(row.track, name) for name in _OF_TRACK}
+    file = BytesIO()
+    arrays: dict[str, Any] = {"facts": json.dumps({"track": track, "by": facts}), **row.values}
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def row_from(data: bytes, facts: dict[str, Any]) -> Row | None:
+    """The row of ``row_bytes``; None where it was computed otherwise than these facts say."""
+    with np.load(BytesIO(data)) as arrays:
+        found = json.loads(str(arrays["facts"]))
+        if found["by"] != facts:
+            return None
+        values = {name: arrays[name] for name in arrays.files if name != "facts"}
+    none = np.zeros(0, np.float32)
+    return Row(LoadedTrack(audio=none, rate_hz=None, **found["track"]), values)
+
+
 def schema(recipe: Recipe, facts: dict[str, Any]) -> Any:
     """The Arrow schema of a job's parts and exports."""
     import pyarrow

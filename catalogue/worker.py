@@ -16,7 +16,7 @@ from .columns import COLUMNS
 from .job import PARTS, Job
 from .loading import FailedTrack, LoadedTrack, in_flight, load_track, loaded_ahead
 from .notes import History, Notes
-from .part import Row, commit
+from .part import Row, commit, row_bytes, row_from
 from .partition import Partition
 
 if TYPE_CHECKING:
@@ -153,12 +153,19 @@ class Worker(Closing):
             notes.begin(place, alone)
             return load_track(keys[place], rate_hz, recipe.most_lost_share, scratch)
 
+        known = before.dead.keys() | before.suspects
+        for place, note in before.kept.items():
+            if (row := row_from(notes.read(note), self._facts)) is not None:
+                known.add(place)
+                yield place, row
         for place in before.suspects:
             track = load(place, alone=True)
-            yield place, self._computed(track)
+            found = self._computed(track)
             if isinstance(track, LoadedTrack):
                 track.discard()
-        known = before.dead.keys() | before.suspects
+            if isinstance(found, Row):
+                notes.keep(place, row_bytes(found, self._facts))
+            yield place, found
         rest = [place for place in range(len(keys)) if place not in known]
         with closing(loaded_ahead(rest, load, self._loading_threads)) as ahead:
             for place, track in ahead:

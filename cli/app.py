@@ -71,8 +71,12 @@ _BENCH: Sections = {
             "Measure files through the gateway, against a client that asks the server itself.",
         ),
         "catalogue": (
-            ".bench.command",
+            ".bench.catalogue",
             "Measure what a catalogue's job costs: planning, resuming, and beside the model.",
+        ),
+        "search": (
+            ".bench.catalogue",
+            "Measure the search among many embeddings, exact and with an IVF-PQ.",
         ),
         "kept-states": (
             ".bench.kept_states",

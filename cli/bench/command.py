@@ -211,26 +211,6 @@ def front(
 
 
 @commands.command()
-def catalogue(
-    audio: Annotated[Path, typer.Argument(help="Folder of a few short audio files to embed.")],
-    tracks: Annotated[
-        int, typer.Option(min=1000, help="Tracks of the job that is planned and resumed.")
-    ] = 1_000_000,
-    rounds: Annotated[int, typer.Option(min=3, help="How often the audio is embedded.")] = 10,
-    output: Output = None,
-    as_json: Json = False,
-) -> None:
-    """Measure what a catalogue's job costs: planning, resuming, and beside the model."""
-    import_extra("catalogue", "fsspec", "pyarrow")
-    from ...benchmarks.catalogue import measure
-
-    check_output(output)
-    with progress("Benchmark", rounds + 3) as bar:
-        report = measure(tracks, audio, rounds, bar.advance)
-    publish(report, output, as_json)
-
-
-@commands.command()
 def training(
     size: Annotated[str, typer.Option(help="Model: mini, tiny or a config.json's path.")] = "mini",
     batch_size: Annotated[int, typer.Option(min=2, help="Crops in a step.")] = 12,

@@ -14,7 +14,9 @@ import soundfile
 GOOD, BAD = 58, 5
 PARTITION_TRACKS = 8
 POISON = "poison.flac"
-# Python runs this first in every process of the test: what decodes the poisoned track dies.
+DECODED = "MUQRT_TEST_DECODED"
+# Python runs this first in every process of the test: what decodes the poisoned track dies. A file
+# lists all that is decoded.
 _POISONER = f"""
 import os, signal
 from muqrt.catalogue import loading
@@ -22,6 +24,9 @@ from muqrt.catalogue import loading
 stream = loading.stream
 
 def poisoned(path, *options):
+    if "{DECODED}" in os.environ:
+        with open(os.environ["{DECODED}"], "a") as listed:
+            listed.write(str(path) + "\\n")
     if open(path, "rb").read().endswith(b"{POISON}"):
         os.kill(os.getpid(), signal.SIGKILL)
     return stream(path, *options)

@@ -12,7 +12,17 @@ import pytest
 from muqrt.runtime.load import load
 
 from ..until import until
-from .conftest import BAD, GOOD, PARTITION_TRACKS, POISON, Muqrt, has_begun, kill, worker_pids
+from .conftest import (
+    BAD,
+    DECODED,
+    GOOD,
+    PARTITION_TRACKS,
+    POISON,
+    Muqrt,
+    has_begun,
+    kill,
+    worker_pids,
+)
 
 parquet = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("fsspec")
@@ -78,6 +88,21 @@ def test_a_worker_is_killed(
     assert facts["deaths"] in (3, 4)  # the poisoned track's, and ours if it was not one of them
     assert facts["again"] <= 2 * PARTITION_TRACKS  # of the killed one's and the poisoned partition
     check(start, job, tmp_path, expected)
+
+
+def test_a_poisoned_track_has_one_partition_computed_twice(
+    catalogue: Path, start: Muqrt, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """Though its process dies three times, none of its neighbours is computed a third time."""
+    job, decoded = tmp_path / "job", tmp_path / "decoded"
+    environment[DECODED] = str(decoded)
+    planned(start, catalogue, job)
+    assert done(start(run(job)))["deaths"] == 3
+    times = Counter(decoded.read_text().splitlines())
+    (poison,) = (path for path in times if path.endswith(POISON))
+    assert times.pop(poison) == 3
+    assert len(times) == GOOD + BAD and max(times.values()) == 2
+    assert sum(count == 2 for count in times.values()) < PARTITION_TRACKS
 
 
 def test_the_driver_is_killed(

@@ -17,6 +17,7 @@ from muqrt.runtime.engines.cpus import given_cpus, physical_cores
 parquet = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("fsspec")
 
+from muqrt.catalogue import worker as worker_module  # noqa: E402
 from muqrt.catalogue.job import Job, open_job  # noqa: E402
 from muqrt.catalogue.manifest import find_keys  # noqa: E402
 from muqrt.catalogue.notes import Notes  # noqa: E402
@@ -120,6 +121,32 @@ def test_a_track_that_kills_its_process_is_found_and_the_rest_computed(job: Job)
     assert [(each.key, each.attempts) for each in died] == [(job.keys(partition)[1], 3)]
     assert sorted(begun) == sorted(job.keys(partition))
     assert not Path(job.folder.file("notes"), partition.name).exists()
+
+
+def test_results_of_suspects_are_kept_for_the_next_attempt(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partition = job.partitions[0]
+    for place in range(PARTITION_TRACKS):
+        Notes(job.folder, partition).begin(place)
+    begun = []
+
+    def load_track(key: str, *options: object) -> object:
+        begun.append(Path(key).name)
+        return load(key, *options)
+
+    load = worker_module.load_track
+    monkeypatch.setattr(worker_module, "load_track", load_track)
+    monkeypatch.setattr(Notes, "clear", lambda self: None)  # as if it had died at the end
+    with Worker(job, 1) as worker:
+        worker.run(partition)
+        first = part(job, partition.name).read_bytes()
+        part(job, partition.name).unlink()
+        assert len(begun) == PARTITION_TRACKS
+        begun.clear()
+        worker.run(partition)
+    assert begun == ["bad.flac"]  # the only one without a result
+    assert part(job, partition.name).read_bytes() == first
 
 
 def test_parts_name_the_threads_that_the_engine_has_by_its_own_choice(job: Job) -> None:
