@@ -60,7 +60,7 @@ def test_what_differs_is_named() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "why"),
     [
-        ("--precision", "int3", "--precision 'int3': choose among int8, fp16"),
+        ("--precision", "int3", "--precision 'int3': choose among int8, int8-mixed, fp16"),
         ("--before", "examples", "--before examples: not a folder of muqrt's source"),
     ],
 )
