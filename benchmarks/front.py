@@ -21,7 +21,7 @@ from typing import cast
 import numpy as np
 import psutil
 
-from .measure.neighbours import watch_neighbours
+from .measure.neighbours import processor_seconds, watch_neighbours
 from .measure.report import Report, Section
 from .measure.timing import spread
 
@@ -180,10 +180,7 @@ def _request(seconds: int) -> tuple[bytes, bytes]:
 
 
 def _processor_seconds(process: psutil.Process | None) -> float:
-    if process is None:
-        return 0.0
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    return 0.0 if process is None else processor_seconds(process)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ import psutil
 from ..errors import ServerError, UsageError
 from ..triton_repo.client.session import TritonSession
 from ..triton_repo.server.process import Server
-from .measure.neighbours import watch_neighbours
+from .measure.neighbours import processor_seconds, watch_neighbours
 from .measure.report import Report, Section
 from .measure.timing import spread
 
@@ -151,14 +151,9 @@ Way = tuple[Callable[[Sequence[Path], int], list[Scores]], psutil.Process]
 def _ask(way: Way, files: Sequence[Path], at_once: int) -> tuple[list[Scores], float, float]:
     """The answers, the seconds that they took, and those of the processor."""
     tag, process = way
-    processor, start = _processor_seconds(process), time.perf_counter()
+    processor, start = processor_seconds(process), time.perf_counter()
     found = tag(files, at_once)
-    return found, time.perf_counter() - start, _processor_seconds(process) - processor
-
-
-def _processor_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    return found, time.perf_counter() - start, processor_seconds(process) - processor
 
 
 def _largest_difference(left: Sequence[Scores], right: Sequence[Scores]) -> float:

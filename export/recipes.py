@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,18 +33,13 @@ class BuildOptions:
 
 
 # Each imports what it needs when it is called: the table is for command lines, too.
-def _int8(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
+def _int8(
+    precision: "Precision", bundle: "Bundle", options: BuildOptions, front_end: bool = True
+) -> "Recipe":
     from .quantize.int8.artefact import Int8Recipe
     from .quantize.int8.calibration import calibration_music
 
-    return Int8Recipe(calibration_music(options.music), options.accuracy)
-
-
-def _int8_mixed(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
-    from .quantize.int8.artefact import Int8Recipe
-    from .quantize.int8.calibration import calibration_music
-
-    return Int8Recipe(calibration_music(options.music), options.accuracy, front_end=False)
+    return Int8Recipe(calibration_music(options.music), options.accuracy, front_end)
 
 
 def _qdq(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
@@ -120,7 +116,9 @@ class Choice:
 RECIPES: dict[Tower, dict[tuple[str, str], Choice]] = {
     "audio": {
         ("onnxruntime", "int8"): Choice("int8", _int8, takes_accuracy=True),
-        ("onnxruntime", "int8-mixed"): Choice("int8", _int8_mixed, takes_accuracy=True),
+        ("onnxruntime", "int8-mixed"): Choice(
+            "int8", partial(_int8, front_end=False), takes_accuracy=True
+        ),
         ("onnxruntime", "fp16"): Choice("fp16", _half),
         ("onnxruntime", "bf16"): Choice("bf16", _half),
         ("onnxruntime", "int8-qdq"): Choice("int8", _qdq, takes_accuracy=True),

@@ -30,3 +30,9 @@ def _busy_seconds() -> float:
     # Guests are counted as users too.
     idle = ("idle", "iowait", "guest", "guest_nice")
     return sum(seconds for kind, seconds in times.items() if kind not in idle)
+
+
+def processor_seconds(process: psutil.Process) -> float:
+    """What a process has had of the processor, user and system."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
