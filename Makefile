@@ -94,13 +94,28 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --max
 test: setup lint
 	$(PYTEST) -m "not full"
 
-test-all: setup lint $(VENV)/ray/installed
+test-all: setup lint $(VENV)/ray/installed $(VENV)/phones/installed
 	$(PYTEST)
+	[ ! -s $(VENV)/phones/installed ] || OMP_NUM_THREADS=1 $(VENV)/phones/bin/python -m pytest \
+	--numprocesses logical --dist loadfile $(PHONE_TESTS)
 
 $(VENV)/ray/installed: Makefile | setup
 	$(PIP) --upgrade --target $(VENV)/ray "$(RAY)" || \
 	echo "No Ray for this platform: its tests will be skipped."
 	@mkdir -p $(VENV)/ray && touch $@
+
+# The converters to files for phones want older packages than the others: an environment of its own,
+# with those of the main one behind it.
+PHONE_TESTS := tests/reference/test_portable.py tests/export/engines/test_phones.py \
+	tests/cli/bench/test_targets.py
+
+$(VENV)/phones/installed: pyproject.toml Makefile | setup
+	$(PYTHON) -m venv $(VENV)/phones
+	@cd $(VENV)/phones/lib/python*/site-packages && echo "import site; site.addsitedir('$$( \
+	cd ../../../../lib/python*/site-packages && pwd)')" > main.pth
+	$(VENV)/phones/bin/pip install --quiet --no-compile --no-build-isolation \
+	--editable ".[executorch,litert]" && echo done > $@ || \
+	{ echo "No ExecuTorch or LiteRT for this platform: their tests will be skipped."; : > $@; }
 
 # ruff and mypy, as before every commit: see .pre-commit-config.yaml.
 lint: setup

@@ -33,7 +33,7 @@ _AUDIO, _PLAIN = RECIPES["audio"], "ONNX Runtime"
 TARGETS: dict[str, tuple[Choice, ...]] = {
     _PLAIN: (_AUDIO["onnxruntime", "int8"],),
     "ONNX Runtime, .ort": (*IN_ORT_FORMAT.values(),),
-    "ExecuTorch, XNNPACK": (_AUDIO["executorch", "fp32"],),
+    "ExecuTorch, XNNPACK": (_AUDIO["executorch", "fp32"], _AUDIO["executorch", "int8"]),
     "LiteRT": (_AUDIO["litert", "fp32"], _AUDIO["litert", "int8"]),
 }
 _CELL = Cell(window_seconds=10.0, batch=1)

@@ -130,6 +130,7 @@ RECIPES: dict[Tower, dict[tuple[str, str], Choice]] = {
         ("torch", "bf16"): Choice("bf16", _torch),
         ("torch", "fp16"): Choice("fp16", _torch),
         ("torch", "fp32"): Choice("fp32", _torch),
+        ("executorch", "int8"): Choice("int8", _executorch),
         ("executorch", "fp32"): Choice("fp32", _executorch),
         ("litert", "int8"): Choice("int8", _litert),
         ("litert", "fp32"): Choice("fp32", _litert),

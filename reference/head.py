@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, FiniteFloat, PositiveInt
+from pydantic import ConfigDict, Field, FiniteFloat, PositiveInt
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
@@ -38,6 +38,8 @@ class HeadConfig:
         model_sha256: the checkpoint's, whose hidden states these are.
         figures: what was measured when it was trained.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     task: str
     kind: Kind
@@ -156,8 +158,9 @@ class Head(nn.Module):
 
 def pooled(states: Tensor) -> Tensor:
     """Mean and deviation over time: (..., steps, width) -> (..., 2 * width)."""
-    variance, mean = torch.var_mean(states, -2, correction=0)
-    return torch.cat([mean, (variance + SMALLEST_VARIANCE).sqrt()], -1)
+    # Not var_mean: ExecuTorch does not know it.
+    variance = states.var(-2, correction=0)
+    return torch.cat([states.mean(-2), (variance + SMALLEST_VARIANCE).sqrt()], -1)
 
 
 def save_head(head: Head, folder: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, Field, FiniteFloat, PositiveFloat, PositiveInt
 
 from .muq import RVQ_CODE_WIDTH, RVQ_CODES
 from .rvq import ResidualVectorQuantize
@@ -24,6 +24,8 @@ class RvqConfig:
         model_sha256: of the checkpoint the level is of.
         figures: what was measured when it was fitted.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     width: PositiveInt
     mean: FiniteFloat

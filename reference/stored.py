@@ -73,7 +73,7 @@ def load_module(
     path = folder / f"{name}.json"
     try:
         document = json.dumps(read_json(path))
-        config = TypeAdapter(config_type).validate_json(document, extra="forbid")
+        config = TypeAdapter(config_type).validate_json(document)
         state = load_file(folder / f"{name}.safetensors")
     except ValidationError as error:
         raise CheckpointError(f"{path}: {first_problem(error)}.") from None

@@ -27,6 +27,7 @@ class Tokenizer(Output):
 
     output: ClassVar[str] = TOKENS
     key: ClassVar[str] = "tokenizer"
+    optional: ClassVar[bool] = True
     always_listed: ClassVar[bool] = True
     how_to_get: ClassVar[str] = (
         "this model has no tokens. Export it with them: "

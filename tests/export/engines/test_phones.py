@@ -29,7 +29,7 @@ WINDOW_SAMPLES = 24_000
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["executorch", "--precision", "fp16"], "executorch is built in fp32."),
+        (["executorch", "--precision", "fp16"], "executorch is built in int8, fp32."),
         (["executorch", "--window-seconds", "10"], "options of TensorRT go with"),
         (["litert", "--precision", "bf16"], "litert is built in int8, fp32."),
         (["litert", "--window-seconds", "5,10,30"], "windows of one length; give one number."),
@@ -69,7 +69,8 @@ def test_without_the_package_the_error_says_what_to_install(
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("engine", "precision"), [("executorch", "fp32"), ("litert", "fp32"), ("litert", "int8")]
+    ("engine", "precision"),
+    [("executorch", "fp32"), ("executorch", "int8"), ("litert", "fp32"), ("litert", "int8")],
 )
 def test_certified_with_tags_beside_the_onnx_artefact(
     checkpoint: Checkpoint,

@@ -159,7 +159,6 @@ def edited(token_bundle: Path, tmp_path: Path) -> Callable[..., Path]:
         lambda document: document["tokenizer"].update(level=3),
         lambda document: document.update(tokenizer=None),
         lambda document: document["artefacts"][0]["outputs"][-1].update(dtype="int64"),
-        lambda document: document["artefacts"][0]["outputs"].pop(),
     ],
 )
 def test_outputs_that_are_not_the_tokenizers(
@@ -175,6 +174,14 @@ def test_a_changed_tokenizer_undoes_the_certificate(
 ) -> None:
     assert load_bundle(edited(lambda document: None)).artefact().certified
     folder = edited(lambda document: document["tokenizer"].update(fields))
+    with pytest.raises(BundleError, match="no passing parity certificate"):
+        load_bundle(folder).artefact()
+
+
+def test_an_artefact_without_the_tokens_is_not_the_one_that_was_certified(
+    edited: Callable[..., Path],
+) -> None:
+    folder = edited(lambda document: document["artefacts"][0]["outputs"].pop())
     with pytest.raises(BundleError, match="no passing parity certificate"):
         load_bundle(folder).artefact()
 
