@@ -158,10 +158,22 @@ class Local:
                 )
             )
         fit = self.fitted(Work("latents"), batch_size)
+        unlearned = self.unlearned(labels.labels, text_artefact)
         with self.open_session() as session:
             yield LabelTagger(
-                session, labels, latents, fit.batch_size, tolerance, fit.seconds_ahead
+                session, labels, latents, fit.batch_size, tolerance, fit.seconds_ahead, unlearned
             )
+
+    def unlearned(
+        self, texts: Sequence[str], text_artefact: str | None
+    ) -> "tuple[str, ...] | None":
+        """The texts' words that the model did not learn; None where its bundle does not say."""
+        from ..runtime.bundle.manifest import load_bundle
+        from ..runtime.text.encoder import learned_words
+
+        bundle = load_bundle(self.bundle)
+        words = learned_words(bundle, bundle.artefact(text_artefact, tower="text"))
+        return None if words is None else words.unlearned(texts)
 
     def embed_texts(
         self,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..common.console import Json, Table, progress, show
+from ..common.console import Json, Table, note, progress, show
 from ..common.lock import locked
 from ..errors import BundleError, UsageError
+from ..reference.mulan.words import unlearned_line
 from ..runtime.bundle.shipped import EXPORT_WORDS
 from .audio.files import audio_files
 from .damage import DamageOptions
@@ -26,7 +27,7 @@ from .options import (
     on_this_machine,
     thread_count,
 )
-from .outputs.searched import add_matches, report
+from .outputs.searched import Found, add_matches, report
 from .parameters import expand_options
 from .place import Local
 
@@ -139,7 +140,12 @@ def search(
     chosen, joint = described.artefact(artefact), described.joint
     if joint is None:
         raise BundleError(f"{bundle}: not the bundle of a MuQ-MuLan, which search needs.")
-    sought = None if words is None else place.embed_texts([words], text_artefact)[0]
+    sought, unlearned = None, None
+    if words is not None:
+        sought = place.embed_texts([words], text_artefact)[0]
+        unlearned = place.unlearned([words], text_artefact)
+        if unlearned:
+            note(unlearned_line(unlearned))
     clips = ClippingConfig(described.framing, joint.clip_samples)
     wanted = (chosen.digest, joint.width, clips.facts)
     if is_export or is_index(folder):
@@ -154,7 +160,7 @@ def search(
                 tracks = export_index(folder, home, *wanted, bar.move_to)
         else:
             home, tracks = folder, open_index(folder, *wanted)
-        _search_tracks(folder, home, tracks, place, sought, like, top, exact, as_json)
+        _search_tracks(folder, home, tracks, place, sought, unlearned, like, top, exact, as_json)
         return
     given = audio_files([folder])
     files = {name: path for path, name in given}
@@ -192,11 +198,12 @@ def search(
                     sought = model.embed_audio(Path(like)) if sought is None else sought
     if not exact:
         _approximate(home, library)
-    found = [] if sought is None else library.nearest(sought, top, same, exact)
-    matches = [(files.get(match.name, folder / match.name), match.cosine) for match in found]
-    shown = None if sought is None else matches
-    about = library.approximation_for(top, exact)
-    report(folder, given, changes, outcomes, shown, about, damage.damages, as_json)
+    found = None
+    if sought is not None:
+        nearest = library.nearest(sought, top, same, exact)
+        matches = [(files.get(match.name, folder / match.name), match.cosine) for match in nearest]
+        found = Found(matches, library.approximation_for(top, exact), unlearned)
+    report(folder, given, changes, outcomes, found, damage.damages, as_json)
 
 
 def _search_tracks(
@@ -205,6 +212,7 @@ def _search_tracks(
     library: "SearchIndex",
     place: Local,
     sought: "np.ndarray | None",
+    unlearned: "tuple[str, ...] | None",
     like: str | None,
     top: int,
     exact: bool,
@@ -225,9 +233,9 @@ def _search_tracks(
     facts: dict[str, Any] = {"index": {"files": tracks}}
     lines: list[str | Table] = [f"{given}: {tracks} tracks"]
     if sought is not None:
-        found = library.nearest_names(sought, top, same, exact)
-        matches = [(os.fsdecode(name), cosine) for name, cosine in found]
-        add_matches(facts, lines, matches, library.approximation_for(top, exact))
+        nearest = library.nearest_names(sought, top, same, exact)
+        matches = [(os.fsdecode(name), cosine) for name, cosine in nearest]
+        add_matches(facts, lines, Found(matches, library.approximation_for(top, exact), unlearned))
     show(as_json, facts, *lines)
 
 

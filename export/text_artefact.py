@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..common.files import sha256
 from ..errors import CheckpointError
+from ..reference.mulan.words import WORDS_FILE
 from ..runtime.bundle.certificate import Precision
 from ..runtime.bundle.joint import IDS, MASK
 from ..runtime.bundle.manifest import Artefact, Bundle
@@ -27,7 +28,8 @@ _GRAPHS: dict[str, Callable[[], Graph]] = {"fp32": Graph, "int8": Int8Graph}
 def save_text_tower(
     folder: Path, checkpoint: JointCheckpoint, precision: Precision, in_parts: bool = False
 ) -> Artefact:
-    """Write the tower and its tokenizer into a folder; returns the artefact, not yet certified.
+    """Write the tower, its tokenizer and, where they are known, the words that it learned into a
+    folder; returns the artefact, not yet certified.
 
     Args:
         folder: where to.
@@ -44,6 +46,9 @@ def save_text_tower(
     if in_parts:
         files += save_text_parts(graph, path, joint.spec)
     shutil.copyfile(checkpoint.tokenizer, folder / joint.tokenizer)
+    if checkpoint.words is not None:
+        files.append(folder / WORDS_FILE)
+        shutil.copyfile(checkpoint.words, folder / WORDS_FILE)
     return Artefact(
         name=f"text-{precision}",
         tower="text",

@@ -66,6 +66,8 @@ def tags_document(
     if isinstance(vocabulary, ZeroShot):
         facts["templates"] = vocabulary.labels.templates
         facts["temperature"] = vocabulary.temperature
+        if vocabulary.unlearned is not None:
+            facts["unlearned_words"] = vocabulary.unlearned
     return facts
 
 

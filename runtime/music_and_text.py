@@ -1,11 +1,13 @@
 """Music and texts in one space: what a MuQ-MuLan's two towers give."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from ..common.closing import Closing
 from ..errors import AudioError, BundleError
+from ..reference.mulan.words import unlearned_line
 from .audio.damage import Tolerance
 from .audio.tracks import SECONDS_AHEAD, Audio, AudioFile, Audios, as_tracks, one_track
 from .bundle.joint import Joint
@@ -138,13 +140,14 @@ class MusicAndText(Closing):
     def embed_text(self, texts: Texts) -> np.ndarray:
         """Embeddings of texts, float32 (texts, width), each of length one.
 
-        A string is one text.
+        A string is one text. Words that the model did not learn are a warning; a model that does
+        not say what it learned gives none.
 
         Raises:
             BundleError: the model has no text tower. UsageError: no text, or an item that is not
                 text.
         """
-        return self.texts.encode(texts)
+        return self._embedded(texts)
 
     def similarity(self, x: Audio | Audios, texts: Texts, rate_hz: int | None = None) -> np.ndarray:
         """How well each text describes each track: the cosine of their embeddings, -1 to 1.
@@ -157,9 +160,16 @@ class MusicAndText(Closing):
         Raises:
             BundleError: the model has no text tower.
         """
-        words, music = self.embed_text(texts), self.embed_audio(x, rate_hz)
+        words, music = self._embedded(texts), self.embed_audio(x, rate_hz)
         cosines: np.ndarray = music @ words.T / np.linalg.norm(music, axis=-1, keepdims=True)
         return cosines
+
+    def _embedded(self, texts: Texts) -> np.ndarray:
+        """Texts' embeddings, with a warning where the caller's caller asks for them."""
+        found = self.texts.encode(texts)
+        if unlearned := self.texts.unlearned(texts):
+            warnings.warn(unlearned_line(unlearned), stacklevel=3)
+        return found
 
     def close(self) -> None:
         """Close the session, and the text tower's."""

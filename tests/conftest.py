@@ -229,6 +229,20 @@ def mulan_bundle(mulan_checkpoint: Path, bundled: Bundled) -> Path:
 
 
 @pytest.fixture(scope="session")
+def worded_bundle(
+    mulan_checkpoint: Path, bundled: Bundled, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Folder of the tiny MuQ-MuLan's bundle whose model learned the words "jazz piano" and
+    "欢快的钢琴". Do not change its files."""
+    from muqrt.reference.mulan.words import WORDS_FILE, LearnedWords
+
+    checkpoint = shutil.copytree(mulan_checkpoint, tmp_path_factory.mktemp("worded") / "checkpoint")
+    (tokenizer,) = checkpoint.rglob("tokenizer.json")
+    LearnedWords.of(["jazz piano", "欢快的钢琴"]).write(tokenizer.with_name(WORDS_FILE))
+    return bundled(checkpoint, "worded")
+
+
+@pytest.fixture(scope="session")
 def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of bundles and a model repository that the previous version wrote.
 

@@ -1,6 +1,7 @@
 """What ``muqrt search`` shows: the index's state, and what was found."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,27 @@ if TYPE_CHECKING:
     from ...runtime.search.update import Changes, Outcome
 
 
-def add_matches(
-    facts: dict[str, Any],
-    lines: list[str | Table],
-    matches: Sequence[tuple[Path | str, float]],
-    about: "Approximation | None",
-) -> None:
-    """Report what was found, and how far an approximate search can be trusted."""
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        matches: files, or a catalogue's keys, and their cosines, best first.
+        about: how far an approximate search can be trusted; None for an exact one.
+        unlearned: the description's words that the model did not learn; None where it does not say.
+    """
+
+    matches: Sequence[tuple[Path | str, float]]
+    about: "Approximation | None"
+    unlearned: Sequence[str] | None
+
+
+def add_matches(facts: dict[str, Any], lines: list[str | Table], found: Found) -> None:
+    """Report what was found."""
+    matches, about = found.matches, found.about
     facts["results"] = [{"audio": str(name), "cosine": cosine} for name, cosine in matches]
+    if found.unlearned is not None:
+        facts["unlearned_words"] = found.unlearned
     rows = [[name, f"{cosine:.3f}"] for name, cosine in matches]
     lines.append(Table("", ["file", "cosine"], rows) if rows else "Nothing found.")
     if about is not None:
@@ -36,12 +50,11 @@ def report(
     given: AudioFiles,
     changes: "Changes",
     outcomes: "Sequence[Outcome]",
-    matches: Sequence[tuple[Path, float]] | None,
-    about: "Approximation | None",
+    found: Found | None,
     damages: Damages,
     as_json: bool,
 ) -> None:
-    """Show the index's state, and the matches if something was searched for."""
+    """Show the index's state, and what was found if something was searched for."""
     failures = {name: entry.error for name, entry in changes.known.items() if entry.error}
     new_failures = {name: error for name, error in outcomes if error}
     counts = {
@@ -68,6 +81,6 @@ def report(
         f"{folder}: {counts['files']} files, {counts['new']} of them new or changed, "
         f"{counts['gone']} gone, {counts['unusable']} that cannot be used"
     )
-    if matches is not None:
-        add_matches(facts, lines, matches, about)
+    if found is not None:
+        add_matches(facts, lines, found)
     show(as_json, facts, *lines)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...common.console import Json, show
+from ...common.console import Json, note, show
 from ...common.environment import import_extra
 from ...errors import AudioError, BundleError, UsageError
+from ...reference.mulan.words import unlearned_line
 from ..audio.files import audio_files
 from ..damage import DamageOptions
 from ..options import AudioPaths, NoWindow, Threshold, Top, WhereForFiles
@@ -111,12 +112,16 @@ def tag(
                 place.open_label_tagger(labels, *text, where.batch_size, tolerance)
             )
             heard = AudioProgress(files, tagger.framing)
-            vocabulary, tagged = tagger.zero_shot, tagger.tag_files(files, heard.on_window)
+            tagged = tagger.tag_files(files, heard.on_window)
         results: list[tuple[Path, Result]] = heard.collect(
             "Tagging",
             ((Path(path), result) for path, result in tagged),
             lambda item: item[0].name,
         )
+        if labels is not None:
+            vocabulary = tagger.zero_shot  # a server says only now what its model learned
+            if vocabulary.unlearned:
+                note(unlearned_line(vocabulary.unlearned))
     written = []
     if csv is not None:
         write_csv(csv, results, choice)

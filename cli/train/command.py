@@ -128,7 +128,7 @@ def compact(
     if is_mulan(checkpoint):
         mulan = load_mulan(checkpoint)
         parameters = mulan.parameters
-        save_mulan(mulan.model, output, mulan.tokenizer, half=True)
+        save_mulan(mulan.model, output, mulan.tokenizer, half=True, words=mulan.words)
     else:
         loaded = load_checkpoint(checkpoint)
         parameters = loaded.parameters

@@ -29,11 +29,13 @@ class JointCheckpoint(Checkpoint):
         mulan: both towers; its MuQ is ``model``.
         joint: what it puts into the bundle.
         tokenizer: the text encoder's ``tokenizer.json``.
+        words: the file of its ``LearnedWords``, if there is one.
     """
 
     mulan: MuLan
     joint: Joint
     tokenizer: Path
+    words: Path | None = None
 
     @property
     def parameters(self) -> int:
@@ -135,4 +137,5 @@ def _joint(name: str | Path, hub: HubOptions) -> JointCheckpoint:
             max_tokens=shape.max_tokens,
         ),
         tokenizer=loaded.tokenizer,
+        words=loaded.words,
     )

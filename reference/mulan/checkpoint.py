@@ -7,6 +7,8 @@ These are looked for below the checkpoint's folder first, and fetched from the h
     model.safetensors or pytorch_model.bin        every weight, the encoders' among them
     OpenMuQ/MuQ-large-msd-iter/config.json        under the names that config.json has
     xlm-roberta-base/config.json, tokenizer.json
+
+Beside the tokenizer may be ``words.txt``, the words of the captions that it was trained on.
 """
 
 import dataclasses
@@ -41,6 +43,7 @@ from ..weights import (
 )
 from .config import COUNTS, MuLanConfig, read_config_as
 from .model import MuLan, check_fit
+from .words import WORDS_FILE
 from .xlm_roberta import XLMRobertaConfig
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -58,12 +61,14 @@ class MuLanCheckpoint:
         name: what it was asked for by.
         sha256: of the weights' file and all three configurations.
         tokenizer: the text encoder's ``tokenizer.json``, if there is one.
+        words: the file of its ``LearnedWords``, if there is one.
     """
 
     model: MuLan
     name: str
     sha256: str
     tokenizer: Path | None
+    words: Path | None = None
 
     @property
     def parameters(self) -> int:
@@ -102,7 +107,15 @@ class MuLanFiles:
     @property
     def tokenizer(self) -> Path | None:
         """The text encoder's ``tokenizer.json``, if there is one."""
-        path = self.text_encoder / TOKENIZER_FILE
+        return self._beside(TOKENIZER_FILE)
+
+    @property
+    def words(self) -> Path | None:
+        """The file of its ``LearnedWords``, if there is one."""
+        return self._beside(WORDS_FILE)
+
+    def _beside(self, name: str) -> Path | None:
+        path = self.text_encoder / name
         return path if path.is_file() else None
 
 
@@ -148,7 +161,7 @@ def load_mulan(source: str | Path, hub: HubOptions = USUAL) -> MuLanCheckpoint:
     model = load_strictly(
         lambda: MuLan(config, muq, xlm_roberta), parts, COUNTS | MUQ_COUNTS, state, str(source)
     )
-    return MuLanCheckpoint(model, str(source), files.sha256, files.tokenizer)
+    return MuLanCheckpoint(model, str(source), files.sha256, files.tokenizer, files.words)
 
 
 def mulan_files(folder: Path, hub: HubOptions = USUAL) -> MuLanFiles:
@@ -170,7 +183,11 @@ def mulan_files(folder: Path, hub: HubOptions = USUAL) -> MuLanFiles:
 
 
 def save_mulan(
-    model: MuLan, folder: Path, tokenizer: Path | None = None, half: bool = False
+    model: MuLan,
+    folder: Path,
+    tokenizer: Path | None = None,
+    half: bool = False,
+    words: Path | None = None,
 ) -> None:
     """Write the three configurations and ``model.safetensors`` in the official layout.
 
@@ -181,6 +198,7 @@ def save_mulan(
         folder: where to.
         tokenizer: a ``tokenizer.json`` to copy beside the text encoder's configuration.
         half: store the parameters as float16, as ``save_checkpoint`` does.
+        words: a ``words.txt`` to copy beside the tokenizer.
 
     Raises:
         CheckpointError: ``folder`` holds anything else, or cannot be written.
@@ -197,8 +215,9 @@ def save_mulan(
         for name, config in encoders.items():
             (temporary / name).mkdir(parents=True)
             save_config(config, temporary / name / CONFIG_FILE)
-        if tokenizer is not None:
-            shutil.copyfile(tokenizer, temporary / model.config.text_model.name / TOKENIZER_FILE)
+        for source, name in ((tokenizer, TOKENIZER_FILE), (words, WORDS_FILE)):
+            if source is not None:
+                shutil.copyfile(source, temporary / model.config.text_model.name / name)
         save_tensors(stored_state(model, half), temporary / WEIGHTS_FILE)
 
 

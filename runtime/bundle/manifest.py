@@ -240,6 +240,15 @@ class Bundle(Explained, Record):
         """
         self._verify(self.files)
 
+    def verified(self, name: str) -> Path:
+        """Absolute path of a file that the manifest lists, hashed and compared.
+
+        Raises:
+            BundleError: as ``verify``.
+        """
+        self._verify({name: self.files[name]})
+        return self.path(name)
+
     def _verify(self, files: Mapping[str, str]) -> None:
         for name, expected in files.items():
             if sha256(self.path(name)) != expected:

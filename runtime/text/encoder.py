@@ -7,8 +7,9 @@ import numpy as np
 
 from ...common.closing import Closing
 from ...errors import BundleError, MuqrtError
+from ...reference.mulan.words import WORDS_FILE, LearnedWords
 from ..bundle.joint import IDS, LATENTS, MASK
-from ..bundle.manifest import load_bundle
+from ..bundle.manifest import Artefact, Bundle, load_bundle
 from ..bundle.parts import STATES
 from ..engines.open_session import open_session
 from ..engines.session import Session, TextParts, check_finite
@@ -25,15 +26,22 @@ class TextEncoder(Closing):
     Args:
         session: runs the tower, and is closed with the encoder.
         tokenizer: the one it was trained with.
+        words: those that it learned; None where that is not known.
     """
 
-    def __init__(self, session: Session, tokenizer: TextTokenizer) -> None:
-        self._session, self._tokenizer = session, tokenizer
+    def __init__(
+        self, session: Session, tokenizer: TextTokenizer, words: LearnedWords | None = None
+    ) -> None:
+        self._session, self._tokenizer, self._words = session, tokenizer, words
 
     @property
     def artefact_sha256(self) -> str:
         """The artefact's digest, as its certificate names it."""
         return self._session.artefact_sha256
+
+    def unlearned(self, texts: Texts) -> tuple[str, ...] | None:
+        """The texts' words that the model did not learn; None where it does not say."""
+        return None if self._words is None else self._words.unlearned(as_texts(texts))
 
     def encode(
         self, texts: Texts, on_texts: Callable[[int], None] = lambda count: None
@@ -143,10 +151,21 @@ def open_text_encoder(
     session = open_session(bundle, chosen, threads, device)
     try:
         tokenizer = TextTokenizer(bundle.path(bundle.joint.tokenizer), bundle.joint.max_tokens)
+        return TextEncoder(session, tokenizer, learned_words(bundle, chosen))
     except MuqrtError:
         session.close()
         raise
-    return TextEncoder(session, tokenizer)
+
+
+def learned_words(bundle: Bundle, artefact: Artefact) -> LearnedWords | None:
+    """The words that a text tower learned; None where its bundle does not say.
+
+    Raises:
+        BundleError: their file has changed since it was exported.
+    """
+    if WORDS_FILE not in artefact.files:
+        return None
+    return LearnedWords.read(bundle.verified(WORDS_FILE))
 
 
 def _batches(lengths: np.ndarray) -> list[np.ndarray]:

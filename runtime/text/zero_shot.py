@@ -24,6 +24,7 @@ class ZeroShot:
         labels: the user's.
         temperature: the model's factor of the cosines before the softmax.
         window_seconds: length of one of the model's clips.
+        unlearned: the labels' words that the model did not learn; None where it does not say.
         task: "zero-shot": no tagger was trained for it.
         groups: none.
     """
@@ -31,6 +32,7 @@ class ZeroShot:
     labels: LabelSet
     temperature: float
     window_seconds: float
+    unlearned: Sequence[str] | None = None
     task: str = field(default="zero-shot", init=False)
     groups: tuple[tuple[str, ...], ...] = field(default=(), init=False)
 
@@ -105,6 +107,7 @@ class LabelTagger:
         batch_size: how many clips to run at once.
         tolerance: how much damage of a file is accepted.
         seconds_ahead: how much audio to decode in advance.
+        unlearned: as ``ZeroShot``'s.
 
     Attributes:
         zero_shot: what it knows of the labels.
@@ -122,9 +125,11 @@ class LabelTagger:
         batch_size: int = 1,
         tolerance: Tolerance | None = None,
         seconds_ahead: int = SECONDS_AHEAD,
+        unlearned: Sequence[str] | None = None,
     ) -> None:
         joint, rate_hz = require_output(session, Joint), session.framing.sample_rate_hz
-        self.zero_shot = ZeroShot(labels, joint.temperature, joint.clip_samples / rate_hz)
+        clip_seconds = joint.clip_samples / rate_hz
+        self.zero_shot = ZeroShot(labels, joint.temperature, clip_seconds, unlearned)
         self.framing, self._rate_hz = session.framing, rate_hz
         self._latents = latents
         self._runner = Runner(session, batch_size, tolerance, seconds_ahead)

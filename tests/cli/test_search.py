@@ -121,6 +121,21 @@ def test_a_question_in_words_needs_no_ears(
     assert again["results"] == first["results"]
 
 
+def test_words_that_were_not_learned(
+    muqrt: Command, worded_bundle: Path, library: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "index.lance"
+    for place in (["--index", home], []):  # a folder of music, and an index by itself
+        given = ["search", home if not place else library, *place, "-b", worded_bundle, "--json"]
+        done = muqrt(*given, "a zydeco piano")
+        assert done.stderr == (
+            'muqrt: "zydeco" is not among the words this model learned; expect a guess.\n'
+        )
+        assert json.loads(done.stdout)["unlearned_words"] == ["zydeco"]
+        done = muqrt(*given, "jazz")
+        assert (done.stderr, json.loads(done.stdout)["unlearned_words"]) == ("", [])
+
+
 def test_another_models_index_is_refused(muqrt: Command, mulan_bundle: Path, library: Path) -> None:
     joint = load_bundle(mulan_bundle).joint
     assert joint is not None

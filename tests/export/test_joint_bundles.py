@@ -59,6 +59,17 @@ def test_what_is_in_it(bundle: Bundle, checkpoint: JointCheckpoint) -> None:
     assert bundle.artefact() == hearing and bundle.artefact(tower="text") == texts
 
 
+def test_the_words_that_were_learned_are_bound_to_the_text_tower(worded_bundle: Path) -> None:
+    bundle = load_bundle(worded_bundle)
+    hearing, texts = bundle.artefacts
+    assert texts.certified and "words.txt" not in hearing.files
+    assert texts.files["words.txt"] == sha256(worded_bundle / "words.txt")
+    assert (worded_bundle / "words.txt").read_text(encoding="utf-8").split()[:2] == [
+        "jazz",
+        "piano",
+    ]
+
+
 def test_nobody_pays_for_latents_who_does_not_ask(bundle: Bundle) -> None:
     """Their graph holds nothing of the tower."""
     names = {

@@ -15,6 +15,7 @@ from ...reference.checkpoint import Checkpoint
 from ...reference.config import SAMPLE_RATE_HZ
 from ...reference.mulan.checkpoint import TOKENIZER_FILE, MuLanCheckpoint, save_mulan
 from ...reference.mulan.tokenizer import fit_tokenizer
+from ...reference.mulan.words import WORDS_FILE, LearnedWords
 from ..data.caption_tokens import CaptionTokenizer
 from ..data.captioned import CaptionedCorpus, CaptionedCrops, ReadAudio, Waveforms
 from ..data.labels import store_each
@@ -79,7 +80,8 @@ class Towers:
 def train_mulan(
     job: Job, captioned: CaptionedCorpus, towers: Towers, states: Path | None = None
 ) -> TrainingReport:
-    """Train a MuQ-MuLan; ``folder/checkpoint`` gets it, with its tokenizer.
+    """Train a MuQ-MuLan; ``folder/checkpoint`` gets it, with its tokenizer and the
+    words that it learned.
 
     Args:
         job: the corpus of ``captioned``, plan, hardware.
@@ -90,7 +92,7 @@ def train_mulan(
 
     Raises:
         UsageError: the folder is of another run, or there are fewer songs than pairs in a batch.
-        CheckpointError: a tokenizer that is not the text encoder's.
+        CheckpointError: a tokenizer that is not the text encoder's, or a damaged list of words.
     """
     # Data loaders start processes, which the library would warn of.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -99,6 +101,7 @@ def train_mulan(
     run = job.run("mulan", towers.muq.model.config, captions=captioned.digest, **towers.facts())
     fabric = launched(job.plan, job.hardware)
     path, tokenizer = _tokenizer(run, captioned, towers, fabric, job.plan.seed)
+    words = _words(run, captioned, towers, job.plan.seed) if fabric.is_global_zero else None
     read_audio = _audio_reader(job, run, fabric, towers, states)
     size = job.plan.batch_size
     crops = CaptionedCrops(captioned.train, size, job.plan.seed, tokenizer, read_audio)
@@ -118,7 +121,7 @@ def train_mulan(
     figures = validate(alone, valid, max(1, len(captioned.valid) // held_out), held_out)
     output = run.folder / CHECKPOINT_FOLDER
     if fabric.is_global_zero:
-        save_mulan(mulan, output, path)
+        save_mulan(mulan, output, path, words=words)
     fabric.barrier()
     return reported(output, state, figures, job, run)
 
@@ -137,6 +140,21 @@ def _tokenizer(
             fit_tokenizer(captioned.fitting_texts(seed), towers.shape.vocabulary, temporary)
     fabric.barrier()
     return path, CaptionTokenizer(path)
+
+
+def _words(run: Run, captioned: CaptionedCorpus, towers: Towers, seed: int) -> Path | None:
+    """The file of the captions' words and of those that the text checkpoint says it learned; None
+    where that one does not say."""
+    earlier = LearnedWords(frozenset())
+    if towers.text is not None:
+        if towers.text.words is None:
+            return None
+        earlier = LearnedWords.read(towers.text.words)
+    learned = LearnedWords.of(captioned.fitting_texts(seed))
+    path = run.folder / WORDS_FILE
+    with atomic_file(path) as temporary:
+        LearnedWords(earlier.units | learned.units).write(temporary)
+    return path
 
 
 def _audio_reader(

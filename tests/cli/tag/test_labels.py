@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -188,6 +189,32 @@ def test_bundles_that_know_no_texts_or_no_tags(
     assert (done.returncode, done.stdout) == (3, "")
     assert "a MuQ-MuLan without a tag head" in done.stderr
     assert "name what to tag with, for example --labels" in done.stderr
+
+
+def test_words_that_were_not_learned(
+    muqrt: Command, worded_bundle: Path, music: Path, tmp_path: Path
+) -> None:
+    given = ["tag", music / SONG, "-b", worded_bundle, "--json", "--labels"]
+    done = muqrt(*given, "Zydeco", "zydeco pianos", "小提琴")
+    assert done.stderr == (
+        'muqrt: "Zydeco", "小提琴" are not among the words this model learned; expect a guess.\n'
+    )
+    assert json.loads(done.stdout)["unlearned_words"] == ["Zydeco", "小提琴"]
+    done = muqrt(*given, "jazz", "钢琴")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["unlearned_words"] == []
+    shutil.copytree(worded_bundle, tmp_path / "spoilt")
+    (tmp_path / "spoilt" / "words.txt").write_text("zydeco\n")
+    done = muqrt("tag", music / SONG, "-b", tmp_path / "spoilt", "--labels", "zydeco")
+    assert done.returncode == 3 and "words.txt has changed since it was exported" in done.stderr
+
+
+def test_a_bundle_of_an_earlier_version_says_nothing(
+    muqrt: Command, previous: Path, music: Path
+) -> None:
+    done = muqrt("tag", music / SONG, "-b", previous / "mulan", "--labels", "zydeco", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "unlearned_words" not in json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("word", ["b.flac", "{music}/greensleeves_duo.flac"])

@@ -78,6 +78,23 @@ def test_similarity_is_the_cosine(mulan_bundle: Path, music: Path) -> None:
     np.testing.assert_allclose(one, cosines[1, :2], atol=1e-6)
 
 
+def test_words_that_were_not_learned_are_a_warning(
+    worded_bundle: Path, mulan_bundle: Path, music: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    with load(worded_bundle, threads=1) as model:
+        model.embed_text(["jazz", "钢琴"])
+        assert not recwarn.list
+        model.embed_text("a zydeco piano")
+        model.similarity(music / "bach_prelude_c.mp3", ["polka"])
+    with load(mulan_bundle, threads=1) as model:
+        model.embed_text(["zydeco"])
+    assert [str(each.message).partition(" is not among")[0] for each in recwarn] == [
+        '"zydeco"',
+        '"polka"',
+    ]
+    assert {each.filename for each in recwarn} == {__file__}
+
+
 def test_a_model_without_texts(tiny_bundle: Path, mulan_bundle: Path, music: Path) -> None:
     song = music / "bach_prelude_c.mp3"
     with load(tiny_bundle, threads=1) as model:

@@ -4,6 +4,7 @@ changes nothing, and what makes no sense is refused."""
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from muqrt.reference.checkpoint import load_checkpoint, save_checkpoint
 from muqrt.reference.config import MuQConfig
 from muqrt.reference.mulan.checkpoint import load_mulan, save_mulan
 from muqrt.reference.mulan.random_model import random_mulan
+from muqrt.reference.mulan.words import LearnedWords
 from muqrt.reference.random_model import random_model
 from muqrt.training.data.caption_tokens import CAPTION_TOKENS, CaptionTokenizer
 from muqrt.training.mulan.trainee import Contrastive, Shape, initial_mulan
@@ -90,6 +92,9 @@ def test_it_learns_which_text_describes_which_music(
     assert report["last"]["loss"] < report["first"]["loss"] - 0.5
     assert report["valid"]["matched"] == 1.0
     assert report["skipped"] == 1
+    words = LearnedWords.read(tmp_path / "run" / "checkpoint" / "xlm-roberta" / "words.txt")
+    assert words.unlearned([f"a {name} song" for name in COLOURS]) == ()
+    assert words.unlearned(["a mauve song", "紫的歌"]) == ("mauve", "紫")
     loaded = load_mulan(tmp_path / "run" / "checkpoint")
     assert loaded.tokenizer is not None
     tokenizer = CaptionTokenizer(loaded.tokenizer)
@@ -143,6 +148,7 @@ def test_a_text_tower_is_taken_over(train: Command, mulan_checkpoint: Path, tmp_
     begun, ended = load_mulan(mulan_checkpoint), load_mulan(tmp_path / "run" / "checkpoint")
     assert ended.tokenizer is not None and begun.tokenizer is not None
     assert ended.tokenizer.read_bytes() == begun.tokenizer.read_bytes()
+    assert ended.words is None  # that of a text tower which does not say what it learned
     frozen, trained = ended.model.mulan.text.model, ended.model.mulan.text.transformer
     for name, tensor in begun.model.mulan.text.model.state_dict().items():
         assert torch.equal(frozen.state_dict()[name], tensor)
@@ -184,7 +190,26 @@ def test_a_frozen_muqs_states_give_the_embeddings_of_the_waveform(shallow: MuQCo
     torch.testing.assert_close(*found)
 
 
+@pytest.mark.full
+def test_words_are_added_to_those_of_the_text_tower(
+    train: Command, mulan_checkpoint: Path, tmp_path: Path
+) -> None:
+    text = shutil.copytree(mulan_checkpoint, tmp_path / "text")
+    (tokenizer,) = text.rglob("tokenizer.json")
+    tokenizer.with_name("words.txt").write_text("mauve\n")
+    assert train(tmp_path / "run", "--text", text, "--steps", 2).returncode == 0
+    ended = load_mulan(tmp_path / "run" / "checkpoint")
+    assert ended.words is not None
+    assert LearnedWords.read(ended.words).unlearned(["mauve", next(iter(COLOURS)), "x"]) == ("x",)
+    tokenizer.with_name("words.txt").write_bytes(b"\xff")
+    done = train(tmp_path / "again", "--text", text, "--steps", 2)
+    assert done.returncode == 3 and "not a readable list of words" in done.stderr
+
+
 def test_compacting_halves_it(mulan_checkpoint: Path, muqrt: Command, tmp_path: Path) -> None:
+    mulan_checkpoint = shutil.copytree(mulan_checkpoint, tmp_path / "whole")
+    (tokenizer,) = mulan_checkpoint.rglob("tokenizer.json")
+    tokenizer.with_name("words.txt").write_text("jazz\n")
     done = muqrt("train", "compact", mulan_checkpoint, "-o", tmp_path / "half", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -194,6 +219,7 @@ def test_compacting_halves_it(mulan_checkpoint: Path, muqrt: Command, tmp_path: 
     assert report["bytes"] < 0.6 * size_bytes
     assert half.tokenizer is not None and whole.tokenizer is not None
     assert half.tokenizer.read_bytes() == whole.tokenizer.read_bytes()
+    assert half.words is not None and half.words.read_text() == "jazz\n"
     for name, tensor in whole.model.state_dict().items():
         torch.testing.assert_close(half.model.state_dict()[name], tensor, rtol=1e-3, atol=1e-6)
 
