@@ -113,8 +113,8 @@ $(VENV)/phones/installed: pyproject.toml Makefile | setup
 	$(PYTHON) -m venv $(VENV)/phones
 	@cd $(VENV)/phones/lib/python*/site-packages && echo "import site; site.addsitedir('$$( \
 	cd ../../../../lib/python*/site-packages && pwd)')" > main.pth
-	$(VENV)/phones/bin/pip install --quiet --no-compile --no-build-isolation \
-	--editable ".[executorch,litert]" && echo done > $@ || \
+	$(BIN)/pip --python $(VENV)/phones install --quiet --no-compile --editable \
+	".[executorch,litert]" && echo done > $@ || \
 	{ echo "No ExecuTorch or LiteRT for this platform: their tests will be skipped."; : > $@; }
 
 # ruff and mypy, as before every commit: see .pre-commit-config.yaml.
