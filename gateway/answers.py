@@ -172,7 +172,15 @@ class Answers:
         require_output(self.session, Joint)
         labels = LabelSet(tuple(question.texts))
         latents = labels.latents(partial(self._embedded, question))
-        return LabelTagger(self.session, labels, latents, self._batch_size, damages.tolerance)
+        assert self._texts is not None  # it has embedded them
+        return LabelTagger(
+            self.session,
+            labels,
+            latents,
+            self._batch_size,
+            damages.tolerance,
+            unlearned=self._texts.unlearned(labels.labels),
+        )
 
     def _embedded(self, question: Question, texts: Sequence[str]) -> np.ndarray:
         if self._texts is None:

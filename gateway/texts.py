@@ -15,6 +15,8 @@ _KEPT_ANSWERS = 16
 OnTexts = Callable[[int], None]
 # Texts' embeddings, float32 (texts, width), each of length one; told how many more are done.
 Embed = Callable[[Sequence[str], OnTexts], np.ndarray]
+# The texts' words that a model did not learn; None where it does not say.
+Unlearned = Callable[[Sequence[str]], tuple[str, ...] | None]
 
 
 class Texts:
@@ -22,10 +24,12 @@ class Texts:
 
     Args:
         embed: the text tower.
+        unlearned: which words it did not learn.
     """
 
-    def __init__(self, embed: Embed) -> None:
+    def __init__(self, embed: Embed, unlearned: Unlearned = lambda texts: None) -> None:
         self._embed, self._lock = embed, Lock()
+        self.unlearned = unlearned
         # By request, not by text: to the last bit an embedding depends on its batch.
         self._recent: Lru[tuple[str, ...], np.ndarray] = Lru(_KEPT_ANSWERS)
 
@@ -50,13 +54,16 @@ def local_texts(open_encoder: Callable[[], TextEncoder]) -> Texts:
     """Texts by a tower in this process, which is opened when it is first needed."""
     lock, opened = Lock(), list[TextEncoder]()
 
-    def embed(texts: Sequence[str], on_texts: OnTexts) -> np.ndarray:
+    def encoder() -> TextEncoder:
         with lock:
             if not opened:
                 opened.append(open_encoder())
-        return opened[0].encode(texts, on_texts)
+        return opened[0]
 
-    return Texts(embed)
+    return Texts(
+        lambda texts, on_texts: encoder().encode(texts, on_texts),
+        lambda texts: encoder().unlearned(texts),
+    )
 
 
 def served_texts(server: Endpoint, audio_model: str) -> Texts:

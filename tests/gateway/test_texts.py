@@ -22,25 +22,26 @@ LABELS = ["jazz piano", "重金属", "a walk by the sea"]
 
 
 @pytest.fixture(scope="module")
-def mulan(mulan_bundle: Path) -> Iterator[Gateway]:
+def mulan(worded_bundle: Path) -> Iterator[Gateway]:
     """A gateway to a MuQ-MuLan."""
-    texts = local_texts(lambda: open_text_encoder(mulan_bundle, threads=1))
+    texts = local_texts(lambda: open_text_encoder(worded_bundle, threads=1))
     config = GatewayConfig(limits=GatewayLimits(texts=5))
     with (
-        open_bundle(mulan_bundle, threads=1) as session,
+        open_bundle(worded_bundle, threads=1) as session,
         Gateway(Backend(session, session.checkpoint, texts=texts), config=config) as gateway,
     ):
         yield gateway
 
 
 def test_labels_are_those_of_the_command(
-    mulan: Gateway, mulan_bundle: Path, clip: Path, muqrt: Callable[..., CompletedProcess[str]]
+    mulan: Gateway, worded_bundle: Path, clip: Path, muqrt: Callable[..., CompletedProcess[str]]
 ) -> None:
     words = ["--threshold", 0.2, "--threads", 1, "--no-cache", "--json", "--labels", *LABELS]
-    done = muqrt("tag", clip, "-b", mulan_bundle, *words)
+    done = muqrt("tag", clip, "-b", worded_bundle, *words)
     told = json.loads(done.stdout)
     told["results"][0]["audio"] = "audio"
     assert told.pop("skipped") == []
+    assert told["unlearned_words"] == ["重金属", "walk", "sea"]
     query = urlencode({"threshold": 0.2, "labels": LABELS}, doseq=True)
     assert ask(mulan, f"/v1/tags?{query}", clip.read_bytes())[:2] == (200, told)
     body, header = form([("audio", clip.read_bytes())], labels=LABELS)

@@ -1,6 +1,7 @@
 """Zero-shot tags from a Triton server's ``zeroshot`` model."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from ..contract.mulan import AUDIO_TOWER, tower_in
 from .connection import Connection, contract_in
 from .endpoint import Endpoint
 from .session import TIMEOUT_SECONDS
-from .zero_shot import tag_labels
+from .zero_shot import ask_labels
 
 # gRPC's status for audio that the server cannot use; it is in the message.
 _REFUSED = "INVALID_ARGUMENT"
@@ -31,6 +32,11 @@ class ServedLabelTagger:
         model: name of the zero-shot model on the server.
         timeout_seconds: how long the answer for one track may take.
         tolerance: how much damage of a file is accepted.
+
+    Attributes:
+        zero_shot: what is known of the labels; once the server has answered, also which of their
+            words its model did not learn, if it says so.
+        framing: how audio is cut for the model.
 
     Raises:
         ServerError: the server cannot be reached, or has no such model.
@@ -85,7 +91,7 @@ class ServedLabelTagger:
         waveform = load(path, self._rate_hz, self._tolerance)
         labels = self.zero_shot.labels
         try:
-            answer = tag_labels(
+            answer = ask_labels(
                 self._url,
                 waveform,
                 labels.labels,
@@ -97,6 +103,8 @@ class ServedLabelTagger:
             if _REFUSED in str(error):
                 raise AudioError(f"{path}: {error}") from None
             raise
+        if self.zero_shot.unlearned is None:
+            self.zero_shot = replace(self.zero_shot, unlearned=answer.unlearned)
         clips = list(self._clipping.cut([waveform], str(path)))
         if on_window is not None:
             for clip in clips:

@@ -1,12 +1,14 @@
 """Zero-shot labels and text embeddings from a Triton server."""
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from ...errors import UsageError
+from ...reference.mulan.words import unlearned_line
 from ...runtime.bundle.joint import LATENTS
 from ...runtime.engines.session import WAVEFORM
 from ...runtime.text.texts import Texts, as_texts
@@ -19,6 +21,7 @@ from ..contract.mulan import (
     PROBABILITIES,
     TEMPLATES,
     TEXT,
+    UNLEARNED,
 )
 from ..serving.zero_shot import Answer
 from .connection import Connection, tensors
@@ -41,6 +44,8 @@ def tag_labels(
 ) -> Answer:
     """Score how well labels describe a waveform, on a Triton server.
 
+    Words of the labels that the model did not learn are a warning, where the server knows them.
+
     Args:
         url: host and port of the server's gRPC endpoint.
         waveform: mono float32 (samples,) at 24 kHz, up to an hour.
@@ -54,6 +59,31 @@ def tag_labels(
         UsageError: labels and label_set both or neither. ServerError: the server cannot be
             reached, has no such model, or refused the request; the message says why.
     """
+    answer = ask_labels(
+        url,
+        waveform,
+        labels,
+        model,
+        templates=templates,
+        label_set=label_set,
+        timeout_seconds=timeout_seconds,
+    )
+    if answer.unlearned:
+        warnings.warn(unlearned_line(answer.unlearned), stacklevel=2)
+    return answer
+
+
+def ask_labels(
+    url: str | Endpoint,
+    waveform: np.ndarray,
+    labels: Texts | None,
+    model: str,
+    *,
+    templates: Texts | None = None,
+    label_set: str | None = None,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> Answer:
+    """``tag_labels`` without a warning: the answer has the words that were not learned."""
     if (labels is None) == (label_set is None):
         raise UsageError("give either labels or the name of a label_set.")
     inputs = {WAVEFORM: np.asarray(waveform, np.float32)}
@@ -63,11 +93,10 @@ def tag_labels(
         inputs[TEMPLATES] = _lines("template", templates)
     if label_set is not None:
         inputs[LABEL_SET] = _lines("label_set", [label_set])
-    wanted = (COSINES, PROBABILITIES, CLIP_COSINES, NAMES)
     with Connection(url) as connection:
-        found = _infer(connection, model, inputs, wanted, timeout_seconds)
-    names = tuple(found[NAMES].tobytes().decode().split("\n"))
-    return Answer(names, found[COSINES], found[PROBABILITIES], found[CLIP_COSINES])
+        found = _infer(connection, model, inputs, timeout_seconds)
+    scores = found[COSINES], found[PROBABILITIES], found[CLIP_COSINES]
+    return Answer(_texts(found[NAMES]), *scores, _unlearned(found))
 
 
 def embed_text(
@@ -79,10 +108,17 @@ def embed_text(
 ) -> np.ndarray:
     """Embed a text on a Triton server: float32 (width,), of length one.
 
+    Words that the model did not learn are a warning, where the server knows them.
+
     Raises:
         ServerError: the server cannot be reached, has no such model, or refused the text.
     """
-    return embed_texts(url, [text], model, timeout_seconds=timeout_seconds)[0]
+    with Connection(url) as connection:
+        found = _embedded(connection, text, model, timeout_seconds)
+    if unlearned := _unlearned(found):
+        warnings.warn(unlearned_line(unlearned), stacklevel=2)
+    latents: np.ndarray = found[LATENTS]
+    return latents
 
 
 def embed_texts(
@@ -107,10 +143,7 @@ def embed_texts(
 
         def embed(text: str) -> np.ndarray:
             on_texts(1)
-            inputs = {TEXT: np.frombuffer(text.encode(), np.uint8)}
-            found: np.ndarray = _infer(connection, model, inputs, (LATENTS,), timeout_seconds)[
-                LATENTS
-            ]
+            found: np.ndarray = _embedded(connection, text, model, timeout_seconds)[LATENTS]
             return found
 
         try:
@@ -128,13 +161,27 @@ def _lines(kind: str, texts: Texts) -> np.ndarray:
     return np.frombuffer("\n".join(texts).encode(), np.uint8)
 
 
-def _infer(
-    connection: Connection,
-    model: str,
-    inputs: Mapping[str, np.ndarray],
-    outputs: Sequence[str],
-    timeout_seconds: float,
+def _texts(lines: np.ndarray) -> tuple[str, ...]:
+    text = lines.tobytes().decode()
+    return tuple(text.split("\n")) if text else ()
+
+
+def _unlearned(found: Mapping[str, np.ndarray]) -> tuple[str, ...] | None:
+    """The words that the model did not learn; None where it does not say."""
+    return _texts(found[UNLEARNED]) if UNLEARNED in found else None
+
+
+def _embedded(
+    connection: Connection, text: str, model: str, timeout_seconds: float
 ) -> dict[str, Any]:
+    inputs = {TEXT: np.frombuffer(text.encode(), np.uint8)}
+    return _infer(connection, model, inputs, timeout_seconds)
+
+
+def _infer(
+    connection: Connection, model: str, inputs: Mapping[str, np.ndarray], timeout_seconds: float
+) -> dict[str, Any]:
+    """Every output that the model has."""
     rows = {name: array[None] for name, array in inputs.items()}
-    answer = connection.call("infer", model, timeout_seconds, **tensors(rows, outputs))
-    return {name: answer.as_numpy(name)[0] for name in outputs}
+    answer = connection.call("infer", model, timeout_seconds, **tensors(rows, ()))
+    return {each.name: answer.as_numpy(each.name)[0] for each in answer.get_response().outputs}

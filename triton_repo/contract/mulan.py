@@ -19,7 +19,9 @@ from .limits import Limits
 
 TEXT, LABELS, TEMPLATES, LABEL_SET = "text", "labels", "templates", "label_set"
 COSINES, PROBABILITIES, CLIP_COSINES, NAMES = "cosines", "probabilities", "clip_cosines", "names"
+UNLEARNED = "unlearned"
 TEXT_TOWER, AUDIO_TOWER, LABEL_SETS = "muqrt.text_tower", "muqrt.audio_tower", "muqrt.label_sets"
+WORDS = "muqrt.words"  # the SHA-256 of the file of the words that the model learned
 # Texts in a batch. Short ones, such as labels, cost no more than a clip.
 MOST_TEXTS = 64
 _MOST_QUESTIONS = 8
@@ -73,11 +75,15 @@ class TextConfig:
     Texts of different lengths share batches of the tower. Repeated texts are answered from the
     model's own memory, not from the server's response cache: that one returns refusals and
     cancelled requests as empty answers, and takes two texts in a request for one.
+
+    Attributes:
+        words_sha256: hash of the file of the words that the model learned; None without one.
     """
 
     name: str
     tower: Tower
     limits: Limits = field(default_factory=Limits)
+    words_sha256: str | None = None
 
     @property
     def towers(self) -> list[Tower]:
@@ -92,11 +98,15 @@ class TextConfig:
                 OURS: self.tower.contract.artefact_sha256,
                 TEXT_TOWER: tower_as_text(self.tower),
                 **self.limits.to_parameters("max_text_bytes"),
+                **_words_parameter(self.words_sha256),
             },
             name=self.name,
             max_batch_size=MOST_TEXTS,
             input=[ragged_input(TEXT, "TYPE_UINT8", optional=False)],
-            output=[{"name": LATENTS, "data_type": "TYPE_FP32", "dims": [width]}],
+            output=[
+                {"name": LATENTS, "data_type": "TYPE_FP32", "dims": [width]},
+                *_words_output(self.words_sha256),
+            ],
             dynamic_batching=_BATCHING,
         )
 
@@ -108,6 +118,7 @@ class ZeroShotConfig:
     Attributes:
         label_sets: folder of the label sets on the server's machine; the folder in the model's
             version when None.
+        words_sha256: as ``TextConfig``'s.
     """
 
     name: str
@@ -115,6 +126,7 @@ class ZeroShotConfig:
     text: Tower
     label_sets: str | None = None
     limits: Limits = field(default_factory=Limits)
+    words_sha256: str | None = None
 
     @property
     def towers(self) -> list[Tower]:
@@ -130,6 +142,7 @@ class ZeroShotConfig:
             **self.limits.to_parameters(
                 "max_track_seconds", "max_labels", "max_text_bytes", "max_question_bytes"
             ),
+            **_words_parameter(self.words_sha256),
         }
         if self.label_sets is not None:
             parameters[LABEL_SETS] = self.label_sets
@@ -146,6 +159,18 @@ class ZeroShotConfig:
                 {"name": PROBABILITIES, "data_type": "TYPE_FP32", "dims": [-1]},
                 {"name": CLIP_COSINES, "data_type": "TYPE_FP32", "dims": [-1, -1]},
                 {"name": NAMES, "data_type": "TYPE_UINT8", "dims": [-1]},
+                *_words_output(self.words_sha256),
             ],
             dynamic_batching=_BATCHING,
         )
+
+
+def _words_parameter(words_sha256: str | None) -> dict[str, str]:
+    return {} if words_sha256 is None else {WORDS: words_sha256}
+
+
+def _words_output(words_sha256: str | None) -> list[dict[str, Any]]:
+    """None for a model that does not say which words it learned."""
+    if words_sha256 is None:
+        return []
+    return [{"name": UNLEARNED, "data_type": "TYPE_UINT8", "dims": [-1]}]

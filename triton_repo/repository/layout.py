@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from ...errors import BundleError, UsageError
+from ...reference.mulan.words import WORDS_FILE
 from ...runtime.bundle.joint import LATENTS, TOKENIZER_FILE
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.bundle.parts import PARTS, graph_files
@@ -78,6 +79,8 @@ def joint_layout(bundle: Bundle, artefact: Artefact) -> Layout:
     assert joint is not None  # the artefact gives latents
     hashes = {TOKENIZER_FILE: joint.tokenizer_sha256, SCRIPT_FILENAME: _sha256_of(script)}
     sources = {TOKENIZER_FILE: joint.tokenizer}
+    if WORDS_FILE in bundle.files:
+        hashes[WORDS_FILE], sources[WORDS_FILE] = bundle.files[WORDS_FILE], WORDS_FILE
     return Layout("python", SCRIPT_FILENAME, {}, sources, hashes, (artefact,), script)
 
 

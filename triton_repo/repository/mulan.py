@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ...common.files import sha256
 from ...errors import BundleError
+from ...reference.mulan.words import WORDS_FILE, LearnedWords
 from ...runtime.bundle.joint import LATENTS, TOKENIZER_FILE, Joint
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.text.tokenizer import TextTokenizer
@@ -23,6 +24,7 @@ from ..contract.mulan import (
     LABEL_SETS,
     MOST_TEXTS,
     TEXT_TOWER,
+    WORDS,
     TextConfig,
     Tower,
     ZeroShotConfig,
@@ -104,9 +106,10 @@ def write_joint_repository(
     audio = _tower(bundle, audio_artefact, names.audio, options.max_batch_size)
     text = _tower(bundle, text_artefact, names.text_tower, MOST_TEXTS)
     folder = None if label_sets is None else str(label_sets.resolve())
+    rest = options.limits, bundle.files.get(WORDS_FILE)
     for artefact, config in (
-        (text_artefact, TextConfig(names.text, text, options.limits)),
-        (audio_artefact, ZeroShotConfig(names.zero_shot, audio, text, folder, options.limits)),
+        (text_artefact, TextConfig(names.text, text, *rest)),
+        (audio_artefact, ZeroShotConfig(names.zero_shot, audio, text, folder, *rest)),
     ):
         reports.append(write_model(bundle, joint_layout(bundle, artefact), config, output))
     return reports
@@ -132,20 +135,33 @@ def joint_config(
             f"its towers cannot be read ({error}); write it again with: muqrt repository"
         ) from error
     towers = {each: _as_bundled(bundle, tower) for each, tower in found.items()}
+    words_sha256 = bundle.files.get(WORDS_FILE)
     if artefact.tower == "text":
-        return TextConfig(name, towers[TEXT_TOWER])
+        return TextConfig(name, towers[TEXT_TOWER], words_sha256=words_sha256)
     sets = parameters.get(LABEL_SETS)
-    return ZeroShotConfig(name, towers[AUDIO_TOWER], towers[TEXT_TOWER], sets)
+    both = towers[AUDIO_TOWER], towers[TEXT_TOWER]
+    return ZeroShotConfig(name, *both, sets, words_sha256=words_sha256)
 
 
 def load_tokenizer(folder: Path, joint: Joint) -> TextTokenizer:
     """Load the tokenizer in a version's folder."""
-    path = folder / TOKENIZER_FILE
-    if not path.is_file() or sha256(path) != joint.tokenizer_sha256:
+    path = _unchanged(folder / TOKENIZER_FILE, joint.tokenizer_sha256)
+    return TextTokenizer(path, joint.max_tokens)
+
+
+def load_words(folder: Path, parameters: Mapping[str, str]) -> LearnedWords | None:
+    """Load the words in a version's folder; None where the parameters name no such file."""
+    if WORDS not in parameters:
+        return None
+    return LearnedWords.read(_unchanged(folder / WORDS_FILE, parameters[WORDS]))
+
+
+def _unchanged(path: Path, expected_sha256: str) -> Path:
+    if not path.is_file() or sha256(path) != expected_sha256:
         raise BundleError(
             f"{path} is missing or has changed; write the model again with: muqrt repository"
         )
-    return TextTokenizer(path, joint.max_tokens)
+    return path
 
 
 def _for_texts(options: ServingOptions, artefact: Artefact) -> ServingOptions:

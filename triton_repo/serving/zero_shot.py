@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...common.lru import Lru
 from ...errors import AudioError, MuqrtError, UsageError
+from ...reference.mulan.words import LearnedWords
 from ...runtime.audio.tracks import Track
 from ...runtime.bundle.joint import Joint
 from ...runtime.engines.session import Session, require_output
@@ -20,6 +22,8 @@ from .peak import check_peak
 
 # The others wait while one client's texts are computed.
 _MOST_TEXTS = 100_000
+# Sets of labels whose words are looked up once; 10,000 labels take 0.3 s.
+_KEPT_SETS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +51,14 @@ class Answer:
         cosines: float32 (labels,), of the waveform's embedding with each label's.
         probabilities: float32 (labels,), their softmax; zeros for silence.
         clip_cosines: float32 (clips, labels), of each clip's embedding.
+        unlearned: the labels' words that the model did not learn; None where it does not say.
     """
 
     labels: tuple[str, ...]
     cosines: np.ndarray
     probabilities: np.ndarray
     clip_cosines: np.ndarray
+    unlearned: tuple[str, ...] | None = None
 
 
 class ZeroShotService:
@@ -64,6 +70,7 @@ class ZeroShotService:
         label_sets: the label sets on the server.
         batch_size: how many clips to run at once.
         limits: the largest question; the defaults when left out.
+        words: those that the model learned; None where that is not known.
     """
 
     def __init__(
@@ -73,12 +80,14 @@ class ZeroShotService:
         label_sets: LabelSets,
         batch_size: int,
         limits: Limits | None = None,
+        words: LearnedWords | None = None,
     ) -> None:
         self._joint = require_output(session, Joint)
         self._rate_hz = session.framing.sample_rate_hz
         self._runner = Runner(session, batch_size)
         self._embed, self._label_sets = embed, label_sets
-        self._limits = limits or Limits()
+        self._limits, self._words = limits or Limits(), words
+        self._looked_up: Lru[tuple[str, ...], tuple[str, ...]] = Lru(_KEPT_SETS)
         # By label and templates.
         self._recent: RecentLatents[tuple[str, tuple[str, ...]]] = RecentLatents()
 
@@ -187,7 +196,19 @@ class ZeroShotService:
         probabilities = ZeroShot(labels, self._joint.temperature, seconds).probabilities(cosines)
         if clips.silent.all():
             probabilities = np.zeros_like(probabilities)
-        return Answer(labels.labels, cosines, probabilities, clips.latents @ latents.T)
+        by_clip = clips.latents @ latents.T
+        unlearned = self._unlearned(labels.labels)
+        return Answer(labels.labels, cosines, probabilities, by_clip, unlearned)
+
+    def _unlearned(self, labels: tuple[str, ...]) -> tuple[str, ...] | None:
+        """The labels' words that the model did not learn; None where that is not known."""
+        if self._words is None:
+            return None
+        found = self._looked_up.get(labels)
+        if found is None:
+            found = self._words.unlearned(labels)
+            self._looked_up.put(labels, found)
+        return found
 
 
 def _decoded(name: str, text: bytes) -> str:

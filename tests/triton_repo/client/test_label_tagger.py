@@ -5,6 +5,7 @@ That the real server says it is shown in tests/triton_repo.
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from muqrt.runtime.bundle.manifest import load_bundle
 from muqrt.runtime.load import load
 from muqrt.runtime.text.labels import LabelSet
 from muqrt.runtime.text.zero_shot import LabelTagger
+from muqrt.triton_repo.client import label_tagger
 from muqrt.triton_repo.client.endpoint import Endpoint
 from muqrt.triton_repo.contract.mulan import TextConfig, Tower, ZeroShotConfig
 from muqrt.triton_repo.repository.layout import contract_of
@@ -70,7 +72,7 @@ def served(mulan_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str
         return Answer(label_set.labels, track.cosines, track.scores, track.window_cosines)
 
     monkeypatch.setattr("muqrt.triton_repo.client.connection.Connection.call", call)
-    monkeypatch.setattr("muqrt.triton_repo.client.label_tagger.tag_labels", answer)
+    monkeypatch.setattr("muqrt.triton_repo.client.label_tagger.ask_labels", answer)
     return asked
 
 
@@ -90,6 +92,23 @@ def test_the_same_as_by_the_bundle(
     assert answers[0].pop("model") == "host:1" != answers[1].pop("model")
     assert answers[0] == answers[1]
     assert served == [{"url": Endpoint("host:1"), "model": "zeroshot", "timeout_seconds": 7}]
+
+
+def test_words_that_the_server_did_not_learn_are_said_once(
+    muqrt: Command, music: Path, served: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = label_tagger.ask_labels
+
+    def answer(*arguments: Any, **options: Any) -> Answer:
+        return replace(without(*arguments, **options), unlearned=("zydeco",))
+
+    monkeypatch.setattr(label_tagger, "ask_labels", answer)
+    files = [music / SONG, music / SONG]
+    done = muqrt("tag", *files, "--labels", "zydeco", "jazz", "--server", "host:1", "--json")
+    assert done.stderr == (
+        'muqrt: "zydeco" is not among the words this model learned; expect a guess.\n'
+    )
+    assert json.loads(done.stdout)["unlearned_words"] == ["zydeco"] and len(served) == 2
 
 
 def test_a_bad_file_stops_no_other_and_a_busy_server_does(

@@ -13,11 +13,16 @@ from muqrt.common.files import sha256
 from muqrt.errors import BundleError
 from muqrt.runtime.bundle.manifest import Bundle, load_bundle
 from muqrt.triton_repo.contract.config import parameters_of, parse_config
+from muqrt.triton_repo.contract.mulan import WORDS
 from muqrt.triton_repo.contract.options import QueuePolicy, ServingOptions
 from muqrt.triton_repo.repository.check import check_repository
 from muqrt.triton_repo.repository.layout import layout_of
 from muqrt.triton_repo.repository.machine import Machine
-from muqrt.triton_repo.repository.mulan import JointNames, write_joint_repository
+from muqrt.triton_repo.repository.mulan import (
+    JointNames,
+    load_words,
+    write_joint_repository,
+)
 from muqrt.triton_repo.repository.write import write_repository
 
 BESIDE = ["mulan_audio", "mulan_text", "mulan_text_tower", "zeroshot"]
@@ -70,6 +75,27 @@ def test_graphs_are_links_and_the_smallest(models: Path, bundle: Bundle) -> None
     ):
         assert (models / place).samefile(bundle.path(name))
     assert [each.name for each in (models / "mulan_audio" / "1").iterdir()] == ["model.onnx"]
+
+
+def test_the_words_that_were_learned_come_along(
+    worded_bundle: Path, mulan_bundle: Path, tmp_path: Path
+) -> None:
+    for folder, has_words in ((worded_bundle, True), (mulan_bundle, False)):
+        bundle, models = load_bundle(folder), tmp_path / folder.name
+        write_joint_repository(bundle, models)
+        assert all(each.ok for each in check_repository(models, bundle, Machine()))
+        for name in ("mulan_text", "zeroshot"):
+            message = parse_config((models / name / "config.pbtxt").read_text())
+            assert ("unlearned" in [each.name for each in message.output]) is has_words
+            parameters = dict(parameters_of(message))
+            words = load_words(models / name / "1", parameters)
+            assert (words is not None) is has_words
+    assert words is None
+    remove("worded/zeroshot/1/words.txt")(tmp_path)
+    bundle, models = load_bundle(worded_bundle), tmp_path / "worded"
+    assert any("words.txt is missing" in each for each in problems(models, bundle, "zeroshot"))
+    with pytest.raises(BundleError, match=r"words\.txt is missing or has changed"):
+        load_words(models / "zeroshot" / "1", {WORDS: bundle.files["words.txt"]})
 
 
 def test_a_graph_brings_the_external_data_that_graphs_share(bundle: Bundle) -> None:

@@ -39,18 +39,18 @@ from muqrt.triton_repo.server.supervisor import Supervisor
 
 from ...gateway.conftest import ask
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore:.*not among the words")]
 
 MODELS = {"muq", "mulan_audio", "mulan_text", "mulan_text_tower", "zeroshot"}
 LABELS = ["jazz piano", "欢快的小提琴", "rock 🎸 & 'roll'"]
 
 
 @pytest.fixture(scope="module")
-def folder(mulan_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(worded_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the repository ``models`` and of the label sets ``sets``."""
     folder = tmp_path_factory.mktemp("mulan")
     (folder / "sets").mkdir()
-    arguments = [mulan_bundle, "-o", folder / "models", "--threads", 1, "--length-seconds", 1]
+    arguments = [worded_bundle, "-o", folder / "models", "--threads", 1, "--length-seconds", 1]
     arguments += ["--label-sets", folder / "sets"]
     done = CliRunner().invoke(commands, ["repository", *map(str, arguments)])
     assert done.exit_code == 0, done.output
@@ -168,8 +168,8 @@ def texts_computed(server: Server) -> int:
     return found
 
 
-def test_the_check_knows_all_of_them(folder: Path, server: Server, mulan_bundle: Path) -> None:
-    found = check_repository(folder / "models", load_bundle(mulan_bundle), Machine(None, ()))
+def test_the_check_knows_all_of_them(folder: Path, server: Server, worded_bundle: Path) -> None:
+    found = check_repository(folder / "models", load_bundle(worded_bundle), Machine(None, ()))
     assert {each.model: each.problems for each in found} == {name: [] for name in MODELS}
     assert server.models() == dict.fromkeys(sorted(MODELS), "READY")
 
@@ -264,6 +264,20 @@ def test_tokens_that_the_text_tower_cannot_take_are_refused(
     with pytest.raises(InferenceServerException, match=message) as refusal:
         send(server, "mulan_text_tower", ids=ids, mask=mask)
     assert refusal.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
+def test_words_that_were_not_learned(server: Server, recwarn: pytest.WarningsRecorder) -> None:
+    assert tag_labels(server.grpc_url, song(1), ["jazz", "欢快"]).unlearned == ()
+    embed_text(server.grpc_url, "jazz pianos")
+    assert not recwarn.list
+    found = tag_labels(server.grpc_url, song(1), ["zydeco", "jazz", "polka 小提琴"])
+    assert found.unlearned == ("zydeco", "polka", "小提琴")
+    embed_text(server.grpc_url, "a zydeco piano")
+    end = "not among the words this model learned; expect a guess."
+    assert [str(each.message) for each in recwarn] == [
+        f'"zydeco", "polka", "小提琴" are {end}',
+        f'"zydeco" is {end}',
+    ]
 
 
 def test_several_clients_at_once_each_get_their_own(server: Server) -> None:

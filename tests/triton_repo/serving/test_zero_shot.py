@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from muqrt.errors import AudioError, SessionError, UsageError
+from muqrt.reference.mulan.words import LearnedWords
 from muqrt.runtime.bundle.joint import Joint
 from muqrt.runtime.bundle.meanings import explained
 from muqrt.runtime.bundle.record import TensorSpec
@@ -96,6 +97,13 @@ def test_an_answer_is_the_naive_one(service: ZeroShotService, tower: Tower) -> N
     powers = np.exp(10 * cosines)
     np.testing.assert_allclose(answer.probabilities, powers / powers.sum(), atol=1e-6)
     assert tower.batches == [2]
+
+
+def test_words_that_were_not_learned(tower: Tower, tmp_path: Path) -> None:
+    words = LearnedWords.of(["aa"])
+    service = ZeroShotService(tower, embed, LabelSets(tmp_path), batch_size=4, words=words)
+    answers = service.answer([Question(noise(1), b"aa\nbcd b"), Question(noise(1), b"aa")])
+    assert [each.unlearned for each in answers if isinstance(each, Answer)] == [("bcd", "b"), ()]
 
 
 def test_clips_of_several_clients_share_batches(service: ZeroShotService, tower: Tower) -> None:

@@ -118,6 +118,12 @@ class Metrics:
         return family.Metric(labels=self._labels)
 
 
+def lines(texts: Sequence[str]) -> np.ndarray:
+    """Texts as an output: UTF-8, one a line."""
+    # DLPack takes no array that cannot be written to.
+    return np.frombuffer("\n".join(texts).encode(), np.uint8).copy()
+
+
 def tensor(name: str, array: np.ndarray) -> Any:
     """An output of one request, with its batch dimension."""
     # Not array[None]: where it is empty that has strides of 0, which Triton refuses.

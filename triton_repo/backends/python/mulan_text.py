@@ -13,11 +13,11 @@ import triton_python_backend_utils as pb_utils
 from muqrt.errors import MuqrtError, UsageError
 from muqrt.runtime.bundle.joint import LATENTS
 from muqrt.runtime.text.encoder import TextEncoder
-from muqrt.triton_repo.backends.python.batched import BatchedModel
+from muqrt.triton_repo.backends.python.batched import BatchedModel, lines
 from muqrt.triton_repo.backends.python.tower import TowerSession
 from muqrt.triton_repo.contract.limits import Limits
-from muqrt.triton_repo.contract.mulan import TEXT, TEXT_TOWER, tower_in
-from muqrt.triton_repo.repository.mulan import load_tokenizer
+from muqrt.triton_repo.contract.mulan import TEXT, TEXT_TOWER, UNLEARNED, tower_in
+from muqrt.triton_repo.repository.mulan import load_tokenizer, load_words
 from muqrt.triton_repo.serving.latent_cache import RecentLatents
 
 
@@ -27,7 +27,8 @@ class TextModel(BatchedModel[str, np.ndarray]):
     def _load(self, folder: Path, parameters: Mapping[str, str]) -> None:
         self._most_bytes = Limits.from_parameters(parameters).max_text_bytes
         tower = tower_in(parameters, TEXT_TOWER)
-        self._encoder = TextEncoder(TowerSession(tower), load_tokenizer(folder, tower.joint))
+        texts = load_tokenizer(folder, tower.joint), load_words(folder, parameters)
+        self._encoder = TextEncoder(TowerSession(tower), *texts)
         self._recent: RecentLatents[str] = RecentLatents()
 
     def _start(self) -> None:
@@ -56,7 +57,10 @@ class TextModel(BatchedModel[str, np.ndarray]):
             self._publish()
 
     def _outputs(self, found: np.ndarray, request: Any) -> dict[str, np.ndarray]:
-        return {LATENTS: found}
+        outputs = {LATENTS: found}
+        if UNLEARNED in (names := request.requested_output_names()):
+            outputs[UNLEARNED] = lines(self._encoder.unlearned(self._read(request)) or ())
+        return {name: outputs[name] for name in names}
 
     def _publish(self) -> None:
         asked, found = self._recent.asked, self._recent.found

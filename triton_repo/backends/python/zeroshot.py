@@ -13,12 +13,12 @@ import triton_python_backend_utils as pb_utils
 from muqrt.errors import MuqrtError, UsageError
 from muqrt.runtime.engines.session import WAVEFORM
 from muqrt.runtime.text.encoder import TextEncoder
-from muqrt.triton_repo.backends.python.batched import BatchedModel
+from muqrt.triton_repo.backends.python.batched import BatchedModel, lines
 from muqrt.triton_repo.backends.python.tower import TowerSession
 from muqrt.triton_repo.contract import mulan as contract
 from muqrt.triton_repo.contract.label_sets import FOLDER, LabelSets
 from muqrt.triton_repo.contract.limits import Limits
-from muqrt.triton_repo.repository.mulan import load_tokenizer
+from muqrt.triton_repo.repository.mulan import load_tokenizer, load_words
 from muqrt.triton_repo.serving.zero_shot import Answer, Question, ZeroShotService
 
 
@@ -31,7 +31,8 @@ class ZeroShotModel(BatchedModel[Question, Answer]):
         encoder = TextEncoder(TowerSession(text), load_tokenizer(folder, text.joint))
         sets = LabelSets(Path(parameters.get(contract.LABEL_SETS, folder / FOLDER)))
         session, limits = TowerSession(audio), Limits.from_parameters(parameters)
-        self._service = ZeroShotService(session, encoder.encode, sets, audio.max_batch_size, limits)
+        rest = audio.max_batch_size, limits, load_words(folder, parameters)
+        self._service = ZeroShotService(session, encoder.encode, sets, *rest)
 
     def _read(self, request: Any) -> Question:
         waveform = _row(request, WAVEFORM)
@@ -43,12 +44,12 @@ class ZeroShotModel(BatchedModel[Question, Answer]):
         return self._service.answer(asked)
 
     def _outputs(self, found: Answer, request: Any) -> dict[str, np.ndarray]:
-        names = np.frombuffer("\n".join(found.labels).encode(), np.uint8)
         outputs = {
             contract.COSINES: found.cosines,
             contract.PROBABILITIES: found.probabilities,
             contract.CLIP_COSINES: found.clip_cosines,
-            contract.NAMES: names.copy(),  # DLPack takes no array that cannot be written to
+            contract.NAMES: lines(found.labels),
+            contract.UNLEARNED: lines(found.unlearned or ()),
         }
         return {name: outputs[name] for name in request.requested_output_names()}
 
