@@ -2,7 +2,8 @@
 
 Over HTTP and over gRPC. The server answers 100 bytes as soon as it has the whole request: a model's
 time would hide the differences, and they do not depend on it. Each part is a process of its own, as
-it is in use.
+it is in use, and is started several times: two of the same program differ by up to half a
+millisecond for a long request, by where in memory their buffers happen to lie.
 """
 
 import asyncio
@@ -14,8 +15,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection
+from itertools import chain
+from statistics import fmean, median
 from typing import cast
 
 import numpy as np
@@ -40,6 +43,10 @@ _COLUMNS = (
     "p50 above the relay, ms",
     "processor, ms",
 )
+_NOTE = (
+    "*above the relay*: the median over all starts of the processes, and the 10th and the 90th "
+    "percentile."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +57,15 @@ class FrontTiming:
         protocol: HTTP or gRPC.
         audio_seconds: float32 at 24 kHz in one request.
         way: none, relay or front.
-        samples_seconds: from the first byte sent to the last byte of the answer, one a round.
+        samples_seconds: from the first byte sent to the last byte of the answer: for each start of
+            the processes, one a round.
         processor_seconds: of the relay's or the front's process, for one request.
     """
 
     protocol: str
     audio_seconds: int
     way: str
-    samples_seconds: list[float]
+    samples_seconds: list[list[float]]
     processor_seconds: float
 
 
@@ -71,14 +79,16 @@ class FrontReport(Report):
     def results(self) -> list[Section]:
         """One table."""
         relays = {
-            (each.protocol, each.audio_seconds): spread(each.samples_seconds).median
+            (each.protocol, each.audio_seconds): each.samples_seconds
             for each in self.timings
             if each.way == "relay"
         }
         rows = []
         for each in self.timings:
-            found = spread(each.samples_seconds)
-            above = (found.median - relays[each.protocol, each.audio_seconds]) * 1e3
+            found = spread(list(chain.from_iterable(each.samples_seconds)))
+            relay = relays[each.protocol, each.audio_seconds]
+            pairs = zip(each.samples_seconds, relay, strict=True)
+            above = spread([(median(ours) - median(theirs)) * 1e3 for ours, theirs in pairs])
             rows.append(
                 [
                     each.protocol,
@@ -86,31 +96,50 @@ class FrontReport(Report):
                     each.way,
                     f"{found.median * 1e3:.3f}",
                     f"{found.p99 * 1e3:.3f}",
-                    f"{above:.3f}" if each.way == "front" else "",
+                    f"{above.median:.3f} ({above.p10:.2f} to {above.p90:.2f})"
+                    if each.way == "front"
+                    else "",
                     "" if each.way == "none" else f"{each.processor_seconds * 1e3:.2f}",
                 ]
             )
-        return [Section("A request through the front", _COLUMNS, rows)]
+        return [Section("A request through the front", _COLUMNS, rows, _NOTE)]
 
     def remarks(self) -> list[str]:
         """Whose machine it was."""
         return [f"Other programs, these three processes among them, took {self.neighbours:.0%}."]
 
 
-def measure(rounds: int) -> FrontReport:
-    """Send requests of each length each way, by turns."""
+def measure(rounds: int, starts: int) -> FrontReport:
+    """Send requests of each length each way, by turns, ``rounds`` after each start."""
     neighbours = watch_neighbours()
     timings = []
     for protocol in ("HTTP", "gRPC"):
-        with (
-            _process(f"serve-{protocol}") as (server, _),
-            _process("relay", server) as relay,
-            _process(f"front-{protocol}", server) as front,
-        ):
-            places = {"none": (server, None), "relay": relay, "front": front}
-            for seconds in _SECONDS:
-                timings += _by_turns(protocol, seconds, places, rounds)
+        found = [_started(protocol, rounds) for _ in range(starts)]
+        timings += [_together(list(same)) for same in zip(*found, strict=True)]
     return FrontReport(neighbours=neighbours(), timings=timings)
+
+
+def _together(same: list[FrontTiming]) -> FrontTiming:
+    """The timings of several starts as one."""
+    return replace(
+        same[0],
+        samples_seconds=[each for timing in same for each in timing.samples_seconds],
+        processor_seconds=fmean(each.processor_seconds for each in same),
+    )
+
+
+def _started(protocol: str, rounds: int) -> list[FrontTiming]:
+    with (
+        _process(f"serve-{protocol}") as (server, _),
+        _process("relay", server) as relay,
+        _process(f"front-{protocol}", server) as front,
+    ):
+        places = {"none": (server, None), "relay": relay, "front": front}
+        return [
+            timing
+            for seconds in _SECONDS
+            for timing in _by_turns(protocol, seconds, places, rounds)
+        ]
 
 
 def _by_turns(
@@ -136,7 +165,7 @@ def _by_turns(
             protocol=protocol,
             audio_seconds=seconds,
             way=way,
-            samples_seconds=samples[way],
+            samples_seconds=[samples[way]],
             processor_seconds=processor[way] / rounds,
         )
         for way in _WAYS

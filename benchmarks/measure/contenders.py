@@ -175,8 +175,9 @@ def from_artefact(
     session = open_session(bundle, artefact, threads, device)
     output = _output(session)
     # An engine is loaded when it is first run.
-    shortest = np.zeros((1, bundle.framing.minimum_samples), np.float32)
-    session.run({"waveform": shortest}, [output])
+    shapes = artefact.shapes
+    shortest = shapes.profiles[0].waveforms[0] if shapes else (1, bundle.framing.minimum_samples)
+    session.run({"waveform": np.zeros(shortest, np.float32)}, [output])
 
     def run(waveform: np.ndarray) -> States:
         return list(session.run({"waveform": waveform}, [output]).values())

@@ -197,7 +197,10 @@ def _seconds(text: str) -> list[float]:
 
 @commands.command()
 def front(
-    rounds: Annotated[int, typer.Option(min=3, help="Requests of each length and way.")] = 300,
+    rounds: Annotated[
+        int, typer.Option(min=3, help="Requests of each length and way after each start.")
+    ] = 60,
+    starts: Annotated[int, typer.Option(min=1, help="How often the processes are started.")] = 8,
     output: Output = None,
     as_json: Json = False,
 ) -> None:
@@ -207,7 +210,7 @@ def front(
     from ...benchmarks.front import measure
 
     check_output(output)
-    publish(measure(rounds), output, as_json)
+    publish(measure(rounds, starts), output, as_json)
 
 
 @commands.command()

@@ -206,7 +206,7 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
             super().handle_websocket_upgrade()
 
         def _pipe_into(self, cycle: Any, pipe: Pipe) -> None:
-            """Let what comes of a request's body, except for the last piece, go another way."""
+            """Let what comes of a request's body go another way."""
             if cycle is self.cycle and not self._in_headers:  # else another's would go there
                 self._pipe = pipe
                 pipe.source = self.flow
@@ -226,7 +226,7 @@ def bounded_protocol(limits: FrontLimits, counters: FrontCounters) -> type:
                 self._deadline = min(longer, self._latest)
             if self.transport.is_closing() or cycle.response_complete:
                 return
-            if self._pipe is not None and self._left > 0 and not cycle.body:
+            if self._pipe is not None and not cycle.body:
                 self._pipe.write(body)
                 return
             # As uvicorn does, but bytes stay bytes: appending to a bytearray, and taking bytes from

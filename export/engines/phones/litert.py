@@ -17,15 +17,16 @@ from ...parity.proof import Proof
 from .portable import portable_model, portable_outputs
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
-# What the quantiser names by its output's place in the model: the mel stays fp32.
-_FP32 = "MatrixLogMel"
+# What the quantiser names by its output's place in the model: the mel stays fp32, and so do the few
+# products of a head, which decide over tags.
+_FP32 = "MatrixLogMel|Head"
 
 
 @dataclass(frozen=True)
 class LiteRtRecipe(PrecisionRecipe):
     """The artefact ``litert-<precision>``, one ``.tflite`` file.
 
-    In int8 linear layers and convolutions have weights of 8 bits, one scale for each row, and
+    In int8 the encoder's linear layers and convolutions have weights of 8 bits, one scale for each row, and
     their inputs are rounded to 8 bits by each run's own range; all else is fp32.
 
     Attributes:
