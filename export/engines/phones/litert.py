@@ -26,8 +26,8 @@ _FP32 = "MatrixLogMel|Head"
 class LiteRtRecipe(PrecisionRecipe):
     """The artefact ``litert-<precision>``, one ``.tflite`` file.
 
-    In int8 the encoder's linear layers and convolutions have weights of 8 bits, one scale for each row, and
-    their inputs are rounded to 8 bits by each run's own range; all else is fp32.
+    In int8 the encoder's linear layers and convolutions have weights of 8 bits, one scale for each
+    row, and their inputs are rounded to 8 bits by each run's own range; all else is fp32.
 
     Attributes:
         shapes: the window it takes.
