@@ -154,8 +154,6 @@ def test_what_tokens_mean_survives_the_text(level: int | None, contract: Contrac
     assert Contract.from_parameters(parameters_of(message)) == tokenized
     with pytest.raises(ValidationError, match="by the tokenizer"):
         replace(contract, outputs=outputs)
-    with pytest.raises(ValidationError, match="by the tokenizer"):
-        replace(contract, meanings=explained(tokenizer))
 
 
 @given(contracts, taggings)
