@@ -30,6 +30,19 @@ def test_the_list_contradicts_itself_nowhere():
             assert not holds & excludes, (package.name, track)
 
 
+def test_both_splits_have_what_thresholds_are_set_for():
+    """Families of genres, energy, mood and tempo; a tag of one split alone is not judged."""
+    listed = music_list()
+    held: dict[str, set[str]] = {"valid": set(), "test": set()}
+    for package in listed.packages:
+        for fact in {fact for each in package.says for fact in each.facts}:
+            held[package.split].update(listed.facts[fact].holds)
+    families = {"rock and metal", "orchestral", "electronic"}
+    assert {*families, "calm", "energetic", "sad", "tense", "fast", "moderate"} <= (
+        held["valid"] & held["test"]
+    )
+
+
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg-deb is Debian's")
 def test_a_package_is_unpacked_and_stems_are_added(tmp_path, monkeypatch):
     generator = np.random.default_rng(0)
