@@ -45,8 +45,15 @@ class MatrixLogMel(nn.Module):
         self.mean_db, self.std_db = log_mel.mean_db, log_mel.std_db
         self.phases = len(matrices.second) // 2
         self.window_samples = self.phases * matrices.first.shape[-1]
-        for name in ("first", "second", "bands"):
-            self.register_buffer(name, torch.from_numpy(getattr(matrices, name)).float())
+        # In the shape of a convolution's weights: of a view ExecuTorch would not see that it is
+        # constant, and would compute it in the slow way.
+        second = matrices.second[..., None, None]
+        for name, values in (
+            ("first", matrices.first),
+            ("second", second),
+            ("bands", matrices.bands),
+        ):
+            self.register_buffer(name, torch.from_numpy(values).float())
         self.register_buffer("unit", torch.eye(self.phases)[:, None])
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -59,7 +66,7 @@ class MatrixLogMel(nn.Module):
         stride = self.hop_samples // self.phases
         columns = F.conv1d(phases, self.first, stride=stride, groups=self.phases)[..., :-1]
         by_phase = columns.unflatten(1, (2 * self.phases, -1))
-        spectrum = F.conv2d(by_phase, self.second[..., None, None])
+        spectrum = F.conv2d(by_phase, self.second)
         power = spectrum[:, : self.phases].square() + spectrum[:, self.phases :].square()
         mel = self.bands @ power.flatten(1, 2)
         decibel = (10 / math.log(10)) * mel.clamp(min=FLOOR).log()
