@@ -107,15 +107,15 @@ $(VENV)/ray/installed: Makefile | setup
 # The converters to files for phones want older packages than the others: an environment of its own,
 # with those of the main one behind it.
 PHONE_TESTS := tests/reference/test_portable.py tests/export/engines/test_phones.py \
-	tests/cli/bench/test_targets.py
+	tests/export/engines/test_coreml.py tests/cli/bench/test_targets.py
 
 $(VENV)/phones/installed: pyproject.toml Makefile | setup
 	$(PYTHON) -m venv $(VENV)/phones
 	@cd $(VENV)/phones/lib/python*/site-packages && echo "import site; site.addsitedir('$$( \
 	cd ../../../../lib/python*/site-packages && pwd)')" > main.pth
 	$(BIN)/pip --python $(VENV)/phones install --quiet --no-compile --editable \
-	".[executorch,litert]" && echo done > $@ || \
-	{ echo "No ExecuTorch or LiteRT for this platform: their tests will be skipped."; : > $@; }
+	".[executorch,litert,coreml]" && echo done > $@ || \
+	{ echo "No ExecuTorch, LiteRT or coremltools for this platform: their tests will be skipped."; : > $@; }
 
 # ruff and mypy, as before every commit: see .pre-commit-config.yaml.
 lint: setup

@@ -20,6 +20,7 @@ from ..export.sources.head import find_head
 from ..export.sources.rvq import own_rvq
 from ..export.sources.score_head import load_head
 from ..runtime.bundle.certificate import Certificate
+from ..runtime.bundle.engine_options import NEVER_RUN
 from ..runtime.bundle.manifest import Artefact, Bundle, load_bundle
 from .measure.contenders import from_artefact
 from .measure.latency import Cell, music
@@ -35,6 +36,7 @@ TARGETS: dict[str, tuple[Choice, ...]] = {
     "ONNX Runtime, .ort": (*IN_ORT_FORMAT.values(),),
     "ExecuTorch, XNNPACK": (_AUDIO["executorch", "fp32"], _AUDIO["executorch", "int8"]),
     "LiteRT": (_AUDIO["litert", "fp32"], _AUDIO["litert", "int8"]),
+    "Core ML, interpreted": (_AUDIO["coreml", "fp32"], _AUDIO["coreml", "mixed"]),
 }
 _CELL = Cell(window_seconds=10.0, batch=1)
 _BUDGET_SECONDS = 90.0
@@ -54,8 +56,8 @@ _NOTE = (
     "Against the fp32 PyTorch reference, over all excerpts and every way to ask. *ms*: the median "
     f"for a window of {_CELL.window_seconds:g} s, targets by turns, on this machine's processor; "
     "the 10th percentile depends less on what else runs. *emulated*: what the numbers are on such "
-    "a processor, by qemu; how fast it is was not measured. A target without tokens or tags does "
-    "not compute them."
+    "a processor, by qemu; how fast it is was not measured. *interpreted*: the saved program, by "
+    f"numpy; {NEVER_RUN}. A target without tokens or tags does not compute them."
 )
 
 

@@ -71,6 +71,14 @@ def _litert(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> 
     return LiteRtRecipe(precision, window_of(window, bundle.framing.window_seconds))
 
 
+def _coreml(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
+    from ..runtime.bundle.engine_options import window_of
+    from .engines.phones.coreml import CoreMlRecipe
+
+    window = options.engine.get("window_seconds")
+    return CoreMlRecipe(precision, window_of(window, bundle.framing.window_seconds))
+
+
 def _by_precision(module: str, recipe: str) -> "Make":
     """What makes a recipe of a module from the precision alone."""
 
@@ -134,6 +142,8 @@ RECIPES: dict[Tower, dict[tuple[str, str], Choice]] = {
         ("executorch", "fp32"): Choice("fp32", _executorch),
         ("litert", "int8"): Choice("int8", _litert),
         ("litert", "fp32"): Choice("fp32", _litert),
+        ("coreml", "mixed"): Choice("fp16", _coreml),
+        ("coreml", "fp32"): Choice("fp32", _coreml),
         ("tensorrt", "fp16"): Choice("fp16", _tensorrt),
         ("tensorrt", "bf16"): Choice("bf16", _tensorrt),
         ("tensorrt", "int8"): Choice("int8", _tensorrt),
@@ -146,6 +156,11 @@ RECIPES: dict[Tower, dict[tuple[str, str], Choice]] = {
         ("tensorrt-rtx", "fp32"): Choice("fp32", _tensorrt_rtx, needs_checkpoint=False),
     },
     "text": {("onnxruntime", "int8"): Choice("int8", _text)},
+}
+# What could be built and must not be, and why.
+REFUSED = {
+    ("coreml", "fp16"): "powers of the log-mel overflow in fp16, and the features' relative L2 was "
+    "0.40. --precision mixed is fp16 with the log-mel in fp32."
 }
 # The same in ONNX Runtime's own format, from the bundle alone.
 IN_ORT_FORMAT = {

@@ -59,12 +59,17 @@ def test_no_extra_excludes_what_is_installed(extra: str) -> None:
 # people the same table is in docs/install.md.
 LACKING = {
     "aarch64-manylinux_2_28": {
+        "coreml": "coremltools",
         "gpu": "tensorrt",
         "litert": "litert-converter",
         "openvino": "openvino",  # its wheel asks for glibc 2.35
         "rtx": "tensorrt-rtx-cu13-bindings",  # glibc 2.35 too
     },
-    "aarch64-apple-darwin": {"gpu": "cuda-bindings", "rtx": "cuda-bindings"},
+    "aarch64-apple-darwin": {
+        "coreml": "coremltools",  # none for Python 3.14
+        "gpu": "cuda-bindings",
+        "rtx": "cuda-bindings",
+    },
 }
 PYTHONS = [f"3.{minor}" for minor in range(10, 15)]
 

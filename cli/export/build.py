@@ -12,6 +12,7 @@ from ...export.recipes import (
     ENGINES,
     IN_ORT_FORMAT,
     RECIPES,
+    REFUSED,
     BuildOptions,
     Choice,
     Tower,
@@ -46,7 +47,7 @@ def _tensorrt_option(*names: str, help: str) -> Any:
 
 # Those of TensorRT's options that TensorRT for RTX has, too; and its own.
 _OF_BOTH, _OF_RTX = {"window_seconds", "batch"}, {"targets"}
-_WITH_A_WINDOW = ("litert",)  # engines whose files take windows of one length
+_WITH_A_WINDOW = ("litert", "coreml")  # engines whose files take windows of one length
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class TensorRtFlags:
         str | None,
         _tensorrt_option(
             help="Shortest, typical and longest waveform, for example 5,10,30, or one number; "
-            "0.043,10,30 by default. litert: one number, the model's window by default."
+            "0.043,10,30 by default. litert, coreml: one number, the model's window by default."
         ),
     ] = None
     batch: Annotated[
@@ -234,6 +235,8 @@ def _choice(engine: str, precision: str | None, tower: Tower, format: str) -> tu
             raise UsageError("--format ort goes with --engine onnxruntime, in fp32 or int8.")
         return name, IN_ORT_FORMAT[engine, name]
     name = precision or precisions(engine)[0]
+    if (engine, name) in REFUSED:
+        raise UsageError(f"--precision {name} --engine {engine}: {REFUSED[engine, name]}")
     if name not in precisions(engine):
         raise UsageError(
             f"--precision {name} --engine {engine}: {engine} is built in "

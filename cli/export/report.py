@@ -28,7 +28,7 @@ def parity_tables(artefacts: Sequence[Artefact], verbose: bool = False) -> list[
         if artefact.certificate is None:
             continue
         verdict = "passed" if artefact.certified else "FAILED"
-        where = artefact.certificate.environment.get("cpu", "an unknown processor")
+        where = artefact.certificate.where or "an unknown processor"
         title = f"{artefact.name}, {artefact.precision}: {verdict} on {where}"
         tables.append(Table(title, _CHECK_COLUMNS, list(_checks(artefact.certificate))))
         if verbose:

@@ -35,17 +35,20 @@ def alone(bundle: Bundle, artefact: Artefact, folder: Path) -> Bundle:
     return Bundle(**{**dict(bundle), "artefacts": [artefact], "folder": folder})
 
 
-def following(source: Artefact, files: Sequence[Path], **facts: Any) -> Artefact:
+def following(
+    source: Artefact, files: Sequence[Path], folder: Path | None = None, **facts: Any
+) -> Artefact:
     """Describe an artefact with the level, inputs and outputs of another one.
 
     Args:
         source: the other one.
         files: the artefact's own, its main file first; they are hashed.
+        folder: the bundle's; each file's own when None.
         facts: the rest of it, or what differs from the source's.
     """
     shared = {"level": source.level, "inputs": source.inputs, "outputs": source.outputs}
-    hashes = {path.name: sha256(path) for path in files}
-    return Artefact(**{**shared, **facts, "file": files[0].name, "files": hashes})
+    hashes = {path.relative_to(folder or path.parent).as_posix(): sha256(path) for path in files}
+    return Artefact(**{**shared, **facts, "file": next(iter(hashes)), "files": hashes})
 
 
 def share(bundle: Bundle, names: Iterable[str], folder: Path) -> list[Path]:
@@ -54,6 +57,7 @@ def share(bundle: Bundle, names: Iterable[str], folder: Path) -> list[Path]:
     shared = []
     for name in names:
         shared.append(folder / name)
+        shared[-1].parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(bundle.path(name), folder / name)
         except OSError:

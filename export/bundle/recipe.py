@@ -132,14 +132,19 @@ def _put(bundle: Bundle, added: Bundle, folder: Path) -> None:
             bundle.artefacts = [each for each in before if each.name != artefact.name]
             bundle.save(bundle.folder)
             for name in artefact.files:
-                (added.folder / name).replace(bundle.folder / name)
+                _move(name, added.folder, bundle.folder)
             bundle.artefacts = [*bundle.artefacts, artefact]
             bundle.save(bundle.folder)
         except BaseException:
             for name in artefact.files:
                 (bundle.folder / name).unlink(missing_ok=True)
                 if name in kept:
-                    (older / name).replace(bundle.folder / name)
+                    _move(name, older, bundle.folder)
             bundle.artefacts = before
             bundle.save(bundle.folder)
             raise
+
+
+def _move(name: str, source: Path, target: Path) -> None:
+    (target / name).parent.mkdir(parents=True, exist_ok=True)
+    (source / name).replace(target / name)

@@ -58,8 +58,14 @@ class OpenVinoRecipe(PrecisionRecipe):
         others = [folder / name for name in graphs if name != ENCODER_FILE]
         files = [folder / ENCODER_FILE, *others]
         files += share(bundle, sorted(_external_data(graphs.values())), folder)
-        facts = {"engine": "openvino", "precision": self.precision, "target": source.target}
-        artefact = following(source, files, name=f"openvino-{self.precision}", **facts)
+        artefact = following(
+            source,
+            files,
+            name=f"openvino-{self.precision}",
+            engine="openvino",
+            precision=self.precision,
+            target=source.target,
+        )
         return alone(bundle, artefact, folder)
 
 

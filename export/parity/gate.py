@@ -12,7 +12,7 @@ from ...reference.checkpoint import Checkpoint
 from ...runtime.bundle.certificate import AnyMeasurement, Certificate, certifies
 from ...runtime.bundle.joint import LATENTS
 from ...runtime.bundle.manifest import Artefact, Bundle
-from ...runtime.engines.open_session import open_session
+from ...runtime.engines.open_session import open_to_compare
 from ...runtime.engines.session import WAVEFORM, Levels, Session
 from ...runtime.parity.asking import answers as ask
 from ...runtime.parity.texts import text_measurements
@@ -66,15 +66,15 @@ def parity(
             if book is not None:
                 book.add(excerpt, reference)
             proof.on_step(f"{what}: {excerpt.name}")
-    for artefact, found in zip(artefacts, measurements, strict=True):
-        artefact.certificate = _certificate(checkpoint, artefact, found)
+    for artefact, session, found in zip(artefacts, sessions, measurements, strict=True):
+        artefact.certificate = _certificate(checkpoint, artefact, found, session)
     for artefact in texts:
         assert isinstance(checkpoint, JointCheckpoint)  # or the bundle would have no joint space
         with _session(bundle, artefact) as session:
             tokenizer = TextTokenizer(checkpoint.tokenizer, checkpoint.joint.max_tokens)
             expected = checkpoint.proving_texts
             found = [*text_measurements(session, tokenizer, TEXTS, expected, pieces)]
-        artefact.certificate = _certificate(checkpoint, artefact, found)
+        artefact.certificate = _certificate(checkpoint, artefact, found, session)
 
 
 def refuse_uncertified(bundle: Bundle) -> None:
@@ -89,7 +89,7 @@ def refuse_uncertified(bundle: Bundle) -> None:
 
 def _session(bundle: Bundle, artefact: Artefact) -> Session:
     """Open an artefact to be measured beside the reference, which has threads of its own."""
-    return open_session(bundle, artefact, spinning=False)
+    return open_to_compare(bundle, artefact, spinning=False)
 
 
 def _worst_figures(artefact: Artefact) -> str:
@@ -124,14 +124,17 @@ def _each_level(levels: Levels, frames: np.ndarray) -> Iterator[tuple[int, np.nd
 
 
 def _certificate(
-    checkpoint: Checkpoint, artefact: Artefact, measurements: list[AnyMeasurement]
+    checkpoint: Checkpoint,
+    artefact: Artefact,
+    measurements: list[AnyMeasurement],
+    session: Session,
 ) -> Certificate:
     return Certificate(
         precision=artefact.precision,
         artefact_sha256=artefact.digest,
         reference=reference_name(checkpoint),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        environment=environment(),
+        environment=environment() | dict(session.provenance),
         measurements=measurements,
         passed=certifies(artefact.precision, measurements),
     )

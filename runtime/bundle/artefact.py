@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from .certificate import Certificate, Precision
-from .engine_options import PhonePlan, Shaped
+from .engine_options import CoreMlPlan, PhonePlan, Shaped
 from .precision.mixed_precision import MixedPrecision
 from .precision.quantization import Quantization
 from .record import Record, RelativeFile, Sha256, TensorSpec
@@ -19,6 +19,7 @@ _PLANS = {
     "tensorrt-rtx": RtxPlan,
     "executorch": PhonePlan,
     "litert": PhonePlan,
+    "coreml": CoreMlPlan,
 }
 # Which half of a MuQ-MuLan; none is the MuQ, which both kinds of model have.
 Tower = Literal["text"]
@@ -33,7 +34,14 @@ class Artefact(Record):
     name: str
     tower: Tower | None = None
     engine: Literal[
-        "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx", "torch", "executorch", "litert"
+        "onnxruntime",
+        "openvino",
+        "tensorrt",
+        "tensorrt-rtx",
+        "torch",
+        "executorch",
+        "litert",
+        "coreml",
     ]
     precision: Precision
     target: str
@@ -44,7 +52,7 @@ class Artefact(Record):
     outputs: list[TensorSpec]
     quantization: Quantization | None = None
     mixed_precision: MixedPrecision | None = None
-    plan: TensorRTPlan | RtxPlan | PhonePlan | None = None
+    plan: TensorRTPlan | RtxPlan | CoreMlPlan | PhonePlan | None = None
     certificate: Certificate | None = None
     # What the bundle says of all its artefacts; theirs is the certificate, too.
     _shared_facts: str = PrivateAttr(default="")

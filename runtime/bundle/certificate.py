@@ -157,6 +157,12 @@ class Certificate(BaseModel):
     passed: bool
 
     @property
+    def where(self) -> str:
+        """The processor, as far as it is known, and how if its engine did not run there."""
+        cpu, how = self.environment.get("cpu", ""), self.environment.get("interpreted")
+        return cpu if how is None else f"{cpu}, interpreted: {how}"
+
+    @property
     def worst(self) -> Thresholds:
         """The thresholds that these measurements would just pass."""
         return Thresholds(

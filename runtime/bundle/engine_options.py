@@ -19,6 +19,9 @@ RTX_DEFAULT: tuple[RtxTarget, ...] = ("sm86", "sm89", "sm120")
 # The kinds of GPU without a number format, and the first that has it.
 _LACKING = {"fp8": (("sm75", "sm80", "sm86"), "sm89"), "bf16": (("sm75",), "sm80")}
 
+_NeverRun = Literal["never run on Apple hardware"]
+NEVER_RUN: _NeverRun = "never run on Apple hardware"
+
 _LEAST_SECONDS = MINIMUM_SAMPLES / SAMPLE_RATE_HZ
 _MIB = 1 << 20  # bytes
 _Seconds = Annotated[FiniteFloat, Field(gt=0, le=3_600)]
@@ -112,6 +115,23 @@ class PhonePlan(Record):
     def summary(self) -> str:
         """What is known of it, for people."""
         return f"It takes {self.options.profiles[0].lengths}."
+
+
+class CoreMlPlan(PhonePlan):
+    """How a package for Core ML was made.
+
+    Attributes:
+        experimental: what its certificate cannot prove.
+    """
+
+    experimental: _NeverRun = NEVER_RUN
+
+    def summary(self) -> str:
+        """What is known of it, for people."""
+        return (
+            f"Experimental, {self.experimental}: its certificate is from an interpretation. "
+            f"{super().summary()}"
+        )
 
 
 class RtxOptions(Shaped):

@@ -1,5 +1,6 @@
 """From an artefact to the session of its engine."""
 
+from ...errors import SessionError
 from ..bundle.manifest import Artefact, Bundle
 from .cpus import bounded_threads
 from .device_name import parse_device
@@ -32,6 +33,11 @@ def open_session(
         BundleError: the artefact's bytes changed. SessionError: the engine refused it, or does not
             run on this device. MissingDependencyError: the engine is not installed.
     """
+    if artefact.engine == "coreml":
+        raise SessionError(
+            f"{artefact.name} is for apps on Apple's devices, and muqrt cannot run it; choose "
+            "another artefact."
+        )
     threads = bounded_threads(threads)
     # Imported here, so that one engine loads without the others being installed.
     if artefact.engine == "openvino":
@@ -66,3 +72,12 @@ def open_session(
     device = device or "cpu"
     at_once = runs_at_once if device == "cpu" else 1
     return OnnxSession(bundle, artefact, threads, device, spinning=spinning, runs_at_once=at_once)
+
+
+def open_to_compare(bundle: Bundle, artefact: Artefact, spinning: bool = True) -> Session:
+    """As ``open_session``, but what no engine here runs is interpreted where that is possible."""
+    if artefact.engine == "coreml":
+        from .coreml.session import CoreMlInterpretation
+
+        return CoreMlInterpretation(bundle, artefact)
+    return open_session(bundle, artefact, spinning=spinning)

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, NoReturn, Protocol, TypeVar
 
 import numpy as np
@@ -69,10 +70,12 @@ class Session(Closing, Explained):
     Its attributes are those of ``Description``, inputs and outputs by their names, and, where the
     artefact has them, ``parts``: the same model in two; ``text_parts``: the same of a text tower;
     and ``levels``: its layers one after another. ``runs_at_once`` says how many threads should
-    call ``run`` at the same time to use the processor well.
+    call ``run`` at the same time to use the processor well; ``provenance`` how its numbers come
+    about where that is not by the artefact's engine.
     """
 
     runs_at_once: int = 1
+    provenance: Mapping[str, str] = MappingProxyType({})
 
     parts: "Parts | None" = None
     text_parts: "TextParts | None" = None

@@ -161,8 +161,7 @@ def _row(bundle: Bundle, artefact: Artefact) -> list[str]:
     facts = [artefact.name, engine, artefact.precision, size]
     if artefact.certificate is None:
         return [*facts, "no", ""]
-    cpu = artefact.certificate.environment.get("cpu", "")
-    return [*facts, "yes" if artefact.certified else "NO", cpu]
+    return [*facts, "yes" if artefact.certified else "NO", artefact.certificate.where]
 
 
 def _licence(origin: Origin) -> str:

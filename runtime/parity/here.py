@@ -4,7 +4,7 @@ import numpy as np
 
 from ...errors import MissingDependencyError, SessionError
 from ..bundle.manifest import Artefact, Bundle
-from ..engines.open_session import open_session
+from ..engines.open_session import open_to_compare
 from ..engines.session import WAVEFORM
 
 
@@ -18,7 +18,7 @@ def runs_here(bundle: Bundle, artefact: Artefact) -> bool:
         return True  # not to be hashed and opened twice
     shortest = np.zeros((1, bundle.framing.minimum_samples), np.float32)
     try:
-        with open_session(bundle, artefact) as session:
+        with open_to_compare(bundle, artefact) as session:
             if is_onnx:
                 session.run({WAVEFORM: shortest})
     except (MissingDependencyError, SessionError):

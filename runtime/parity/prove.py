@@ -16,7 +16,7 @@ from ..bundle.engine_options import Shaped
 from ..bundle.joint import LATENTS
 from ..bundle.manifest import Artefact, Bundle
 from ..bundle.tokens import TOKENS
-from ..engines.open_session import open_session
+from ..engines.open_session import open_to_compare
 from ..engines.session import WAVEFORM, Session
 from ..text.tokenizer import TextTokenizer
 from .asking import answers as ask
@@ -48,13 +48,13 @@ def prove(
     with _fitting(bundle, "the manifest"):
         truth, speeds = _Truth(bundle, answers), dict[str, float]()
     for artefact in bundle.artefacts:
-        with open_session(bundle, artefact) as session:
+        with open_to_compare(bundle, artefact) as session:
             with _fitting(bundle, artefact.name):
                 if artefact.tower == "text":
                     found = list(_on_texts(bundle, session, truth))
                 else:
                     found = list(_on_music(artefact, session, truth, on_step))
-            if artefact.tower is None:
+            if artefact.tower is None and not session.provenance:
                 speed = _ms_per_second(artefact, session, truth)
                 speeds |= {artefact.name: speed} if speed is not None else {}
         artefact.certificate = Certificate(
@@ -62,7 +62,7 @@ def prove(
             artefact_sha256=artefact.digest,
             reference=f"{answers.record.reference}, its answers stored in the bundle",
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            environment=environment(),
+            environment=environment() | dict(session.provenance),
             measurements=found,
             passed=certifies(artefact.precision, found),
         )

@@ -59,6 +59,11 @@ def layout_of(bundle: Bundle, artefact: Artefact, outputs: tuple[str, ...] = ())
     Args:
         outputs: the outputs to serve; all but the latents when empty.
     """
+    if artefact.engine == "coreml":
+        raise UsageError(
+            f"{artefact.name} is for apps on Apple's devices, and no server runs it; choose "
+            "another artefact (--artefact)."
+        )
     if artefact.engine == "onnxruntime":
         return _graph(artefact, [spec.name for spec in _served(artefact, outputs)])
     if artefact.engine == "tensorrt":

@@ -50,7 +50,7 @@ def test_what_cannot_be_built(
 
 @pytest.mark.parametrize(
     ("engine", "package"),
-    [("executorch", "executorch.exir"), ("litert", "litert_torch")],
+    [("executorch", "executorch.exir"), ("litert", "litert_torch"), ("coreml", "coremltools")],
 )
 def test_without_the_package_the_error_says_what_to_install(
     muqrt: Command,
