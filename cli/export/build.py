@@ -211,6 +211,7 @@ def build(
         timer("loading")
         recipe = choice.recipe(loaded, BuildOptions(proof_options.music or [], accuracy, given))
         artefact = add(loaded, recipe, proof)
+    is_usable = artefact.certified and artefact.engine != "coreml"
     size, seconds = loaded.size_bytes(artefact), timer.finish()
     show(
         as_json,
@@ -219,7 +220,7 @@ def build(
         *([seconds_table(seconds)] if verbose else []),
         *_remarks(loaded, artefact),
         f"Added {artefact.name} to {bundle}: {size / 1e6:.1f} MB."
-        + (f" Choose it with --artefact {artefact.name}." if artefact.certified else ""),
+        + (f" Choose it with --artefact {artefact.name}." if is_usable else ""),
     )
 
 

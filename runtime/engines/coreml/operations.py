@@ -75,9 +75,8 @@ def split(
     x: Array, axis: int, split_sizes: Array | None = None, num_splits: int | None = None
 ) -> list[Array]:
     """Cut along an axis into pieces of these sizes, or into so many of one size."""
-    if num_splits is not None:
-        return np.split(x, num_splits, axis)
-    return np.split(x, np.cumsum(split_sizes)[:-1], axis)
+    where: Any = num_splits if split_sizes is None else np.cumsum(split_sizes)[:-1]
+    return np.split(x, where, axis)
 
 
 def slice_by_index(

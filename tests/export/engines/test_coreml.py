@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from muqrt import reference
 from muqrt.common.files import sha256
 from muqrt.errors import BundleError, ParityError, SessionError, UsageError
 from muqrt.export.bundle.recipe import add
@@ -18,16 +19,20 @@ from muqrt.export.engines.phones.coreml import CoreMlRecipe, converted
 from muqrt.export.engines.phones.portable import portable_model
 from muqrt.export.parity.excerpt import Excerpt
 from muqrt.export.parity.proof import Proof
-from muqrt.reference.checkpoint import Checkpoint
+from muqrt.export.sources.head import load_tag_head
+from muqrt.export.sources.rvq import own_rvq
+from muqrt.reference.checkpoint import Checkpoint, load_checkpoint
 from muqrt.runtime.bundle.certificate import THRESHOLDS
 from muqrt.runtime.bundle.engine_options import NEVER_RUN, window_of
 from muqrt.runtime.bundle.manifest import load_bundle
+from muqrt.runtime.bundle.shipped import SHIPPED_BUNDLE
 from muqrt.runtime.engines.coreml.program import SavedProgram
 from muqrt.runtime.engines.coreml.session import CoreMlInterpretation
 from muqrt.runtime.engines.open_session import open_session
 
 Command = Callable[..., CompletedProcess[str]]
 WINDOW_SAMPLES = 24_000
+MUQ_MINI = Path(reference.__file__).parent / "checkpoints" / "muq-mini"
 
 
 @pytest.fixture(scope="module")
@@ -152,16 +157,17 @@ def test_the_whole_command_with_tags(
 @pytest.mark.full
 @pytest.mark.usefixtures("coremltools")
 def test_fp16_throughout_fails_the_gate(
-    checkpoint: Checkpoint,
-    bundle_copy: Path,
-    very_short_music: list[Excerpt],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, very_short_music: list[Excerpt], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The model that ships; random weights would hardly notice."""
+    folder = shutil.copytree(SHIPPED_BUNDLE, tmp_path / "bundle")
+    trained = load_checkpoint(MUQ_MINI)
     monkeypatch.setattr(coreml, "_LOG_MEL", "no such file")
-    recipe = CoreMlRecipe("fp16", window_of("1", 10))
-    with pytest.raises(ParityError, match="coreml-mixed"):
-        add(load_bundle(bundle_copy), recipe, Proof(checkpoint, music=very_short_music))
-    assert not [*bundle_copy.glob("*.mlpackage")]
+    head = load_tag_head(MUQ_MINI / "tags")
+    proof = Proof(trained, head, own_rvq(trained), very_short_music)
+    with pytest.raises(ParityError, match=r"coreml-mixed .*relative L2 0\.[1-9]"):
+        add(load_bundle(folder), CoreMlRecipe("fp16", window_of("1", 10)), proof)
+    assert not [*folder.glob("*.mlpackage")]
 
 
 @pytest.mark.full
