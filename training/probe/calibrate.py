@@ -1,14 +1,17 @@
 """A tagger that says little that is wrong: groups, and thresholds from music it never heard."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ...errors import AudioError
 from ...reference.head import Head, HeadConfig
 from ..data.manifest import Recording
-from .fit import Examples, fit, predict
+from .fit import Examples, fit, loss_of_logits, predict, standardise
 
 # Of each group one tag holds at most: tempo, mode, energy, mood, voice, family of the genre.
 GROUPS = (
@@ -33,6 +36,9 @@ FAMILY_OF = {
     "swing": "acoustic",
 }
 LEAST_PRECISION = 0.7  # of a tag, or it leaves the vocabulary
+_LEAST_KNOWN = 5  # real tracks on which a tag holds, and as many on which not: they decide alone
+_OFFSETS_DECAY = 0.01  # of the mean loss: few tracks move little
+_ALIKE = 16  # windows of each track
 _LEAST_SAID = 3  # on fewer tracks nothing is known of a tag's precision
 
 
@@ -72,10 +78,13 @@ def fit_tagger(
     """Fit a multilabel head, calibrate its thresholds on ``valid`` and on real music, and fit it
     again without the tags whose precision no threshold brings to ``LEAST_PRECISION``.
 
+    It learns from synthetic music, standardised by that music's mean and deviation. The head that
+    is returned is adapted to real music: see ``adapted_to``.
+
     Args:
         config: of the head; its labels in the order of ``grouped``.
         train, valid: synthetic music, as for ``fit``.
-        real: music for calibration.
+        real: music for calibration, of every kind that the tags tell apart.
         seed: of the fits.
 
     Returns:
@@ -87,16 +96,17 @@ def fit_tagger(
     left: list[str] = []
     while True:
         head = fit(config, train, valid, seed)
-        thresholds = calibrated(head, valid, real)
+        adapted = adapted_to(real, head)
+        thresholds = calibrated(head, valid, adapted, real)
         kept = [place for place, each in enumerate(thresholds) if each is not None]
         if len(kept) == len(thresholds):
             figures = {**head.config.figures, "left_out": sorted(left)}
-            head.config = replace(
+            adapted.config = replace(
                 head.config,
                 thresholds=[each for each in thresholds if each is not None],
                 figures=figures,
             )
-            return head
+            return adapted
         left += [config.labels[place] for place in set(range(len(thresholds))) - set(kept)]
         if not kept:
             raise AudioError(f"no tag reaches a precision of {LEAST_PRECISION} on this music.")
@@ -106,22 +116,74 @@ def fit_tagger(
         train, valid = _of_labels(train, columns), _of_labels(valid, columns)
 
 
-def calibrated(head: Head, valid: Examples, real: HeardTracks) -> list[float | None]:
-    """Each tag's threshold: the lowest at which it is right often enough, on ``valid`` and on the
-    real tracks that say whether it holds; None where there is none."""
+def adapted_to(real: HeardTracks, head: Head) -> Head:
+    """A copy for real music.
+
+    It standardises by real music's mean and deviation, every track counting alike, so that what
+    tells all synthetic music from all real music decides over no tag (Li et al. 2016, arXiv
+    1603.04779). And each logit has an offset, the likeliest by the tracks: how often a tag holds
+    differs, too (bias correction, Alexandari et al. 2020, arXiv 1901.06852).
+    """
+    tracks = []
+    for each in real.features:
+        windows = np.linspace(0, len(each) - 1, _ALIKE).round().astype(int)
+        tracks.append(each[windows])
+    adapted = copy.deepcopy(head)
+    standardise(adapted, torch.from_numpy(np.concatenate(tracks)))
+    with torch.no_grad():
+        adapted.output.bias.add_(offsets(adapted, real))
+    return adapted
+
+
+def offsets(head: Head, real: HeardTracks) -> Tensor:
+    """What to add to the logits (labels,) of whole tracks; 0 for a tag that says nothing there."""
+    truth = torch.from_numpy(truths(real.recordings, head.config.labels))
+    with torch.no_grad():
+        logits = torch.stack([head(torch.from_numpy(each)).mean(0) for each in real.features])
+    told = (truth == 1).any(0) & (truth == 0).any(0)
+    found = torch.zeros(len(told), requires_grad=True)
+    optimizer = torch.optim.LBFGS([found], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        moved = logits + found * told
+        loss = loss_of_logits(head.config, moved, truth)
+        loss = loss + _OFFSETS_DECAY * found.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return (found * told).detach()
+
+
+def calibrated(head: Head, valid: Examples, adapted: Head, real: HeardTracks) -> list[float | None]:
+    """Each tag's threshold: the lowest at which it is right often enough; None where there is none.
+
+    The real tracks that say whether it holds decide. Where they are few, ``valid`` decides, and
+    they can only raise the threshold.
+    """
     windows = best_of_groups(head.config, predict(head, valid.features))
-    tracks = [predict(head, each).mean(0) for each in real.features]
+    tracks = [predict(adapted, each).mean(0) for each in real.features]
     heard = best_of_groups(head.config, np.stack(tracks))
-    truth = np.stack([truth_of(each, head.config.labels) for each in real.recordings])
+    truth = truths(real.recordings, head.config.labels)
     found: list[float | None] = []
     for label in range(len(head.config.labels)):
-        told = np.isfinite(valid.targets[:, label])
-        threshold = lowest_threshold(valid.targets[told, label], windows[told, label])
         known = np.isfinite(truth[:, label])
-        if threshold is not None:
-            threshold = raised(threshold, truth[known, label], heard[known, label])
+        holds, scores = truth[known, label], heard[known, label]
+        if min(holds.sum(), (1 - holds).sum()) >= _LEAST_KNOWN:
+            threshold = lowest_threshold(holds, scores)
+        else:
+            told = np.isfinite(valid.targets[:, label])
+            threshold = lowest_threshold(valid.targets[told, label], windows[told, label])
+            if threshold is not None:
+                threshold = raised(threshold, holds, scores)
         found.append(threshold)
     return found
+
+
+def truths(recordings: Sequence[Recording], labels: Sequence[str]) -> np.ndarray:
+    """``truth_of`` each recording: (recordings, labels)."""
+    return np.stack([truth_of(each, labels) for each in recordings])
 
 
 def truth_of(recording: Recording, labels: Sequence[str]) -> np.ndarray:

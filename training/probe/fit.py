@@ -97,16 +97,20 @@ def loss_of(head: Head, features: Tensor, targets: Tensor) -> Tensor:
         features: (..., levels, 2 * width).
         targets: int64 (...) of a class; float (..., labels) otherwise.
     """
-    answers = head(features)
-    if head.config.kind == "multilabel":
-        places = head.config.places
+    return loss_of_logits(head.config, head(features), targets)
+
+
+def loss_of_logits(config: HeadConfig, answers: Tensor, targets: Tensor) -> Tensor:
+    """The mean loss of answers (..., labels): see ``loss_of``."""
+    if config.kind == "multilabel":
+        places = config.places
         lone = [place.start for place in places if place.stop - place.start == 1]
         losses = [_lone_losses(answers[..., lone], targets[..., lone])]
         for place in places:
             if place.stop - place.start > 1:
                 losses.append(_group_losses(answers[..., place], targets[..., place]))
         return torch.cat(losses).mean()
-    if head.config.kind == "regression":
+    if config.kind == "regression":
         return F.mse_loss(answers, targets)
     known = targets != UNKNOWN
     return F.cross_entropy(answers[known], targets[known], reduction="sum") / known.sum().clamp(1)
@@ -193,7 +197,7 @@ def _fit(
     torch.manual_seed(seed)
     head = Head(config, _DROPOUT if config.hidden else 0.0)
     features, targets = torch.from_numpy(train.features), torch.from_numpy(train.targets)
-    _standardise(head, features)
+    standardise(head, features)
     # Biases and the levels' weights are not decayed: a rare label needs its bias.
     optimizer = torch.optim.AdamW(decay_groups(head, weight_decay), learning_rate, fused=True)
     batches = _batches(len(train))
@@ -228,7 +232,9 @@ def _fit(
 
 
 @torch.no_grad()
-def _standardise(head: Head, features: Tensor) -> None:
+def standardise(head: Head, features: Tensor) -> None:
+    """Let a head standardise its input by the mean and deviation of these, (examples, levels,
+    2 * width)."""
     deviation, mean = torch.std_mean(features, 0, correction=0)
     head.mean.copy_(mean)
     # A feature that never changes says nothing; dividing by 1 leaves it at zero.
