@@ -34,6 +34,11 @@ def unproven(bundle: Bundle, artefact: Artefact) -> str:
             "loads it without allow_uncertified. Prove it on one of its GPUs: "
             f"muqrt parity {bundle.folder}{_checkpoint(bundle)} --artefact {artefact.name}"
         )
+    if artefact.engine == "coreml":
+        return (
+            f"{artefact.name} was not proven here: its program is interpreted, with coremltools. "
+            "Run: pip install 'muqrt[coreml]'"
+        )
     return (
         f"{artefact.name} was not proven: this machine's {artefact.engine} cannot run "
         f"{artefact.precision}. Until it has a certificate nothing chooses it, but engines can be "

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -103,6 +104,10 @@ def test_parity_without_a_checkpoint_and_a_changed_weight(
     muqrt: Command, checkpoint: Checkpoint, built: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(built, tmp_path / "bundle")
+    with pytest.MonkeyPatch.context() as without:
+        without.setitem(sys.modules, "coremltools", None)
+        done = muqrt("parity", folder)
+    assert done.returncode == 0 and "pip install 'muqrt[coreml]'" in " ".join(done.stdout.split())
     command = ("parity", folder, "--artefact", "coreml-mixed", "--json")
     done = muqrt(*command)
     assert done.returncode == 0, done.stderr
