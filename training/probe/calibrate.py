@@ -11,7 +11,7 @@ from torch import Tensor
 from ...errors import AudioError
 from ...reference.head import Head, HeadConfig
 from ..data.manifest import Recording
-from .fit import Examples, fit, loss_of_logits, predict, standardise
+from .fit import Examples, fit, loss_of_logits, predict
 
 # Of each group one tag holds at most: tempo, mode, energy, mood, voice, family of the genre.
 GROUPS = (
@@ -39,6 +39,7 @@ LEAST_PRECISION = 0.7  # of a tag, or it leaves the vocabulary
 _LEAST_KNOWN = 5  # real tracks on which a tag holds, and as many on which not: they decide alone
 _OFFSETS_DECAY = 0.01  # of the mean loss: few tracks move little
 _ALIKE = 16  # windows of each track
+_OWN_TRACKS = 16  # what the mean and deviation of synthetic music count for among those of tracks
 _LEAST_SAID = 3  # on fewer tracks nothing is known of a tag's precision
 
 
@@ -120,17 +121,21 @@ def adapted_to(real: HeardTracks, head: Head) -> Head:
     """A copy for real music.
 
     It standardises by real music's mean and deviation, every track counting alike, so that what
-    tells all synthetic music from all real music decides over no tag (Li et al. 2016, arXiv
-    1603.04779). And each logit has an offset, the likeliest by the tracks: how often a tag holds
-    differs, too (bias correction, Alexandari et al. 2020, arXiv 1901.06852).
+    tells all synthetic music from all real music decides over no tag; the head's own count as those
+    of a few tracks more (Schneider et al. 2020, arXiv 2006.16971). And each logit has an offset,
+    the likeliest by the tracks: how often a tag holds differs, too (bias correction, Alexandari et
+    al. 2020, arXiv 1901.06852).
     """
     tracks = []
     for each in real.features:
         windows = np.linspace(0, len(each) - 1, _ALIKE).round().astype(int)
         tracks.append(each[windows])
+    variance, mean = torch.var_mean(torch.from_numpy(np.concatenate(tracks)), 0, correction=0)
+    share = len(tracks) / (len(tracks) + _OWN_TRACKS)
     adapted = copy.deepcopy(head)
-    standardise(adapted, torch.from_numpy(np.concatenate(tracks)))
     with torch.no_grad():
+        adapted.mean.lerp_(mean, share)
+        adapted.deviation.copy_(head.deviation.square().lerp(variance, share).sqrt())
         adapted.output.bias.add_(offsets(adapted, real))
     return adapted
 
@@ -142,6 +147,8 @@ def offsets(head: Head, real: HeardTracks) -> Tensor:
         logits = torch.stack([head(torch.from_numpy(each)).mean(0) for each in real.features])
     told = (truth == 1).any(0) & (truth == 0).any(0)
     found = torch.zeros(len(told), requires_grad=True)
+    if not told.any():
+        return found.detach()
     optimizer = torch.optim.LBFGS([found], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:

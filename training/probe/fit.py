@@ -197,7 +197,7 @@ def _fit(
     torch.manual_seed(seed)
     head = Head(config, _DROPOUT if config.hidden else 0.0)
     features, targets = torch.from_numpy(train.features), torch.from_numpy(train.targets)
-    standardise(head, features)
+    _standardise(head, features)
     # Biases and the levels' weights are not decayed: a rare label needs its bias.
     optimizer = torch.optim.AdamW(decay_groups(head, weight_decay), learning_rate, fused=True)
     batches = _batches(len(train))
@@ -232,9 +232,7 @@ def _fit(
 
 
 @torch.no_grad()
-def standardise(head: Head, features: Tensor) -> None:
-    """Let a head standardise its input by the mean and deviation of these, (examples, levels,
-    2 * width)."""
+def _standardise(head: Head, features: Tensor) -> None:
     deviation, mean = torch.std_mean(features, 0, correction=0)
     head.mean.copy_(mean)
     # A feature that never changes says nothing; dividing by 1 leaves it at zero.

@@ -17,6 +17,7 @@ from muqrt.training.probe.calibrate import (
     fit_tagger,
     grouped,
     lowest_threshold,
+    offsets,
     raised,
     with_family,
 )
@@ -93,6 +94,8 @@ def test_tags_that_real_music_does_not_bear_out_leave() -> None:
     assert head.config.labels == ["slow", "fast"]
     assert head.config.figures["left_out"] == ["calm", "noise"]
     assert len(head.config.thresholds) == 2
+    silent = HeardTracks(heard.features, [recording((), tuple(LABELS))] * len(lies))
+    assert (offsets(head, silent) == 0).all()
     nothing = HeardTracks(heard.features, [recording(())] * len(lies))
     with pytest.raises(AudioError, match="no tag reaches a precision"):
         fit_tagger(config([]), train, valid, nothing, seed=0)
