@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from ..common.workers import end_with_parent, signals_left_to_parent
+from ..common.process.workers import end_with_parent, signals_left_to_parent
 from ..errors import MuqrtError
 from .job import Job
 from .partition import Partition

@@ -10,8 +10,8 @@ import typer
 
 from ..common.console import Json, Table, note, progress, show
 from ..common.lock import locked
+from ..common.words import unlearned_line
 from ..errors import BundleError, UsageError
-from ..reference.mulan.words import unlearned_line
 from ..runtime.bundle.shipped import EXPORT_WORDS
 from .audio.files import audio_files
 from .damage import DamageOptions

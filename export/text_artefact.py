@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.files import sha256
+from ..common.words import WORDS_FILE
 from ..errors import CheckpointError
-from ..reference.mulan.words import WORDS_FILE
 from ..runtime.bundle.certificate import Precision
 from ..runtime.bundle.joint import IDS, MASK
 from ..runtime.bundle.manifest import Artefact, Bundle

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..common.files import atomic_file
 from ..common.interrupts import uninterrupted
-from ..common.workers import end_with_parent, killed_when_stopped
+from ..common.process.workers import end_with_parent, killed_when_stopped
 from ..errors import MissingDependencyError
 from .variant import Variant
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from ..common.closing import Closing
+from ..common.words import unlearned_line
 from ..errors import AudioError, BundleError
-from ..reference.mulan.words import unlearned_line
 from .audio.damage import Tolerance
 from .audio.tracks import SECONDS_AHEAD, Audio, AudioFile, Audios, as_tracks, one_track
 from .bundle.joint import Joint

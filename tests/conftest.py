@@ -234,7 +234,7 @@ def worded_bundle(
 ) -> Path:
     """Folder of the tiny MuQ-MuLan's bundle whose model learned the words "jazz piano" and
     "欢快的钢琴". Do not change its files."""
-    from muqrt.reference.mulan.words import WORDS_FILE, LearnedWords
+    from muqrt.common.words import WORDS_FILE, LearnedWords
 
     checkpoint = shutil.copytree(mulan_checkpoint, tmp_path_factory.mktemp("worded") / "checkpoint")
     (tokenizer,) = checkpoint.rglob("tokenizer.json")

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Event
 
-from ...common.workers import end_with_parent, signals_left_to_parent
+from ...common.process.workers import end_with_parent, signals_left_to_parent
 from ...errors import BuildError
 from ...export.engines.tensorrt_rtx.compiler import Shapes, compile_for_rtx
 from ...runtime.bundle.engine_options import RtxTarget

@@ -9,8 +9,8 @@ import typer
 
 from ...common.console import Json, note, show
 from ...common.environment import import_extra
+from ...common.words import unlearned_line
 from ...errors import AudioError, BundleError, UsageError
-from ...reference.mulan.words import unlearned_line
 from ..audio.files import audio_files
 from ..damage import DamageOptions
 from ..options import AudioPaths, NoWindow, Threshold, Top, WhereForFiles

@@ -22,6 +22,7 @@ from typing import Any
 
 from ...common.documents import read_json
 from ...common.files import atomic_folder, sha256
+from ...common.words import WORDS_FILE
 from ...errors import CheckpointError
 from ..checkpoint import (
     CONFIG_FILE,
@@ -43,7 +44,6 @@ from ..weights import (
 )
 from .config import COUNTS, MuLanConfig, read_config_as
 from .model import MuLan, check_fit
-from .words import WORDS_FILE
 from .xlm_roberta import XLMRobertaConfig
 
 TOKENIZER_FILE = "tokenizer.json"

@@ -6,8 +6,8 @@ from os import PathLike, fspath
 import numpy as np
 
 from ...common.closing import Closing
+from ...common.words import WORDS_FILE, LearnedWords
 from ...errors import BundleError, MuqrtError
-from ...reference.mulan.words import WORDS_FILE, LearnedWords
 from ..bundle.joint import IDS, LATENTS, MASK
 from ..bundle.manifest import Artefact, Bundle, load_bundle
 from ..bundle.parts import STATES

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ...common.files import atomic_file
+from ...common.words import WORDS_FILE, LearnedWords
 from ...errors import UsageError
 from ...reference.checkpoint import Checkpoint
 from ...reference.config import SAMPLE_RATE_HZ
 from ...reference.mulan.checkpoint import TOKENIZER_FILE, MuLanCheckpoint, save_mulan
 from ...reference.mulan.tokenizer import fit_tokenizer
-from ...reference.mulan.words import WORDS_FILE, LearnedWords
 from ..data.caption_tokens import CaptionTokenizer
 from ..data.captioned import CaptionedCorpus, CaptionedCrops, ReadAudio, Waveforms
 from ..data.labels import store_each

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...common.documents import read_json
 from ...common.files import atomic_file, remove_abandoned, sha256
-from ...common.workers import end_with_parent, killed_when_stopped
+from ...common.process.workers import end_with_parent, killed_when_stopped
 from ...errors import UsageError
 from .item import Item
 from .studio.recipe import RECIPES, Recipe

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ...common.words import unlearned_line
 from ...errors import UsageError
-from ...reference.mulan.words import unlearned_line
 from ...runtime.bundle.joint import LATENTS
 from ...runtime.engines.session import WAVEFORM
 from ...runtime.text.texts import Texts, as_texts

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
+from ...common.words import WORDS_FILE
 from ...errors import BundleError, UsageError
-from ...reference.mulan.words import WORDS_FILE
 from ...runtime.bundle.joint import LATENTS, TOKENIZER_FILE
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.bundle.parts import PARTS, graph_files

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...common.files import sha256
+from ...common.words import WORDS_FILE, LearnedWords
 from ...errors import BundleError
-from ...reference.mulan.words import WORDS_FILE, LearnedWords
 from ...runtime.bundle.joint import LATENTS, TOKENIZER_FILE, Joint
 from ...runtime.bundle.manifest import Artefact, Bundle
 from ...runtime.text.tokenizer import TextTokenizer

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...common.lru import Lru
+from ...common.words import LearnedWords
 from ...errors import AudioError, MuqrtError, UsageError
-from ...reference.mulan.words import LearnedWords
 from ...runtime.audio.tracks import Track
 from ...runtime.bundle.joint import Joint
 from ...runtime.engines.session import Session, require_output

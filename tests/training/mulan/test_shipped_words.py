@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from muqrt.common.words import LearnedWords
 from muqrt.reference.mulan.checkpoint import mulan_files
-from muqrt.reference.mulan.words import LearnedWords
 from muqrt.training.data.captioned import Captioned, CaptionedCorpus
 from muqrt.training.data.corpus import Corpus
 from muqrt.training.data.crops import Track

@@ -17,11 +17,11 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
+from muqrt.common.words import LearnedWords
 from muqrt.reference.checkpoint import load_checkpoint, save_checkpoint
 from muqrt.reference.config import MuQConfig
 from muqrt.reference.mulan.checkpoint import load_mulan, save_mulan
 from muqrt.reference.mulan.random_model import random_mulan
-from muqrt.reference.mulan.words import LearnedWords
 from muqrt.reference.random_model import random_model
 from muqrt.training.data.caption_tokens import CAPTION_TOKENS, CaptionTokenizer
 from muqrt.training.mulan.trainee import Contrastive, Shape, initial_mulan

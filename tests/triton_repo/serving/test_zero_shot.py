@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from muqrt.common.words import LearnedWords
 from muqrt.errors import AudioError, SessionError, UsageError
-from muqrt.reference.mulan.words import LearnedWords
 from muqrt.runtime.bundle.joint import Joint
 from muqrt.runtime.bundle.meanings import explained
 from muqrt.runtime.bundle.record import TensorSpec

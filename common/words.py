@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
 
-from ...common.files import read_text
-from ...errors import CheckpointError
+from ..errors import CheckpointError
+from .files import read_text
 
 WORDS_FILE = "words.txt"
 _LIMIT_BYTES = 16 << 20

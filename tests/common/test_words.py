@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muqrt.common.words import LearnedWords, unlearned_line
 from muqrt.errors import CheckpointError
-from muqrt.reference.mulan.words import LearnedWords, unlearned_line
 
 CAPTIONS = (
     "A happy, energetic reggae song with drums, in B major, at 96 beats per minute.",

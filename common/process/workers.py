@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from multiprocessing import active_children, parent_process, resource_tracker
 from threading import Thread
 
-from .interrupts import ENDING_SIGNALS
+from ..interrupts import ENDING_SIGNALS
 
 
 def end_with_parent() -> None:
