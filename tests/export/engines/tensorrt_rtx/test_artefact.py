@@ -144,7 +144,7 @@ def test_parity_on_its_gpu_completes_it(
         source = load_bundle(folder)
         return open_session(source, source.named("onnx-fp16"))
 
-    monkeypatch.setattr("muqrt.runtime.parity.prove.open_session", stand_in)
+    monkeypatch.setattr("muqrt.runtime.parity.prove.open_to_compare", stand_in)
     done = muqrt("parity", folder, "--artefact", "tensorrt-rtx-fp16")
     assert (done.returncode, asked) == (0, ["tensorrt-rtx-fp16"]), done.stderr
     artefact = load_bundle(folder).artefact("tensorrt-rtx-fp16")
