@@ -124,7 +124,7 @@ class CoreMlPlan(PhonePlan):
         experimental: what its certificate cannot prove.
     """
 
-    experimental: _NeverRun = NEVER_RUN
+    experimental: _NeverRun  # no default: a plan without it is another phone engine's
 
     def summary(self) -> str:
         """What is known of it, for people."""

@@ -17,7 +17,7 @@ from ....common.environment import import_extra
 from ....errors import UsageError
 from ....reference.portable.log_mel import MatrixLogMel
 from ....runtime.bundle.certificate import Precision
-from ....runtime.bundle.engine_options import CoreMlPlan, Shaped
+from ....runtime.bundle.engine_options import NEVER_RUN, CoreMlPlan, Shaped
 from ....runtime.bundle.manifest import Bundle
 from ....runtime.bundle.record import TensorSpec
 from ....runtime.engines.coreml.program import coremltools
@@ -72,7 +72,7 @@ class CoreMlRecipe(PrecisionRecipe):
             precision=self.precision,
             target="apple",
             outputs=outputs,
-            plan=CoreMlPlan(options=self.shapes),
+            plan=CoreMlPlan(experimental=NEVER_RUN, options=self.shapes),
         )
         return alone(bundle, artefact, folder)
 
