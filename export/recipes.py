@@ -63,22 +63,6 @@ def _tensorrt_rtx(precision: "Precision", bundle: "Bundle", options: BuildOption
     return RtxRecipe(precision, rtx_options(precision, **options.engine))
 
 
-def _litert(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
-    from ..runtime.bundle.engine_options import window_of
-    from .engines.phones.litert import LiteRtRecipe
-
-    window = options.engine.get("window_seconds")
-    return LiteRtRecipe(precision, window_of(window, bundle.framing.window_seconds))
-
-
-def _coreml(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
-    from ..runtime.bundle.engine_options import window_of
-    from .engines.phones.coreml import CoreMlRecipe
-
-    window = options.engine.get("window_seconds")
-    return CoreMlRecipe(precision, window_of(window, bundle.framing.window_seconds))
-
-
 def _by_precision(module: str, recipe: str) -> "Make":
     """What makes a recipe of a module from the precision alone."""
 
@@ -89,11 +73,27 @@ def _by_precision(module: str, recipe: str) -> "Make":
     return make
 
 
+def _of_one_window(module: str, recipe: str) -> "Make":
+    """The same, for files that take windows of one length."""
+
+    def make(precision: "Precision", bundle: "Bundle", options: BuildOptions) -> "Recipe":
+        from ..runtime.bundle.engine_options import window_of
+
+        window = options.engine.get("window_seconds")
+        shapes = window_of(window, bundle.framing.window_seconds)
+        made: Recipe = getattr(import_module(module, __package__), recipe)(precision, shapes)
+        return made
+
+    return make
+
+
 _half = _by_precision(".quantize.half.artefact", "HalfRecipe")
 _weight_only = _by_precision(".quantize.weight_only", "WeightOnlyRecipe")
 _openvino = _by_precision(".engines.openvino", "OpenVinoRecipe")
 _torch = _by_precision(".engines.pytorch", "TorchRecipe")
 _executorch = _by_precision(".engines.phones.executorch", "ExecuTorchRecipe")
+_litert = _of_one_window(".engines.phones.litert", "LiteRtRecipe")
+_coreml = _of_one_window(".engines.phones.coreml", "CoreMlRecipe")
 _ort_format = _by_precision(".engines.ort_format", "OrtFormatRecipe")
 _text = _by_precision(".text_artefact", "TextTowerRecipe")
 

@@ -3,7 +3,17 @@
 import pytest
 
 from muqrt.errors import UsageError
-from muqrt.runtime.bundle.engine_options import EngineOptions, Profile, engine_options
+from muqrt.runtime.bundle.artefact import Artefact
+from muqrt.runtime.bundle.engine_options import (
+    NEVER_RUN,
+    CoreMlPlan,
+    EngineOptions,
+    PhonePlan,
+    Profile,
+    engine_options,
+    lengths,
+    window_of,
+)
 
 
 def test_the_default_covers_whatever_a_bundle_runs() -> None:
@@ -68,3 +78,29 @@ def test_nonsense_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         engine_options(window_seconds, batch, **others)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        PhonePlan(options=lengths(0.05, 10, 30)),
+        CoreMlPlan(experimental=NEVER_RUN, options=window_of("10", 5)),
+    ],
+)
+def test_a_plan_of_an_artefact_for_phones_is_read_back_as_it_was(plan: PhonePlan) -> None:
+    engine = "coreml" if isinstance(plan, CoreMlPlan) else "executorch"
+    artefact = Artefact(
+        name="a",
+        engine=engine,
+        precision="fp32",
+        target="cpu",
+        file="a.bin",
+        files={"a.bin": "0" * 64},
+        level=1,
+        inputs=[],
+        outputs=[],
+        plan=plan,
+    )
+    read = Artefact.model_validate_json(artefact.model_dump_json())
+    assert type(read.plan) is type(plan)
+    assert read.digest == artefact.digest  # or its certificate would be void
